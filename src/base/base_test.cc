@@ -1,0 +1,82 @@
+// Proves that names, generations, sizes and durations parse exactly what they print, and refuse the rest
+// with a message that names the text.
+#include <cerrno>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/ids.h"
+#include "base/units.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace perdure {
+namespace {
+
+using std::chrono_literals::operator""ms;
+using std::chrono_literals::operator""s;
+using std::chrono_literals::operator""min;
+
+TEST(ContainerNameTest, AcceptsLabelsAndRefusesPaths) {
+  EXPECT_TRUE(ContainerName::parse("a"));
+  EXPECT_TRUE(ContainerName::parse("vlc-1"));
+  for (const char* bad : {"", "-a", "a-", "A", "a/b", "..", "a b", "a\n"}) {
+    const auto parsed = ContainerName::parse(bad);
+    ASSERT_FALSE(parsed) << bad;
+    EXPECT_EQ(parsed.error().code(), ErrorCode::kInvalid);
+  }
+  EXPECT_TRUE(ContainerName::parse(std::string(63, 'x')));
+  EXPECT_FALSE(ContainerName::parse(std::string(64, 'x')));
+}
+
+TEST(GenerationTest, PrintsAndParsesTheSame) {
+  const Generation generation{Term{3}, Incarnation{0xdeadbeef}, 42};
+  EXPECT_EQ(to_string(generation), "3.deadbeef.42");
+  EXPECT_EQ(parse_generation("3.deadbeef.42").value(), generation);
+  for (const char* bad : {"", "1", "1.2", "1.2.", ".2.3", "1.2.3.4", "1.g.3", "-1.2.3",
+                          "99999999999999999999.1.1"}) {
+    EXPECT_FALSE(parse_generation(bad)) << bad;
+  }
+}
+
+TEST(GenerationTest, HigherTermOutranksHigherNumber) {
+  EXPECT_LT((Generation{Term{1}, Incarnation{9}, 100}), (Generation{Term{2}, Incarnation{1}, 1}));
+}
+
+TEST(UnitsTest, ParsesDurationsAndSizes) {
+  EXPECT_EQ(parse_duration("20ms").value(), 20ms);
+  EXPECT_EQ(parse_duration("1.5 s").value(), 1500ms);
+  EXPECT_EQ(parse_duration("0").value(), 0ms);
+  EXPECT_EQ(parse_duration("2min").value(), 2min);
+  EXPECT_EQ(parse_bytes("512MiB").value().count, 512u << 20);
+  EXPECT_EQ(parse_bytes("1.5KB").value().count, 1500u);
+}
+
+TEST(UnitsTest, RefusalNamesTextAndUnits) {
+  for (const char* bad : {"", "5", "ms", "-5ms", "5 parsecs", "1e400s", "nan s", "99999999999d", "5ms "}) {
+    const auto parsed = parse_duration(bad);
+    ASSERT_FALSE(parsed) << bad;
+    EXPECT_THAT(parsed.error().message(), testing::HasSubstr(bad));
+    EXPECT_THAT(parsed.error().message(), testing::HasSubstr("min"));
+  }
+}
+
+TEST(UnitsTest, FormatsForPeople) {
+  EXPECT_EQ(format_bytes(Bytes{31'400'000}), "31.4 MB");
+  EXPECT_EQ(format_duration(Duration(18'300'000)), "18.3 ms");
+  EXPECT_EQ(format_duration(184s), "3 min 4 s");
+}
+
+TEST(ErrorTest, ErrnoBecomesTheCodeACallerReactsTo) {
+  EXPECT_EQ(Error::from_errno("write", ENOSPC).code(), ErrorCode::kNoSpace);
+  EXPECT_EQ(Error::from_errno("open", ENOENT).code(), ErrorCode::kNotFound);
+  const Error error = Error::from_errno("open 'x'", ENOENT).context("start 'web'");
+  EXPECT_EQ(error.message(), "start 'web': open 'x': No such file or directory");
+}
+
+TEST(ReadFileTest, RefusesBeyondTheLimit) {
+  EXPECT_EQ(read_file("/proc/self/status", 10).error().code(), ErrorCode::kInvalid);
+  EXPECT_EQ(read_file("/nonexistent").error().code(), ErrorCode::kNotFound);
+}
+
+}  // namespace
+}  // namespace perdure
