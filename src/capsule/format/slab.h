@@ -1,0 +1,48 @@
+// A slab: a block of bytes that many pages of many generations refer to. Written once, then immutable and
+// shared; freed when the last page that lies in it is gone.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "base/fd.h"
+#include "base/result.h"
+
+namespace perdure::capsule {
+
+inline constexpr std::size_t kPageSize = 4096;
+
+class Slab {
+ public:
+  // Anonymous, zeroed, not yet faulted in. `prefault` touches every page now, so that a later capture
+  // does not pay for it while the container is frozen. kNoSpace when memory is short.
+  enum class Prefault { kNo, kYes };
+  static Result<std::shared_ptr<Slab>> allocate(std::size_t size_bytes, Prefault prefault);
+
+  // A private read-only mapping of a file that nobody changes any more (a decoded capsule, a cloned file);
+  // needs no memory of its own. The descriptor may be closed afterwards.
+  static Result<std::shared_ptr<Slab>> map_file(const UniqueFd& fd, std::size_t size_bytes,
+                                                const std::string& name);
+
+  Slab(const Slab&) = delete;
+  Slab& operator=(const Slab&) = delete;
+  ~Slab();
+
+  std::span<const std::byte> bytes() const { return {data_, size_bytes_}; }
+  // Only before the slab is shared, and only for allocated ones.
+  std::span<std::byte> writable();
+  bool is_file() const { return is_file_; }
+
+ private:
+  Slab(std::byte* data, std::size_t size_bytes, bool is_file)
+      : data_(data), size_bytes_(size_bytes), is_file_(is_file) {}
+  std::byte* data_;
+  std::size_t size_bytes_;
+  bool is_file_;
+};
+using SlabRef = std::shared_ptr<const Slab>;
+
+}  // namespace perdure::capsule
