@@ -1,0 +1,73 @@
+// An OCI bundle (runtime spec 1.0.2) that CRIU can dump and restore cheaply.
+//
+// What differs from other engines' bundles, and why:
+// - few mounts: proc, sysfs (read-only) and the volumes. No tmpfs: each costs a spawned `tar` per dump.
+//   /dev, /dev/shm, /tmp and /run are plain directories of the writable layer.
+// - no terminal: a pty's other end is outside and does not survive the host.
+// - no user or cgroup namespace; the network namespace is made by the network room and given by path.
+// - io_uring answers ENOSYS: CRIU cannot dump a ring, and programs fall back to epoll.
+// - /etc/hosts, /etc/hostname and /etc/resolv.conf are files of the writable layer, not bind mounts, so that
+//   they travel with the capsule.
+// Which options CRIU needs for such a bundle is written in docs/containers.md.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "image/image.h"
+
+namespace perdure::model {
+struct ContainerSpec;
+}
+
+namespace perdure::image {
+
+enum class Access { kReadWrite, kReadOnly };
+
+// A volume: SOURCE of the host appears at DESTINATION in the container (both absolute).
+struct BindMount {
+  std::string source;
+  std::string destination;
+  Access access = Access::kReadWrite;
+
+  // The key under which CRIU knows it as external, at dump and at restore: DESTINATION, which is unique.
+  // dump: --external mnt[DESTINATION]:DESTINATION; restore: --external mnt[DESTINATION]:SOURCE.
+  std::string criu_key() const { return destination; }
+};
+
+struct BundleOptions {
+  std::string bundle_dir;         // config.json is written here, atomically
+  std::string root_dir;           // OverlayPaths::merged, mounted
+  std::string network_namespace;  // path of a pinned network namespace; empty: a new one without devices
+  std::string cgroups_path;       // linux.cgroupsPath: "/perdure/NAME", below every hierarchy's root
+  std::vector<BindMount> volumes;
+};
+
+// What the process in the container will be, after the image's defaults and its passwd have been applied.
+struct ProcessIdentity {
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+  std::vector<std::uint32_t> additional_gids;
+  std::string home;  // for HOME, when the environment does not set it
+};
+
+// USER is "", "name", "uid", "name:group", "uid:gid"… resolved in ROOT_DIR/etc/passwd and group, as
+// runtimes do: an unknown number is allowed, an unknown name is kNotFound.
+Result<ProcessIdentity> resolve_user(const std::string& user, const std::string& root_dir);
+
+// The command that runs: the spec's, else entrypoint + command of the image. kInvalid if there is none.
+Result<std::vector<std::string>> resolve_command(const model::ContainerSpec& spec,
+                                                 const ImageDefaults& defaults);
+
+// The text of config.json; touches nothing but ROOT_DIR/etc/passwd and group.
+Result<std::string> make_config(const model::ContainerSpec& spec, const PreparedImage& image,
+                                const BundleOptions& options);
+
+// Puts directories and /etc files into the mounted root, then writes config.json. Never follows a link of
+// the image out of the root. Repeating it with the same arguments changes nothing.
+Status write_bundle(const model::ContainerSpec& spec, const PreparedImage& image,
+                    const BundleOptions& options);
+
+}  // namespace perdure::image

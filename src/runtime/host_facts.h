@@ -1,0 +1,53 @@
+// What this host can do, for `perdure doctor` and for pre-flight checks. Reading it costs two spawned
+// processes (runc, criu --version): read it once.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/result.h"
+#include "runtime/cgroup.h"
+
+namespace perdure::runtime {
+
+struct Version {
+  int major = 0;
+  int minor = 0;
+  int patch = 0;
+  auto operator<=>(const Version&) const = default;
+};
+std::string to_string(const Version& version);
+// The first "N.N[.N]" in the text.
+std::optional<Version> find_version(std::string_view text);
+
+struct Program {
+  std::string path;  // absolute; empty: not installed
+  std::optional<Version> version;
+};
+
+struct HostFacts {
+  std::string kernel_release;
+  Version kernel;
+  std::uint64_t capability_bounding = 0;  // bit n is capability n (linux/capability.h)
+  std::uint64_t capability_effective = 0;
+  std::optional<CgroupLayout> cgroups;  // empty: no cgroup2 mount
+  std::string run_filesystem;           // type of /run's file system, "tmpfs" on most hosts
+  std::string machine;                  // x86_64, …
+  Program runc;
+  Program criu;
+
+  bool has_capability(int capability) const { return (capability_bounding >> capability) & 1; }
+  bool run_is_tmpfs() const { return run_filesystem == "tmpfs"; }
+};
+
+struct ProgramPaths {
+  std::string runc = "runc";  // absolute, or looked up in PATH and the sbin directories
+  std::string criu = "criu";
+};
+Result<HostFacts> read_host_facts(const ProgramPaths& paths);
+
+// Absolute path of NAME; kNotFound.
+Result<std::string> find_program(const std::string& name);
+
+}  // namespace perdure::runtime

@@ -1,0 +1,30 @@
+// What would make a container unprotectable, said before it starts: CRIU's refusals (FINDINGS of the CRIU
+// edge are in docs/containers.md), and what this host lacks.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "image/image.h"
+#include "runtime/host_facts.h"
+
+namespace perdure::model {
+struct ContainerSpec;
+}
+
+namespace perdure::runtime {
+
+struct Finding {
+  enum class Severity { kRefusal, kWarning };
+  Severity severity = Severity::kRefusal;
+  std::string what;    // names the object
+  std::string remedy;  // what the user can do
+};
+
+// Findings about the spec on this host; empty: go. Refusals come first.
+std::vector<Finding> check_spec(const model::ContainerSpec& spec, const image::PreparedImage& image,
+                                const HostFacts& facts);
+// Findings about the host alone.
+std::vector<Finding> check_host(const HostFacts& facts);
+
+}  // namespace perdure::runtime
