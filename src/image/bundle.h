@@ -17,20 +17,15 @@
 
 #include "base/result.h"
 #include "image/image.h"
-
-namespace perdure::model {
-struct ContainerSpec;
-}
+#include "model/spec.h"
 
 namespace perdure::image {
-
-enum class Access { kReadWrite, kReadOnly };
 
 // A volume: SOURCE of the host appears at DESTINATION in the container (both absolute).
 struct BindMount {
   std::string source;
   std::string destination;
-  Access access = Access::kReadWrite;
+  model::Access access = model::Access::kReadWrite;
 
   // The key under which CRIU knows it as external, at dump and at restore: DESTINATION, which is unique.
   // dump: --external mnt[DESTINATION]:DESTINATION; restore: --external mnt[DESTINATION]:SOURCE.

@@ -18,10 +18,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
-
-namespace perdure::model {
-struct RootFilesystem;
-}
+#include "model/spec.h"
 
 namespace perdure::image {
 

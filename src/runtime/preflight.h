@@ -6,11 +6,8 @@
 #include <vector>
 
 #include "image/image.h"
+#include "model/spec.h"
 #include "runtime/host_facts.h"
-
-namespace perdure::model {
-struct ContainerSpec;
-}
 
 namespace perdure::runtime {
 
