@@ -1,4 +1,5 @@
-// Network addresses as values: IPv4, IPv6, prefixes and MAC addresses. Pure; no resolver, no interface.
+// Network addresses as values: IPv4, IPv6, prefixes and MAC addresses. Pure; no resolver, no
+// interface.
 #pragma once
 
 #include <algorithm>
@@ -51,9 +52,7 @@ struct Prefix {
 
   Address network() const { return masked(0x00); }
   Address last() const { return masked(0xff); }  // the broadcast address in IPv4
-  bool contains(const Address& other) const {
-    return Prefix{other, length}.network() == network();
-  }
+  bool contains(const Address& other) const { return Prefix{other, length}.network() == network(); }
   auto operator<=>(const Prefix&) const = default;
 
  private:
@@ -63,7 +62,8 @@ struct Prefix {
     for (unsigned i = 0; i < result.bytes.size(); ++i) {
       const unsigned keep = length <= i * 8 ? 0U : std::min(8U, length - i * 8);
       const unsigned mask = (0xff00U >> keep) & 0xffU;
-      result.bytes[i] = static_cast<std::uint8_t>((result.bytes[i] & mask) | (fill & ~mask & 0xffU));
+      result.bytes[i] =
+          static_cast<std::uint8_t>((result.bytes[i] & mask) | (fill & ~mask & 0xffU));
     }
     return result;
   }

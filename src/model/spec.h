@@ -1,8 +1,8 @@
 // ContainerSpec: everything an operator says about one container, as typed values.
 //
-// Values only: no file is opened, no name is resolved, nothing of the host is looked at. A spec that came
-// out of read_spec() (model/spec_yaml.h) satisfies every rule of docs/spec.md; one that was put together
-// in code satisfies them only if validate() says so. Defaults below are the documented ones.
+// Values only: no file is opened, no name is resolved, nothing of the host is looked at. A spec
+// that came out of read_spec() (model/spec_yaml.h) satisfies every rule of docs/spec.md; nothing
+// checks one that was put together in code. The defaults below are the documented ones.
 #pragma once
 
 #include <chrono>
@@ -20,86 +20,96 @@
 
 namespace perdure::model {
 
-// --- Root file system: the read-only lower layer ------------------------------------------------------
+// --- Root file system: the read-only lower layer
+// ------------------------------------------------------
 
 struct DirectoryRoot {
-  std::string path;  // absolute path of an unpacked root file system; never written to
+  std::string path{};  // absolute path of an unpacked root file system; never written to
   auto operator<=>(const DirectoryRoot&) const = default;
 };
 struct TarRoot {
-  std::string path;  // absolute path; ends in .tar, .tar.gz or .tar.zst
+  std::string path{};  // absolute path; ends in .tar, .tar.gz or .tar.zst
   auto operator<=>(const TarRoot&) const = default;
 };
 struct OciRoot {
-  std::string path;  // absolute path of an OCI image layout (a directory with oci-layout and index.json)
+  std::string
+      path{};  // absolute path of an OCI image layout (a directory with oci-layout and index.json)
   std::string tag = "latest";
   auto operator<=>(const OciRoot&) const = default;
 };
 using RootFilesystem = std::variant<DirectoryRoot, TarRoot, OciRoot>;
 
-// --- Network --------------------------------------------------------------------------------------------
+// --- Network
+// --------------------------------------------------------------------------------------------
 
 struct NoNetwork {  // loopback only
   auto operator<=>(const NoNetwork&) const = default;
 };
 struct BridgeAttachment {  // to a bridge that exists already
-  std::string bridge;
+  std::string bridge{};
   auto operator<=>(const BridgeAttachment&) const = default;
 };
-struct NicAttachment {  // to a bridge that perdure makes and enslaves `nic` to; needs a confirmation
-  std::string nic;
-  std::optional<std::uint16_t> vlan;  // 1..4094
+struct NicAttachment {  // to a bridge that perdure makes and enslaves `nic` to; needs a
+                        // confirmation
+  std::string nic{};
+  std::optional<std::uint16_t> vlan{};  // 1..4094
   auto operator<=>(const NicAttachment&) const = default;
 };
 using Attachment = std::variant<NoNetwork, BridgeAttachment, NicAttachment>;
 
-// What becomes of a TCP connection whose peer has moved on since the checkpoint. kReset: the peer gets an
-// RST and the restored socket is aborted. (`splice` is known to the reader, and refused.)
+// What becomes of a TCP connection whose peer has moved on since the checkpoint. kReset: the peer
+// gets an RST and the restored socket is aborted. (`splice` is known to the reader, and refused.)
 enum class TcpPolicy { kReset };
 
 struct NetworkSpec {
-  Attachment attachment;
+  Attachment attachment{};
   // At least one of both unless the attachment is NoNetwork, none if it is.
-  std::optional<Ipv4Prefix> ipv4;
-  std::optional<Ipv6Prefix> ipv6;
-  // Inside the prefix of their family (an IPv6 gateway may be link-local too), never the own address.
-  std::optional<Ipv4Address> ipv4_gateway;
-  std::optional<Ipv6Address> ipv6_gateway;
-  std::optional<MacAddress> mac;  // absent: auto, see effective_mac()
-  std::vector<std::variant<Ipv4Address, Ipv6Address>> dns;  // in order of preference
-  std::optional<std::uint32_t> mtu;                         // bytes; absent: the bridge's
+  std::optional<Ipv4Prefix> ipv4{};
+  std::optional<Ipv6Prefix> ipv6{};
+  // Inside the prefix of their family (an IPv6 gateway may be link-local too), never the own
+  // address.
+  std::optional<Ipv4Address> ipv4_gateway{};
+  std::optional<Ipv6Address> ipv6_gateway{};
+  std::optional<MacAddress> mac{};                            // absent: auto, see effective_mac()
+  std::vector<std::variant<Ipv4Address, Ipv6Address>> dns{};  // in order of preference
+  std::optional<std::uint32_t> mtu{};                         // bytes; absent: the bridge's
   TcpPolicy tcp_policy = TcpPolicy::kReset;
 
   bool attached() const { return !std::holds_alternative<NoNetwork>(attachment); }
   bool operator==(const NetworkSpec&) const = default;
 };
 
-// --- Volumes --------------------------------------------------------------------------------------------
+// --- Volumes
+// --------------------------------------------------------------------------------------------
 
-// kCaptured: part of every capsule, goes back with the memory. kShared: outside of the capsules, never
-// taken back; what the container wrote there after the checkpoint stays.
+// kCaptured: part of every capsule, goes back with the memory. kShared: outside of the capsules,
+// never taken back; what the container wrote there after the checkpoint stays.
 enum class VolumeKind { kCaptured, kShared };
 enum class Access { kReadOnly, kReadWrite };
 
 struct VolumeSpec {
-  std::string name;        // [a-z0-9-], 1..63, unique in the container
-  std::string mount_path;  // in the container; absolute, normalised, not inside another volume
+  std::string name{};        // [a-z0-9-], 1..63, unique in the container
+  std::string mount_path{};  // in the container; absolute, normalised, not inside another volume
   VolumeKind kind = VolumeKind::kCaptured;
-  std::optional<std::string> host_path;  // absolute; always there for kShared; absent: a directory of perdure's
+  std::optional<std::string>
+      host_path{};  // absolute; always there for kShared; absent: a directory of perdure's
   Access access = Access::kReadWrite;
   bool operator==(const VolumeSpec&) const = default;
 };
 
-// --- Protection -----------------------------------------------------------------------------------------
+// --- Protection
+// -----------------------------------------------------------------------------------------
 
 enum class IntervalSource { kInterval, kStateSensitivity };  // which key the operator wrote
 
 struct CheckpointSpec {
-  Duration interval = std::chrono::seconds(1);  // from freeze to freeze; longer if the CPU budget demands it
+  Duration interval =
+      std::chrono::seconds(1);  // from freeze to freeze; longer if the CPU budget demands it
   IntervalSource interval_source = IntervalSource::kInterval;
   unsigned cpu_budget_percent = 20;  // of one core, 1..100
   unsigned generations_kept = 3;     // committed ones, 2..100
-  Duration dump_deadline = std::chrono::seconds(10);  // then the checkpoint is given up, the container thawed
+  Duration dump_deadline =
+      std::chrono::seconds(10);  // then the checkpoint is given up, the container thawed
   bool operator==(const CheckpointSpec&) const = default;
 };
 
@@ -108,18 +118,20 @@ enum class ColdStart { kAllowed, kNever };
 struct RestartSpec {
   unsigned max_restores = 5;  // per window; one more and the container stays down
   Duration window = std::chrono::minutes(1);
-  Duration probation = std::chrono::seconds(10);  // dying within it counts against the generation restored
-  ColdStart cold_start = ColdStart::kAllowed;     // start without state when no generation restores
+  Duration probation =
+      std::chrono::seconds(10);  // dying within it counts against the generation restored
+  ColdStart cold_start = ColdStart::kAllowed;  // start without state when no generation restores
   bool operator==(const RestartSpec&) const = default;
 };
 
 struct StopSpec {
-  int signal = 15;  // SIGTERM; the number of this host's architecture
+  int signal = 15;                               // SIGTERM; the number of this host's architecture
   Duration deadline = std::chrono::seconds(10);  // from the signal to the kill
   bool operator==(const StopSpec&) const = default;
 };
 
-// --- Limits and rights ----------------------------------------------------------------------------------
+// --- Limits and rights
+// ----------------------------------------------------------------------------------
 
 struct MilliCores {  // 1000 = one core
   std::uint32_t count = 0;
@@ -127,9 +139,9 @@ struct MilliCores {  // 1000 = one core
 };
 
 struct ResourcesSpec {  // absent: no limit
-  std::optional<Bytes> memory;
-  std::optional<MilliCores> cpu;
-  std::optional<std::uint32_t> pids;
+  std::optional<Bytes> memory{};
+  std::optional<MilliCores> cpu{};
+  std::optional<std::uint32_t> pids{};
   bool operator==(const ResourcesSpec&) const = default;
 };
 
@@ -141,42 +153,47 @@ struct LogSpec {
 
 enum class Seccomp { kDefault, kUnconfined };
 
-// What a container gets that names no capabilities: enough to serve, drop rights and own files. Without
-// NET_RAW and MKNOD: raw sockets cannot be restored, device nodes would lead around the image.
+// What a container gets that names no capabilities: enough to serve, drop rights and own files.
+// Without NET_RAW and MKNOD: raw sockets cannot be restored, device nodes would lead around the
+// image.
 std::vector<std::string> default_capabilities();
 
 struct SecuritySpec {
   std::vector<std::string> capabilities = default_capabilities();  // "CAP_CHOWN"; sorted, unique
   Seccomp seccomp = Seccomp::kDefault;
-  std::map<std::string, std::string> sysctls;  // net.* and the kernel.* and fs.mqueue.* of the IPC namespace
+  std::map<std::string, std::string>
+      sysctls{};  // net.* and the kernel.* and fs.mqueue.* of the IPC namespace
   bool operator==(const SecuritySpec&) const = default;
 };
 
-// --- The container --------------------------------------------------------------------------------------
+// --- The container
+// --------------------------------------------------------------------------------------
 
 struct ContainerSpec {
   ContainerName name;
-  RootFilesystem root_filesystem;
-  std::optional<std::vector<std::string>> command;  // absent: the OCI image's; else required, not empty
-  std::map<std::string, std::string> environment;   // over the image's
-  std::optional<std::string> working_directory;     // absolute; absent: the image's, else "/"
-  std::optional<std::string> user;  // "UID[:GID]" or "NAME[:GROUP]" as written; absent: the image's, else 0:0
-  std::optional<std::string> hostname;  // absent: the name
-  NetworkSpec network;
-  std::vector<VolumeSpec> volumes;
-  CheckpointSpec checkpoint;
-  RestartSpec restart;
-  StopSpec stop;
-  ResourcesSpec resources;
-  LogSpec log;
-  SecuritySpec security;
+  RootFilesystem root_filesystem{};
+  std::optional<std::vector<std::string>>
+      command{};  // absent: the OCI image's; else required, not empty
+  std::map<std::string, std::string> environment{};  // over the image's
+  std::optional<std::string> working_directory{};    // absolute; absent: the image's, else "/"
+  std::optional<std::string>
+      user{};  // "UID[:GID]" or "NAME[:GROUP]" as written; absent: the image's, else 0:0
+  std::optional<std::string> hostname{};  // absent: the name
+  NetworkSpec network{};
+  std::vector<VolumeSpec> volumes{};
+  CheckpointSpec checkpoint{};
+  RestartSpec restart{};
+  StopSpec stop{};
+  ResourcesSpec resources{};
+  LogSpec log{};
+  SecuritySpec security{};
 
   const std::string& effective_hostname() const { return hostname ? *hostname : name.str(); }
   bool operator==(const ContainerSpec&) const = default;
 };
 
-// A locally administered unicast address (02:…), the same for the same name and addresses on every host,
-// so that neighbours need not learn a new one after a restore elsewhere.
+// A locally administered unicast address (02:…), the same for the same name and addresses on every
+// host, so that neighbours need not learn a new one after a restore elsewhere.
 MacAddress derive_mac(const ContainerName& name, const std::optional<Ipv4Prefix>& ipv4,
                       const std::optional<Ipv6Prefix>& ipv6);
 // The one in the spec, else the derived one.

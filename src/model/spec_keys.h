@@ -1,4 +1,5 @@
-// The keys of a container's spec: the one table that the reader, the writer and the manual stand on.
+// The keys of a container's spec: the one table that the reader, the writer and the manual stand
+// on.
 #pragma once
 
 #include <string>

@@ -15,10 +15,10 @@ inline constexpr std::size_t kMaxSpecBytes = std::size_t{256} << 10;
 // More than a screen of errors helps nobody.
 inline constexpr std::size_t kMaxSpecErrors = 20;
 
-// kInvalid with one line per error, `FILE:LINE:COLUMN: message; remedy`, in the order of the file, at most
-// kMaxSpecErrors of them. Lines and columns count from 1, columns in bytes. Refuses unknown and duplicate
-// keys, tags, merge keys, a second document, and whatever exceeds a limit of docs/spec.md. `file_name`
-// appears in messages only.
+// kInvalid with one line per error, `FILE:LINE:COLUMN: message; remedy`, in the order of the file,
+// at most kMaxSpecErrors of them. Lines and columns count from 1, columns in bytes. Refuses unknown
+// and duplicate keys, tags, merge keys, a second document, and whatever exceeds a limit of
+// docs/spec.md. `file_name` appears in messages only.
 Result<ContainerSpec> read_spec(std::string_view yaml, std::string_view file_name);
 
 // The same for a file. In addition: the errors of opening and reading it.
@@ -27,8 +27,5 @@ Result<ContainerSpec> read_spec_file(const std::string& path);
 // Canonical: every key with its value, defaults included, absent ones left out, in the order of
 // docs/spec.md. For a spec that satisfies the rules, read_spec(to_yaml(s)) == s.
 std::string to_yaml(const ContainerSpec& spec);
-
-// Whether a spec put together in code satisfies the rules; kInvalid with one line per broken rule.
-Status validate(const ContainerSpec& spec);
 
 }  // namespace perdure::model
