@@ -6,8 +6,9 @@
 
 namespace perdure::control {
 
-// A specification is text that people write: the largest in practice are some tens of kB.
-inline constexpr std::size_t kMaxSpecBytes = std::size_t{1} << 20;
+// A specification is text that people write: the largest in practice are some tens of kB. The same as the
+// reader's limit (model/spec_yaml.h), so that a file that is refused for its size is refused before it is sent.
+inline constexpr std::size_t kMaxSpecBytes = std::size_t{256} << 10;
 // A request is a specification plus names.
 inline constexpr std::size_t kMaxRequestBytes = kMaxSpecBytes + 16 * 1024;
 // The largest response is a list of 1000 containers with some kB each.
