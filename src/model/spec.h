@@ -32,15 +32,14 @@ struct TarRoot {
   auto operator<=>(const TarRoot&) const = default;
 };
 struct OciRoot {
-  std::string
-      path{};  // absolute path of an OCI image layout (a directory with oci-layout and index.json)
+  // Absolute path of an OCI image layout: a directory with oci-layout and index.json.
+  std::string path{};
   std::string tag = "latest";
   auto operator<=>(const OciRoot&) const = default;
 };
 using RootFilesystem = std::variant<DirectoryRoot, TarRoot, OciRoot>;
 
-// --- Network
-// --------------------------------------------------------------------------------------------
+// --- Network ---
 
 struct NoNetwork {  // loopback only
   auto operator<=>(const NoNetwork&) const = default;
@@ -49,8 +48,8 @@ struct BridgeAttachment {  // to a bridge that exists already
   std::string bridge{};
   auto operator<=>(const BridgeAttachment&) const = default;
 };
-struct NicAttachment {  // to a bridge that perdure makes and enslaves `nic` to; needs a
-                        // confirmation
+// To a bridge that perdure makes and enslaves `nic` to: changes the host, so needs a confirmation.
+struct NicAttachment {
   std::string nic{};
   std::optional<std::uint16_t> vlan{};  // 1..4094
   auto operator<=>(const NicAttachment&) const = default;
@@ -79,8 +78,7 @@ struct NetworkSpec {
   bool operator==(const NetworkSpec&) const = default;
 };
 
-// --- Volumes
-// --------------------------------------------------------------------------------------------
+// --- Volumes ---
 
 // kCaptured: part of every capsule, goes back with the memory. kShared: outside of the capsules,
 // never taken back; what the container wrote there after the checkpoint stays.
@@ -91,25 +89,24 @@ struct VolumeSpec {
   std::string name{};        // [a-z0-9-], 1..63, unique in the container
   std::string mount_path{};  // in the container; absolute, normalised, not inside another volume
   VolumeKind kind = VolumeKind::kCaptured;
-  std::optional<std::string>
-      host_path{};  // absolute; always there for kShared; absent: a directory of perdure's
+  // Absolute. Always there for kShared; absent for kCaptured: a directory of perdure's own.
+  std::optional<std::string> host_path{};
   Access access = Access::kReadWrite;
   bool operator==(const VolumeSpec&) const = default;
 };
 
-// --- Protection
-// -----------------------------------------------------------------------------------------
+// --- Protection ---
 
 enum class IntervalSource { kInterval, kStateSensitivity };  // which key the operator wrote
 
 struct CheckpointSpec {
-  Duration interval =
-      std::chrono::seconds(1);  // from freeze to freeze; longer if the CPU budget demands it
+  // From freeze to freeze; the CPU budget may make it longer.
+  Duration interval = std::chrono::seconds(1);
   IntervalSource interval_source = IntervalSource::kInterval;
   unsigned cpu_budget_percent = 20;  // of one core, 1..100
   unsigned generations_kept = 3;     // committed ones, 2..100
-  Duration dump_deadline =
-      std::chrono::seconds(10);  // then the checkpoint is given up, the container thawed
+  // Then the checkpoint is given up and the container thawed.
+  Duration dump_deadline = std::chrono::seconds(10);
   bool operator==(const CheckpointSpec&) const = default;
 };
 
@@ -130,8 +127,7 @@ struct StopSpec {
   bool operator==(const StopSpec&) const = default;
 };
 
-// --- Limits and rights
-// ----------------------------------------------------------------------------------
+// --- Limits and rights ---
 
 struct MilliCores {  // 1000 = one core
   std::uint32_t count = 0;
@@ -161,23 +157,22 @@ std::vector<std::string> default_capabilities();
 struct SecuritySpec {
   std::vector<std::string> capabilities = default_capabilities();  // "CAP_CHOWN"; sorted, unique
   Seccomp seccomp = Seccomp::kDefault;
-  std::map<std::string, std::string>
-      sysctls{};  // net.* and the kernel.* and fs.mqueue.* of the IPC namespace
+  // net.*, fs.mqueue.* and those of kernel.* that belong to the IPC namespace.
+  std::map<std::string, std::string> sysctls{};
   bool operator==(const SecuritySpec&) const = default;
 };
 
-// --- The container
-// --------------------------------------------------------------------------------------
+// --- The container ---
 
 struct ContainerSpec {
   ContainerName name;
   RootFilesystem root_filesystem{};
-  std::optional<std::vector<std::string>>
-      command{};  // absent: the OCI image's; else required, not empty
+  // Absent: the OCI image's; of any other root file system always there. Never empty.
+  std::optional<std::vector<std::string>> command{};
   std::map<std::string, std::string> environment{};  // over the image's
   std::optional<std::string> working_directory{};    // absolute; absent: the image's, else "/"
-  std::optional<std::string>
-      user{};  // "UID[:GID]" or "NAME[:GROUP]" as written; absent: the image's, else 0:0
+  // "UID[:GID]" or "NAME[:GROUP]" as written. Absent: the image's, else 0:0.
+  std::optional<std::string> user{};
   std::optional<std::string> hostname{};  // absent: the name
   NetworkSpec network{};
   std::vector<VolumeSpec> volumes{};
