@@ -1,0 +1,51 @@
+/* Shared by the BPF programs (C) and their user (C++): the one map entry of a gate. Changing the layout
+   needs a new PD_GATE_VERSION: a restarted daemon refuses gates of another version. */
+#pragma once
+
+#include <linux/types.h>
+
+#define PD_GATE_VERSION 0x70640001u
+#define PD_GATE_NO_DEADLINE 0xffffffffffffffffull
+
+enum pd_gate_flag {
+  PD_GATE_LOCKED = 1u << 0,
+  PD_GATE_RST_GUARD = 1u << 1,
+  PD_GATE_ARP_ONLY = 1u << 2,
+  PD_GATE_HOLD_ON_DEATH = 1u << 3,
+  PD_GATE_HOLD_ON_INIT_DEATH = 1u << 4,
+  PD_GATE_INPUT_LOCKED = 1u << 5,
+};
+
+/* Every word has one writer and is changed by one aligned store (counters: one atomic addition). */
+struct pd_gate_entry {
+  /* written by the daemon */
+  __u64 deadline_ns; /* CLOCK_BOOTTIME; frames pass while now < deadline */
+  __u32 flags;       /* enum pd_gate_flag */
+  __u32 version;
+  __u64 holds_released; /* the gate is held while holds != holds_released */
+  __u64 reserved[5];
+  /* written by the exit hook */
+  __u64 holds;  /* deaths by a signal while a hold flag was set */
+  __u64 deaths; /* deaths by a signal, all */
+  __u64 reserved_hook[6];
+  /* written by the gate */
+  __u64 passed;
+  __u64 dropped_deadline;
+  __u64 dropped_locked; /* by the lock */
+  __u64 dropped_held;   /* after a death */
+  __u64 dropped_guard;  /* RST and unreachable */
+  __u64 dropped_arp_only;
+  __u64 input_passed;
+  __u64 input_dropped;
+};
+
+/* One event of the exit hook's ring buffer. */
+struct pd_death {
+  __u64 cgroup_id; /* the protected cgroup */
+  __u64 boottime_ns;
+  __u32 process_id; /* in the initial PID namespace */
+  __u32 signal;
+  __u32 is_init; /* 1: PID 1 of its PID namespace */
+  __u32 held;    /* 1: this death closed the gate */
+  char command[16];
+};
