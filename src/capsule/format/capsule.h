@@ -1,7 +1,8 @@
 // A capsule: the complete state of a container at one instant (DESIGN sections 1 and 3).
 //
-// In memory a capsule is always complete: deltas exist only in encoded form (codec.h). Its bytes lie in
-// slabs that it shares with the generations before it, so that a generation costs what changed.
+// In memory a capsule is always complete: deltas exist only in encoded form (codec.h). Its bytes
+// lie in slabs that it shares with the generations before it, so that a generation costs what
+// changed.
 #pragma once
 
 #include <cstdint>
@@ -33,11 +34,18 @@ struct Image {
 };
 
 enum class FileType : std::uint8_t {
-  kRegular, kDirectory, kSymlink, kCharacterDevice, kBlockDevice, kFifo, kSocket
+  kRegular,
+  kDirectory,
+  kSymlink,
+  kCharacterDevice,
+  kBlockDevice,
+  kFifo,
+  kSocket
 };
 
-// One entry of a captured tree. For the writable layer that is the overlay's upper directory as it lies on
-// disk: whiteouts are character devices 0/0, opaque directories carry trusted.overlay.opaque.
+// One entry of a captured tree. For the writable layer that is the overlay's upper directory as it
+// lies on disk: whiteouts are character devices 0/0, opaque directories carry
+// trusted.overlay.opaque.
 struct FileEntry {
   std::string path;  // relative to the tree, no leading '/', no "." or ".."; "" is the tree's root
   FileType type = FileType::kRegular;
@@ -54,7 +62,7 @@ struct FileEntry {
 };
 
 struct FileTree {
-  std::string volume;  // empty: the writable layer; else the captured volume's name
+  std::string volume;              // empty: the writable layer; else the captured volume's name
   std::vector<FileEntry> entries;  // sorted by path
 };
 
@@ -63,8 +71,8 @@ struct CaptureStats {
   Duration frozen{};
   Duration wall{};
   Duration cpu{};
-  Bytes memory;         // all pages of the state
-  Bytes memory_changed; // pages that differ from the parent
+  Bytes memory;          // all pages of the state
+  Bytes memory_changed;  // pages that differ from the parent
   Bytes files_changed;
 };
 
@@ -83,7 +91,7 @@ struct Manifest {
   std::optional<Digest> parent_digest;
   std::string image_digest;  // the read-only root file system below the writable layer
   std::string spec_digest;
-  std::string spec_yaml;     // canonical; an imported capsule brings its spec along
+  std::string spec_yaml;               // canonical; an imported capsule brings its spec along
   std::vector<std::string> addresses;  // "192.0.2.7/24", "2001:db8::7/64", MAC "02:…"
   WallTime created{};
   Requirements requirements;
@@ -94,9 +102,10 @@ struct Manifest {
 
 struct Capsule {
   Manifest manifest;
-  std::vector<Image> images;                   // sorted by name
-  std::map<std::string, PagedObject> memory;   // "mm-<pid>" and "shmem-<id>" -> pages by address / 4096
-  std::vector<FileTree> trees;                 // sorted by volume
+  std::vector<Image> images;  // sorted by name
+  std::map<std::string, PagedObject>
+      memory;                   // "mm-<pid>" and "shmem-<id>" -> pages by address / 4096
+  std::vector<FileTree> trees;  // sorted by volume
 };
 using CapsuleRef = std::shared_ptr<const Capsule>;
 

@@ -1,5 +1,5 @@
-// A slab: a block of bytes that many pages of many generations refer to. Written once, then immutable and
-// shared; freed when the last page that lies in it is gone.
+// A slab: a block of bytes that many pages of many generations refer to. Written once, then
+// immutable and shared; freed when the last page that lies in it is gone.
 #pragma once
 
 #include <cstddef>
@@ -17,15 +17,21 @@ inline constexpr std::size_t kPageSize = 4096;
 
 class Slab {
  public:
-  // Anonymous, zeroed, not yet faulted in. `prefault` touches every page now, so that a later capture
-  // does not pay for it while the container is frozen. kNoSpace when memory is short.
+  // Anonymous, zeroed, not yet faulted in. `prefault` touches every page now, so that a later
+  // capture does not pay for it while the container is frozen. kNoSpace when memory is short.
   enum class Prefault { kNo, kYes };
   static Result<std::shared_ptr<Slab>> allocate(std::size_t size_bytes, Prefault prefault);
 
-  // A private read-only mapping of a file that nobody changes any more (a decoded capsule, a cloned file);
-  // needs no memory of its own. The descriptor may be closed afterwards.
+  // A private read-only mapping of the first `size_bytes` of a file that nobody changes any more (a
+  // decoded capsule, a cloned file); needs no memory of its own. The descriptor may be closed
+  // afterwards. All pages are read now: a file that cannot be read is kIo here and no SIGBUS later;
+  // kCorrupt: the file is shorter. Only for local file systems: over a network use read_file(), for
+  // a server that goes away would take the reader of the mapping with it.
   static Result<std::shared_ptr<Slab>> map_file(const UniqueFd& fd, std::size_t size_bytes,
                                                 const std::string& name);
+  // The same bytes as a copy in anonymous memory.
+  static Result<std::shared_ptr<Slab>> read_file(const UniqueFd& fd, std::size_t size_bytes,
+                                                 const std::string& name);
 
   Slab(const Slab&) = delete;
   Slab& operator=(const Slab&) = delete;
@@ -34,13 +40,16 @@ class Slab {
   std::span<const std::byte> bytes() const { return {data_, size_bytes_}; }
   // Only before the slab is shared, and only for allocated ones.
   std::span<std::byte> writable();
+  // Gives the memory behind the first `size_bytes` back to the host. Same conditions as writable().
+  void trim(std::size_t size_bytes);
   bool is_file() const { return is_file_; }
 
  private:
-  Slab(std::byte* data, std::size_t size_bytes, bool is_file)
-      : data_(data), size_bytes_(size_bytes), is_file_(is_file) {}
+  Slab(std::byte* data, std::size_t size_bytes, std::size_t mapped_bytes, bool is_file)
+      : data_(data), size_bytes_(size_bytes), mapped_bytes_(mapped_bytes), is_file_(is_file) {}
   std::byte* data_;
   std::size_t size_bytes_;
+  std::size_t mapped_bytes_;  // size_bytes_ rounded up to whole pages
   bool is_file_;
 };
 using SlabRef = std::shared_ptr<const Slab>;

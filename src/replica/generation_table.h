@@ -1,0 +1,105 @@
+// The newest generations of one container as its owner knows them: the capsules in memory, how far
+// each has come, and what they cost. Decides nothing; keeps the promises of DESIGN 3: the newest
+// committed generation is never let go, and the memory is bounded.
+//
+// Thread-safe. load() may block on the store (pool threads); everything else only computes.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "base/units.h"
+#include "capsule/format/capsule.h"
+#include "capsule/format/sharing.h"
+#include "replica/capsule_store.h"
+
+namespace perdure::replica {
+
+enum class GenerationState {
+  kCaptured,     // in memory, nowhere else
+  kProvisional,  // waits for its health probe; never restored from
+  kDurable,      // in the store, not yet committed
+  kCommitted,    // acknowledged by all who must hold it: what a recovery may count on
+  kBad,          // did not verify, or did not run after a restore
+};
+std::string_view to_string(GenerationState state);
+
+struct GenerationRecord {
+  Generation generation;
+  capsule::Digest digest;       // of the encoded form that children name as their parent
+  capsule::CapsuleRef capsule;  // nullptr: only in the store
+  capsule::Manifest manifest;
+  Bytes stored_size;  // 0: not stored
+  bool provisional = false;
+  bool durable = false;
+  bool committed = false;
+  std::string bad;  // why; empty: good
+  GenerationState state()
+      const;  // the word that matters most: bad, provisional, committed, durable
+};
+
+struct GenerationTableOptions {
+  // Of the owner's memory for all generations of this container, shared pages counted once. What is
+  // durable is dropped from memory first, oldest first; the newest committed and the newest
+  // generation stay.
+  Bytes memory_budget{std::uint64_t{1} << 30};
+  // Records, in memory or not. Older ones are forgotten here; the store keeps its own.
+  std::size_t max_generations = 64;
+};
+
+class GenerationTable {
+ public:
+  explicit GenerationTable(GenerationTableOptions options) : options_(options) {}
+
+  // A new generation, captured a moment ago; `digest` of its encoded form. Generations that a lower
+  // term or incarnation put above its parent are discarded: it has superseded them. kExists.
+  // kInvalid: older than the newest one. kNoSpace: does not fit beside the newest committed one;
+  // names both sizes and the budget.
+  enum class Probe { kNone, kPending };  // kPending: provisional until confirm()
+  Status add(capsule::CapsuleRef capsule, const capsule::Digest& digest, Probe probe);
+
+  // All: kNotFound when the generation is not in the table.
+  Status confirm(const Generation& generation);  // its health probe succeeded
+  Status mark_durable(const Generation& generation, Bytes stored_size);
+  Status mark_committed(const Generation& generation);  // kInvalid while it is provisional or bad
+  Status mark_bad(const Generation& generation, std::string why);
+  // Drops the record and the capsule. kConflict: it is the newest committed one.
+  Status forget(const Generation& generation);
+
+  std::optional<GenerationRecord> find(const Generation& generation) const;
+  std::optional<GenerationRecord> newest()
+      const;  // whatever its state: the parent of the next delta
+  std::optional<GenerationRecord> newest_committed() const;  // not bad, not provisional
+  std::optional<GenerationRecord> newest_durable() const;    // not bad, not provisional
+  std::vector<GenerationRecord> all() const;                 // oldest first
+  capsule::MemoryUse memory() const;
+
+  // After a restart of the daemon: what the store holds, capsules to be loaded when they are
+  // needed. Generations already in the table stay. `as` is what being stored means for this
+  // container: kCommitted where the store alone commits (no standbys), else kDurable. Damaged ones
+  // are listed as bad.
+  Status rebuild(CapsuleStore& store, GenerationState as);
+  // From memory, or from the store and then kept in memory if the budget allows it. kNotFound,
+  // kCorrupt (the record is marked bad), and what the store says.
+  Result<capsule::CapsuleRef> load(const Generation& generation, CapsuleStore& store);
+
+ private:
+  using Records = std::map<Generation, GenerationRecord>;
+  Records::iterator newest_committed_locked();
+  Status fit(const Generation& newcomer);
+  void discard_superseded(const capsule::Manifest& newcomer);
+  capsule::MemoryUse memory_locked() const;
+  Result<Records::iterator> at(const Generation& generation);
+
+  const GenerationTableOptions options_;
+  mutable std::mutex mutex_;
+  Records records_;
+};
+
+}  // namespace perdure::replica
