@@ -1,0 +1,70 @@
+// What the policy knows of a container's capsules, and which of them may be deleted
+// (DESIGN 3.3, 3.4).
+//
+// Pure values and functions; nothing here touches a store.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/ids.h"
+
+namespace perdure::policy {
+
+// kProvisional: captured, not yet acknowledged by all that have to hold it. kCommitted:
+// acknowledged.
+enum class CommitState { kProvisional, kCommitted };
+
+// Why a generation is passed over. Marks are kept with the capsule, so that they outlive the
+// daemon.
+enum class Mark {
+  kNone,
+  kSuspect,    // its restore failed, or the container died soon after it; an operator may still ask
+               // for it
+  kCorrupt,    // does not verify; never restored, whoever asks
+  kAbandoned,  // of a life that was left behind: not committed when it ended, or an operator went
+               // back past it
+};
+std::string_view to_string(CommitState state);
+std::string_view to_string(Mark mark);
+
+struct GenerationInfo {
+  Generation id;
+  std::optional<Generation> parent;  // what a delta builds on; absent: complete in itself
+  CommitState state = CommitState::kProvisional;
+  Mark mark = Mark::kNone;
+  bool durable = false;   // in the durable store; for display and for nothing else
+  Instant captured_at{};  // when the processes were frozen, on this host's boot clock
+  bool operator==(const GenerationInfo&) const = default;
+};
+
+const GenerationInfo* find(std::span<const GenerationInfo> generations, const Generation& id);
+
+// Committed, and so is its whole chain of parents, none of which is missing or corrupt. Says
+// nothing about the mark of the generation itself unless that is kCorrupt.
+bool restorable(std::span<const GenerationInfo> generations, const Generation& id);
+
+// The newest restorable generation without a mark; nullptr if there is none.
+const GenerationInfo* newest_good(std::span<const GenerationInfo> generations);
+
+struct RetentionRules {
+  Term term;                // of the owner that deletes: only what two committed generations of its
+  Incarnation incarnation;  // own, newer and unmarked, supersede may go
+  std::uint32_t keep = 3;   // unmarked committed ones, at least 2
+  std::uint32_t keep_marked = 2;  // marked ones, kept for inspection
+  // The generation restored last, while the container is on probation: it and its `keep` - 1 good
+  // predecessors stay, for they are what a second failure goes back to.
+  std::optional<Generation> on_probation;
+};
+
+// What may be deleted, newest first, so that a crash half-way leaves no delta without its base.
+// Provisional generations and bases of what is kept stay. Any order of input; no duplicates in it.
+std::vector<Generation> generations_to_delete(std::span<const GenerationInfo> generations,
+                                              const RetentionRules& rules);
+
+}  // namespace perdure::policy

@@ -1,0 +1,95 @@
+// What follows when a container has ended: Fig. 6 of the paper for one host, as one pure function.
+//
+// The restart in place comes first because the state is at hand; taking the container to another
+// host is the answer when this one cannot. testdata/recovery.txt is the function's table.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+#include "policy/generations.h"
+#include "policy/options.h"
+
+namespace perdure::policy {
+
+enum class DesiredState { kRunning, kStopped, kRemoved };
+
+// How the container's init ended.
+struct ExitStatus {
+  enum class Kind {
+    kExited,
+    kSignalled,
+    kUnknown
+  } kind = Kind::kUnknown;  // unknown: nobody was there to see it
+  int value = 0;            // exit code or signal number
+  static ExitStatus exited(int code) { return {Kind::kExited, code}; }
+  static ExitStatus signalled(int number) { return {Kind::kSignalled, number}; }
+  bool operator==(const ExitStatus&) const = default;
+};
+// "exited with code 3", "was killed by signal 11 (SEGV)", "was found dead".
+std::string to_string(const ExitStatus& status);
+
+enum class RestoreFailure {
+  kCorrupt,       // the capsule does not verify
+  kMissingFiles,  // parts of it cannot be found
+  kCriu,          // CRIU refused or failed
+  kHost,          // no fault of the capsule: memory, network, a deadline
+};
+std::string_view to_string(RestoreFailure why);
+
+// A restore that the container has not outlived for the probation.
+struct Probation {
+  Generation restored;
+  std::uint64_t first_number =
+      0;  // generations with this number or a higher one were captured since
+  bool operator==(const Probation&) const = default;
+};
+
+struct RecoveryQuestion {
+  enum class Trouble {
+    kDied,           // status says how
+    kRestoreFailed,  // failed_generation and failure say what
+    kStartFailed,    // a cold start failed; may succeed later
+    kOperatorStart,  // an operator starts a container that was given up
+  } trouble = Trouble::kDied;
+  ExitStatus status;
+  Generation failed_generation;
+  RestoreFailure failure = RestoreFailure::kCriu;
+
+  DesiredState desired = DesiredState::kRunning;
+  Statefulness statefulness = Statefulness::kStateful;
+  ColdStart cold_start = ColdStart::kAllowed;
+  RestartPolicy restart = RestartPolicy::kOnFailure;
+  std::uint32_t restores_in_window =
+      0;  // restores and cold starts that policy, not an operator, began
+  std::uint32_t max_restores = 5;
+  std::optional<Probation> probation;  // only with kDied: it died within
+  std::span<const GenerationInfo> generations;
+};
+
+struct MarkedGeneration {
+  Generation id;
+  Mark mark = Mark::kSuspect;
+  bool operator==(const MarkedGeneration&) const = default;
+};
+
+struct RecoveryDecision {
+  enum class Action {
+    kStayStopped,  // as desired, or it finished by itself
+    kRestore,      // `generation`, in place
+    kColdStart,
+    kGiveUp,
+  } action = Action::kGiveUp;
+  std::optional<Generation> generation;
+  std::vector<MarkedGeneration> marks;  // what this failure says of generations, oldest first
+  std::string reason;                   // why this action: for people
+  std::string remedy;                   // with kGiveUp: what an operator can do
+};
+
+RecoveryDecision decide_recovery(const RecoveryQuestion& question);
+
+}  // namespace perdure::policy
