@@ -152,7 +152,7 @@ enum class Seccomp { kDefault, kUnconfined };
 // What a container gets that names no capabilities: enough to serve, drop rights and own files.
 // Without NET_RAW and MKNOD: raw sockets cannot be restored, device nodes would lead around the
 // image.
-std::vector<std::string> default_capabilities();
+std::vector<std::string> default_capabilities() noexcept;
 
 struct SecuritySpec {
   std::vector<std::string> capabilities = default_capabilities();  // "CAP_CHOWN"; sorted, unique

@@ -1,0 +1,45 @@
+#include "model/reading.h"
+
+#include <algorithm>
+#include <format>
+
+#include "base/assert.h"
+#include "model/spec_yaml.h"
+
+namespace perdure::model {
+
+void Reading::complain(Position position, std::string message) {
+  issues_.push_back({position, std::move(message)});
+}
+
+void Reading::complain(Position position, const std::string& path, std::string_view message) {
+  complain(position, std::format("{}: {}", path, message));
+}
+
+void Reading::complain(const std::string& path, std::string_view message) {
+  for (std::string place = path;;) {
+    const auto found = seen_.find(place);
+    if (found != seen_.end()) return complain(found->second, path, message);
+    const auto dot = place.rfind('.');
+    if (dot == std::string::npos) return complain(Position{}, path, message);
+    place.erase(dot);
+  }
+}
+
+Error Reading::error(std::string_view file_name) const {
+  PERDURE_ASSERT(!issues_.empty());
+  std::vector<YamlIssue> sorted = issues_;
+  std::ranges::stable_sort(sorted, {}, &YamlIssue::position);
+  std::string text;
+  for (std::size_t i = 0; i < std::min(sorted.size(), kMaxSpecErrors); ++i) {
+    const YamlIssue& issue = sorted[i];
+    text += std::format("{}{}:{}:{}: {}", i == 0 ? "" : "\n", file_name, issue.position.line,
+                        issue.position.column, issue.message);
+  }
+  if (sorted.size() > kMaxSpecErrors) {
+    text += std::format("\n{}: {} more errors", file_name, sorted.size() - kMaxSpecErrors);
+  }
+  return {ErrorCode::kInvalid, std::move(text)};
+}
+
+}  // namespace perdure::model

@@ -1,0 +1,36 @@
+// What is collected while a document is read: which keys were seen where, and what is wrong with
+// them. Private to this room.
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "model/yaml_adapter.h"
+
+namespace perdure::model {
+
+class Reading {
+ public:
+  // A key was found, whether its value is good or not.
+  void saw(const std::string& path, Position position) { seen_[path] = position; }
+  bool seen(const std::string& path) const { return seen_.contains(path); }
+
+  void complain(Position position, std::string message);
+  // "PATH: message".
+  void complain(Position position, const std::string& path, std::string_view message);
+  // At the key's value; if the key is absent at the section it belongs to, at last at the document.
+  void complain(const std::string& path, std::string_view message);
+
+  bool good() const { return issues_.empty(); }
+  // The issues in the order of the file, as read_spec() reports them. Precondition: !good().
+  Error error(std::string_view file_name) const;
+
+ private:
+  std::map<std::string, Position> seen_;
+  std::vector<YamlIssue> issues_;
+};
+
+}  // namespace perdure::model

@@ -1,0 +1,150 @@
+#include "model/spec_keys.h"
+
+#include <array>
+#include <format>
+
+#include "base/assert.h"
+#include "model/spec_yaml.h"
+#include "model/table.h"
+
+namespace perdure::model {
+namespace {
+
+// A value in one line, as the manual shows it.
+std::string inline_text(const YamlNode& node) {
+  if (node.kind == YamlNode::Kind::kScalar) return node.text;
+  if (node.items.empty()) return "none";
+  std::string text;
+  for (const YamlNode& item : node.items) text += (text.empty() ? "" : ", ") + inline_text(item);
+  return text;
+}
+
+template <typename Object>
+void document(const std::string& prefix, const Table<Object>& table, const Object& defaults,
+              std::vector<SpecKey>& keys) {
+  for (const Key<Object>& key : table) {
+    SpecKey doc = key.doc;
+    if (doc.default_value.empty()) {
+      const auto value = key.write(defaults);
+      PERDURE_ASSERT(value.has_value());
+      doc.default_value = inline_text(*value);
+    }
+    doc.path = prefix + doc.path;
+    keys.push_back(std::move(doc));
+  }
+}
+
+struct Section {
+  std::string_view prefix;  // of the paths in it
+  std::string_view title;
+};
+// In the order of the table; a key belongs to the last section whose prefix it has.
+constexpr std::array<Section, 10> kSections = {{
+    {"", "The container"},
+    {"root-filesystem.", "root-filesystem"},
+    {"network.", "network"},
+    {"volumes", "volumes"},
+    {"checkpoint.", "checkpoint"},
+    {"restart.", "restart"},
+    {"stop.", "stop"},
+    {"resources.", "resources"},
+    {"log.", "log"},
+    {"security.", "security"},
+}};
+
+const Section& section_of(const SpecKey& key) {
+  const Section* best = &kSections.front();
+  for (const Section& section : kSections) {
+    if (key.path.starts_with(section.prefix)) best = &section;
+  }
+  return *best;
+}
+
+std::string introduction() {
+  return std::format(
+      "# The spec of a container\n"
+      "\n"
+      "<!-- Printed from the table in src/model; edit that, not this. -->\n"
+      "\n"
+      "A container is described by one YAML file. Keys are written in lower case with dashes; "
+      "sections are maps.\n"
+      "What is not known, given twice or out of range is refused with `file:line:column` and a "
+      "remedy, all errors\n"
+      "at once (the first {} of them). Examples: `examples/*.yaml`.\n"
+      "\n"
+      "**Durations** are a number and a unit (`ns`, `us`, `ms`, `s`, `min`, `h`, `d`): `500ms`, "
+      "`1.5s`. **Sizes** likewise\n"
+      "(`B`, `KB`, `MB`, `GB`, `TB` count in thousands, `KiB`, `MiB`, `GiB`, `TiB` in 1024): "
+      "`512MiB`. **Paths** are absolute,\n"
+      "without `//`, `.`, `..` and a slash at the end, at most 4095 bytes. Any value may be "
+      "quoted.\n"
+      "\n"
+      "```yaml\n"
+      "name: counter\n"
+      "root-filesystem:\n"
+      "  tar: /srv/images/python.tar.zst\n"
+      "command: [python3, /app/counter.py]\n"
+      "network:\n"
+      "  bridge: br0\n"
+      "  ipv4: 192.0.2.10/24\n"
+      "checkpoint:\n"
+      "  interval: 500ms\n"
+      "```\n"
+      "\n"
+      "## Limits of the file\n"
+      "\n"
+      "| limit | value | reason |\n"
+      "|---|---|---|\n"
+      "| size | {} KiB | a spec is written by a person |\n"
+      "| nesting | {} levels | a spec needs four |\n"
+      "| values, aliases expanded | {} | a small file must not grow without bound by aliases |\n"
+      "| text, aliases expanded | {} KiB | the same |\n"
+      "\n"
+      "Not understood and refused: tags (`!name`), merge keys (`<<`), keys that are no text, a "
+      "second document in\n"
+      "the file, encodings other than UTF-8, control characters.\n",
+      kMaxSpecErrors, kMaxSpecBytes >> 10, kMaxYamlDepth, kMaxYamlNodes, kMaxYamlTextBytes >> 10);
+}
+
+// In a cell of a table.
+std::string cell(std::string_view text) {
+  std::string result;
+  for (const char c : text) {
+    if (c == '|') result += '\\';
+    result += c;
+  }
+  return result;
+}
+
+}  // namespace
+
+std::vector<SpecKey> spec_keys() {
+  const auto name = ContainerName::parse("unnamed");
+  PERDURE_ASSERT(name.has_value());
+  std::vector<SpecKey> keys;
+  document("", container_table(), ContainerSpec{.name = *name}, keys);
+  std::vector<SpecKey> volume_keys;
+  document("volumes[].", volume_table(), VolumeSpec{}, volume_keys);
+  const auto volumes = std::ranges::find(keys, "volumes", &SpecKey::path);
+  PERDURE_ASSERT(volumes != keys.end());
+  keys.insert(volumes + 1, volume_keys.begin(), volume_keys.end());
+  return keys;
+}
+
+std::string spec_reference_markdown() {
+  std::string text = introduction();
+  const std::vector<SpecKey> keys = spec_keys();
+  for (const Section& section : kSections) {
+    text += std::format(
+        "\n## {}\n\n| key | type | default | range | meaning |\n|---|---|---|---|---|\n",
+        section.title);
+    for (const SpecKey& key : keys) {
+      if (&section_of(key) != &section) continue;
+      text += std::format("| `{}` | {} | {} | {} | {} |\n", key.path, cell(key.type),
+                          cell(key.default_value), cell(key.range), cell(key.description));
+    }
+  }
+  return text;
+}
+
+}  // namespace perdure::model

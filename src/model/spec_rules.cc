@@ -1,0 +1,149 @@
+#include <algorithm>
+#include <array>
+#include <format>
+
+#include "model/spec.h"
+#include "model/table.h"
+
+namespace perdure::model {
+namespace {
+
+constexpr std::uint32_t kMinIpv6Mtu = 1280;  // RFC 8200, section 5
+
+void check_image(Reading& reading, const ContainerSpec& spec) {
+  static constexpr std::array kForms = {"root-filesystem.directory", "root-filesystem.tar",
+                                        "root-filesystem.oci"};
+  const auto given =
+      std::ranges::count_if(kForms, [&](const char* form) { return reading.seen(form); });
+  if (given == 0)
+    reading.complain("root-filesystem", "is missing; give one of directory, tar and oci in it");
+  if (given > 1)
+    reading.complain("root-filesystem", "has more than one of directory, tar and oci; keep one");
+  const bool oci = reading.seen("root-filesystem.oci");
+  if (reading.seen("root-filesystem.tag") && !oci) {
+    reading.complain("root-filesystem.tag", "belongs to an OCI image; remove it or give oci");
+  }
+  if (given == 1 && !oci && !reading.seen("command")) {
+    reading.complain("command", "is missing; only an OCI image brings its own, so add it");
+  }
+  if (spec.command && !spec.command->empty() && spec.command->front().empty()) {
+    reading.complain("command", "begins with an empty word; begin it with the program");
+  }
+}
+
+template <typename Address>
+void check_gateway(Reading& reading, const std::string& key, const std::string& address_key,
+                   const std::optional<Prefix<Address>>& own, const std::optional<Address>& gateway,
+                   bool link_local) {
+  if (!reading.seen(address_key)) {
+    if (reading.seen(key))
+      reading.complain(key, std::format("needs an address; give {}", address_key));
+    return;
+  }
+  if (!own || !gateway || link_local) return;
+  if (!own->contains(*gateway)) {
+    reading.complain(key,
+                     std::format("{} is not in the network of {}; give one that is, or correct the "
+                                 "prefix length",
+                                 to_string(*gateway), to_string(*own)));
+  } else if (*gateway == own->address) {
+    reading.complain(key, "is the container's own address; give the router's");
+  }
+}
+
+void check_ipv4_gateway(Reading& reading, const NetworkSpec& network) {
+  check_gateway(reading, "network.ipv4-gateway", "network.ipv4", network.ipv4, network.ipv4_gateway,
+                false);
+  if (!network.ipv4 || !network.ipv4_gateway || network.ipv4->length > 30) return;
+  const Ipv4Address& gateway = *network.ipv4_gateway;
+  if (gateway == network.ipv4->network() || gateway == network.ipv4->last()) {
+    reading.complain("network.ipv4-gateway",
+                     "is the network's own or its broadcast address; give the router's");
+  }
+}
+
+void check_network(Reading& reading, const ContainerSpec& spec) {
+  const bool bridge = reading.seen("network.bridge");
+  const bool nic = reading.seen("network.nic");
+  if (bridge && nic) reading.complain("network.nic", "stands besides bridge; keep one of them");
+  if (reading.seen("network.vlan") && !nic) {
+    reading.complain("network.vlan",
+                     "belongs to a network card; give nic, or tag the bridge on the host");
+  }
+  if (!bridge && !nic) {
+    static constexpr std::array kNeedNetwork = {"network.ipv4", "network.ipv6", "network.mac",
+                                                "network.mtu"};
+    for (const char* key : kNeedNetwork) {
+      if (reading.seen(key)) reading.complain(key, "needs a network; give bridge or nic");
+    }
+  } else if (!reading.seen("network.ipv4") && !reading.seen("network.ipv6")) {
+    reading.complain("network", "has no address; give ipv4, ipv6 or both");
+  }
+  check_ipv4_gateway(reading, spec.network);
+  const auto& router = spec.network.ipv6_gateway;
+  const bool link_local = router && router->bytes[0] == 0xfe && (router->bytes[1] & 0xc0U) == 0x80;
+  check_gateway(reading, "network.ipv6-gateway", "network.ipv6", spec.network.ipv6, router,
+                link_local);
+  if (reading.seen("network.ipv6") && spec.network.mtu && *spec.network.mtu < kMinIpv6Mtu) {
+    reading.complain("network.mtu",
+                     std::format("is too small for IPv6; give at least {}", kMinIpv6Mtu));
+  }
+}
+
+void check_volume(Reading& reading, const std::string& at, const VolumeSpec& volume) {
+  const bool host_given = reading.seen(at + ".host");
+  if (volume.kind == VolumeKind::kShared && !host_given) {
+    reading.complain(at + ".host", "is missing; a shared volume lies on the host, so say where");
+  }
+  if (volume.kind == VolumeKind::kCaptured && volume.access == Access::kReadOnly && !host_given) {
+    reading.complain(at + ".access", "leaves the volume empty for ever; give host or read-write");
+  }
+}
+
+bool overlap(std::string_view a, std::string_view b) {
+  return is_within(a, b) || is_within(b, a);
+}
+
+void check_volume_pair(Reading& reading, const std::string& at, const VolumeSpec& volume,
+                       const VolumeSpec& before) {
+  if (!volume.name.empty() && volume.name == before.name) {
+    reading.complain(at + ".name", std::format("'{}' names two volumes; rename one", volume.name));
+  }
+  const bool mounts = !volume.mount_path.empty() && !before.mount_path.empty();
+  if (mounts && overlap(volume.mount_path, before.mount_path)) {
+    reading.complain(at + ".mount",
+                     std::format("{} and {} of volume '{}' lie in each other; mount one elsewhere",
+                                 quote(volume.mount_path), quote(before.mount_path), before.name));
+  }
+  const bool captured =
+      volume.kind == VolumeKind::kCaptured || before.kind == VolumeKind::kCaptured;
+  if (captured && volume.host_path && before.host_path &&
+      overlap(*volume.host_path, *before.host_path)) {
+    reading.complain(at + ".host",
+                     std::format("{} and {} of volume '{}' lie in each other, so a restore would "
+                                 "take both back; separate them, or share both",
+                                 quote(*volume.host_path), quote(*before.host_path), before.name));
+  }
+}
+
+void check_volumes(Reading& reading, const ContainerSpec& spec) {
+  for (std::size_t i = 0; i < spec.volumes.size(); ++i) {
+    const std::string at = std::format("volumes[{}]", i);
+    check_volume(reading, at, spec.volumes[i]);
+    for (std::size_t j = 0; j < i; ++j)
+      check_volume_pair(reading, at, spec.volumes[i], spec.volumes[j]);
+  }
+}
+
+}  // namespace
+
+void check_rules(Reading& reading, const ContainerSpec& spec) {
+  check_image(reading, spec);
+  check_network(reading, spec);
+  check_volumes(reading, spec);
+  if (reading.seen("checkpoint.interval") && reading.seen("checkpoint.state-sensitivity")) {
+    reading.complain("checkpoint.state-sensitivity", "stands besides interval; keep one of them");
+  }
+}
+
+}  // namespace perdure::model
