@@ -114,11 +114,13 @@ std::span<const std::byte> PagedObject::page(std::uint64_t number) const {
 PagedObject PagedObject::overlaid_with(const PagedObject& patch) const {
   PagedObject result;
   auto above = patch.runs_.begin();
+  std::uint64_t covered = 0;  // end of what the patch has supplied so far
   for (const PageRun& run : runs_) {
-    std::uint64_t at = run.first_page;
+    std::uint64_t at = std::max(run.first_page, covered);
     while (at < run.end_page()) {
       while (above != patch.runs_.end() && above->first_page <= at) {
-        at = std::max(at, above->end_page());
+        covered = above->end_page();
+        at = std::max(at, covered);
         result.push(*above++);
       }
       if (at >= run.end_page()) break;
