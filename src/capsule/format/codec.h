@@ -69,7 +69,6 @@ struct EncodedCapsule {
 // `parent` == nullptr: full. Else a delta that can be decoded only with this parent; its digest is
 // that of the parent's encoded form and must come with it, and its generation must be lower.
 // kInvalid: the capsule breaks a rule of validate.h, or is larger than kMaxContentBytes.
-// memory.
 Result<EncodedCapsule> encode(const Capsule& child, const Capsule* parent,
                               const Digest* parent_digest, const CodecOptions& options);
 

@@ -70,14 +70,14 @@ Result<std::shared_ptr<Slab>> Slab::allocate(std::size_t size_bytes, Prefault pr
 }
 
 Result<std::shared_ptr<Slab>> Slab::map_file(const UniqueFd& fd, std::size_t size_bytes,
-                                             const std::string& name) {
+                                             const std::string& name, Read read) {
   PERDURE_TRY(check_length(fd, size_bytes, name));
   if (size_bytes == 0) return std::shared_ptr<Slab>(new Slab(nullptr, 0, 0, true));
   const std::size_t mapped = whole_pages(size_bytes);
   void* data = ::mmap(nullptr, mapped, PROT_READ, MAP_PRIVATE, fd.get(), 0);
   if (data == MAP_FAILED) return fail_errno(std::format("map '{}'", name));
   std::shared_ptr<Slab> slab(new Slab(static_cast<std::byte*>(data), size_bytes, mapped, true));
-  while (::madvise(data, mapped, MADV_POPULATE_READ) != 0) {
+  while (read == Read::kNow && ::madvise(data, mapped, MADV_POPULATE_READ) != 0) {
     if (errno == EINTR) continue;
     if (errno == EINVAL) return read_file(fd, size_bytes, name);  // before Linux 5.14
     const int error = errno == EFAULT ? EIO : errno;  // EFAULT: reading it would have been a SIGBUS

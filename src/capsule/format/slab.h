@@ -24,11 +24,13 @@ class Slab {
 
   // A private read-only mapping of the first `size_bytes` of a file that nobody changes any more (a
   // decoded capsule, a cloned file); needs no memory of its own. The descriptor may be closed
-  // afterwards. All pages are read now: a file that cannot be read is kIo here and no SIGBUS later;
-  // kCorrupt: the file is shorter. Only for local file systems: over a network use read_file(), for
-  // a server that goes away would take the reader of the mapping with it.
+  // afterwards. kCorrupt: the file is shorter. `read` kNow: all pages are read in this call, so
+  // that a file that cannot be read is kIo here and no SIGBUS later. Only for local file systems:
+  // over a network use read_file(), for a server that goes away would take the reader of a mapping
+  // with it.
+  enum class Read { kNow, kLater };
   static Result<std::shared_ptr<Slab>> map_file(const UniqueFd& fd, std::size_t size_bytes,
-                                                const std::string& name);
+                                                const std::string& name, Read read = Read::kLater);
   // The same bytes as a copy in anonymous memory.
   static Result<std::shared_ptr<Slab>> read_file(const UniqueFd& fd, std::size_t size_bytes,
                                                  const std::string& name);
