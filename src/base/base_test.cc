@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/ids.h"
+#include "base/mountinfo.h"
 #include "base/units.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -71,6 +72,20 @@ TEST(ErrorTest, ErrnoBecomesTheCodeACallerReactsTo) {
   EXPECT_EQ(Error::from_errno("open", ENOENT).code(), ErrorCode::kNotFound);
   const Error error = Error::from_errno("open 'x'", ENOENT).context("start 'web'");
   EXPECT_EQ(error.message(), "start 'web': open 'x': No such file or directory");
+}
+
+TEST(MountinfoTest, ResolvesEscapesAndOptionalFields) {
+  const auto entries = parse_mountinfo(
+      "36 35 98:0 /mnt1 /a\\040b rw,noatime master:1 shared:2 - ext4 /dev/root rw,errors=continue\n"
+      "99 36 0:40 / /m rw - overlay overlay rw,lowerdir=/l\n");
+  ASSERT_TRUE(entries) << entries.error().message();
+  ASSERT_EQ(entries->size(), 2u);
+  EXPECT_EQ((*entries)[0].mount_point, "/a b");
+  EXPECT_THAT((*entries)[0].propagation, testing::ElementsAre("master:1", "shared:2"));
+  EXPECT_EQ((*entries)[1].type, "overlay");
+  EXPECT_EQ((*entries)[1].super_options, "rw,lowerdir=/l");
+  EXPECT_EQ(parse_mountinfo("1 2 3\n").error().code(), ErrorCode::kCorrupt);
+  EXPECT_TRUE(read_mountinfo());
 }
 
 TEST(ReadFileTest, RefusesBeyondTheLimit) {
