@@ -106,7 +106,7 @@ class CheckpointSchedule {
   FailureClass last_failure_ = FailureClass::kTransient;
   Duration last_cost_{};  // CPU of the last attempt, failed ones too
   Instant last_start_{};  // of the last attempt
-  Instant beat_{};        // the due time from which the interval counts
+  Instant beat_{};        // the newest due time passed, or the first: the interval counts from it
   Instant due_{};         // while enabled and nothing is in flight
 };
 

@@ -7,6 +7,8 @@
 // also
 //   after CancelCapture; a Start or Restore that fails has left no process behind;
 // - Terminate and Kill end in ContainerDied, reported once per life, when the last process is gone;
+// - a delta builds on a generation that was not discarded, of the present life or what it was
+// restored from;
 // - a timer fires once, at its time or later; SetTimer replaces the timer of the same id.
 #pragma once
 

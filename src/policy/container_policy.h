@@ -33,11 +33,11 @@ namespace perdure::policy {
 enum class Phase {
   kNew,          // no event yet
   kPreparing,    // the image
-  kStarting,     // a cold start is in flight or waits for its delay
+  kStarting,     // a cold start is in flight
   kTrial,        // runs; its first checkpoint is not committed yet
   kProtected,    // runs; a failure loses at most the state since the newest generation
   kUnprotected,  // runs; captures fail or are too old: reason and remedy say why
-  kRecovering,   // ended; a restore is in flight or on its way
+  kRecovering,   // ended; a restore is in flight or on its way, or a cold start waits for its delay
   kStopping,
   kStopped,  // as an operator asked, or finished by itself
   kRemoved,
@@ -49,15 +49,15 @@ enum class GateState { kHeld, kOpen };
 struct ContainerStatus {
   Phase phase = Phase::kNew;
   Instant phase_since{};
-  std::string reason;  // why unprotected, recovering, stopped or failed
-  std::string remedy;
+  std::string reason{};  // why unprotected, recovering, stopped or failed
+  std::string remedy{};
   GateState gate = GateState::kHeld;
-  pid_t pid = -1;                             // init, -1: nothing runs
-  std::optional<GenerationInfo> newest_good;  // what a failure now would go back to
-  std::optional<Generation> newest_durable;
+  pid_t pid = -1;                               // init, -1: nothing runs
+  std::optional<GenerationInfo> newest_good{};  // what a failure now would go back to
+  std::optional<Generation> newest_durable{};
   // When the state was taken that a failure now would go back to; after a restore: when that ended.
-  std::optional<Instant> fresh_since;
-  Pace pace;
+  std::optional<Instant> fresh_since{};
+  Pace pace{};
   std::uint32_t capture_failures_in_row = 0;
   std::uint32_t restores_in_window = 0;
 };
@@ -84,37 +84,124 @@ class ContainerPolicy {
  private:
   enum class Operation { kNone, kPreparing, kStarting, kCapturing, kRestoring };
 
+  // container_policy.cc: the life from start to stop.
   void on(const SpecAccepted&);
-  void on(const DaemonRestarted&);
   void on(const ImageReady&);
   void on(const ImageFailed&);
   void on(const Started&);
   void on(const StartFailed&);
+  void on(const ProcessKilled&);
+  void on(const OperatorStop&);
+  void on(const OperatorStart&);
+  void on(const OperatorRemove&);
+  void on(const TimerFired&);
+  void reconcile();
+  void step();
+  void advance_stopping();
+  void begin_start();
+  void start_again_later(std::string reason, FailureClass failure);
+  void stop_as(DesiredState desired);
+  void fail_stuck(const std::string& reason, const std::string& remedy);
+  void kill();
+  void set_phase(Phase phase, std::string reason = {}, std::string remedy = {});
+  bool running() const;
+  void record();
+  void hold_gate();
+  void open_gate();
+  void arm(TimerId timer, Instant at);
+  void disarm(TimerId timer);
+  std::optional<Instant>& timer(TimerId id) { return timers_[static_cast<std::size_t>(id)]; }
+  void emit(Severity severity, std::string kind, std::string text, std::string reason = {});
+
+  // policy_captures.cc: captures, commits, protection, retention.
   void on(const CaptureFinished&);
   void on(const CaptureFailed&);
   void on(const Committed&);
   void on(const CommitFailed&);
   void on(const Durable&);
-  void on(const ProcessKilled&);
+  void on(const OperatorCheckpoint&);
+  void advance_captures();
+  void begin_capture();
+  void cancel_capture();
+  void commit(GenerationInfo& generation);
+  void count_failure(const std::string& reason, const std::string& remedy, FailureClass failure);
+  void fail_commit(const Generation& generation, const std::string& reason, FailureClass failure);
+  void fail_late_commits();
+  void await_oldest_commit();
+  void become_protected(const Generation& generation, const std::string& text);
+  void become_unprotected(const std::string& reason, const std::string& remedy);
+  void watch_age();
+  void announce_pace();
+  void discard(GenerationInfo& generation, Mark mark, const std::string& reason);
+  void leave_uncommitted(const std::string& reason);
+  void abandon_after(std::optional<Generation> kept, const std::string& reason);
+  void apply_retention();
+  GenerationInfo* known(const Generation& id);
+  Duration age_limit() const;
+
+  // policy_recovery.cc: deaths, restores, a restarted daemon.
+  void on(const DaemonRestarted&);
   void on(const ContainerDied&);
   void on(const RestoreFinished&);
   void on(const RestoreFailed&);
-  void on(const OperatorCheckpoint&);
-  void on(const OperatorStop&);
-  void on(const OperatorStart&);
   void on(const OperatorRestore&);
-  void on(const OperatorRemove&);
-  void on(const TimerFired&);
+  void advance_recovery();
+  void perform(const RecoveryDecision& decision);
+  RecoveryDecision decide();
+  void begin_restore(const Generation& generation);
+  void give_up(const std::string& reason, const std::string& remedy);
+  void fail_with(const std::string& reason, const std::string& remedy);
+  void delay_attempts();
+  void count_restore() { restores_.push_back(now_); }
+  void forget_old_restores();
+  void take_over_running(pid_t pid);
+  std::optional<Generation> of_later_owner() const;
 
   ContainerName name_;
   Term term_;
   Incarnation incarnation_;
   ContainerOptions options_;
-  // ... data follows with the implementation
-  Phase phase_ = Phase::kNew;
-  std::vector<GenerationInfo> generations_;
-  std::vector<Effect> effects_;
+
   Instant now_{};
+  std::vector<Effect> effects_;  // of the event being handled
+  Phase phase_ = Phase::kNew;
+  Instant phase_since_{};
+  std::string reason_;
+  std::string remedy_;
+  std::optional<Phase> resume_;  // in kFailed: where to go on once what hangs has ended
+  PersistentState persistent_;
+
+  Operation operation_ = Operation::kNone;
+  Generation operation_generation_;  // while capturing or restoring
+  Instant operation_since_{};
+  bool alive_ = false;  // processes exist
+  pid_t pid_ = -1;
+  bool terminating_ = false;  // Terminate was sent to this life
+  bool killing_ = false;      // Kill was sent to this life
+  bool image_ready_ = false;
+  GateState gate_ = GateState::kHeld;
+  std::array<std::optional<Instant>, kTimerCount> timers_{};
+  ProcessKilled killed_process_;  // while the exit grace runs
+
+  CheckpointSchedule schedule_;
+  std::vector<GenerationInfo> generations_;  // ascending
+  std::uint64_t next_number_ = 1;
+  CaptureKind capture_kind_ = CaptureKind::kPeriodic;
+  std::optional<Generation> announced_;  // its commit is worth an event
+  Instant fresh_since_{};                // see ContainerStatus
+  std::string last_error_;               // of a capture, since the last commit
+  std::string last_remedy_;
+  Pace announced_pace_;
+
+  RecoveryQuestion question_;  // what recovery answers; its list is filled in by decide()
+  std::optional<Generation> asked_restore_;  // by an operator
+  std::optional<Probation> probation_;
+  bool cold_life_ = false;  // this life began with a cold start
+  Instant life_began_{};
+  std::deque<Instant> restores_;  // restores and cold starts of recovery, within the window
+  std::uint32_t delays_in_row_ = 0;
+  Instant next_attempt_{};     // nothing is tried before
+  Instant next_cold_start_{};  // no cold start is tried before
 };
 
 }  // namespace perdure::policy

@@ -53,9 +53,9 @@ bool restorable(std::span<const GenerationInfo> generations, const Generation& i
 const GenerationInfo* newest_good(std::span<const GenerationInfo> generations);
 
 struct RetentionRules {
-  Term term;                // of the owner that deletes: only what two committed generations of its
-  Incarnation incarnation;  // own, newer and unmarked, supersede may go
-  std::uint32_t keep = 3;   // unmarked committed ones, at least 2
+  Term term;                      // of the owner that deletes
+  Incarnation incarnation;        // the same
+  std::uint32_t keep = 3;         // unmarked committed ones, at least 2
   std::uint32_t keep_marked = 2;  // marked ones, kept for inspection
   // The generation restored last, while the container is on probation: it and its `keep` - 1 good
   // predecessors stay, for they are what a second failure goes back to.
@@ -63,7 +63,10 @@ struct RetentionRules {
 };
 
 // What may be deleted, newest first, so that a crash half-way leaves no delta without its base.
-// Provisional generations and bases of what is kept stay. Any order of input; no duplicates in it.
+// A good generation goes only when two good ones of this very owner are newer: whoever lost the
+// container unnoticed deletes nothing of its successor's. Bases of what is kept and unmarked
+// provisional ones stay. With fewer than two good ones, restorable marked ones stay in their place.
+// Any order of input; no duplicates in it.
 std::vector<Generation> generations_to_delete(std::span<const GenerationInfo> generations,
                                               const RetentionRules& rules);
 

@@ -55,7 +55,7 @@ struct ContainerOptions {
   std::uint32_t age_limit_intervals = 10;
   Duration age_limit_floor = std::chrono::seconds(30);
   std::uint32_t max_uncommitted = 2;
-  Duration commit_deadline = std::chrono::seconds(10);
+  Duration commit_deadline = std::chrono::seconds(30);
 
   Duration exit_grace = std::chrono::milliseconds(20);
   Duration probation = std::chrono::seconds(10);

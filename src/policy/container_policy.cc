@@ -1,0 +1,370 @@
+#include "policy/container_policy.h"
+
+#include <algorithm>
+#include <csignal>
+#include <cstring>
+#include <format>
+#include <utility>
+
+#include "base/assert.h"
+
+namespace perdure::policy {
+
+std::string_view to_string(Phase phase) {
+  switch (phase) {
+    case Phase::kNew:
+      return "new";
+    case Phase::kPreparing:
+      return "preparing";
+    case Phase::kStarting:
+      return "starting";
+    case Phase::kTrial:
+      return "trial";
+    case Phase::kProtected:
+      return "protected";
+    case Phase::kUnprotected:
+      return "unprotected";
+    case Phase::kRecovering:
+      return "recovering";
+    case Phase::kStopping:
+      return "stopping";
+    case Phase::kStopped:
+      return "stopped";
+    case Phase::kRemoved:
+      return "removed";
+    case Phase::kFailed:
+      return "failed";
+  }
+  return "?";
+}
+
+ContainerPolicy::ContainerPolicy(ContainerName name, Term term, Incarnation incarnation,
+                                 const ContainerOptions& options)
+    : name_(std::move(name)),
+      term_(term),
+      incarnation_(incarnation),
+      options_(options),
+      schedule_(name_, options.schedule) {
+  PERDURE_ASSERT(validate(options).has_value());
+}
+
+std::vector<Effect> ContainerPolicy::handle(const Event& event, Instant now) {
+  now_ = std::max(now_, now);
+  effects_.clear();
+  const bool first =
+      std::holds_alternative<SpecAccepted>(event) || std::holds_alternative<DaemonRestarted>(event);
+  if (const Status admitted = admit(event); !admitted) {
+    emit(Severity::kWarning, "refused", admitted.error().message());
+  } else if (first == (phase_ == Phase::kNew) && phase_ != Phase::kRemoved) {
+    std::visit([this](const auto& e) { on(e); }, event);
+    reconcile();
+  }
+  return std::exchange(effects_, {});
+}
+
+// ---- Start ----
+
+void ContainerPolicy::on(const SpecAccepted&) {
+  persistent_ = {
+      .desired = DesiredState::kRunning, .begun = true, .finished = false, .gave_up = {}};
+  record();
+  begin_start();
+}
+
+// A cold start begins a new life: recovery never goes back behind it, only an operator may.
+void ContainerPolicy::begin_start() {
+  abandon_after(std::nullopt, "the container was started afresh");
+  operation_since_ = now_;
+  if (image_ready_) {
+    operation_ = Operation::kStarting;
+    set_phase(Phase::kStarting);
+    effects_.push_back(Start{});
+  } else {
+    operation_ = Operation::kPreparing;
+    set_phase(Phase::kPreparing);
+    effects_.push_back(PrepareImage{});
+  }
+}
+
+void ContainerPolicy::on(const ImageReady&) {
+  if (operation_ != Operation::kPreparing) return;
+  operation_ = Operation::kNone;
+  image_ready_ = true;
+  if (phase_ == Phase::kPreparing) begin_start();
+}
+
+void ContainerPolicy::on(const ImageFailed& event) {
+  if (operation_ != Operation::kPreparing) return;
+  start_again_later("the image cannot be prepared: " + event.reason, event.failure);
+}
+
+void ContainerPolicy::on(const StartFailed& event) {
+  if (operation_ != Operation::kStarting) return;
+  start_again_later("it cannot be started: " + event.reason, event.failure);
+}
+
+void ContainerPolicy::start_again_later(std::string reason, FailureClass failure) {
+  operation_ = Operation::kNone;
+  if (phase_ == Phase::kStopping) return;
+  emit(Severity::kError, "start_failed", reason);
+  if (failure == FailureClass::kPermanent) {
+    give_up(reason, "mend what it names, then start the container");
+    return;
+  }
+  question_ = {};
+  question_.trouble = RecoveryQuestion::Trouble::kStartFailed;
+  delay_attempts();
+  set_phase(Phase::kRecovering, std::move(reason));
+}
+
+void ContainerPolicy::on(const Started& event) {
+  if (operation_ != Operation::kStarting) return;
+  operation_ = Operation::kNone;
+  alive_ = true;
+  pid_ = event.pid;
+  cold_life_ = true;
+  life_began_ = now_;
+  fresh_since_ = now_;
+  if (phase_ != Phase::kStarting) return;
+  open_gate();
+  emit(Severity::kInfo, "started", std::format("started as process {}", event.pid));
+  if (options_.statefulness == Statefulness::kStateless) {
+    become_protected({}, "stateless: it is started afresh when it fails");
+    return;
+  }
+  schedule_.enable(now_, now_ + options_.trial_delay);
+  set_phase(Phase::kTrial, "its first checkpoint is not committed yet");
+}
+
+void ContainerPolicy::on(const OperatorStart&) {
+  persistent_ = {
+      .desired = DesiredState::kRunning, .begun = true, .finished = false, .gave_up = {}};
+  record();
+  restores_.clear();
+  delays_in_row_ = 0;
+  next_attempt_ = next_cold_start_ = now_;
+  if (phase_ == Phase::kStopped) {
+    begin_start();
+    return;
+  }
+  // It was given up, yet its state may still be there: an operator who wants it fresh stops it
+  // first.
+  question_ = {};
+  question_.trouble = RecoveryQuestion::Trouble::kOperatorStart;
+  killing_ = false;
+  resume_.reset();
+  set_phase(Phase::kRecovering, "an operator starts it again");
+}
+
+// ---- Processes that are killed ----
+
+void ContainerPolicy::on(const ProcessKilled& event) {
+  gate_ = GateState::kHeld;
+  if (!alive_) return;
+  if (phase_ == Phase::kStopping && !killing_) {
+    open_gate();  // what it has to say while it shuts down is wanted
+  } else if (running() && !timer(TimerId::kExitGrace)) {
+    killed_process_ = event;
+    arm(TimerId::kExitGrace, now_ + options_.exit_grace);
+  }
+}
+
+// ---- Stop ----
+
+void ContainerPolicy::on(const OperatorStop&) {
+  stop_as(DesiredState::kStopped);
+}
+void ContainerPolicy::on(const OperatorRemove&) {
+  stop_as(DesiredState::kRemoved);
+}
+
+void ContainerPolicy::stop_as(DesiredState desired) {
+  persistent_.desired = desired;
+  persistent_.finished = false;
+  persistent_.gave_up.clear();
+  record();
+  asked_restore_.reset();
+  probation_.reset();
+  resume_.reset();
+  if (phase_ == Phase::kFailed) terminating_ = killing_ = false;
+  schedule_.disable();
+  if (alive_ && timer(TimerId::kExitGrace)) open_gate();
+  set_phase(Phase::kStopping, desired == DesiredState::kRemoved ? "an operator removes it"
+                                                                : "an operator stopped it");
+}
+
+void ContainerPolicy::advance_stopping() {
+  const bool waits = operation_ != Operation::kNone && operation_ != Operation::kCapturing;
+  if (waits) return;
+  if (alive_) {
+    if (terminating_ || killing_) return;
+    terminating_ = true;
+    effects_.push_back(Terminate{});
+    arm(TimerId::kStop, now_ + options_.stop_deadline);
+    return;
+  }
+  if (operation_ == Operation::kCapturing) {
+    cancel_capture();
+    return;
+  }
+  hold_gate();
+  const std::string reason = reason_;
+  if (persistent_.desired == DesiredState::kRemoved) {
+    set_phase(Phase::kRemoved, reason);
+    emit(Severity::kInfo, "removed", "removed");
+    effects_.push_back(Release{});
+  } else {
+    set_phase(Phase::kStopped, reason);
+    emit(Severity::kInfo, "stopped", "stopped", reason);
+  }
+}
+
+void ContainerPolicy::kill() {
+  killing_ = true;
+  disarm(TimerId::kStop);
+  effects_.push_back(Kill{});
+  arm(TimerId::kKill, now_ + options_.kill_deadline);
+}
+
+// Something of this container hangs in the kernel. Nothing may be begun beside it; should it end
+// after all, reconcile() goes on where it stopped.
+void ContainerPolicy::fail_stuck(const std::string& reason, const std::string& remedy) {
+  const Phase interrupted = phase_;
+  fail_with(reason, remedy);
+  resume_ = interrupted;
+}
+
+// ---- The state reached, and what it lacks ----
+
+void ContainerPolicy::reconcile() {
+  for (Phase before = phase_;; before = phase_) {
+    step();
+    if (phase_ == before) return;
+  }
+}
+
+void ContainerPolicy::step() {
+  switch (phase_) {
+    case Phase::kTrial:
+    case Phase::kProtected:
+    case Phase::kUnprotected:
+      watch_age();
+      advance_captures();
+      return;
+    case Phase::kRecovering:
+      advance_recovery();
+      return;
+    case Phase::kStopping:
+      advance_stopping();
+      return;
+    case Phase::kFailed:
+      if (!resume_ || alive_ || operation_ != Operation::kNone) return;
+      set_phase(*std::exchange(resume_, std::nullopt), "what hung has ended");
+      return;
+    default:
+      return;
+  }
+}
+
+bool ContainerPolicy::running() const {
+  return phase_ == Phase::kTrial || phase_ == Phase::kProtected || phase_ == Phase::kUnprotected;
+}
+
+void ContainerPolicy::set_phase(Phase phase, std::string reason, std::string remedy) {
+  if (phase != phase_) phase_since_ = now_;
+  phase_ = phase;
+  reason_ = std::move(reason);
+  remedy_ = std::move(remedy);
+  if (!running()) {
+    for (const TimerId id : {TimerId::kCapture, TimerId::kAge, TimerId::kCommit,
+                             TimerId::kExitGrace, TimerId::kProbation}) {
+      disarm(id);
+    }
+  }
+  if (phase != Phase::kRecovering) disarm(TimerId::kRestartDelay);
+  if (phase != Phase::kStopping) disarm(TimerId::kStop);
+}
+
+void ContainerPolicy::on(const TimerFired& event) {
+  std::optional<Instant>& at = timer(event.timer);
+  if (!at) return;
+  if (now_ < *at) {
+    effects_.push_back(SetTimer{event.timer, *at});
+    return;
+  }
+  at.reset();
+  switch (event.timer) {
+    case TimerId::kCapture:
+    case TimerId::kAge:
+    case TimerId::kRestartDelay:
+      return;  // reconcile() looks at the time
+    case TimerId::kCommit:
+      fail_late_commits();
+      return;
+    case TimerId::kExitGrace: {
+      open_gate();
+      const char* signal = ::sigabbrev_np(killed_process_.signal);
+      emit(Severity::kWarning, "process_killed",
+           std::format("process {} was killed by signal {} ({}); the container's init lives on, so "
+                       "its output was resumed after {}",
+                       killed_process_.pid, killed_process_.signal, signal ? signal : "unknown",
+                       format_duration(options_.exit_grace)));
+      return;
+    }
+    case TimerId::kProbation:
+      probation_.reset();
+      return;
+    case TimerId::kCaptureEnd:
+      fail_stuck(std::format("the capture of generation {} has not ended {} after it was cancelled",
+                             perdure::to_string(operation_generation_),
+                             format_duration(options_.capture_end_deadline)),
+                 "look for a criu process that hangs in the kernel (state D), often on a dead file "
+                 "system; recovery goes on by itself when it ends");
+      return;
+    case TimerId::kStop:
+      kill();
+      return;
+    case TimerId::kKill:
+      fail_stuck(
+          std::format("processes are left {} after SIGKILL",
+                      format_duration(options_.kill_deadline)),
+          "look for processes that hang in the kernel (state D), often on a dead file system; "
+          "perdure goes on by itself when they end");
+      return;
+  }
+}
+
+// ---- Effects ----
+
+void ContainerPolicy::record() {
+  effects_.push_back(Record{persistent_});
+}
+
+void ContainerPolicy::hold_gate() {
+  gate_ = GateState::kHeld;
+  effects_.push_back(HoldGate{});
+}
+
+void ContainerPolicy::open_gate() {
+  gate_ = GateState::kOpen;
+  effects_.push_back(OpenGate{});
+}
+
+void ContainerPolicy::arm(TimerId id, Instant at) {
+  if (timer(id) == at) return;
+  timer(id) = at;
+  effects_.push_back(SetTimer{id, at});
+}
+
+void ContainerPolicy::disarm(TimerId id) {
+  if (!timer(id)) return;
+  timer(id).reset();
+  effects_.push_back(CancelTimer{id});
+}
+
+void ContainerPolicy::emit(Severity severity, std::string kind, std::string text,
+                           std::string reason) {
+  effects_.push_back(Emit{severity, std::move(kind), std::move(text), std::move(reason)});
+}
+
+}  // namespace perdure::policy

@@ -1,0 +1,272 @@
+// ContainerPolicy: captures, commits, what protected means, and what may be deleted.
+#include <algorithm>
+#include <format>
+
+#include "base/assert.h"
+#include "policy/container_policy.h"
+
+namespace perdure::policy {
+namespace {
+
+bool awaits_commit(const GenerationInfo& generation) {
+  return generation.state == CommitState::kProvisional && generation.mark == Mark::kNone;
+}
+
+std::string_view remedy_or_default(const std::string& remedy, FailureClass failure) {
+  if (!remedy.empty()) return remedy;
+  return failure == FailureClass::kPermanent
+             ? "change the container so that it does without what is named, or ask for a "
+               "checkpoint "
+               "when that is gone"
+             : "nothing needs to be done if it passes; it is tried again and again";
+}
+
+}  // namespace
+
+GenerationInfo* ContainerPolicy::known(const Generation& id) {
+  const auto found = std::ranges::find(generations_, id, &GenerationInfo::id);
+  return found == generations_.end() ? nullptr : &*found;
+}
+
+// ---- Capture ----
+
+void ContainerPolicy::advance_captures() {
+  const auto uncommitted = std::ranges::count_if(generations_, awaits_commit);
+  const bool blocked = options_.statefulness == Statefulness::kStateless ||
+                       operation_ != Operation::kNone || timer(TimerId::kExitGrace) ||
+                       uncommitted >= options_.max_uncommitted;
+  if (!blocked && schedule_.due(now_)) {
+    begin_capture();
+  } else if (!blocked && schedule_.next()) {
+    arm(TimerId::kCapture, *schedule_.next());
+    return;
+  }
+  disarm(TimerId::kCapture);
+}
+
+void ContainerPolicy::begin_capture() {
+  PERDURE_ASSERT(operation_ == Operation::kNone && alive_);
+  capture_kind_ = phase_ == Phase::kTrial ? CaptureKind::kTrial
+                  : schedule_.requested() ? CaptureKind::kRequested
+                                          : CaptureKind::kPeriodic;
+  operation_ = Operation::kCapturing;
+  operation_generation_ = {term_, incarnation_, next_number_++};
+  operation_since_ = now_;
+  if (schedule_.requested()) announced_ = operation_generation_;
+  schedule_.started(now_);
+  effects_.push_back(Capture{operation_generation_, capture_kind_});
+}
+
+void ContainerPolicy::cancel_capture() {
+  if (timer(TimerId::kCaptureEnd)) return;
+  effects_.push_back(CancelCapture{operation_generation_});
+  arm(TimerId::kCaptureEnd, now_ + options_.capture_end_deadline);
+}
+
+void ContainerPolicy::on(const CaptureFinished& event) {
+  if (operation_ != Operation::kCapturing || event.generation != operation_generation_) return;
+  operation_ = Operation::kNone;
+  disarm(TimerId::kCaptureEnd);
+  schedule_.finished(now_, event.stats.cpu);
+  generations_.push_back(
+      {.id = event.generation, .parent = event.parent, .captured_at = operation_since_});
+  GenerationInfo& generation = generations_.back();
+  if (event.state == CommitState::kCommitted) {
+    commit(generation);  // complete, whatever became of the container since
+  } else if (!running()) {
+    discard(generation, Mark::kAbandoned, "not committed when the container ended");
+  } else {
+    await_oldest_commit();
+  }
+  if (running()) announce_pace();
+}
+
+void ContainerPolicy::on(const CaptureFailed& event) {
+  if (operation_ != Operation::kCapturing || event.generation != operation_generation_) return;
+  operation_ = Operation::kNone;
+  disarm(TimerId::kCaptureEnd);
+  schedule_.failed(now_, event.cpu, event.failure);
+  if (announced_ == event.generation) announced_.reset();
+  if (running()) count_failure(event.reason, event.remedy, event.failure);
+}
+
+void ContainerPolicy::on(const OperatorCheckpoint&) {
+  schedule_.request(now_);
+}
+
+// The interval in force is worth an event when another reason sets it, or it moves by a quarter.
+void ContainerPolicy::announce_pace() {
+  Pace pace = schedule_.pace();
+  if (pace.reason == PaceReason::kRetry || pace.reason == PaceReason::kRequested) return;
+  const Duration before = announced_pace_.interval;
+  const Duration change = pace.interval > before ? pace.interval - before : before - pace.interval;
+  const bool first = announced_pace_.reason == PaceReason::kOff;
+  const bool silent = first ? pace.reason == PaceReason::kAsked
+                            : pace.reason == announced_pace_.reason && change <= before / 4;
+  if (!silent) emit(Severity::kInfo, "interval", "checkpoints " + pace.text);
+  if (first || !silent) announced_pace_ = std::move(pace);
+}
+
+// ---- Commit ----
+
+void ContainerPolicy::on(const Committed& event) {
+  GenerationInfo* generation = known(event.generation);
+  if (generation == nullptr || generation->state == CommitState::kCommitted) return;
+  commit(*generation);
+}
+
+void ContainerPolicy::commit(GenerationInfo& generation) {
+  generation.state = CommitState::kCommitted;
+  if (!running() || generation.mark != Mark::kNone) return;
+  const Generation id = generation.id;
+  if (announced_ == id) {
+    emit(Severity::kInfo, "committed",
+         std::format("generation {} is committed, as an operator asked", perdure::to_string(id)));
+    announced_.reset();
+  }
+  await_oldest_commit();
+  const GenerationInfo* newest = newest_good(generations_);
+  if (newest == nullptr || newest->captured_at < fresh_since_) {
+    // A delta may overtake its base; should the base never come, the age limit notices.
+    last_error_ =
+        std::format("generation {} needs a base that is not committed", perdure::to_string(id));
+    return;
+  }
+  fresh_since_ = newest->captured_at;
+  last_error_.clear();
+  last_remedy_.clear();
+  schedule_.committed(now_);
+  if (phase_ != Phase::kProtected) {
+    become_protected(newest->id,
+                     std::format("generation {} is committed", perdure::to_string(newest->id)));
+  }
+  apply_retention();
+}
+
+void ContainerPolicy::await_oldest_commit() {
+  const auto oldest = std::ranges::find_if(generations_, awaits_commit);
+  if (oldest == generations_.end()) {
+    disarm(TimerId::kCommit);
+  } else {
+    arm(TimerId::kCommit, oldest->captured_at + options_.commit_deadline);
+  }
+}
+
+void ContainerPolicy::on(const CommitFailed& event) {
+  fail_commit(event.generation, event.reason, event.failure);
+}
+
+void ContainerPolicy::fail_commit(const Generation& id, const std::string& reason,
+                                  FailureClass failure) {
+  GenerationInfo* generation = known(id);
+  if (generation == nullptr || !awaits_commit(*generation)) return;
+  discard(*generation, Mark::kAbandoned, reason);
+  if (announced_ == id) announced_.reset();
+  if (!running()) return;
+  await_oldest_commit();
+  schedule_.commit_failed(now_, failure);
+  count_failure(reason, {}, failure);
+  apply_retention();
+}
+
+void ContainerPolicy::fail_late_commits() {
+  std::vector<Generation> late;
+  for (const auto& generation : generations_) {
+    if (awaits_commit(generation) && generation.captured_at + options_.commit_deadline <= now_) {
+      late.push_back(generation.id);
+    }
+  }
+  for (const auto& id : late) {
+    fail_commit(
+        id,
+        std::format("not committed {} after its freeze", format_duration(options_.commit_deadline)),
+        FailureClass::kTransient);
+  }
+}
+
+void ContainerPolicy::on(const Durable& event) {
+  if (GenerationInfo* generation = known(event.generation)) generation->durable = true;
+}
+
+// ---- Protection ----
+
+void ContainerPolicy::count_failure(const std::string& reason, const std::string& remedy,
+                                    FailureClass failure) {
+  last_error_ = reason;
+  last_remedy_ = remedy_or_default(remedy, failure);
+  const std::uint32_t row = schedule_.failures_in_row();
+  emit(Severity::kWarning, "capture_failed",
+       std::format("no checkpoint ({} in a row); {}", row, schedule_.pace().text), reason);
+  if (failure == FailureClass::kPermanent || row >= options_.failures_until_unprotected) {
+    become_unprotected(last_error_, last_remedy_);
+  }
+}
+
+void ContainerPolicy::become_protected(const Generation& generation, const std::string& text) {
+  set_phase(Phase::kProtected);
+  effects_.push_back(DeclareProtected{generation});
+  emit(Severity::kInfo, "protected", "protected: " + text);
+}
+
+void ContainerPolicy::become_unprotected(const std::string& reason, const std::string& remedy) {
+  if (phase_ == Phase::kUnprotected && reason_ == reason) return;
+  set_phase(Phase::kUnprotected, reason, remedy);
+  effects_.push_back(DeclareUnprotected{reason, remedy});
+  emit(Severity::kError, "unprotected", "not protected; " + remedy, reason);
+}
+
+Duration ContainerPolicy::age_limit() const {
+  return std::max(options_.age_limit_floor, schedule_.interval() * options_.age_limit_intervals);
+}
+
+void ContainerPolicy::watch_age() {
+  if (phase_ == Phase::kUnprotected || options_.statefulness == Statefulness::kStateless) {
+    disarm(TimerId::kAge);
+    return;
+  }
+  const Instant too_old = fresh_since_ + age_limit();
+  if (now_ < too_old) {
+    arm(TimerId::kAge, too_old);
+    return;
+  }
+  disarm(TimerId::kAge);
+  become_unprotected(
+      std::format("no checkpoint was committed for {}{}", format_duration(now_ - fresh_since_),
+                  last_error_.empty() ? "" : "; the last error: " + last_error_),
+      std::string(remedy_or_default(last_remedy_, FailureClass::kTransient)));
+}
+
+// ---- Generations that are passed over, and those that go ----
+
+void ContainerPolicy::discard(GenerationInfo& generation, Mark mark, const std::string& reason) {
+  generation.mark = mark;
+  effects_.push_back(DiscardGeneration{generation.id, mark, reason});
+}
+
+void ContainerPolicy::leave_uncommitted(const std::string& reason) {
+  for (auto& generation : generations_) {
+    if (awaits_commit(generation)) discard(generation, Mark::kAbandoned, reason);
+  }
+}
+
+void ContainerPolicy::abandon_after(std::optional<Generation> kept, const std::string& reason) {
+  for (auto& generation : generations_) {
+    if (generation.mark != Mark::kNone || (kept && generation.id <= *kept)) continue;
+    discard(generation, Mark::kAbandoned, reason);
+  }
+}
+
+void ContainerPolicy::apply_retention() {
+  const RetentionRules rules{
+      .term = term_,
+      .incarnation = incarnation_,
+      .keep = options_.keep_generations,
+      .keep_marked = options_.keep_marked,
+      .on_probation = probation_ ? std::optional(probation_->restored) : std::nullopt};
+  for (const Generation& id : generations_to_delete(generations_, rules)) {
+    effects_.push_back(DeleteGeneration{id});
+    std::erase_if(generations_, [&](const auto& generation) { return generation.id == id; });
+  }
+}
+
+}  // namespace perdure::policy

@@ -1,0 +1,308 @@
+// ContainerPolicy: deaths, restores, and what a restarted daemon finds.
+#include <algorithm>
+#include <format>
+#include <utility>
+
+#include "base/assert.h"
+#include "policy/container_policy.h"
+
+namespace perdure::policy {
+
+// ---- A death ----
+
+void ContainerPolicy::on(const ContainerDied& event) {
+  if (!alive_) return;
+  alive_ = terminating_ = killing_ = false;
+  pid_ = -1;
+  hold_gate();
+  disarm(TimerId::kStop);
+  disarm(TimerId::kKill);
+  if (!running()) return;  // expected: reconcile() goes on
+
+  schedule_.disable();
+  if (operation_ == Operation::kCapturing) cancel_capture();
+  leave_uncommitted("not committed when the container ended");
+  question_ = {};
+  question_.status = event.status;
+  question_.probation = std::exchange(probation_, std::nullopt);
+  if (cold_life_ && now_ - life_began_ < options_.restart_delay_limit) {
+    delay_attempts();
+    next_attempt_ = now_;  // a restore need not wait
+  } else {
+    delays_in_row_ = 0;
+  }
+  emit(Severity::kError, "died", "the container " + to_string(event.status));
+  const RecoveryDecision decision = decide();
+  if (decision.action == RecoveryDecision::Action::kStayStopped) {
+    persistent_.desired = DesiredState::kStopped;
+    persistent_.finished = true;
+    record();
+    set_phase(Phase::kStopping, decision.reason);
+  } else {
+    set_phase(Phase::kRecovering, decision.reason);
+  }
+}
+
+// ---- Recovery, one step at a time ----
+
+void ContainerPolicy::advance_recovery() {
+  if (operation_ == Operation::kCapturing) cancel_capture();
+  if (alive_ && operation_ != Operation::kRestoring) {
+    if (!killing_) kill();
+    return;
+  }
+  if (operation_ != Operation::kNone) return;
+  if (asked_restore_) {
+    begin_restore(*asked_restore_);
+    return;
+  }
+  const RecoveryDecision decision = decide();
+  const bool cold = decision.action == RecoveryDecision::Action::kColdStart;
+  const bool gives_up = decision.action == RecoveryDecision::Action::kGiveUp;
+  const Instant earliest = cold ? std::max(next_attempt_, next_cold_start_) : next_attempt_;
+  if (now_ < earliest && !gives_up) {
+    arm(TimerId::kRestartDelay, earliest);
+    return;
+  }
+  disarm(TimerId::kRestartDelay);
+  perform(decision);
+}
+
+void ContainerPolicy::perform(const RecoveryDecision& decision) {
+  const bool by_itself = question_.trouble == RecoveryQuestion::Trouble::kDied &&
+                         question_.status == ExitStatus::exited(0);
+  const bool counts = question_.trouble != RecoveryQuestion::Trouble::kOperatorStart && !by_itself;
+  switch (decision.action) {
+    case RecoveryDecision::Action::kRestore:
+      if (counts) count_restore();
+      reason_ = decision.reason;
+      emit(Severity::kInfo, "restoring", decision.reason);
+      begin_restore(*decision.generation);
+      return;
+    case RecoveryDecision::Action::kColdStart:
+      if (counts) count_restore();
+      emit(Severity::kWarning, "cold_start", "it is started without its state", decision.reason);
+      begin_start();
+      return;
+    case RecoveryDecision::Action::kGiveUp:
+      give_up(decision.reason, decision.remedy);
+      return;
+    case RecoveryDecision::Action::kStayStopped:
+      set_phase(Phase::kStopping, decision.reason);
+      return;
+  }
+}
+
+// Answers question_ and applies what the failure says of generations; asking again changes nothing.
+RecoveryDecision ContainerPolicy::decide() {
+  forget_old_restores();
+  question_.desired = persistent_.desired;
+  question_.statefulness = options_.statefulness;
+  question_.cold_start = options_.cold_start;
+  question_.restart = options_.restart;
+  question_.restores_in_window = static_cast<std::uint32_t>(restores_.size());
+  question_.max_restores = options_.max_restores;
+  question_.generations = generations_;
+  RecoveryDecision decision = decide_recovery(question_);
+  question_.generations = {};
+  for (const auto& marked : decision.marks) {
+    if (GenerationInfo* generation = known(marked.id)) {
+      discard(*generation, marked.mark, decision.reason);
+      emit(Severity::kWarning, "passed_over",
+           std::format("generation {} is {} and will not be restored by itself",
+                       perdure::to_string(marked.id), to_string(marked.mark)),
+           decision.reason);
+    }
+  }
+  return decision;
+}
+
+void ContainerPolicy::begin_restore(const Generation& generation) {
+  PERDURE_ASSERT(operation_ == Operation::kNone && !alive_);
+  operation_ = Operation::kRestoring;
+  operation_generation_ = generation;
+  operation_since_ = now_;
+  effects_.push_back(Restore{generation});
+}
+
+void ContainerPolicy::give_up(const std::string& reason, const std::string& remedy) {
+  persistent_.gave_up = reason;
+  record();
+  fail_with(reason, remedy);
+}
+
+// The gate closes, and the reason is said.
+void ContainerPolicy::fail_with(const std::string& reason, const std::string& remedy) {
+  hold_gate();
+  effects_.push_back(GiveUp{reason, remedy});
+  emit(Severity::kError, "failed", "recovery is given up; " + remedy, reason);
+  set_phase(Phase::kFailed, reason, remedy);
+}
+
+void ContainerPolicy::delay_attempts() {
+  Duration delay = std::min(options_.restart_delay_first, options_.restart_delay_limit);
+  for (std::uint32_t n = 0; n < delays_in_row_ && delay < options_.restart_delay_limit; ++n) {
+    delay = std::min(delay * 2, options_.restart_delay_limit);
+  }
+  ++delays_in_row_;
+  next_attempt_ = next_cold_start_ = now_ + delay;
+}
+
+void ContainerPolicy::forget_old_restores() {
+  while (!restores_.empty() && restores_.front() + options_.restore_window <= now_) {
+    restores_.pop_front();
+  }
+}
+
+// ---- A restore ends ----
+
+void ContainerPolicy::on(const RestoreFinished& event) {
+  if (operation_ != Operation::kRestoring || event.generation != operation_generation_) return;
+  operation_ = Operation::kNone;
+  alive_ = true;
+  pid_ = event.pid;
+  cold_life_ = false;
+  life_began_ = now_;
+  fresh_since_ = now_;
+  delays_in_row_ = 0;
+  if (phase_ != Phase::kRecovering) return;
+  if (asked_restore_ && *asked_restore_ != event.generation)
+    return;  // an operator wants another one
+  if (asked_restore_) {
+    asked_restore_.reset();
+    if (GenerationInfo* generation = known(event.generation);
+        generation != nullptr && generation->mark != Mark::kNone) {
+      generation->mark = Mark::kNone;
+      effects_.push_back(ReinstateGeneration{event.generation});
+    }
+    abandon_after(event.generation, std::format("an operator went back to generation {}",
+                                                perdure::to_string(event.generation)));
+  }
+  open_gate();
+  if (options_.probation > Duration::zero()) {
+    probation_ = Probation{event.generation, next_number_};
+    arm(TimerId::kProbation, now_ + options_.probation);
+  }
+  schedule_.enable(now_);
+  emit(Severity::kInfo, "restored",
+       std::format("restored from generation {} in {}", perdure::to_string(event.generation),
+                   format_duration(now_ - operation_since_)));
+  become_protected(event.generation, std::format("generation {} is what it would go back to",
+                                                 perdure::to_string(event.generation)));
+  apply_retention();
+}
+
+void ContainerPolicy::on(const RestoreFailed& event) {
+  if (operation_ != Operation::kRestoring || event.generation != operation_generation_) return;
+  operation_ = Operation::kNone;
+  if (phase_ != Phase::kRecovering) return;
+  if (asked_restore_ == event.generation) asked_restore_.reset();
+  question_ = {};
+  question_.trouble = RecoveryQuestion::Trouble::kRestoreFailed;
+  question_.failed_generation = event.generation;
+  question_.failure = event.why;
+  if (event.why == RestoreFailure::kHost) delay_attempts();
+  emit(Severity::kError, "restore_failed",
+       std::format("generation {} was not restored ({})", perdure::to_string(event.generation),
+                   to_string(event.why)),
+       event.reason);
+  decide();
+}
+
+void ContainerPolicy::on(const OperatorRestore& event) {
+  persistent_ = {
+      .desired = DesiredState::kRunning, .begun = true, .finished = false, .gave_up = {}};
+  record();
+  hold_gate();
+  restores_.clear();
+  delays_in_row_ = 0;
+  next_attempt_ = next_cold_start_ = now_;
+  probation_.reset();
+  resume_.reset();
+  schedule_.disable();
+  asked_restore_ = event.generation;
+  if (phase_ == Phase::kFailed) killing_ = false;
+  if (phase_ != Phase::kRecovering) question_ = {};
+  leave_uncommitted("not committed when an operator went back");
+  set_phase(Phase::kRecovering, std::format("an operator asked for generation {}",
+                                            perdure::to_string(event.generation)));
+}
+
+// ---- A restarted daemon ----
+
+std::optional<Generation> ContainerPolicy::of_later_owner() const {
+  const Generation mine{term_, incarnation_, next_number_};
+  for (const auto& generation : generations_) {
+    if (generation.id >= mine) return generation.id;
+  }
+  return std::nullopt;
+}
+
+void ContainerPolicy::take_over_running(pid_t pid) {
+  alive_ = true;
+  pid_ = pid;
+  life_began_ = now_;
+  fresh_since_ = now_;
+  if (!std::exchange(persistent_.gave_up, {}).empty()) record();
+  open_gate();  // what closed it may have happened while nobody listened
+  if (options_.statefulness == Statefulness::kStateless) {
+    become_protected({}, "stateless: it is started afresh when it fails");
+    return;
+  }
+  schedule_.enable(now_);
+  const GenerationInfo* newest = newest_good(generations_);
+  if (newest != nullptr) fresh_since_ = std::min(now_, newest->captured_at);
+  if (newest == nullptr || now_ >= fresh_since_ + age_limit()) {
+    set_phase(Phase::kTrial, "its first checkpoint under this perdured is not committed yet");
+    return;
+  }
+  become_protected(newest->id, std::format("generation {} is what it would go back to",
+                                           perdure::to_string(newest->id)));
+}
+
+void ContainerPolicy::on(const DaemonRestarted& event) {
+  using Found = DaemonRestarted::Found;
+  persistent_ = event.state;
+  generations_ = event.generations;
+  std::ranges::sort(generations_, {}, &GenerationInfo::id);
+  for (const auto& generation : generations_) {
+    next_number_ = std::max(next_number_, generation.id.number + 1);
+  }
+  if (const auto later = of_later_owner()) {
+    // Not ours to touch: neither killed nor let speak.
+    alive_ = event.found != Found::kDead;
+    fail_with(std::format("generation {} was taken by a later owner than this perdured (term {}, "
+                          "incarnation {:x})",
+                          perdure::to_string(*later), term_.value, incarnation_.value),
+              "find out which perdured owns the container before anything is restored here");
+    return;
+  }
+  leave_uncommitted("not committed when perdured ended");
+  emit(Severity::kInfo, "found",
+       std::format("perdured has restarted and found the container {}",
+                   event.found == Found::kAlive  ? "alive"
+                   : event.found == Found::kDead ? "dead"
+                                                 : "half restored"));
+  if (persistent_.desired != DesiredState::kRunning) {
+    alive_ = event.found != Found::kDead;
+    pid_ = event.pid;
+    killing_ = false;
+    set_phase(Phase::kStopping,
+              persistent_.finished ? "it has finished by itself" : "an operator stopped it");
+    if (event.found == Found::kHalfRestored) kill();
+  } else if (event.found == Found::kAlive) {
+    take_over_running(event.pid);
+  } else if (!persistent_.begun) {
+    on(SpecAccepted{});
+  } else if (event.found == Found::kDead && !persistent_.gave_up.empty()) {
+    fail_with(persistent_.gave_up, "find out why it kept failing, then start it");
+  } else {
+    question_ = {};
+    hold_gate();
+    alive_ = event.found == Found::kHalfRestored;  // recovery kills what is left of it first
+    set_phase(Phase::kRecovering, alive_ ? "perdured ended in the middle of a restore"
+                                         : "it was found dead when perdured restarted");
+  }
+}
+
+}  // namespace perdure::policy

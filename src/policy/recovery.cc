@@ -1,0 +1,155 @@
+#include "policy/recovery.h"
+
+#include <cstring>
+#include <format>
+
+namespace perdure::policy {
+namespace {
+
+using Action = RecoveryDecision::Action;
+using Trouble = RecoveryQuestion::Trouble;
+
+void mark(std::vector<GenerationInfo>& generations, const Generation& id, Mark mark,
+          RecoveryDecision& decision) {
+  for (auto& generation : generations) {
+    if (generation.id != id || generation.mark == Mark::kCorrupt || generation.mark == mark)
+      continue;
+    generation.mark = mark;
+    decision.marks.push_back({id, mark});
+  }
+}
+
+// What the failure says of generations: they are marked in the copy and named in the decision.
+void lay_blame(const RecoveryQuestion& question, std::vector<GenerationInfo>& generations,
+               RecoveryDecision& decision) {
+  if (question.trouble == Trouble::kRestoreFailed && question.failure != RestoreFailure::kHost) {
+    mark(generations, question.failed_generation,
+         question.failure == RestoreFailure::kCorrupt ? Mark::kCorrupt : Mark::kSuspect, decision);
+  }
+  if (question.trouble != Trouble::kDied || !question.probation) return;
+  const std::vector<GenerationInfo> before = generations;
+  for (const auto& generation : before) {
+    // What was captured since the restore carries the same state on, and the same death.
+    const bool since = generation.id.number >= question.probation->first_number;
+    if (generation.mark != Mark::kNone || generation.state != CommitState::kCommitted) continue;
+    if (generation.id == question.probation->restored || since) {
+      mark(generations, generation.id, Mark::kSuspect, decision);
+    }
+  }
+}
+
+std::string describe(const RecoveryQuestion& question) {
+  switch (question.trouble) {
+    case Trouble::kDied:
+      return "it " + to_string(question.status) + (question.probation ? " while on probation" : "");
+    case Trouble::kRestoreFailed:
+      return std::format("generation {} was not restored ({})",
+                         to_string(question.failed_generation), to_string(question.failure));
+    case Trouble::kStartFailed:
+      return "the cold start failed";
+    case Trouble::kOperatorStart:
+      break;
+  }
+  return "an operator starts it again";
+}
+
+bool finished_by_itself(const RecoveryQuestion& question) {
+  return question.trouble == Trouble::kDied && question.status == ExitStatus::exited(0);
+}
+
+RecoveryDecision& conclude(RecoveryDecision& decision, Action action, std::string reason) {
+  decision.action = action;
+  decision.reason = std::move(reason);
+  return decision;
+}
+
+RecoveryDecision& give_up(RecoveryDecision& decision, std::string reason, std::string remedy) {
+  decision.remedy = std::move(remedy);
+  return conclude(decision, Action::kGiveUp, std::move(reason));
+}
+
+// Back to the newest good generation, or to a cold start; what limits allow is decided before.
+RecoveryDecision& choose(const RecoveryQuestion& question,
+                         const std::vector<GenerationInfo>& generations,
+                         RecoveryDecision& decision) {
+  const std::string why = describe(question);
+  if (question.statefulness == Statefulness::kStateless) {
+    return conclude(decision, Action::kColdStart, why + ": stateless, started afresh");
+  }
+  if (finished_by_itself(question)) {
+    return conclude(decision, Action::kColdStart,
+                    why + ": started afresh, as restart: always says");
+  }
+  if (const GenerationInfo* newest = newest_good(generations)) {
+    decision.generation = newest->id;
+    return conclude(decision, Action::kRestore,
+                    std::format("{}: back to generation {}", why, to_string(newest->id)));
+  }
+  const std::string none =
+      generations.empty() ? "there is no generation" : "no good generation is left";
+  if (question.cold_start == ColdStart::kAllowed || question.trouble == Trouble::kOperatorStart) {
+    return conclude(decision, Action::kColdStart,
+                    std::format("{} and {}: started without its state", why, none));
+  }
+  return give_up(
+      decision, std::format("{} and {}; the spec forbids a cold start", why, none),
+      "restore a generation by hand if one is worth a try, or start the container without "
+      "its state");
+}
+
+}  // namespace
+
+std::string to_string(const ExitStatus& status) {
+  switch (status.kind) {
+    case ExitStatus::Kind::kExited:
+      return std::format("exited with code {}", status.value);
+    case ExitStatus::Kind::kSignalled: {
+      const char* name = ::sigabbrev_np(status.value);
+      return std::format("was killed by signal {} ({})", status.value, name ? name : "unknown");
+    }
+    case ExitStatus::Kind::kUnknown:
+      break;
+  }
+  return "was found dead";
+}
+
+std::string_view to_string(RestoreFailure why) {
+  switch (why) {
+    case RestoreFailure::kCorrupt:
+      return "corrupt";
+    case RestoreFailure::kMissingFiles:
+      return "files are missing";
+    case RestoreFailure::kCriu:
+      return "criu failed";
+    case RestoreFailure::kHost:
+      return "the host could not";
+  }
+  return "?";
+}
+
+RecoveryDecision decide_recovery(const RecoveryQuestion& question) {
+  RecoveryDecision decision;
+  std::vector<GenerationInfo> generations(question.generations.begin(), question.generations.end());
+  const std::string why = describe(question);
+  if (question.desired != DesiredState::kRunning) {
+    return conclude(decision, Action::kStayStopped, why + ": it is not wanted to run");
+  }
+  if (finished_by_itself(question) && question.restart == RestartPolicy::kOnFailure) {
+    return conclude(decision, Action::kStayStopped,
+                    why + ": it has finished by itself; restart: always would start it afresh");
+  }
+  // Finishing is no failure, so it neither blames a generation nor counts against the limit.
+  if (!finished_by_itself(question)) {
+    lay_blame(question, generations, decision);
+    if (question.trouble != Trouble::kOperatorStart &&
+        question.restores_in_window >= question.max_restores) {
+      return give_up(
+          decision,
+          std::format("{}, after {} restores within the window", why, question.restores_in_window),
+          "find out why it keeps failing (its log, the reasons above), then start it");
+    }
+  }
+  return choose(question, generations, decision);
+}
+
+}  // namespace perdure::policy
