@@ -39,11 +39,12 @@ struct InheritedFd {
 };
 
 struct ProcessOptions {
-  std::optional<std::vector<std::string>> environment;  // "NAME=value", the whole of it; none: ours
-  std::string working_directory;                        // empty: ours; entered after `namespaces`
-  std::vector<int> namespaces;  // setns() to each, in this order (not user or time namespaces)
-  std::vector<InheritedFd> inherited;  // no two with the same target
-  int cgroup_fd = -1;                  // directory of the cgroup (v2) that the child is born in
+  std::optional<std::vector<std::string>> environment =
+      {};                              // "NAME=value", the whole of it; none: ours
+  std::string working_directory = {};  // empty: ours; entered after `namespaces`
+  std::vector<int> namespaces = {};  // setns() to each, in this order (not user or time namespaces)
+  std::vector<InheritedFd> inherited = {};  // no two with the same target
+  int cgroup_fd = -1;  // directory of the cgroup (v2) that the child is born in
   Stdio standard_input = Stdio::kNull;
   Stdio standard_output = Stdio::kNull;
   Stdio standard_error = Stdio::kNull;
@@ -103,9 +104,10 @@ class ChildProcess {
 };
 
 struct CommandOptions {
-  ProcessOptions process;  // its Stdio fields are ignored: input below, output and errors captured
+  ProcessOptions process =
+      {};  // its Stdio fields are ignored: input below, output and errors captured
   Instant deadline = BootClock::now() + kDefaultCommandTime;
-  std::string input;  // all of standard input; a command that does not read it all is no error
+  std::string input = {};  // all of standard input; a command that does not read it all is no error
   std::size_t output_limit_bytes = kDefaultOutputLimitBytes;
 };
 

@@ -37,8 +37,8 @@ inline constexpr std::size_t kMaxConnections = 128;
 inline constexpr Duration kPartialFrameTime = std::chrono::seconds(10);
 
 struct Frame {
-  std::string payload;
-  UniqueFd fd;  // empty if none came or is to be sent
+  std::string payload = {};
+  UniqueFd fd = {};  // empty if none came or is to be sent
 };
 
 // As the kernel recorded them when the peer connected (or, seen from a client, began to listen).
@@ -80,9 +80,9 @@ class Connection {
 };
 
 struct UnixServerOptions {
-  std::string path;            // at most 80 bytes (sun_path, with a suffix)
-  mode_t mode = 0660;          // who may connect needs write permission
-  std::optional<gid_t> group;  // of the socket file; none: ours
+  std::string path = {};            // at most 100 bytes (sun_path, with a suffix)
+  mode_t mode = 0660;               // who may connect needs write permission
+  std::optional<gid_t> group = {};  // of the socket file; none: ours
   std::size_t max_frame_bytes = kMaxFrameBytes;
   std::size_t max_send_queue_bytes = kMaxSendQueueBytes;
   std::size_t max_connections = kMaxConnections;
@@ -92,12 +92,12 @@ struct UnixServerOptions {
 // Called on the loop's thread, from the loop only: never from inside a call of Connection or
 // UnixServer. A callback may close any connection; it must not destroy the server.
 struct UnixServerHandlers {
-  std::function<void(Connection&)> on_open;          // may be empty
-  std::function<void(Connection&, Frame)> on_frame;  // required
+  std::function<void(Connection&)> on_open = {};          // may be empty
+  std::function<void(Connection&, Frame)> on_frame = {};  // required
   // Once per opened connection, whoever closed it. kCancelled: the peer or we closed; kTransient:
   // the peer does not read; kTimeout: it stopped within a frame; kInvalid: frame too large; kIo.
   // May be empty.
-  std::function<void(ConnectionId, const Error&)> on_close;
+  std::function<void(ConnectionId, const Error&)> on_close = {};
 };
 
 class UnixServer {
@@ -120,6 +120,8 @@ class UnixServer {
   UnixServer() = default;
 };
 
+class FrameReader;
+
 // The other side, blocking, for the command line. No thread, no loop.
 class FramedClient {
  public:
@@ -135,11 +137,16 @@ class FramedClient {
 
   int fd() const { return socket_.get(); }  // for poll()
 
+  Result<PeerCredentials> peer() const;  // who listens
+
+  FramedClient(FramedClient&&) noexcept;
+  FramedClient& operator=(FramedClient&&) noexcept;
+  ~FramedClient();
+
  private:
-  explicit FramedClient(UniqueFd socket) : socket_(std::move(socket)) {}
+  explicit FramedClient(UniqueFd socket);
   UniqueFd socket_;
-  std::string header_;  // of a frame that has come in part
-  Frame partial_;
+  std::unique_ptr<FrameReader> reader_;
 };
 
 }  // namespace perdure::io
