@@ -1,0 +1,188 @@
+#include "capsule/criu/criu_rpc.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <deque>
+#include <format>
+#include <optional>
+
+#include "criu_rpc.pb.h"
+
+namespace perdure::capsule {
+namespace {
+
+constexpr int kWorkerSocket = 3;
+constexpr std::size_t kMaxMessageBytes = 1u << 20;
+constexpr std::size_t kMaxLogBytes = 64u << 20;
+
+std::vector<std::string> environment_with(const CriuProgram& program) {
+  std::vector<std::string> environment = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                                          "HOME=/nonexistent", "LC_ALL=C"};
+  if (!program.pagemap_filter.empty()) {
+    environment.push_back("LD_PRELOAD=" + program.pagemap_filter);
+  }
+  return environment;
+}
+
+void fill_options(criu::Options& options, const DumpRequest& request) {
+  options.set_images_dir_fd(request.images_dir_fd);
+  options.set_pid(request.init_pid);
+  options.set_leave_running(true);
+  options.set_ext_unix_sk(true);
+  options.set_tcp_established(true);
+  options.set_tcp_skip_in_flight(true);
+  options.set_file_locks(true);
+  options.set_link_remap(true);
+  options.set_log_level(request.log_level);
+  options.set_log_file("dump.log");
+  options.set_notify_scripts(true);
+  options.set_root(request.root);
+  options.set_ext_masters(true);
+  options.set_ext_sharing(true);
+  options.set_manage_cgroups(true);
+  options.set_manage_cgroups_mode(criu::CG_IGNORE);
+  options.set_network_lock(criu::NETWORK_LOCK_SKIP);
+  options.set_ghost_limit(request.ghost_limit_bytes);
+  for (const std::string& external : request.externals) options.add_external(external);
+}
+
+}  // namespace
+
+Result<CriuWorker> CriuWorker::spawn(const CriuProgram& program, int network_namespace_fd) {
+  int sockets[2];
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) != 0) {
+    return fail_errno("create socket pair for CRIU");
+  }
+  UniqueFd ours(sockets[0]);
+  const UniqueFd theirs(sockets[1]);
+  io::ProcessOptions options;
+  options.environment = environment_with(program);
+  options.namespaces = {network_namespace_fd};
+  options.inherited = {{theirs.get(), kWorkerSocket}};
+  auto process = io::ChildProcess::spawn(
+      {program.path, "swrk", std::to_string(kWorkerSocket)}, options);
+  if (!process) return fail(std::move(process).error().context("start CRIU"));
+  return CriuWorker(std::move(*process), std::move(ours));
+}
+
+bool CriuWorker::alive() const {
+  pollfd poll_fd{.fd = process_.pidfd(), .events = POLLIN, .revents = 0};
+  return process_.pid() > 0 && ::poll(&poll_fd, 1, 0) == 0;
+}
+
+Status CriuWorker::send(const std::string& message) {
+  for (;;) {
+    const ssize_t sent = ::send(socket_.get(), message.data(), message.size(), MSG_NOSIGNAL);
+    if (sent == static_cast<ssize_t>(message.size())) return {};
+    if (sent < 0 && errno == EINTR) continue;
+    return fail_errno("send request to CRIU");
+  }
+}
+
+Result<std::string> CriuWorker::receive(Instant deadline) {
+  std::string message(kMaxMessageBytes, '\0');
+  for (;;) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - BootClock::now());
+    pollfd poll_fd{.fd = socket_.get(), .events = POLLIN, .revents = 0};
+    const int ready = ::poll(&poll_fd, 1, left.count() < 0 ? 0 : static_cast<int>(left.count()) + 1);
+    if (ready < 0 && errno == EINTR) continue;
+    if (ready < 0) return fail_errno("wait for CRIU");
+    if (ready == 0) return fail(ErrorCode::kTimeout, "CRIU did not answer in time");
+    const ssize_t got = ::recv(socket_.get(), message.data(), message.size(), 0);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return fail_errno("receive answer from CRIU");
+    if (got == 0) return fail(ErrorCode::kIo, "CRIU ended without an answer");
+    message.resize(static_cast<std::size_t>(got));
+    return message;
+  }
+}
+
+Status CriuWorker::dump(const DumpRequest& request, const DumpHooks& hooks, Instant deadline) {
+  criu::Request dump;
+  dump.set_type(criu::DUMP);
+  fill_options(*dump.mutable_opts(), request);
+  PERDURE_TRY(send(dump.SerializeAsString()));
+
+  std::optional<Error> hook_error;
+  for (;;) {
+    auto message = receive(deadline);
+    if (!message) {
+      process_.kill();
+      return fail(std::move(message).error());
+    }
+    criu::Response response;
+    if (!response.ParseFromString(*message)) {
+      process_.kill();
+      return fail(ErrorCode::kIo, "CRIU sent an answer that cannot be parsed");
+    }
+    if (response.type() != criu::NOTIFY) {
+      if (hook_error) return fail(*std::move(hook_error));
+      if (response.success()) return {};
+      return fail(ErrorCode::kIo, response.cr_errmsg().empty() ? "CRIU could not dump the container"
+                                                               : response.cr_errmsg());
+    }
+    Status hooked;
+    if (response.notify().script() == "query-ext-files" && hooks.frozen) hooked = hooks.frozen();
+    if (response.notify().script() == "post-dump" && hooks.dumped) hooked = hooks.dumped();
+    if (!hooked && !hook_error) hook_error = hooked.error();
+    criu::Request answer;
+    answer.set_type(criu::NOTIFY);
+    answer.set_notify_success(hooked.has_value());
+    PERDURE_TRY(send(answer.SerializeAsString()));
+  }
+}
+
+Status CriuWorker::finish(Instant deadline) {
+  socket_.reset();
+  if (auto ended = process_.wait(deadline); !ended) {
+    process_.kill();
+    return fail(std::move(ended).error().context("wait for the end of CRIU"));
+  }
+  return {};
+}
+
+std::string criu_log_errors(const std::string& log_path, std::size_t lines) {
+  const auto log = read_file(log_path, kMaxLogBytes);
+  if (!log) return {};
+  std::deque<std::string_view> errors;
+  std::string_view rest = *log;
+  while (!rest.empty()) {
+    const auto end = std::min(rest.find('\n'), rest.size());
+    std::string_view line = rest.substr(0, end);
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+    const auto at = line.find("Error (");
+    if (at == std::string_view::npos) continue;
+    // Without CAP_SYS_RESOURCE CRIU says this at every start, and goes on.
+    if (line.find("Can't setup RLIMIT_NOFILE for self") != std::string_view::npos) continue;
+    errors.push_back(line.substr(at));
+    if (errors.size() > lines) errors.pop_front();
+  }
+  std::string text;
+  for (const std::string_view line : errors) {
+    if (!text.empty()) text += '\n';
+    text += line;
+  }
+  return text;
+}
+
+Result<CriuVersion> query_criu_version(const CriuProgram& program) {
+  PERDURE_ASSIGN(const std::string text, io::command_output({program.path, "--version"}));
+  CriuVersion version;
+  const auto at = text.find("Version: ");
+  if (at == std::string::npos ||
+      std::sscanf(text.c_str() + at, "Version: %d.%d.%d", &version.major, &version.minor,
+                  &version.sublevel) < 2) {
+    return fail(ErrorCode::kUnsupported,
+                std::format("'{} --version' says '{}': no version", program.path, text.substr(0, 80)));
+  }
+  return version;
+}
+
+std::string to_string(const CriuVersion& version) {
+  return std::format("{}.{}.{}", version.major, version.minor, version.sublevel);
+}
+
+}  // namespace perdure::capsule

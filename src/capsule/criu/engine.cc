@@ -1,0 +1,253 @@
+#include "capsule/criu/engine.h"
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <format>
+
+#include "base/log.h"
+#include "capsule/criu/image_repair.h"
+#include "capsule/criu/image_server.h"
+#include "capsule/criu/image_set.h"
+#include "io/atomic_file.h"
+
+namespace perdure::capsule {
+namespace {
+
+constexpr Duration kAdoptTime = std::chrono::milliseconds(500);
+constexpr Duration kEndOfCriuTime = std::chrono::seconds(2);
+
+// A directory of this call alone, removed on every way out.
+class ScratchDirectory {
+ public:
+  static Result<ScratchDirectory> make(std::string path) {
+    PERDURE_TRY(io::make_directories(path, 0700));
+    return ScratchDirectory(std::move(path));
+  }
+  ScratchDirectory(ScratchDirectory&& other) noexcept : path_(std::exchange(other.path_, {})) {}
+  ScratchDirectory& operator=(ScratchDirectory&&) = delete;
+  ~ScratchDirectory() {
+    if (path_.empty()) return;
+    if (const Status removed = io::remove_tree(path_); !removed) {
+      log::warning("scratch directory is left behind: {}", removed.error().message());
+    }
+  }
+  const std::string& path() const { return path_; }
+
+ private:
+  explicit ScratchDirectory(std::string path) : path_(std::move(path)) {}
+  std::string path_;
+};
+
+// The pid that the process has inside the container: how CRIU names it.
+Result<pid_t> inner_pid_of(pid_t pid) {
+  PERDURE_ASSIGN(const std::string status, read_file(std::format("/proc/{}/status", pid)));
+  const auto at = status.find("NSpid:");
+  if (at == std::string::npos) return pid;
+  const std::string line = status.substr(at, status.find('\n', at) - at);
+  const std::string last = line.substr(line.find_last_of(" \t") + 1);
+  pid_t inner = pid;
+  std::from_chars(last.data(), last.data() + last.size(), inner);
+  return inner;
+}
+
+bool is_in_motion(std::string_view errors) {
+  for (const std::string_view sign :
+       {"In-flight connection", "Unable to seize", "Can't seize", "No such process", "ptrace attach",
+        "changed while", "is not stopped", "Unable to freeze", "Can't open pidfd"}) {
+    if (errors.find(sign) != std::string_view::npos) return true;
+  }
+  return false;
+}
+
+Error explain(Error error, const std::string& log_path) {
+  const std::string errors = criu_log_errors(log_path);
+  ErrorCode code = error.code();
+  if (code == ErrorCode::kIo) {
+    if (is_in_motion(errors)) {
+      code = ErrorCode::kTransient;
+    } else if (errors.find("No space left") != std::string::npos) {
+      code = ErrorCode::kNoSpace;
+    } else if (!errors.empty()) {
+      code = ErrorCode::kUnsupported;
+    }
+  }
+  return Error(code, errors.empty() ? error.message() : std::format("{}\n{}", error.message(), errors));
+}
+
+Duration children_cpu() {
+  rusage usage{};
+  ::getrusage(RUSAGE_CHILDREN, &usage);
+  const auto seconds = std::chrono::seconds(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec);
+  return seconds + std::chrono::microseconds(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+}
+
+}  // namespace
+
+Engine::Engine(std::string container, EngineOptions options)
+    : container_(std::move(container)), options_(std::move(options)) {}
+
+Engine::~Engine() = default;
+
+Status Engine::warm_up(int network_namespace_fd) {
+  PERDURE_ASSIGN(network_namespace_, duplicate(network_namespace_fd));
+  CriuProgram program = options_.criu;
+  if (options_.tracking == MemoryTracking::kOff) program.pagemap_filter.clear();
+  PERDURE_ASSIGN(worker_, CriuWorker::spawn(program, network_namespace_.get()));
+  return {};
+}
+
+Result<std::string> Engine::make_scratch() {
+  std::string path = std::format("{}/{}-{}", options_.scratch_dir, container_, ++calls_);
+  if (const Status removed = io::remove_tree(path);
+      !removed && removed.error().code() != ErrorCode::kNotFound) {
+    return fail(removed.error());
+  }
+  return path;
+}
+
+Result<CriuWorker> Engine::take_worker() {
+  if (!worker_ || !worker_->alive()) {
+    if (!network_namespace_) {
+      return fail(ErrorCode::kInvalid, "no network namespace to start CRIU in: warm_up() comes first");
+    }
+    PERDURE_TRY(warm_up(network_namespace_.get()));
+  }
+  CriuWorker worker = *std::move(worker_);
+  worker_.reset();
+  return worker;
+}
+
+Result<CapturedProcesses> Engine::capture(const CaptureTarget& target, const CaptureHooks& hooks,
+                                          Instant deadline) {
+  const Instant begin = BootClock::now();
+  PERDURE_ASSIGN(std::string scratch_path, make_scratch());
+  PERDURE_ASSIGN(const ScratchDirectory scratch, ScratchDirectory::make(std::move(scratch_path)));
+  PERDURE_ASSIGN(const UniqueFd directory, open_file(scratch.path(), O_RDONLY | O_DIRECTORY));
+  PERDURE_ASSIGN(CriuWorker worker, take_worker());
+
+  const bool tracking = options_.tracking == MemoryTracking::kOn;
+  if (tracking) {
+    tracker_.prepare(target.pids, begin + kAdoptTime);
+    if (tracker_.written_bytes() > options_.precopy_threshold_bytes) {
+      // A failure here (a process that ended) is no failure of the capture: collect() reads anew.
+      if (const Status copied = tracker_.precopy(); !copied) {
+        log::debug("{}: copying ahead: {}", container_, copied.error().message());
+      }
+    }
+  }
+
+  DumpRequest request;
+  request.init_pid = target.init_pid;
+  request.images_dir_fd = directory.get();
+  request.root = target.root;
+  request.log_level = options_.criu_log_level;
+  for (const ExternalMount& mount : target.mounts) {
+    request.externals.push_back(std::format("mnt[{}]:{}", mount.inside_path, mount.key));
+  }
+  CapturedProcesses captured;
+  Instant frozen_at{};
+  DumpHooks dump_hooks;
+  dump_hooks.frozen = [&]() -> Status {
+    frozen_at = BootClock::now();
+    return hooks.frozen ? hooks.frozen() : Status{};
+  };
+  dump_hooks.dumped = [&]() -> Status {
+    Status collected = tracking ? tracker_.collect() : Status{};
+    Status snapped = hooks.before_thaw ? hooks.before_thaw() : Status{};
+    if (!collected) return collected;
+    return snapped;
+  };
+  const Duration cpu_before = children_cpu();
+  if (Status dumped = worker.dump(request, dump_hooks, deadline); !dumped) {
+    // Marks were re-armed, their pages are lost: start over with everything.
+    tracker_.reset();
+    return fail(explain(std::move(dumped).error(), scratch.path() + "/dump.log")
+                    .context(std::format("checkpoint of '{}'", container_)));
+  }
+  captured.frozen = BootClock::now() - frozen_at;
+  PERDURE_TRY(worker.finish(BootClock::now() + kEndOfCriuTime));
+  captured.criu_cpu = children_cpu() - cpu_before;
+
+  PERDURE_ASSIGN(ImageSet set, read_image_directory(scratch.path()));
+  captured.images = std::move(set.images);
+  captured.memory = std::move(set.memory);
+  for (const pid_t pid : target.pids) {
+    const PagedObject* pages = tracking ? tracker_.memory_of(pid) : nullptr;
+    if (pages == nullptr) continue;
+    PERDURE_ASSIGN(const pid_t inner, inner_pid_of(pid));
+    PagedObject& object = captured.memory[std::format("mm-{}", inner)];
+    object = object.overlaid_with(*pages);
+  }
+  captured.untracked = tracker_.untracked();
+  captured.pages_read = tracker_.bytes_read_by_last_collect() / kPageSize;
+  PERDURE_ASSIGN(const std::size_t repaired, repair_timers(captured.images));
+  if (repaired > 0) log::debug("{}: re-armed {} periodic timers", container_, repaired);
+  captured.wall = BootClock::now() - begin;
+  return captured;
+}
+
+Result<RestoredProcesses> Engine::restore(const Capsule& capsule, const RestoreTarget& target,
+                                          Instant deadline) {
+  const Instant begin = BootClock::now();
+  forget_processes();
+  PERDURE_ASSIGN(std::string scratch_path, make_scratch());
+  PERDURE_ASSIGN(const ScratchDirectory scratch, ScratchDirectory::make(std::move(scratch_path)));
+  PERDURE_ASSIGN(const ImageCatalogue catalogue, ImageCatalogue::build(capsule));
+  PERDURE_ASSIGN(ImageServer server, ImageServer::listen(scratch.path(), catalogue));
+
+  const std::string pid_file = scratch.path() + "/init.pid";
+  std::vector<std::string> argv = {options_.criu.path, "restore", "--stream", "--images-dir", scratch.path(),
+                                   "--root", target.root, "--restore-detached", "--pidfile", pid_file,
+                                   "--tcp-established", "--ext-unix-sk", "--file-locks", "--link-remap",
+                                   "--manage-cgroups=ignore", "--enable-external-masters",
+                                   "--enable-external-sharing", "--log-file", "restore.log",
+                                   std::format("-v{}", options_.criu_log_level)};
+  for (const ExternalMount& mount : target.mounts) {
+    argv.insert(argv.end(), {"--external", std::format("mnt[{}]:{}", mount.key, mount.host_path)});
+  }
+  io::ProcessOptions options;
+  options.namespaces = {target.network_namespace_fd};
+  int next_fd = 20;  // CRIU keeps its own descriptors at the top of the table
+  for (const auto& [key, fd] : target.inherited) {
+    options.inherited.push_back({fd, next_fd});
+    argv.insert(argv.end(), {"--inherit-fd", std::format("fd[{}]:{}", next_fd, key)});
+    ++next_fd;
+  }
+  auto spawned = io::ChildProcess::spawn(argv, options);
+  if (!spawned) return fail(std::move(spawned).error().context("start CRIU"));
+  // CRIU waits for its first image until it is a member of the container's cgroups: all that it restores is
+  // born there.
+  for (const std::string& directory : target.cgroup_dirs) {
+    PERDURE_TRY(write_control_file(directory + "/cgroup.procs", std::to_string(spawned->pid())));
+  }
+  const auto explained = [&](Error error) {
+    return fail(explain(std::move(error), scratch.path() + "/restore.log")
+                    .context(std::format("restore of '{}' from generation {}", container_,
+                                         to_string(capsule.manifest.generation))));
+  };
+  if (Status served = server.serve(spawned->pidfd(), deadline); !served) {
+    return explained(std::move(served).error());
+  }
+  PERDURE_ASSIGN(const io::ExitStatus status, spawned->wait(BootClock::now() + kEndOfCriuTime));
+  if (!status.success()) {
+    return explained(Error(ErrorCode::kIo, std::format("CRIU ended with {}", io::to_string(status))));
+  }
+  PERDURE_ASSIGN(const std::string text, read_file(pid_file));
+  RestoredProcesses restored;
+  std::from_chars(text.data(), text.data() + text.size(), restored.init_pid);
+  if (restored.init_pid <= 1) {
+    return fail(ErrorCode::kIo, std::format("restore of '{}': CRIU wrote no pid", container_));
+  }
+  restored.wall = BootClock::now() - begin;
+  return restored;
+}
+
+void Engine::forget_processes() { tracker_.reset(); }
+
+}  // namespace perdure::capsule
