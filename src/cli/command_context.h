@@ -1,0 +1,63 @@
+// What every command has at hand while it runs.
+#pragma once
+
+#include <string>
+
+#include "cli/commands.h"
+#include "cli/session.h"
+
+namespace perdure::cli {
+
+class CommandContext {
+ public:
+  CommandContext(const Invocation& given, Services& all)
+      : invocation(given), services(all), session(all.connector, all.terminal, all.clock) {}
+
+  const Invocation& invocation;
+  Services& services;
+  Session session;
+
+  Terminal& terminal() const { return services.terminal; }
+  bool json() const { return invocation.has(kJsonOption); }
+  std::string name() const { return invocation.text(kNameArgument); }
+  std::optional<std::string> generation() const;
+
+  // Asks perdured a question that changes nothing.
+  Outcome<control::v1::Response> read(control::v1::Request request, control::v1::Response::BodyCase final);
+  // Asks it to change something; the failure says how to find out what became of it.
+  Outcome<control::v1::Response> change(control::v1::Request request, control::v1::Response::BodyCase final, int fd = -1);
+
+  // Shows what will happen and asks. Success at once with --yes; a refusal where nobody can be asked.
+  Outcome<void> confirm(std::string_view what_will_happen);
+
+  // Writes the result; a failure if standard output does not take it.
+  Outcome<ExitCode> print(std::string_view text, ExitCode code = ExitCode::kOk) const;
+};
+
+using CommandFunction = Outcome<ExitCode> (*)(CommandContext&);
+
+// read_commands.cc
+Outcome<ExitCode> run_list(CommandContext& context);
+Outcome<ExitCode> run_inspect(CommandContext& context);
+Outcome<ExitCode> run_logs(CommandContext& context);
+Outcome<ExitCode> run_generations(CommandContext& context);
+Outcome<ExitCode> run_events(CommandContext& context);
+Outcome<ExitCode> run_doctor(CommandContext& context);
+Outcome<ExitCode> run_version(CommandContext& context);
+Outcome<ExitCode> run_complete(CommandContext& context);
+// change_commands.cc
+Outcome<ExitCode> run_run(CommandContext& context);
+Outcome<ExitCode> run_start(CommandContext& context);
+Outcome<ExitCode> run_stop(CommandContext& context);
+Outcome<ExitCode> run_checkpoint(CommandContext& context);
+Outcome<ExitCode> run_restore(CommandContext& context);
+Outcome<ExitCode> run_remove(CommandContext& context);
+// archive_commands.cc
+Outcome<ExitCode> run_export(CommandContext& context);
+Outcome<ExitCode> run_import(CommandContext& context);
+// local_commands.cc
+Outcome<ExitCode> run_spec(CommandContext& context);
+Outcome<ExitCode> run_completion(CommandContext& context);
+Outcome<ExitCode> run_help(CommandContext& context);
+
+}  // namespace perdure::cli

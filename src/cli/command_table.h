@@ -1,0 +1,123 @@
+// The command table: what `perdure` understands, once. The parser, --help, the manual pages, docs/cli.md and the
+// shell completions are all made from it, so that none of them can say what the others do not.
+#pragma once
+
+#include <chrono>
+#include <span>
+#include <string_view>
+
+namespace perdure::cli {
+
+enum class CommandId {
+  kRun,
+  kList,
+  kInspect,
+  kLogs,
+  kCheckpoint,
+  kGenerations,
+  kRestore,
+  kExport,
+  kImport,
+  kStop,
+  kStart,
+  kRemove,
+  kEvents,
+  kDoctor,
+  kVersion,
+  kSpec,
+  kCompletion,
+  kHelp,
+  kComplete,  // hidden: names for the shell completions
+};
+
+// How a value is checked by the parser and completed by the shell.
+enum class ValueKind {
+  kFlag,        // no value
+  kText,
+  kFile,
+  kContainer,   // a container's name
+  kGeneration,  // "term.incarnation.number"
+  kDuration,    // "500ms", "5s"; more than nothing
+  kCount,       // 0 to 1000000
+  kMoment,      // a duration before now, or an RFC 3339 time
+  kShell,       // bash, zsh, fish
+  kCommand,     // a command of this table
+};
+
+struct Option {
+  std::string_view name;  // "--tail"
+  char letter = 0;        // 'f' for -f; 0: none
+  std::string_view value;  // "N"; empty for a flag
+  ValueKind kind = ValueKind::kFlag;
+  std::string_view help;
+};
+
+struct Argument {
+  std::string_view name;  // "NAME"
+  ValueKind kind = ValueKind::kText;
+  bool required = true;
+  std::string_view help;
+};
+
+struct Example {
+  std::string_view command;
+  std::string_view does;
+};
+
+struct Command {
+  CommandId id;
+  std::string_view name;
+  std::string_view summary;      // one line, no full stop
+  std::string_view description;  // paragraphs, separated by '\n'
+  std::span<const Argument> arguments;
+  std::span<const Option> options;
+  std::span<const Example> examples;
+  std::string_view json;  // the name of the JSON shape that --json prints; empty: no --json
+  bool hidden = false;
+};
+
+std::span<const Command> command_table();
+const Command& command_of(CommandId id);
+const Command* find_command(std::string_view name);  // nullptr: there is none
+
+// Understood before and after the command's name.
+std::span<const Option> global_options();
+
+struct NamedText {
+  std::string_view name;
+  std::string_view text;
+};
+std::span<const NamedText> environment_table();
+std::span<const NamedText> files_table();
+
+inline constexpr std::string_view kDefaultSocket = "/run/perdure/perdured.sock";
+// The longest silence of perdured that a command waits through, without --timeout. Reading answers at once; what
+// changes something may unpack an image or write gigabytes between two signs of life.
+inline constexpr std::chrono::seconds kReadSilence{10};
+inline constexpr std::chrono::seconds kChangeSilence{300};
+
+// Names that code refers to.
+inline constexpr std::string_view kSocketOption = "--socket";
+inline constexpr std::string_view kTimeoutOption = "--timeout";
+inline constexpr std::string_view kHelpOption = "--help";
+inline constexpr std::string_view kVersionOption = "--version";
+inline constexpr std::string_view kJsonOption = "--json";
+inline constexpr std::string_view kYesOption = "--yes";
+inline constexpr std::string_view kGenerationOption = "--generation";
+inline constexpr std::string_view kFollowOption = "--follow";
+inline constexpr std::string_view kTailOption = "--tail";
+inline constexpr std::string_view kSinceOption = "--since";
+inline constexpr std::string_view kNameOption = "--name";
+inline constexpr std::string_view kForceOption = "--force";
+inline constexpr std::string_view kKeepCapsulesOption = "--keep-capsules";
+inline constexpr std::string_view kDeadlineOption = "--deadline";
+inline constexpr std::string_view kSpecOption = "--spec";
+inline constexpr std::string_view kCheckOption = "--check";
+inline constexpr std::string_view kNameArgument = "NAME";
+inline constexpr std::string_view kFileArgument = "FILE";
+inline constexpr std::string_view kSpecArgument = "SPEC";
+inline constexpr std::string_view kShellArgument = "SHELL";
+inline constexpr std::string_view kCommandArgument = "COMMAND";
+inline constexpr std::string_view kWhatArgument = "WHAT";
+
+}  // namespace perdure::cli

@@ -1,0 +1,141 @@
+#include "cli/commands.h"
+
+#include <cstdlib>
+#include <format>
+
+#include "cli/command_context.h"
+#include "cli/help.h"
+#include "cli/json_output.h"
+#include "cli/program.h"
+#include "cli/render.h"
+
+namespace perdure::cli {
+namespace {
+
+namespace v1 = control::v1;
+
+CommandFunction function_of(CommandId id) {
+  switch (id) {
+    case CommandId::kRun: return run_run;
+    case CommandId::kList: return run_list;
+    case CommandId::kInspect: return run_inspect;
+    case CommandId::kLogs: return run_logs;
+    case CommandId::kCheckpoint: return run_checkpoint;
+    case CommandId::kGenerations: return run_generations;
+    case CommandId::kRestore: return run_restore;
+    case CommandId::kExport: return run_export;
+    case CommandId::kImport: return run_import;
+    case CommandId::kStop: return run_stop;
+    case CommandId::kStart: return run_start;
+    case CommandId::kRemove: return run_remove;
+    case CommandId::kEvents: return run_events;
+    case CommandId::kDoctor: return run_doctor;
+    case CommandId::kVersion: return run_version;
+    case CommandId::kSpec: return run_spec;
+    case CommandId::kCompletion: return run_completion;
+    case CommandId::kHelp: return run_help;
+    case CommandId::kComplete: return run_complete;
+  }
+  return run_help;
+}
+
+Style error_style(const Terminal& terminal) { return Style{.width = terminal.err_width(), .colour = false}; }
+
+ExitCode report(const Failure& failure, bool as_json, Terminal& terminal) {
+  terminal.err(as_json ? failure_to_json_line(failure) : render_failure(failure, error_style(terminal)));
+  return failure.code;
+}
+
+std::string socket_path(const Invocation& invocation) {
+  if (invocation.has(kSocketOption)) return invocation.text(kSocketOption);
+  const char* from_environment = std::getenv("PERDURE_SOCKET");
+  return from_environment != nullptr && *from_environment != '\0' ? from_environment : std::string(kDefaultSocket);
+}
+
+ExitCode report(const UsageError& error, Terminal& terminal) {
+  const Failure failure{
+      .code = ExitCode::kUsage,
+      .message = error.message,
+      .remedy = error.command == nullptr ? "'perdure help' lists the commands"
+                                         : std::format("'perdure help {}' explains it", error.command->name)};
+  return report(failure, false, terminal);
+}
+
+ExitCode write_or_fail(Terminal& terminal, std::string_view text) {
+  const Status written = terminal.out(text);
+  return written ? ExitCode::kOk : report(to_failure(written.error()), false, terminal);
+}
+
+}  // namespace
+
+std::optional<std::string> CommandContext::generation() const {
+  if (!invocation.has(kGenerationOption)) return std::nullopt;
+  return invocation.text(kGenerationOption);
+}
+
+Outcome<v1::Response> CommandContext::read(v1::Request request, v1::Response::BodyCase final) {
+  return session.call(std::move(request),
+                      CallOptions{.final = final,
+                                  .silence = invocation.duration(kTimeoutOption).value_or(kReadSilence),
+                                  .on_stream = {},
+                                  .fd = -1,
+                                  .doing = std::string(invocation.command().name),
+                                  .unknown = ""});
+}
+
+Outcome<v1::Response> CommandContext::change(v1::Request request, v1::Response::BodyCase final, int fd) {
+  const std::string object = name();
+  return session.call(
+      std::move(request),
+      CallOptions{.final = final,
+                  .silence = invocation.duration(kTimeoutOption).value_or(kChangeSilence),
+                  .on_stream = {},
+                  .fd = fd,
+                  .doing = std::string(invocation.command().name) + (object.empty() ? "" : " " + object),
+                  .unknown = std::format("whether it was done is not known: 'perdure {}' shows how things are",
+                                         object.empty() ? "list" : "inspect " + object)});
+}
+
+Outcome<void> CommandContext::confirm(std::string_view what_will_happen) {
+  if (invocation.has(kYesOption)) return {};
+  terminal().err(what_will_happen);
+  if (!terminal().can_ask()) {
+    return std::unexpected(Failure{.code = ExitCode::kRefused,
+                                   .message = "this needs a confirmation, and there is no terminal to ask on; nothing was changed",
+                                   .remedy = "repeat the command with --yes"});
+  }
+  const auto answer = terminal().ask("Go on? [y/N] ");
+  if (answer == "y" || answer == "Y" || answer == "yes") return {};
+  return std::unexpected(Failure{.code = ExitCode::kRefused, .message = "not confirmed; nothing was changed"});
+}
+
+Outcome<ExitCode> CommandContext::print(std::string_view text, ExitCode code) const {
+  if (Status written = terminal().out(text); !written) return std::unexpected(to_failure(written.error()));
+  return code;
+}
+
+ExitCode run_command(const Invocation& invocation, Services& services) {
+  CommandContext context(invocation, services);
+  const auto outcome = function_of(invocation.command().id)(context);
+  return outcome ? *outcome : report(outcome.error(), context.json(), services.terminal);
+}
+
+ExitCode run_program(const std::vector<std::string>& arguments, Terminal& terminal, const Clock& clock,
+                     const std::function<std::unique_ptr<Connector>(std::string)>& connector_for,
+                     const std::function<v1::DoctorReport()>& check_host) {
+  const CommandLine line = parse_command_line(arguments);
+  if (const auto* help = std::get_if<HelpWanted>(&line)) {
+    return write_or_fail(terminal, help->command == nullptr ? program_help(terminal.style())
+                                                            : command_help(*help->command, terminal.style()));
+  }
+  if (std::holds_alternative<VersionWanted>(line)) {
+    return write_or_fail(terminal, std::format("perdure {}\n", kProgramVersion));
+  }
+  if (const auto* error = std::get_if<UsageError>(&line)) return report(*error, terminal);
+  const auto& invocation = std::get<Invocation>(line);
+  const auto connector = connector_for(socket_path(invocation));
+  Services services{.terminal = terminal, .connector = *connector, .clock = clock, .check_host = check_host};
+  return run_command(invocation, services);
+}
+
+}  // namespace perdure::cli

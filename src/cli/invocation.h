@@ -1,0 +1,51 @@
+// What the command line says, checked against the command table.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "base/clock.h"
+#include "cli/command_table.h"
+
+namespace perdure::cli {
+
+// Values are checked for their ValueKind by parse_command_line(): the accessors below cannot fail, they assert.
+class Invocation {
+ public:
+  Invocation(const Command& command, std::map<std::string, std::string, std::less<>> values)
+      : command_(&command), values_(std::move(values)) {}
+
+  const Command& command() const { return *command_; }
+  bool has(std::string_view name) const { return values_.contains(name); }  // an option or an argument
+  std::string text(std::string_view name) const;                            // "" if it was not given
+  std::optional<Duration> duration(std::string_view name) const;
+  std::optional<std::uint32_t> count(std::string_view name) const;
+  std::optional<std::int64_t> moment_unix_ms(std::string_view name, WallTime now) const;
+
+ private:
+  const Command* command_;
+  std::map<std::string, std::string, std::less<>> values_;
+};
+
+struct HelpWanted {
+  const Command* command = nullptr;  // nullptr: of the program
+};
+struct VersionWanted {};
+struct UsageError {
+  std::string message;
+  const Command* command = nullptr;  // where to look for help; nullptr: the program's
+};
+using CommandLine = std::variant<Invocation, HelpWanted, VersionWanted, UsageError>;
+
+// `arguments` without the program's name.
+CommandLine parse_command_line(const std::vector<std::string>& arguments);
+
+// Checks one value; empty: it is well formed, else what is wrong with it.
+std::string check_value(ValueKind kind, std::string_view text);
+
+}  // namespace perdure::cli

@@ -1,0 +1,17 @@
+// The manual: roff for man(1), Markdown for docs/, text for `perdure spec`. Made from the command table, the exit
+// codes, the JSON fields and the model's table of keys; nothing is written twice. Pure.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "cli/text.h"
+
+namespace perdure::cli {
+
+std::string command_manual_roff();      // perdure(1)
+std::string spec_manual_roff();         // perdure-spec(5)
+std::string command_manual_markdown();  // docs/cli.md
+std::string spec_reference(const Style& style);
+
+}  // namespace perdure::cli

@@ -1,0 +1,174 @@
+// The list and one container.
+#include <algorithm>
+#include <format>
+
+#include "cli/render.h"
+#include "cli/render_parts.h"
+#include "cli/words.h"
+
+namespace perdure::cli {
+namespace {
+
+namespace v1 = control::v1;
+
+std::string age_of(bool known, const v1::GenerationPoint& point) {
+  return known ? short_duration(point.age_ns()) : std::string();
+}
+
+std::vector<Cell> list_row(const v1::ContainerStatus& status) {
+  const auto protection = status.protection().state();
+  const auto& interval = status.interval();
+  return {
+      {clean(status.name()), Colour::kNone},
+      {std::string(word(status.phase())), colour_of(status.phase())},
+      {std::string(word(protection)), colour_of(protection)},
+      {age_of(status.has_newest_committed(), status.newest_committed()), Colour::kNone},
+      {age_of(status.has_newest_durable(), status.newest_durable()), Colour::kNone},
+      {interval.has_in_force_ns() ? short_duration(interval.in_force_ns()) : "", Colour::kNone},
+      {status.has_last_capture() ? short_duration(status.last_capture().frozen_ns()) : "", Colour::kNone},
+      {std::to_string(status.restores()), Colour::kNone},
+      {status.addresses().empty() ? "" : clean(status.addresses(0)), Colour::kNone},
+  };
+}
+
+bool wants_a_remark(const v1::ContainerStatus& status) {
+  return (!is_safe(status.protection().state()) && !status.protection().reason().empty()) ||
+         (status.phase() == v1::PHASE_FAILED && !status.phase_reason().empty());
+}
+
+std::string remark(const v1::ContainerStatus& status, const Style& style) {
+  const std::string name = clean(status.name());
+  std::string result;
+  if (status.phase() == v1::PHASE_FAILED && !status.phase_reason().empty()) {
+    result += wrap(std::format("{} failed: {}", name, clean(status.phase_reason())), style.width, "", "  ");
+  }
+  const auto& protection = status.protection();
+  if (!is_safe(protection.state()) && !protection.reason().empty()) {
+    result += wrap(std::format("{} is {}: {}", name, word(protection.state()), clean(protection.reason())), style.width,
+                   "", "  ");
+    if (!protection.remedy().empty()) result += wrap("-> " + clean(protection.remedy()), style.width, "  ", "     ");
+  }
+  return result;
+}
+
+std::string phase_fact(const v1::ContainerStatus& status) {
+  std::string text(word(status.phase()));
+  if (status.has_phase_since_unix_ms()) text += " since " + time_text(status.phase_since_unix_ms());
+  if (status.has_init_pid()) text += std::format(", init is process {}", status.init_pid());
+  if (!status.phase_reason().empty()) text += ": " + clean(status.phase_reason());
+  if (status.has_exit_status()) text += std::format("; last exit status {}", status.exit_status());
+  return text;
+}
+
+std::string protection_fact(const v1::Protection& protection) {
+  std::string text(word(protection.state()));
+  if (protection.has_since_unix_ms()) text += " since " + time_text(protection.since_unix_ms());
+  if (!protection.reason().empty()) text += ": " + clean(protection.reason());
+  return text;
+}
+
+std::string interval_fact(const v1::IntervalStatus& interval) {
+  std::string text = interval.has_in_force_ns() ? duration_text(interval.in_force_ns()) : "none in force";
+  if (interval.has_asked_ns() && (!interval.has_in_force_ns() || interval.asked_ns() != interval.in_force_ns())) {
+    text += ", asked for " + duration_text(interval.asked_ns());
+  }
+  if (!interval.why().empty()) text += ": " + clean(interval.why());
+  return text;
+}
+
+std::string point_fact(bool known, const v1::GenerationPoint& point) {
+  return known ? std::format("{}, {} old", clean(point.generation()), duration_text(point.age_ns())) : "none";
+}
+
+std::string join(const google::protobuf::RepeatedPtrField<std::string>& texts) {
+  std::string result;
+  for (const std::string& text : texts) result += (result.empty() ? "" : ", ") + clean(text);
+  return result;
+}
+
+void add(std::vector<Fact>& facts, std::string_view title, std::string text, Colour colour = Colour::kNone) {
+  if (!text.empty()) facts.push_back({std::string(title), std::move(text), colour});
+}
+
+void add_protection(std::vector<Fact>& facts, const v1::ContainerStatus& status) {
+  const auto& protection = status.protection();
+  add(facts, "protection", protection_fact(protection), colour_of(protection.state()));
+  add(facts, "to do", clean(protection.remedy()));
+  add(facts, "interval", interval_fact(status.interval()));
+  add(facts, "committed", point_fact(status.has_newest_committed(), status.newest_committed()));
+  add(facts, "durable", point_fact(status.has_newest_durable(), status.newest_durable()));
+  if (status.has_last_capture()) add(facts, "last capture", capture_text(status.last_capture()));
+  add(facts, "captures", std::format("{}, {} failed", status.captures(), status.capture_failures()));
+  add(facts, "capsules", std::format("{} in memory, {} on disk", bytes_text(status.capsule_memory_bytes()),
+                                     bytes_text(status.capsule_disk_bytes())));
+}
+
+void add_recovery(std::vector<Fact>& facts, const v1::ContainerStatus& status) {
+  add(facts, "failures", std::to_string(status.failures()));
+  add(facts, "restores", std::to_string(status.restores()));
+  if (status.has_last_restore()) add(facts, "last restore", restore_text(status.last_restore()));
+}
+
+void add_place(std::vector<Fact>& facts, const v1::ContainerStatus& status) {
+  add(facts, "address", join(status.addresses()));
+  add(facts, "MAC", clean(status.mac_address()));
+  add(facts, "bridge", clean(status.bridge()));
+  add(facts, "ports", join(status.ports()));
+  for (const v1::Volume& volume : status.volumes()) {
+    add(facts, "volume",
+        std::format("{}: {} at {} ({}{})", clean(volume.name()), clean(volume.host_path()),
+                    clean(volume.container_path()), word(volume.kind()), volume.read_only() ? ", read-only" : ""));
+  }
+  add(facts, "image", clean(status.image_name()));
+  add(facts, "image digest", clean(status.image_digest()));
+  add(facts, "spec digest", clean(status.spec_digest()));
+  add(facts, "cgroup", clean(status.cgroup_path()));
+  if (status.has_created_unix_ms()) add(facts, "created", time_text(status.created_unix_ms()));
+}
+
+std::string criu_block(const v1::Protection& protection, const Style& style) {
+  if (protection.criu_lines().empty()) return "";
+  std::string result = "\n" + paint("CRIU's last words", Colour::kTitle, style) + "\n";
+  for (const std::string& line : protection.criu_lines()) result += wrap(clean(line), style.width, "  ", "    ");
+  return result;
+}
+
+}  // namespace
+
+std::string render_list(const v1::ListReply& reply, const Style& style) {
+  if (reply.containers().empty()) return "no containers; 'perdure run SPEC' starts one\n";
+  const std::vector<Column> columns{
+      {.title = "NAME"},
+      {.title = "PHASE"},
+      {.title = "PROTECTION"},
+      {.title = "COMMITTED", .align = Align::kRight, .expendable = 2},
+      {.title = "DURABLE", .align = Align::kRight, .expendable = 5},
+      {.title = "EVERY", .align = Align::kRight, .expendable = 6},
+      {.title = "FROZEN", .align = Align::kRight, .expendable = 7},
+      {.title = "RESTORES", .align = Align::kRight, .expendable = 4},
+      {.title = "ADDRESS", .expendable = 3},
+  };
+  std::vector<std::vector<Cell>> rows;
+  std::string remarks;
+  for (const auto& status : reply.containers()) {
+    rows.push_back(list_row(status));
+    if (wants_a_remark(status)) remarks += remark(status, style);
+  }
+  return render_table(columns, rows, style) + (remarks.empty() ? "" : "\n" + remarks);
+}
+
+std::string render_inspect(const v1::InspectReply& reply, const Style& style) {
+  const auto& status = reply.status();
+  std::vector<Fact> facts;
+  add(facts, "phase", phase_fact(status), colour_of(status.phase()));
+  add_protection(facts, status);
+  add_recovery(facts, status);
+  add_place(facts, status);
+  std::string result = paint(clean(status.name()), Colour::kTitle, style) + "\n" + render_facts(facts, style);
+  result += criu_block(status.protection(), style);
+  if (!reply.recent_events().empty()) result += "\n" + paint("Lately", Colour::kTitle, style) + "\n";
+  for (const auto& event : reply.recent_events()) result += render_event(event, style);
+  return result;
+}
+
+}  // namespace perdure::cli
