@@ -38,6 +38,11 @@ struct BundleOptions {
   std::string network_namespace;  // path of a pinned network namespace; empty: a new one without devices
   std::string cgroups_path;       // linux.cgroupsPath: "/perdure/NAME", below every hierarchy's root
   std::vector<BindMount> volumes;
+  // RLIMIT_NOFILE of the container, soft and hard; never more than this process's own hard limit, which only
+  // CAP_SYS_RESOURCE could raise. 65536: above what servers ask for, low enough that programs which close
+  // every possible descriptor do so in milliseconds.
+  std::uint64_t open_files = 65536;
+  std::string machine;  // uname -m, chooses the seccomp architectures; empty: this host's
 };
 
 // What the process in the container will be, after the image's defaults and its passwd have been applied.
@@ -56,12 +61,19 @@ Result<ProcessIdentity> resolve_user(const std::string& user, const std::string&
 Result<std::vector<std::string>> resolve_command(const model::ContainerSpec& spec,
                                                  const ImageDefaults& defaults);
 
+// The spec's, else the image's; user as written (empty: root), directory "/" if neither names one.
+std::string effective_user(const model::ContainerSpec& spec, const ImageDefaults& defaults);
+std::string effective_working_directory(const model::ContainerSpec& spec,
+                                        const ImageDefaults& defaults);
+
 // The text of config.json; touches nothing but ROOT_DIR/etc/passwd and group.
 Result<std::string> make_config(const model::ContainerSpec& spec, const PreparedImage& image,
                                 const BundleOptions& options);
 
 // Puts directories and /etc files into the mounted root, then writes config.json. Never follows a link of
-// the image out of the root. Repeating it with the same arguments changes nothing.
+// the image out of the root. Repeating it with the same arguments changes nothing. /etc/hostname and
+// /etc/hosts are always the spec's; /etc/resolv.conf is when the spec names DNS servers or the image has
+// none. kNotFound: the source of a volume.
 Status write_bundle(const model::ContainerSpec& spec, const PreparedImage& image,
                     const BundleOptions& options);
 

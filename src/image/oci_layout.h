@@ -1,0 +1,31 @@
+// Reading an OCI image layout (image-spec 1.0/1.1): index.json -> manifest -> configuration.
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+#include "image/image.h"
+
+namespace perdure::image {
+
+struct OciImage {
+  std::string manifest_digest;  // "sha256:…"
+  ImageDefaults defaults;
+};
+
+// The image that index.json names TAG (annotation org.opencontainers.image.ref.name), for ARCHITECTURE as
+// the image spec calls it ("amd64") where the tag is an index of several. kNotFound: no layout, or no such
+// tag (the message lists those there are). kCorrupt: a blob that does not match its digest. kUnsupported: not
+// for this architecture or operating system, or another digest than sha256.
+Result<OciImage> read_oci_image(const std::string& layout_dir, const std::string& tag,
+                                const std::string& architecture);
+
+// uname's machine as the image spec calls it: x86_64 -> amd64, aarch64 -> arm64, the rest unchanged.
+std::string oci_architecture(const std::string& machine);
+
+// ImageDefaults as JSON and back, for image.json.
+std::string defaults_to_json(const ImageDefaults& defaults, const std::string& digest,
+                             const std::string& source);
+Result<ImageDefaults> defaults_from_json(const std::string& text, const std::string& path);
+
+}  // namespace perdure::image
