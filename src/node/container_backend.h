@@ -1,0 +1,105 @@
+// What can be done to one container on this host: the seam between the shell that decides (on the loop's
+// thread) and the kernel. LinuxBackend does it; tests have a double.
+//
+// Blocking calls run on pool threads, one at a time per container. The gate calls are single stores and may
+// come from the loop's thread at any time.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "capsule/format/capsule.h"
+#include "image/image.h"
+#include "model/spec.h"
+#include "runtime/preflight.h"
+#include "runtime/process_watch.h"
+
+namespace perdure::node {
+
+using ProgressFunction = std::function<void(std::string_view stage, std::string_view text)>;
+
+// What the daemon must remember of a running container to find it again after its own death.
+struct RuntimeFacts {
+  runtime::ProcessId init;
+  std::string stdout_key;  // "pipe:[N]", as CRIU's images will name them
+  std::string stderr_key;
+  bool operator==(const RuntimeFacts&) const = default;
+};
+
+struct Preparation {
+  std::string image_digest;
+  std::vector<runtime::Finding> findings;  // with a refusal among them the container must not start
+};
+
+struct RestoreResult {
+  RuntimeFacts facts;
+  Duration killed{};     // until the last old process was gone
+  Duration files{};      // roll-back of the writable layer and the volumes
+  Duration processes{};  // CRIU
+  Duration total{};
+  std::uint32_t connections = 0;        // of the capsule
+  std::uint32_t connections_reset = 0;  // whose peer had moved on
+};
+
+struct Found {
+  enum class State { kNothing, kAlive, kHalfRestored };
+  State state = State::kNothing;
+};
+
+// Set by the loop to end a capture that is in the way (the container died, an operator waits).
+using CancelFlag = std::atomic<bool>;
+
+class ContainerBackend {
+ public:
+  virtual ~ContainerBackend() = default;
+
+  // Image, overlay, bundle, network, cgroup; then the checks that need the image. Idempotent. kConflict: the
+  // address is in use, its holder's MAC in the message (asked at the first start only).
+  enum class AddressProbe { kNo, kYes };
+  virtual Result<Preparation> prepare(AddressProbe probe, const ProgressFunction& progress) = 0;
+
+  // Cold: the command from the beginning over the files as they are. A failure leaves no process behind.
+  virtual Result<RuntimeFacts> start() = 0;
+
+  // The container runs on whatever happens (but see kTimeout of capsule/criu/engine.h). kTransient, kTimeout,
+  // kCancelled, kNoSpace, kUnsupported.
+  virtual Result<capsule::Capsule> capture(const Generation& generation, const RuntimeFacts& facts,
+                                           const CancelFlag& cancel) = 0;
+
+  // Kills what is left, rolls the files back, restores the processes, tells the peers. The gate is held at the
+  // beginning; afterwards it lets everything out but the RST of the container until open_gate(). On failure no
+  // process is left. kCorrupt: the capsule cannot be what was captured; kIo, kTimeout: CRIU.
+  virtual Result<RestoreResult> restore(const capsule::Capsule& capsule) = 0;
+
+  // kNotFound: it is gone already.
+  virtual Status terminate(int signal) = 0;
+  // SIGKILL to everything inside and waits until nothing is left.
+  virtual Status kill_all() = 0;
+  // Removes processes, network, mounts, cgroups and home; capsules too unless they are kept. Repeatable.
+  enum class Capsules { kDelete, kKeep };
+  virtual Status release(Capsules capsules) = 0;
+
+  // After a restart of the daemon: takes over mounts, network, gate and cgroup as they are.
+  virtual Result<Found> recover(const std::optional<RuntimeFacts>& facts) = 0;
+
+  virtual void hold_gate() = 0;
+  virtual void open_gate() = 0;
+  // Whether the exit hook has closed the gate since the last open_gate().
+  virtual bool gate_held_by_death() const = 0;
+
+  // Kernel's name of the cgroup (for the exit hook's reports); 0 before prepare().
+  virtual std::uint64_t cgroup_id() const = 0;
+  virtual std::string cgroup_directory() const = 0;
+  virtual std::vector<pid_t> processes() const = 0;
+};
+
+}  // namespace perdure::node
