@@ -23,6 +23,9 @@ struct MacAddress {
 // container has the same MAC on every host, so that a takeover changes no ARP cache.
 MacAddress derive_mac(std::string_view seed);
 
+// For names and addresses that must come out the same on every host and in every version; no digest.
+std::uint64_t stable_hash(std::string_view text);
+
 enum class IpFamily : std::uint8_t { kV4, kV6 };
 
 struct IpAddress {

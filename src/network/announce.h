@@ -3,17 +3,19 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "base/clock.h"
-#include "base/fd.h"
 #include "base/result.h"
 #include "network/address.h"
 
 namespace perdure::network {
+
+class PacketSocket;
 
 // A way to put frames onto a bridge as if they came in through a port: they reach the other ports, the
 // wire and the host itself. It is a veth pair, one end a port that neither learns nor is flooded to; made
@@ -23,13 +25,17 @@ class Injector {
   // kNotFound: no such bridge in the caller's namespace.
   static Result<Injector> open(const std::string& bridge);
 
+  Injector(Injector&&) noexcept;
+  Injector& operator=(Injector&&) noexcept;
+  ~Injector();
+
   const std::string& bridge() const { return bridge_; }
   Status send(std::span<const std::uint8_t> frame);  // a whole Ethernet frame, without checksum
 
  private:
-  Injector(std::string bridge, UniqueFd socket) : bridge_(std::move(bridge)), socket_(std::move(socket)) {}
+  Injector(std::string bridge, std::unique_ptr<PacketSocket> socket);
   std::string bridge_;
-  UniqueFd socket_;
+  std::unique_ptr<PacketSocket> socket_;
 };
 
 // Gratuitous ARP in both forms (request and reply, RFC 5227 section 3) and unsolicited neighbour
@@ -39,24 +45,14 @@ Status announce(Injector& injector, const MacAddress& mac, const std::vector<IpA
 struct HolderQuery {
   std::string bridge;
   IpAddress address;
-  MacAddress own_mac;                            // answers from it are our own
   Duration deadline = std::chrono::seconds(1);  // how long to listen
   unsigned probes = 3;                           // spread over the first half of the deadline
 };
 
-// Who has the address? RFC 5227 ARP probe (sender 0.0.0.0) or a neighbour solicitation from :: (RFC 4862);
-// another host's probe for the same address counts as a holder too. Returns at the first answer; nothing
+// Who has the address? RFC 5227 ARP probe (sender 0.0.0.0) or a neighbour solicitation from :: (RFC 4862),
+// sent with the bridge's own MAC, so that a second copy of the container, which has the same MAC as ours,
+// is found too. Another host's probe for the same address counts as a holder. Returns at the first answer; nothing
 // when the deadline passed in silence.
 Result<std::optional<MacAddress>> find_holder(const HolderQuery& query);
-
-// The MAC of a neighbour on the bridge, asked in the name of `source`. kTimeout.
-struct NeighbourQuery {
-  std::string bridge;
-  IpAddress target;
-  IpAddress source;
-  MacAddress source_mac;
-  Duration deadline = std::chrono::milliseconds(100);
-};
-Result<MacAddress> resolve_neighbour(const NeighbourQuery& query);
 
 }  // namespace perdure::network

@@ -13,13 +13,13 @@ namespace perdure::network {
 
 struct AttachRequest {
   ContainerName container;
-  int netns = -1;      // descriptor of the container's network namespace
-  std::string bridge;  // exists already (LinkControl::ensure_bridge), in the caller's namespace
-  MacAddress mac;      // of the container's eth0
-  std::vector<IpPrefix> addresses;
-  std::vector<IpAddress> gateways;  // at most one of each family
-  unsigned mtu = 0;                 // bytes; 0: the bridge's
-  GateState initial;                // what the gate allows when the link comes up
+  int netns = -1;           // descriptor of the container's network namespace
+  std::string bridge = {};  // exists already (LinkControl::ensure_bridge), in the caller's namespace
+  MacAddress mac = {};      // of the container's eth0
+  std::vector<IpPrefix> addresses = {};
+  std::vector<IpAddress> gateways = {};  // at most one of each family
+  unsigned mtu = 0;                      // bytes; 0: the bridge's
+  GateState initial = {};                // what the gate allows when the link comes up
 };
 
 // What was made; no destructor tears it down, the container lives on without the daemon. detach() does.

@@ -18,7 +18,7 @@ struct EnslaveRequest {
   std::string bridge = "perdure0";
   std::optional<std::uint16_t> vlan;  // the port is NIC.VLAN then, and the NIC's own addresses stay
   std::string state_file;             // what was before; survives a crash of the daemon
-  Duration deadline = std::chrono::seconds(30);
+  Duration deadline = std::chrono::seconds(30);  // then it goes back
 };
 
 // Neither confirmed nor rolled back in time: a thread of this object rolls back. Destruction without

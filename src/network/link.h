@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/result.h"
 #include "network/address.h"
 
@@ -33,8 +34,8 @@ struct LinkInfo {
 struct VethRequest {
   std::string host_name;
   std::string peer_name = "eth0";
-  int peer_netns = -1;  // descriptor of the namespace that the peer is made in
-  MacAddress peer_mac;
+  int peer_netns = -1;  // descriptor of the namespace that the peer is made in; < 0: the same
+  std::optional<MacAddress> peer_mac;
   unsigned mtu = 1500;  // bytes, both ends
 };
 
@@ -50,9 +51,10 @@ struct Neighbour {
 };
 
 struct Route {
-  IpAddress source;                  // the address the kernel would send from
+  std::optional<IpAddress> source;   // the address the kernel would send from
   std::optional<IpAddress> gateway;  // none: on the link
   unsigned link_index = 0;
+  bool local = false;                // the destination is an address of this namespace
 };
 
 // One rtnetlink socket in one namespace. Not for several threads at once. Every call waits at most two
@@ -83,6 +85,9 @@ class LinkControl {
   Status set_mac(std::string_view name, const MacAddress& mac);
   Status enslave(std::string_view name, std::string_view bridge);
   Status release_from_bridge(std::string_view name);
+  // Waits until frames pass between the port and its bridge, which takes the kernel some time after both
+  // are up. kTimeout.
+  Status wait_forwarding(std::string_view name, Duration at_most);
   Status set_port_options(std::string_view name, const BridgePortOptions& options);
   // Teaches the bridge that `mac` lives behind its port `name`, also when it lived elsewhere before.
   Status learn_mac(std::string_view name, const MacAddress& mac);

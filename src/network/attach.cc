@@ -1,0 +1,92 @@
+#include "network/attach.h"
+
+#include <algorithm>
+#include <format>
+
+#include "network/link.h"
+
+namespace perdure::network {
+namespace {
+
+constexpr std::string_view kContainerInterface = "eth0";
+// Between "up" and "forwarding" lies one work item of the kernel; a loaded host needs longer.
+constexpr Duration kForwardingDeadline = std::chrono::seconds(2);
+
+Status check(const AttachRequest& request) {
+  const auto v4 = std::ranges::count_if(request.gateways, &IpAddress::is_v4);
+  if (v4 > 1 || std::ssize(request.gateways) - v4 > 1) {
+    return fail(ErrorCode::kInvalid, std::format("attach container '{}': more than one gateway of a family",
+                                                 request.container.str()));
+  }
+  return {};
+}
+
+Status configure_inside(const AttachRequest& request) {
+  PERDURE_ASSIGN(auto inside, LinkControl::open(request.netns));
+  PERDURE_TRY(inside.set_up("lo"));
+  for (const IpPrefix& address : request.addresses) {
+    PERDURE_TRY(inside.add_address(kContainerInterface, address));
+  }
+  PERDURE_TRY(inside.set_up(kContainerInterface));
+  for (const IpAddress& gateway : request.gateways) {
+    PERDURE_TRY(inside.set_default_route(kContainerInterface, gateway));
+  }
+  return {};
+}
+
+Result<Attachment> attach_pair(const AttachRequest& request, LinkControl& links, const LinkInfo& bridge,
+                               const LinkInfo& host_end) {
+  PERDURE_ASSIGN(Gate gate, Gate::attach(host_end.index, request.initial));
+  PERDURE_TRY(links.enslave(host_end.name, bridge.name));
+  PERDURE_TRY(configure_inside(request));
+  PERDURE_TRY(links.set_up(host_end.name));
+  if (bridge.up) {
+    PERDURE_TRY(links.wait_forwarding(host_end.name, kForwardingDeadline));
+    PERDURE_TRY(links.learn_mac(host_end.name, request.mac));
+  }
+  return Attachment{host_end.name, host_end.index, std::move(gate)};
+}
+
+}  // namespace
+
+Result<Attachment> attach(const AttachRequest& request) {
+  PERDURE_TRY(check(request));
+  PERDURE_ASSIGN(auto links, LinkControl::open());
+  PERDURE_ASSIGN(const LinkInfo bridge, links.get(request.bridge));
+  if (bridge.kind != "bridge") {
+    return fail(ErrorCode::kInvalid, std::format("attach container '{}': link '{}' is no bridge",
+                                                 request.container.str(), request.bridge));
+  }
+  VethRequest veth;
+  veth.host_name = host_interface_name(request.container.str());
+  veth.peer_name = kContainerInterface;
+  veth.peer_netns = request.netns;
+  veth.peer_mac = request.mac;
+  veth.mtu = request.mtu != 0 ? request.mtu : bridge.mtu;
+  PERDURE_TRY(links.remove(veth.host_name));
+  const auto host_end = links.create_veth(veth);
+  if (!host_end) {
+    return fail(host_end.error().context(std::format("attach container '{}'", request.container.str())));
+  }
+  auto attached = attach_pair(request, links, bridge, *host_end);
+  if (!attached) {
+    (void)links.remove(veth.host_name);
+    return fail(std::move(attached).error().context(
+        std::format("attach container '{}' to bridge '{}'", request.container.str(), request.bridge)));
+  }
+  return attached;
+}
+
+Result<Attachment> recover_attachment(const ContainerName& container) {
+  PERDURE_ASSIGN(auto links, LinkControl::open());
+  PERDURE_ASSIGN(const LinkInfo host_end, links.get(host_interface_name(container.str())));
+  PERDURE_ASSIGN(Gate gate, Gate::recover(host_end.index));
+  return Attachment{host_end.name, host_end.index, std::move(gate)};
+}
+
+Status detach(const ContainerName& container) {
+  PERDURE_ASSIGN(auto links, LinkControl::open());
+  return links.remove(host_interface_name(container.str()));
+}
+
+}  // namespace perdure::network

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The gate (gate.h): one instance per container, on clsact of the host end of its veth. Ingress there is
+// the container's output, egress its input. Only helpers that are open to every licence are used.
+#include <linux/types.h>
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "gate_abi.h"
+
+#define PASS TC_ACT_UNSPEC /* the filters of others behind this one decide */
+#define DROP TC_ACT_SHOT
+
+enum {
+  ETHER_BYTES = 14,
+  VLAN_BYTES = 4,
+  MAX_VLAN_TAGS = 2,
+  MAX_EXTENSION_HEADERS = 6, /* more are unknown to any sender; such a packet counts as "other" */
+  PROTO_ICMP = 1,
+  PROTO_TCP = 6,
+  PROTO_ICMPV6 = 58,
+  TCP_FLAGS_OFFSET = 13,
+  TCP_RST = 0x04,
+  ICMP_UNREACHABLE = 3,
+  ICMPV6_UNREACHABLE = 1,
+};
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct pd_gate_entry);
+} pd_gate SEC(".maps");
+
+char LICENSE[] SEC("license") = "Apache-2.0";
+
+/* What a frame is, as far as the gate cares. proto is 0 for what has no readable upper header. */
+struct frame {
+  __u16 ethertype;
+  __u8 proto;
+  __u8 first; /* TCP flags or ICMP type */
+};
+
+static __always_inline void read_upper(struct __sk_buff *skb, __u32 offset, __u8 proto, struct frame *frame) {
+  __u32 at = proto == PROTO_TCP ? offset + TCP_FLAGS_OFFSET : offset;
+  if (proto != PROTO_TCP && proto != PROTO_ICMP && proto != PROTO_ICMPV6) return;
+  if (bpf_skb_load_bytes(skb, at, &frame->first, 1) == 0) frame->proto = proto;
+}
+
+static __always_inline void read_ipv4(struct __sk_buff *skb, __u32 offset, struct frame *frame) {
+  __u8 header[20];
+  if (bpf_skb_load_bytes(skb, offset, header, sizeof(header))) return;
+  if ((header[6] & 0x1f) || header[7]) return; /* a later fragment: no upper header */
+  read_upper(skb, offset + (header[0] & 0x0f) * 4u, header[9], frame);
+}
+
+static __always_inline void read_ipv6(struct __sk_buff *skb, __u32 offset, struct frame *frame) {
+  __u8 next, header[4];
+  if (bpf_skb_load_bytes(skb, offset + 6, &next, 1)) return;
+  offset += 40;
+#pragma unroll
+  for (int i = 0; i < MAX_EXTENSION_HEADERS; i++) {
+    if (next != 0 && next != 43 && next != 44 && next != 51 && next != 60) break;
+    if (bpf_skb_load_bytes(skb, offset, header, sizeof(header))) return;
+    if (next == 44) {
+      if (header[2] || (header[3] & 0xf8)) return;
+      offset += 8;
+    } else if (next == 51) {
+      offset += (header[1] + 2u) * 4u;
+    } else {
+      offset += (header[1] + 1u) * 8u;
+    }
+    next = header[0];
+  }
+  read_upper(skb, offset, next, frame);
+}
+
+static __always_inline void read_frame(struct __sk_buff *skb, struct frame *frame) {
+  __u32 offset = ETHER_BYTES;
+  __be16 type = 0;
+  if (bpf_skb_load_bytes(skb, 12, &type, sizeof(type))) return;
+#pragma unroll
+  for (int i = 0; i < MAX_VLAN_TAGS; i++) {
+    if (type != bpf_htons(0x8100) && type != bpf_htons(0x88a8)) break;
+    if (bpf_skb_load_bytes(skb, offset + 2, &type, sizeof(type))) return;
+    offset += VLAN_BYTES;
+  }
+  frame->ethertype = bpf_ntohs(type);
+  if (frame->ethertype == 0x0800) read_ipv4(skb, offset, frame);
+  if (frame->ethertype == 0x86dd) read_ipv6(skb, offset, frame);
+}
+
+/* ARP, router and neighbour solicitations and advertisements, and MLD reports, without which a switch that
+   snoops does not deliver solicitations. */
+static __always_inline int is_address_resolution(const struct frame *frame) {
+  if (frame->ethertype == 0x0806) return 1;
+  if (frame->ethertype != 0x86dd || frame->proto != PROTO_ICMPV6) return 0;
+  return frame->first == 133 || frame->first == 135 || frame->first == 136 || frame->first == 131 ||
+         frame->first == 132 || frame->first == 143;
+}
+
+static __always_inline int is_refusal(const struct frame *frame) {
+  if (frame->proto == PROTO_TCP) return frame->first & TCP_RST;
+  if (frame->proto == PROTO_ICMP) return frame->ethertype == 0x0800 && frame->first == ICMP_UNREACHABLE;
+  if (frame->proto == PROTO_ICMPV6) return frame->first == ICMPV6_UNREACHABLE;
+  return 0;
+}
+
+#define READ_ONCE(word) (*(volatile typeof(word) *)&(word))
+#define COUNT(word) __sync_fetch_and_add(&(word), 1)
+
+SEC("tc")
+int pd_gate_out(struct __sk_buff *skb) {
+  __u32 zero = 0;
+  struct pd_gate_entry *gate = bpf_map_lookup_elem(&pd_gate, &zero);
+  if (!gate) return DROP;
+  __u32 flags = READ_ONCE(gate->flags);
+  if (flags & PD_GATE_LOCKED) {
+    COUNT(gate->dropped_locked);
+    return DROP;
+  }
+  if (READ_ONCE(gate->holds) != READ_ONCE(gate->holds_released)) {
+    COUNT(gate->dropped_held);
+    return DROP;
+  }
+  __u64 deadline = READ_ONCE(gate->deadline_ns);
+  if (deadline != PD_GATE_NO_DEADLINE && bpf_ktime_get_boot_ns() >= deadline) {
+    COUNT(gate->dropped_deadline);
+    return DROP;
+  }
+  if (flags & (PD_GATE_ARP_ONLY | PD_GATE_RST_GUARD)) {
+    struct frame frame = {};
+    read_frame(skb, &frame);
+    if ((flags & PD_GATE_ARP_ONLY) && !is_address_resolution(&frame)) {
+      COUNT(gate->dropped_arp_only);
+      return DROP;
+    }
+    if ((flags & PD_GATE_RST_GUARD) && is_refusal(&frame)) {
+      COUNT(gate->dropped_guard);
+      return DROP;
+    }
+  }
+  COUNT(gate->passed);
+  return PASS;
+}
+
+SEC("tc")
+int pd_gate_in(struct __sk_buff *skb) {
+  __u32 zero = 0;
+  struct pd_gate_entry *gate = bpf_map_lookup_elem(&pd_gate, &zero);
+  if (!gate) return DROP;
+  if (READ_ONCE(gate->flags) & PD_GATE_INPUT_LOCKED) {
+    COUNT(gate->input_dropped);
+    return DROP;
+  }
+  COUNT(gate->input_passed);
+  return PASS;
+}

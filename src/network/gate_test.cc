@@ -1,0 +1,244 @@
+// Proves what the gate lets through and what not, that it acts without the daemon and is found again by a
+// later one. Absence of a frame is proved by the gate's counters; silence is watched for a bounded time.
+#include "network/gate.h"
+
+#include <atomic>
+#include <thread>
+
+#include "gmock/gmock.h"
+#include "network/network_test_support.h"
+
+namespace perdure::network {
+namespace {
+
+using std::chrono_literals::operator""ms;
+using std::chrono_literals::operator""s;
+
+constexpr std::uint16_t kPort = 5000;
+
+class GateTest : public BridgeTest {
+ protected:
+  void SetUp() override {
+    BridgeTest::SetUp();
+    if (IsSkipped() || HasFatalFailure()) return;
+    container_.emplace(make_container(2));
+    inside_ = socket_at(container_->netns.fd(), SOCK_DGRAM, container_->at(kPort));
+    host_ = socket_at(-1, SOCK_DGRAM, host_end());
+    ASSERT_TRUE(passes());
+  }
+
+  static Endpoint host_end() { return Endpoint{ip("10.1.0.1"), kPort}; }
+  Gate& gate() { return container_->attachment.gate; }
+
+  void send_out() {
+    const SocketAddress to(host_end());
+    ASSERT_EQ(::sendto(inside_.get(), "x", 1, 0, to.get(), to.size), 1) << std::strerror(errno);
+  }
+  void drain() {
+    char buffer[16];
+    while (::recv(host_.get(), buffer, sizeof buffer, MSG_DONTWAIT) > 0) {
+    }
+  }
+  // The next frame out of the container arrives.
+  bool passes() {
+    const bool arrived = datagram_arrives(inside_, host_end(), host_);
+    drain();
+    return arrived;
+  }
+  // A frame out of the container is counted as dropped for this reason and does not arrive.
+  testing::AssertionResult drops(std::uint64_t GateCounters::* reason) {
+    drain();
+    const std::uint64_t before = gate().counters().*reason;
+    const bool counted = eventually([&] {
+      send_out();
+      return gate().counters().*reason > before;
+    });
+    if (!counted) return testing::AssertionFailure() << "no frame was counted as dropped";
+    if (readable_within(host_.get(), kSilenceMs)) return testing::AssertionFailure() << "a frame came through";
+    return testing::AssertionSuccess();
+  }
+
+  std::optional<Container> container_;
+  UniqueFd inside_;
+  UniqueFd host_;
+};
+
+TEST_F(GateTest, PassesUntilTheDeadlineAndClosesByItself) {
+  const Instant deadline = BootClock::now() + 2s;
+  gate().set_deadline(deadline);
+  EXPECT_EQ(gate().state().deadline, deadline);
+  ASSERT_TRUE(passes());
+  Instant last_arrival = BootClock::now();
+  ASSERT_TRUE(eventually([&] {
+    send_out();
+    if (readable_within(host_.get(), 5)) last_arrival = BootClock::now();
+    drain();
+    return gate().counters().dropped_deadline > 0;
+  }));
+  EXPECT_GE(BootClock::now(), deadline);
+  EXPECT_LT(last_arrival, deadline + 1s);
+  EXPECT_TRUE(drops(&GateCounters::dropped_deadline));
+  gate().set_deadline(kNoDeadline);
+  EXPECT_TRUE(passes());
+}
+
+TEST_F(GateTest, LateRenewalIsHarmless) {
+  gate().set_deadline(BootClock::now() - 1ms);
+  EXPECT_TRUE(drops(&GateCounters::dropped_deadline));
+  gate().set_deadline(BootClock::now() - 1ns * 1);  // an absolute time that has passed meanwhile
+  EXPECT_TRUE(drops(&GateCounters::dropped_deadline));
+  gate().set_deadline(Instant(Duration(-5)));
+  EXPECT_TRUE(drops(&GateCounters::dropped_deadline));
+}
+
+TEST_F(GateTest, LockDropsEverythingAndUnlockKeepsTheRest) {
+  gate().set_flags(GateFlags::kRstGuard | GateFlags::kHoldOnDeath);
+  gate().lock();
+  EXPECT_TRUE(drops(&GateCounters::dropped_locked));
+  gate().unlock();
+  EXPECT_TRUE(passes());
+  EXPECT_EQ(gate().state().flags, GateFlags::kRstGuard | GateFlags::kHoldOnDeath);
+  gate().lock();
+  gate().set_deadline(BootClock::now());
+  gate().open();
+  EXPECT_EQ(gate().state().flags, GateFlags::kHoldOnDeath) << "open() does not disarm the hook";
+  EXPECT_TRUE(passes());
+}
+
+TEST_F(GateTest, ArpOnlyPassesAddressResolution) {
+  gate().set_flags(GateFlags::kArpOnly);
+  EXPECT_TRUE(drops(&GateCounters::dropped_arp_only));
+  // A host that has never heard of the container's IPv6 address learns it through the gate.
+  const UniqueFd inside6 = socket_at(container_->netns.fd(), SOCK_DGRAM, container_->at6(kPort));
+  const UniqueFd host6 = socket_at(-1, SOCK_DGRAM, Endpoint{ip("fd01::1"), kPort});
+  EXPECT_TRUE(datagram_arrives(host6, container_->at6(kPort), inside6));
+}
+
+TEST_F(GateTest, RstGuardDropsRefusalsOnly) {
+  gate().set_flags(GateFlags::kRstGuard);
+  EXPECT_TRUE(passes());
+  for (const Endpoint& closed : {container_->at(81), container_->at6(81)}) {
+    const std::uint64_t before = gate().counters().dropped_guard;
+    const UniqueFd client =
+        socket_at(-1, SOCK_STREAM | SOCK_NONBLOCK, Endpoint{IpAddress::any(closed.address.family), 0});
+    const SocketAddress to(closed);
+    ASSERT_EQ(::connect(client.get(), to.get(), to.size), -1);
+    EXPECT_TRUE(eventually([&] { return gate().counters().dropped_guard > before; })) << "RST";
+    pollfd ready{client.get(), POLLOUT, 0};
+    EXPECT_EQ(::poll(&ready, 1, kSilenceMs), 0) << "the client heard of it";
+    const std::uint64_t reset = gate().counters().dropped_guard;
+    const UniqueFd datagrams = socket_at(-1, SOCK_DGRAM, Endpoint{IpAddress::any(closed.address.family), 0});
+    EXPECT_TRUE(eventually([&] {
+      (void)::sendto(datagrams.get(), "x", 1, 0, to.get(), to.size);
+      return gate().counters().dropped_guard > reset + 2;  // the SYN is repeated meanwhile
+    })) << "port unreachable";
+  }
+  gate().clear_flags(GateFlags::kRstGuard);
+  const UniqueFd client = socket_at(-1, SOCK_STREAM, Endpoint{ip("0.0.0.0"), 0});
+  const SocketAddress to(container_->at(81));
+  EXPECT_EQ(::connect(client.get(), to.get(), to.size), -1);
+  EXPECT_EQ(errno, ECONNREFUSED);
+}
+
+TEST_F(GateTest, EstablishedConnectionsPassTheRstGuard) {
+  gate().set_flags(GateFlags::kRstGuard);
+  const TcpPair pair = connect_tcp(-1, host_end(), container_->netns.fd(), container_->at(80));
+  ASSERT_EQ(::write(pair.server.get(), "hello", 5), 5);
+  EXPECT_TRUE(readable_within(pair.client.get(), 20'000));
+}
+
+TEST_F(GateTest, InputLockKeepsFramesFromTheContainer) {
+  ASSERT_TRUE(datagram_arrives(host_, container_->at(kPort), inside_));
+  gate().set_flags(GateFlags::kInputLocked);
+  const std::uint64_t before = gate().counters().input_dropped;
+  const SocketAddress to(container_->at(kPort));
+  char buffer[16];
+  while (::recv(inside_.get(), buffer, sizeof buffer, MSG_DONTWAIT) > 0) {
+  }
+  ASSERT_TRUE(eventually([&] {
+    (void)::sendto(host_.get(), "x", 1, 0, to.get(), to.size);
+    return gate().counters().input_dropped > before;
+  }));
+  EXPECT_FALSE(readable_within(inside_.get(), kSilenceMs));
+  gate().set_flags(GateFlags::kNone);
+  EXPECT_TRUE(datagram_arrives(host_, container_->at(kPort), inside_));
+}
+
+TEST_F(GateTest, ClosedFromTheFirstFrameOn) {
+  auto three = make_container(3, GateState{Instant{}, GateFlags::kNone});
+  const UniqueFd inside = socket_at(three.netns.fd(), SOCK_DGRAM, three.at(kPort));
+  const SocketAddress to(host_end());
+  ASSERT_TRUE(eventually([&] {
+    (void)::sendto(inside.get(), "x", 1, 0, to.get(), to.size);
+    return three.attachment.gate.counters().dropped_deadline > 0;
+  }));
+  EXPECT_EQ(three.attachment.gate.counters().passed, 0u) << "no neighbour discovery either";
+}
+
+TEST_F(GateTest, SurvivesItsMakerAndIsRecovered) {
+  // A child makes the gate of another container and dies; the deadline it set goes on.
+  const Instant deadline = BootClock::now() + 3600s;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    auto three = make_container(3, GateState{deadline, GateFlags::kRstGuard});
+    three.netns.release();
+    three.attachment.gate.lock();
+    ::kill(::getpid(), SIGKILL);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFSIGNALED(status));
+  auto netns = value_of(NetworkNamespace::open("/run/perdure/netns/c3"));
+  netns.adopt();
+  Attachment found = value_of(recover_attachment(name("c3")));
+  EXPECT_EQ(found.gate.state().deadline, deadline);
+  EXPECT_EQ(found.gate.state().flags, GateFlags::kRstGuard | GateFlags::kLocked);
+  const UniqueFd inside = socket_at(netns.fd(), SOCK_DGRAM, Endpoint{ip("10.1.0.3"), kPort});
+  const SocketAddress to(host_end());
+  ASSERT_TRUE(eventually([&] {
+    (void)::sendto(inside.get(), "x", 1, 0, to.get(), to.size);
+    return found.gate.counters().dropped_locked > 0;
+  }));
+  found.gate.unlock();
+  EXPECT_TRUE(datagram_arrives(inside, host_end(), host_));
+}
+
+TEST_F(GateTest, RecoverTellsWhatIsMissing) {
+  EXPECT_EQ(Gate::recover(1).error().code(), ErrorCode::kNotFound) << "the loopback has none";
+  EXPECT_EQ(Gate::recover(4'000'000).error().code(), ErrorCode::kNotFound);
+  EXPECT_EQ(Gate::attach(4'000'000, {}).error().code(), ErrorCode::kNotFound);
+  ASSERT_OK(Gate::remove(gate().link_index()));
+  ASSERT_OK(Gate::remove(gate().link_index()));
+  EXPECT_EQ(Gate::recover(gate().link_index()).error().code(), ErrorCode::kNotFound);
+  EXPECT_TRUE(passes());
+}
+
+// One thread renews as the daemon would, another reads: no store is torn.
+TEST_F(GateTest, RenewalIsOneStore) {
+  constexpr std::int64_t kLow = 0x0000'0001'0000'0001;
+  constexpr std::int64_t kHigh = 0x7000'0000'7000'0000;
+  std::atomic<bool> stop = false;
+  std::thread writer([&] {
+    for (bool high = false; !stop; high = !high) gate().set_deadline(Instant(Duration(high ? kHigh : kLow)));
+  });
+  gate().set_deadline(Instant(Duration(kLow)));
+  for (int i = 0; i < 100'000; ++i) {
+    const auto seen = gate().state().deadline.time_since_epoch().count();
+    ASSERT_TRUE(seen == kLow || seen == kHigh) << seen;
+  }
+  stop = true;
+  writer.join();
+}
+
+class GateProbeTest : public SandboxTest {};
+
+TEST_F(GateProbeTest, ReportsWhatThisKernelCanDo) {
+  const GateSupport support = value_of(probe_gate());
+  for (const Feature* feature : {&support.gate, &support.exit_hook, &support.pinning, &support.destroy}) {
+    EXPECT_EQ(feature->works, feature->reason.empty()) << feature->reason;
+  }
+  EXPECT_TRUE(support.gate.works) << support.gate.reason;
+}
+
+}  // namespace
+}  // namespace perdure::network

@@ -1,0 +1,90 @@
+// The sockets of a namespace, of tcp_probe.h: NETLINK_SOCK_DIAG.
+#include <arpa/inet.h>
+#include <linux/inet_diag.h>
+#include <linux/sock_diag.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <format>
+
+#include "network/netlink.h"
+#include "network/tcp_probe.h"
+
+namespace perdure::network {
+namespace {
+
+constexpr std::uint32_t kConnectedStates = 1u << TCP_ESTABLISHED | 1u << TCP_FIN_WAIT1 | 1u << TCP_FIN_WAIT2 |
+                                           1u << TCP_CLOSE_WAIT | 1u << TCP_LAST_ACK | 1u << TCP_CLOSING;
+
+// IPv4 on an IPv6 socket is IPv4 on the wire.
+IpAddress read_address(int family, const __be32 (&words)[4]) {
+  constexpr std::array<std::uint8_t, 12> kMapped{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+  std::array<std::uint8_t, 16> bytes;
+  std::memcpy(bytes.data(), words, sizeof words);
+  IpAddress address;
+  if (family == AF_INET) {
+    std::copy_n(bytes.begin(), 4, address.bytes.begin());
+  } else if (std::equal(kMapped.begin(), kMapped.end(), bytes.begin())) {
+    std::copy_n(bytes.begin() + 12, 4, address.bytes.begin());
+  } else {
+    address = IpAddress{IpFamily::kV6, bytes};
+  }
+  return address;
+}
+
+Status list_family(NetlinkSocket& socket, int family, std::vector<TcpSocketInfo>& all) {
+  NetlinkMessage message(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP);
+  auto& request = message.extra_header<inet_diag_req_v2>();
+  request.sdiag_family = static_cast<std::uint8_t>(family);
+  request.sdiag_protocol = IPPROTO_TCP;
+  request.idiag_states = kConnectedStates;
+  const std::size_t before = all.size();
+  const auto collect = [&](const nlmsghdr* reply) {
+    if (mnl_nlmsg_get_payload_len(reply) < sizeof(inet_diag_msg)) return;
+    const auto* entry = static_cast<const inet_diag_msg*>(mnl_nlmsg_get_payload(reply));
+    TcpSocketInfo info;
+    info.tuple.local = {read_address(entry->idiag_family, entry->id.idiag_src), ntohs(entry->id.idiag_sport)};
+    info.tuple.remote = {read_address(entry->idiag_family, entry->id.idiag_dst), ntohs(entry->id.idiag_dport)};
+    info.receive_queue = entry->idiag_rqueue;
+    info.send_queue = entry->idiag_wqueue;
+    info.inode = entry->idiag_inode;
+    all.push_back(info);
+  };
+  return socket.transact(message, "list TCP connections", collect, [&] { all.resize(before); });
+}
+
+}  // namespace
+
+Result<std::vector<TcpSocketInfo>> list_established(int netns_fd) {
+  PERDURE_ASSIGN(auto socket, NetlinkSocket::open(netns_fd, NETLINK_SOCK_DIAG));
+  std::vector<TcpSocketInfo> all;
+  PERDURE_TRY(list_family(socket, AF_INET, all));
+  if (const auto v6 = list_family(socket, AF_INET6, all); !v6) {
+    // A kernel without IPv6 has no such sockets.
+    if (v6.error().code() != ErrorCode::kNotFound) return fail(v6.error());
+  }
+  std::ranges::sort(all, {}, &TcpSocketInfo::tuple);
+  return all;
+}
+
+Status destroy_socket(int netns_fd, const TcpTuple& tuple) {
+  PERDURE_ASSIGN(auto socket, NetlinkSocket::open(netns_fd, NETLINK_SOCK_DIAG));
+  NetlinkMessage message(SOCK_DESTROY, 0);
+  auto& request = message.extra_header<inet_diag_req_v2>();
+  request.sdiag_family = tuple.local.address.is_v4() ? AF_INET : AF_INET6;
+  request.sdiag_protocol = IPPROTO_TCP;
+  request.idiag_states = kConnectedStates;
+  request.id.idiag_sport = htons(tuple.local.port);
+  request.id.idiag_dport = htons(tuple.remote.port);
+  std::memcpy(request.id.idiag_src, tuple.local.address.bytes.data(), sizeof request.id.idiag_src);
+  std::memcpy(request.id.idiag_dst, tuple.remote.address.bytes.data(), sizeof request.id.idiag_dst);
+  request.id.idiag_cookie[0] = INET_DIAG_NOCOOKIE;
+  request.id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
+  return socket.transact(message,
+                         std::format("abort connection {} to {}", tuple.local.str(), tuple.remote.str()));
+}
+
+}  // namespace perdure::network

@@ -1,0 +1,34 @@
+// The pure half of tcp_probe.h.
+#include "network/tcp_probe.h"
+
+namespace perdure::network {
+
+std::string_view to_string(PeerState state) {
+  switch (state) {
+    case PeerState::kUnmoved: return "unmoved";
+    case PeerState::kMoved: return "moved";
+    case PeerState::kGone: return "gone";
+    case PeerState::kNoAnswer: return "no answer";
+  }
+  return "unknown";
+}
+
+PeerState classify(const RestoredSocket& socket, const std::optional<PeerAnswer>& answer) {
+  if (!answer) return PeerState::kNoAnswer;
+  if (answer->reset) return PeerState::kGone;
+  // Sequence numbers wrap: differences, not values, are compared. A peer behind SND.UNA has a huge
+  // difference; it has been rolled back itself.
+  if (answer->rcv_nxt - socket.snd_una > socket.snd_nxt - socket.snd_una) return PeerState::kMoved;
+  const auto ahead = static_cast<std::int32_t>(answer->snd_nxt - socket.rcv_nxt);
+  if (ahead == 0) return PeerState::kUnmoved;
+  if (ahead < 0) return PeerState::kMoved;
+  if (socket.timestamp && answer->timestamp_echo) {
+    // Whoever acknowledged the peer's bytes did so with a timestamp later than the checkpoint's: the gate
+    // is locked while a container is frozen.
+    const auto later = static_cast<std::int32_t>(*answer->timestamp_echo - *socket.timestamp);
+    return later <= 0 ? PeerState::kUnmoved : PeerState::kMoved;
+  }
+  return PeerState::kMoved;
+}
+
+}  // namespace perdure::network

@@ -1,0 +1,68 @@
+// Proves the decision about a peer after a rollback, wrap-around of sequence numbers included.
+#include <gtest/gtest.h>
+
+#include "network/tcp_probe.h"
+
+namespace perdure::network {
+namespace {
+
+RestoredSocket restored(std::uint32_t base) {
+  RestoredSocket socket;
+  socket.snd_una = base;
+  socket.snd_nxt = base + 100;
+  socket.rcv_nxt = base + 5000;
+  return socket;
+}
+
+PeerAnswer answered(std::uint32_t rcv_nxt, std::uint32_t snd_nxt) {
+  PeerAnswer answer;
+  answer.rcv_nxt = rcv_nxt;
+  answer.snd_nxt = snd_nxt;
+  return answer;
+}
+
+class ClassifyTest : public testing::TestWithParam<std::uint32_t> {
+ protected:
+  std::uint32_t base() const { return GetParam(); }
+  RestoredSocket socket() const { return restored(base()); }
+};
+
+TEST_P(ClassifyTest, SilenceAndResets) {
+  EXPECT_EQ(classify(socket(), std::nullopt), PeerState::kNoAnswer);
+  PeerAnswer answer;
+  answer.reset = true;
+  EXPECT_EQ(classify(socket(), answer), PeerState::kGone);
+}
+
+TEST_P(ClassifyTest, AnyPartOfTheSendQueueMayHaveArrived) {
+  for (const std::uint32_t received : {0u, 1u, 99u, 100u}) {
+    EXPECT_EQ(classify(socket(), answered(base() + received, base() + 5000)), PeerState::kUnmoved) << received;
+  }
+  EXPECT_EQ(classify(socket(), answered(base() + 101, base() + 5000)), PeerState::kMoved);
+  EXPECT_EQ(classify(socket(), answered(base() - 1, base() + 5000)), PeerState::kMoved);
+}
+
+TEST_P(ClassifyTest, PeerThatSentMoreIsMovedWithoutTimestamps) {
+  EXPECT_EQ(classify(socket(), answered(base(), base() + 5001)), PeerState::kMoved);
+  EXPECT_EQ(classify(socket(), answered(base(), base() + 4999)), PeerState::kMoved);
+}
+
+TEST_P(ClassifyTest, TimestampsTellUnacknowledgedBytesFromLostOnes) {
+  RestoredSocket with = socket();
+  with.timestamp = base();
+  PeerAnswer answer = answered(base(), base() + 5700);
+  answer.timestamp_echo = base();
+  EXPECT_EQ(classify(with, answer), PeerState::kUnmoved) << "it has heard nothing since the checkpoint";
+  answer.timestamp_echo = base() - 10;
+  EXPECT_EQ(classify(with, answer), PeerState::kUnmoved);
+  answer.timestamp_echo = base() + 1;
+  EXPECT_EQ(classify(with, answer), PeerState::kMoved);
+  answer.rcv_nxt = base() + 101;
+  answer.timestamp_echo = base();
+  EXPECT_EQ(classify(with, answer), PeerState::kMoved) << "what it received is beyond doubt";
+}
+
+INSTANTIATE_TEST_SUITE_P(Wrap, ClassifyTest, testing::Values(1000u, 0xffffffceu, 0xfffff000u, 0u));
+
+}  // namespace
+}  // namespace perdure::network

@@ -1,0 +1,230 @@
+#include "network/tcp_probe.h"
+
+#include <algorithm>
+#include <array>
+#include <format>
+#include <map>
+
+#include "network/announce.h"
+#include "network/link.h"
+#include "network/packet_socket.h"
+
+namespace perdure::network {
+namespace {
+
+// Rounds of asking, spread evenly over the deadline: the first is a bare ACK; a peer that has answered a
+// stranger less than 500 ms ago (Linux: tcp_invalid_ratelimit) ignores it, so later ones carry one old byte.
+constexpr unsigned kRounds = 4;
+constexpr std::string_view kContainerInterface = "eth0";
+
+struct Target {
+  const RestoredSocket* socket = nullptr;
+  std::optional<IpAddress> next_hop;  // none: no route, or the container itself
+  std::optional<MacAddress> mac;
+  std::optional<PeerAnswer> answer;
+};
+
+Frame probe_segment(const ProbePath& path, const Target& target, bool old_byte) {
+  const RestoredSocket& socket = *target.socket;
+  TcpSegment segment;
+  segment.source_mac = path.mac;
+  segment.destination_mac = *target.mac;
+  segment.source = socket.local;
+  segment.destination = socket.remote;
+  segment.sequence = socket.snd_una - 1;
+  segment.acknowledgement = socket.rcv_nxt;
+  segment.flags = TcpSegment::kAck;
+  segment.payload_bytes = old_byte ? 1 : 0;
+  return make_tcp(segment);
+}
+
+class ProbeRun {
+ public:
+  ProbeRun(const ProbePath& path, Injector injector, PacketSocket listener)
+      : path_(path), injector_(std::move(injector)), listener_(std::move(listener)) {}
+
+  Status prepare(const std::vector<RestoredSocket>& sockets);
+  Status run(Duration deadline);
+  std::vector<std::optional<PeerAnswer>> answers() const;
+
+ private:
+  Status find_next_hops();
+  Status ask(unsigned round);
+  Status resolve(const Target& target);
+  Status take(FrameView frame);
+  Status take_neighbour(const IpAddress& address, const MacAddress& mac);
+  void take_segment(const TcpSegment& segment);
+
+  const ProbePath& path_;
+  Injector injector_;
+  PacketSocket listener_;
+  std::vector<Target> targets_;
+  std::map<TcpTuple, Target*> by_tuple_;
+  std::size_t open_ = 0;  // targets that can answer and have not
+};
+
+Status ProbeRun::prepare(const std::vector<RestoredSocket>& sockets) {
+  targets_.reserve(sockets.size());
+  for (const RestoredSocket& socket : sockets) {
+    targets_.push_back(Target{&socket, {}, {}, {}});
+    by_tuple_[TcpTuple{socket.local, socket.remote}] = &targets_.back();
+  }
+  PERDURE_TRY(find_next_hops());
+  open_ = static_cast<std::size_t>(
+      std::ranges::count_if(targets_, [](const Target& target) { return target.next_hop.has_value(); }));
+  return {};
+}
+
+Status ProbeRun::find_next_hops() {
+  PERDURE_ASSIGN(auto links, LinkControl::open(path_.netns));
+  PERDURE_ASSIGN(const LinkInfo interface, links.get(kContainerInterface));
+  PERDURE_ASSIGN(const auto neighbours, links.neighbours());
+  std::map<IpAddress, std::optional<IpAddress>> next_hops;
+  for (Target& target : targets_) {
+    const IpAddress& remote = target.socket->remote.address;
+    auto known = next_hops.find(remote);
+    if (known == next_hops.end()) {
+      const auto route = links.route_to(remote);
+      std::optional<IpAddress> next_hop;
+      if (route && !route->local && route->link_index == interface.index) {
+        next_hop = route->gateway.value_or(remote);
+      }
+      known = next_hops.emplace(remote, next_hop).first;
+    }
+    target.next_hop = known->second;
+    if (!target.next_hop) continue;
+    const auto neighbour = std::ranges::find_if(neighbours, [&](const Neighbour& candidate) {
+      return candidate.link_index == interface.index && candidate.address == *target.next_hop;
+    });
+    if (neighbour != neighbours.end()) target.mac = neighbour->mac;
+  }
+  return {};
+}
+
+Status ProbeRun::resolve(const Target& target) {
+  const IpAddress& source = target.socket->local.address;
+  if (source.family != target.next_hop->family) return {};  // IPv4 behind an IPv6 gateway: only if cached
+  if (!source.is_v4()) return injector_.send(make_solicitation(path_.mac, source, *target.next_hop));
+  return injector_.send(make_arp(
+      ArpPacket{ArpPacket::kRequest, path_.mac, source, MacAddress{}, *target.next_hop}, kBroadcastMac));
+}
+
+Status ProbeRun::ask(unsigned round) {
+  std::vector<IpAddress> resolved;
+  for (const Target& target : targets_) {
+    if (!target.next_hop || target.answer) continue;
+    // A cached MAC may be stale: whoever did not answer the first round is looked up as well.
+    const bool asked = std::ranges::find(resolved, *target.next_hop) != resolved.end();
+    if ((!target.mac || round > 0) && !asked) {
+      resolved.push_back(*target.next_hop);
+      PERDURE_TRY(resolve(target));
+    }
+    if (target.mac) PERDURE_TRY(injector_.send(probe_segment(path_, target, round > 0)));
+  }
+  return {};
+}
+
+Status ProbeRun::take_neighbour(const IpAddress& address, const MacAddress& mac) {
+  for (Target& target : targets_) {
+    if (target.next_hop != address || target.mac == mac) continue;
+    target.mac = mac;
+    if (!target.answer) PERDURE_TRY(injector_.send(probe_segment(path_, target, false)));
+  }
+  return {};
+}
+
+void ProbeRun::take_segment(const TcpSegment& segment) {
+  const auto found = by_tuple_.find(TcpTuple{segment.destination, segment.source});
+  if (found == by_tuple_.end() || found->second->answer || !found->second->next_hop) return;
+  Target& target = *found->second;
+  PeerAnswer answer;
+  answer.next_hop = target.mac.value_or(segment.source_mac);
+  if (segment.flags & TcpSegment::kRst) {
+    answer.reset = true;
+  } else {
+    // Only a bare ACK tells SND.NXT; data and FIN are old ones, sent again. One below what the peer had
+    // sent at the checkpoint is its own keep-alive probe.
+    const bool bare = (segment.flags & (TcpSegment::kAck | TcpSegment::kSyn | TcpSegment::kFin)) == TcpSegment::kAck;
+    if (!bare || segment.payload_bytes != 0 || segment.sequence == target.socket->rcv_nxt - 1) return;
+    answer.rcv_nxt = segment.acknowledgement;
+    answer.snd_nxt = segment.sequence;
+    answer.window = segment.window;
+    if (segment.timestamps) {
+      answer.timestamp = segment.timestamps->value;
+      answer.timestamp_echo = segment.timestamps->echo;
+    }
+  }
+  target.answer = answer;
+  --open_;
+}
+
+Status ProbeRun::take(FrameView frame) {
+  if (const auto segment = parse_tcp(frame)) {
+    take_segment(*segment);
+  } else if (const auto arp = parse_arp(frame)) {
+    return take_neighbour(arp->sender, arp->sender_mac);
+  } else if (const auto message = parse_neighbour(frame)) {
+    if (message->type == NeighbourMessage::kAdvertisement) {
+      return take_neighbour(message->target, message->link_layer.value_or(message->sender_mac));
+    }
+  }
+  return {};
+}
+
+Status ProbeRun::run(Duration deadline) {
+  const Instant start = BootClock::now();
+  const Instant end = start + deadline;
+  unsigned round = 0;
+  while (open_ > 0) {
+    const Instant now = BootClock::now();
+    if (now >= end) break;
+    const Instant next = start + round * (deadline / kRounds);
+    if (round < kRounds && now >= next) {
+      PERDURE_TRY(ask(round++));
+      continue;
+    }
+    PERDURE_ASSIGN(const auto frame, listener_.receive(round < kRounds ? next : end));
+    if (frame) PERDURE_TRY(take(*frame));
+  }
+  return {};
+}
+
+std::vector<std::optional<PeerAnswer>> ProbeRun::answers() const {
+  std::vector<std::optional<PeerAnswer>> all;
+  for (const Target& target : targets_) all.push_back(target.answer);
+  return all;
+}
+
+}  // namespace
+
+Result<std::vector<std::optional<PeerAnswer>>> probe_peers(const ProbePath& path,
+                                                           const std::vector<RestoredSocket>& sockets,
+                                                           const ProbeOptions& options) {
+  if (sockets.empty()) return std::vector<std::optional<PeerAnswer>>();
+  PERDURE_ASSIGN(Injector injector, Injector::open(path.bridge));
+  constexpr std::array kKinds{PacketKind::kTcp, PacketKind::kArp, PacketKind::kNeighbour};
+  PERDURE_ASSIGN(auto listener, PacketSocket::open_listener(path.host_interface, kKinds));
+  ProbeRun run(path, std::move(injector), std::move(listener));
+  PERDURE_TRY(run.prepare(sockets));
+  PERDURE_TRY(run.run(options.deadline));
+  return run.answers();
+}
+
+Status reset_peer(const ProbePath& path, const RestoredSocket& socket, const PeerAnswer& answer) {
+  if (answer.reset) {
+    return fail(ErrorCode::kInvalid,
+                std::format("reset {}: it does not know the connection", socket.remote.str()));
+  }
+  PERDURE_ASSIGN(Injector injector, Injector::open(path.bridge));
+  TcpSegment segment;
+  segment.source_mac = path.mac;
+  segment.destination_mac = answer.next_hop;
+  segment.source = socket.local;
+  segment.destination = socket.remote;
+  segment.sequence = answer.rcv_nxt;
+  segment.acknowledgement = answer.snd_nxt;
+  segment.flags = TcpSegment::kRst | TcpSegment::kAck;
+  return injector.send(make_tcp(segment));
+}
+
+}  // namespace perdure::network
