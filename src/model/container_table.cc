@@ -319,7 +319,7 @@ Keys limit_keys() {
       scalar_key<ContainerSpec>(
           "resources.memory", bytes_codec(4_MiB, Bytes{std::uint64_t{16} << 40}),
           [](auto& spec) -> auto& { return spec.resources.memory; },
-          {"no limit", "Memory of the container's cgroup. It also bounds the size of a capsule."}),
+          {"no limit", "Memory of the container's cgroup, page cache included."}),
       scalar_key<ContainerSpec>(
           "resources.cpu", cores_codec({10}, {1'024'000}),
           [](auto& spec) -> auto& { return spec.resources.cpu; },
@@ -345,14 +345,13 @@ Keys limit_keys() {
                                "user and own its files; NET_RAW and MKNOD are left out because raw "
                                "sockets cannot be restored "
                                "and device nodes lead around the image."}),
-      scalar_key<ContainerSpec>("security.seccomp",
-                                choice_codec<Seccomp>({{"default", Seccomp::kDefault},
-                                                       {"unconfined", Seccomp::kUnconfined}}),
-                                [](auto& spec) -> auto& { return spec.security.seccomp; },
-                                {"",
-                                 "Filter of system calls. `default` refuses those that a service "
-                                 "has no business with, and those "
-                                 "that cannot be checkpointed."}),
+      scalar_key<ContainerSpec>(
+          "security.seccomp",
+          choice_codec<Seccomp>(
+              {{"default", Seccomp::kDefault}, {"unconfined", Seccomp::kUnconfined}}),
+          [](auto& spec) -> auto& { return spec.security.seccomp; },
+          {"",
+           "Filter of system calls. `default` refuses those that a service has no business with."}),
       text_map_key<ContainerSpec>(
           "security.sysctls", sysctl_value_codec(), check_sysctl_name, kMaxSysctls,
           [](auto& spec) -> auto& { return spec.security.sysctls; },

@@ -14,6 +14,10 @@ namespace perdure::model {
 
 class Reading {
  public:
+  // Paths of the host may be relative to `base_directory` (absolute); if it is empty they may not.
+  explicit Reading(std::string_view base_directory) : base_directory_(base_directory) {}
+  const std::string& base_directory() const { return base_directory_; }
+
   // A key was found, whether its value is good or not.
   void saw(const std::string& path, Position position) { seen_[path] = position; }
   bool seen(const std::string& path) const { return seen_.contains(path); }
@@ -29,6 +33,7 @@ class Reading {
   Error error(std::string_view file_name) const;
 
  private:
+  std::string base_directory_;
   std::map<std::string, Position> seen_;
   std::vector<YamlIssue> issues_;
 };

@@ -60,50 +60,48 @@ const Section& section_of(const SpecKey& key) {
   return *best;
 }
 
+constexpr std::string_view kIntroduction = R"(# The spec of a container
+
+<!-- Printed from the table in src/model; edit that, not this. -->
+
+A container is described by one YAML file. Keys are written in lower case with dashes; sections are maps.
+What is not known, given twice or out of range is refused with `file:line:column` and a remedy, all errors
+at once (the first {} of them). Examples: `examples/*.yaml`.
+
+- **Durations** are a number and a unit (`ns`, `us`, `ms`, `s`, `min`, `h`, `d`): `500ms`, `1.5s`.
+- **Sizes** likewise (`B`, `KB`, `MB`, `GB`, `TB` count in thousands, `KiB`, `MiB`, `GiB`, `TiB` in 1024): `512MiB`.
+- **Paths** are absolute, without `//`, `.`, `..` and a slash at the end, at most 4095 bytes.
+- **Host paths** are paths on the host. They may be relative and then start at the directory of the file.
+- Any value may be quoted; numbers and words need no quotes.
+
+```yaml
+name: counter
+root-filesystem:
+  tar: images/python.tar.zst
+command: [python3, /app/counter.py]
+network:
+  bridge: br0
+  ipv4: 192.0.2.10/24
+checkpoint:
+  interval: 500ms
+```
+
+## Limits of the file
+
+| limit | value | reason |
+|---|---|---|
+| size | {} KiB | a spec is written by a person |
+| nesting | {} levels | a spec needs four |
+| values, aliases expanded | {} | a small file must not grow without bound by aliases |
+| text, aliases expanded | {} KiB | the same |
+
+Not understood and refused: tags (`!name`), merge keys (`<<`), keys that are no text, a second document in
+the file, encodings other than UTF-8, control characters.
+)";
+
 std::string introduction() {
-  return std::format(
-      "# The spec of a container\n"
-      "\n"
-      "<!-- Printed from the table in src/model; edit that, not this. -->\n"
-      "\n"
-      "A container is described by one YAML file. Keys are written in lower case with dashes; "
-      "sections are maps.\n"
-      "What is not known, given twice or out of range is refused with `file:line:column` and a "
-      "remedy, all errors\n"
-      "at once (the first {} of them). Examples: `examples/*.yaml`.\n"
-      "\n"
-      "**Durations** are a number and a unit (`ns`, `us`, `ms`, `s`, `min`, `h`, `d`): `500ms`, "
-      "`1.5s`. **Sizes** likewise\n"
-      "(`B`, `KB`, `MB`, `GB`, `TB` count in thousands, `KiB`, `MiB`, `GiB`, `TiB` in 1024): "
-      "`512MiB`. **Paths** are absolute,\n"
-      "without `//`, `.`, `..` and a slash at the end, at most 4095 bytes. Any value may be "
-      "quoted.\n"
-      "\n"
-      "```yaml\n"
-      "name: counter\n"
-      "root-filesystem:\n"
-      "  tar: /srv/images/python.tar.zst\n"
-      "command: [python3, /app/counter.py]\n"
-      "network:\n"
-      "  bridge: br0\n"
-      "  ipv4: 192.0.2.10/24\n"
-      "checkpoint:\n"
-      "  interval: 500ms\n"
-      "```\n"
-      "\n"
-      "## Limits of the file\n"
-      "\n"
-      "| limit | value | reason |\n"
-      "|---|---|---|\n"
-      "| size | {} KiB | a spec is written by a person |\n"
-      "| nesting | {} levels | a spec needs four |\n"
-      "| values, aliases expanded | {} | a small file must not grow without bound by aliases |\n"
-      "| text, aliases expanded | {} KiB | the same |\n"
-      "\n"
-      "Not understood and refused: tags (`!name`), merge keys (`<<`), keys that are no text, a "
-      "second document in\n"
-      "the file, encodings other than UTF-8, control characters.\n",
-      kMaxSpecErrors, kMaxSpecBytes >> 10, kMaxYamlDepth, kMaxYamlNodes, kMaxYamlTextBytes >> 10);
+  return std::format(kIntroduction, kMaxSpecErrors, kMaxSpecBytes >> 10, kMaxYamlDepth,
+                     kMaxYamlNodes, kMaxYamlTextBytes >> 10);
 }
 
 // In a cell of a table.

@@ -71,11 +71,11 @@ void check_network(Reading& reading, const ContainerSpec& spec) {
                      "belongs to a network card; give nic, or tag the bridge on the host");
   }
   if (!bridge && !nic) {
-    static constexpr std::array kNeedNetwork = {"network.ipv4", "network.ipv6", "network.mac",
-                                                "network.mtu"};
+    static constexpr std::array kNeedNetwork = {"network.ipv4", "network.ipv6", "network.mtu"};
     for (const char* key : kNeedNetwork) {
       if (reading.seen(key)) reading.complain(key, "needs a network; give bridge or nic");
     }
+    if (spec.network.mac) reading.complain("network.mac", "needs a network; give bridge or nic");
   } else if (!reading.seen("network.ipv4") && !reading.seen("network.ipv6")) {
     reading.complain("network", "has no address; give ipv4, ipv6 or both");
   }

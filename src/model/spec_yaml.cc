@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
 #include <format>
+#include <system_error>
 
 #include "base/assert.h"
 #include "base/fd.h"
@@ -60,8 +62,10 @@ std::string quoted(std::string_view text) {
       result += "\\t";
     } else if (byte < 0x20 || byte == 0x7f) {
       result += std::format("\\x{:02x}", unsigned{byte});
-    } else if (character == "\u0085" || character == "\u2028" || character == "\u2029") {
-      result += character == "\u0085" ? "\\N" : character == "\u2028" ? "\\L" : "\\P";
+    } else if (character == "\u0085") {
+      result += "\\u0085";
+    } else if (character == "\u2028" || character == "\u2029") {
+      result += character == "\u2028" ? "\\L" : "\\P";
     } else if (character == "\ufeff") {
       result += "\\ufeff";
     } else {
@@ -110,12 +114,13 @@ void emit_items(std::string& out, const YamlNode& node, std::size_t indent) {
 
 }  // namespace
 
-Result<ContainerSpec> read_spec(std::string_view yaml, std::string_view file_name) {
+Result<ContainerSpec> read_spec(std::string_view yaml, std::string_view file_name,
+                                std::string_view base_directory) {
   if (yaml.size() > kMaxSpecBytes) {
     return fail(ErrorCode::kInvalid, std::format("{}:1:1: the spec has {} bytes; shorten it to {}",
                                                  file_name, yaml.size(), kMaxSpecBytes));
   }
-  Reading reading;
+  Reading reading(base_directory);
   const YamlDocument document = parse_yaml(yaml);
   for (const YamlIssue& issue : document.issues) reading.complain(issue.position, issue.message);
   if (!document.complete) return fail(reading.error(file_name));
@@ -126,7 +131,12 @@ Result<ContainerSpec> read_spec(std::string_view yaml, std::string_view file_nam
 
 Result<ContainerSpec> read_spec_file(const std::string& path) {
   PERDURE_ASSIGN(const std::string text, read_file(path, kMaxSpecBytes));
-  return read_spec(text, path);
+  std::error_code error;
+  const std::filesystem::path absolute = std::filesystem::absolute(path, error);
+  if (error)
+    return fail(ErrorCode::kIo,
+                std::format("find the directory of '{}': {}", path, error.message()));
+  return read_spec(text, path, absolute.parent_path().native());
 }
 
 std::string to_yaml(const ContainerSpec& spec) {

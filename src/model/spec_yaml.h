@@ -19,9 +19,13 @@ inline constexpr std::size_t kMaxSpecErrors = 20;
 // at most kMaxSpecErrors of them. Lines and columns count from 1, columns in bytes. Refuses unknown
 // and duplicate keys, tags, merge keys, a second document, and whatever exceeds a limit of
 // docs/spec.md. `file_name` appears in messages only.
-Result<ContainerSpec> read_spec(std::string_view yaml, std::string_view file_name);
+// Relative paths of the host start at `base_directory`, which is absolute; if it is empty they are
+// refused.
+Result<ContainerSpec> read_spec(std::string_view yaml, std::string_view file_name,
+                                std::string_view base_directory = {});
 
-// The same for a file. In addition: the errors of opening and reading it.
+// The same for a file, in whose directory relative paths start. In addition: the errors of opening
+// and reading it.
 Result<ContainerSpec> read_spec_file(const std::string& path);
 
 // Canonical: every key with its value, defaults included, absent ones left out, in the order of

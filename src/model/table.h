@@ -63,7 +63,9 @@ std::optional<T> read_scalar(Reading& reading, const std::string& path, const Ya
                                        : has_control_character(node.text);
   if (control)
     return refuse(std::format("has control characters: {}; remove them", quote(node.text)));
-  Result<T> value = codec.parse(node.text);
+  const std::string& base = reading.base_directory();
+  Result<T> value =
+      codec.parse(codec.host_path && !base.empty() ? resolve_path(base, node.text) : node.text);
   if (!value) return refuse(value.error().message());
   return std::move(*value);
 }

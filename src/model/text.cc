@@ -66,6 +66,15 @@ std::size_t utf8_length(std::string_view text) {
   return code < kSmallest[length] || surrogate || code > 0x10ffff ? 0 : length;
 }
 
+bool is_utf8(std::string_view text) {
+  while (!text.empty()) {
+    const std::size_t length = utf8_length(text);
+    if (length == 0) return false;
+    text.remove_prefix(length);
+  }
+  return true;
+}
+
 std::string quote(std::string_view text) {
   std::string quoted = "'";
   for (std::size_t at = 0; at < text.size();) {

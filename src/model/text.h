@@ -12,6 +12,8 @@ namespace perdure::model {
 // forms, no surrogates, nothing above U+10FFFF) or `text` is empty.
 std::size_t utf8_length(std::string_view text);
 
+bool is_utf8(std::string_view text);
+
 // In single quotes, cut off after 60 bytes, control characters as \xNN: fit for one line of a
 // message.
 std::string quote(std::string_view text);

@@ -406,18 +406,21 @@ Codec<std::string> argument_codec() {
 }
 
 Codec<std::string> path_codec() {
-  return text_codec("path", "absolute, normalised", parse_path);
+  return text_codec("path", "", parse_path);
 }
 Codec<std::string> host_path_codec() {
-  return text_codec("path", "absolute, normalised, not `/`", parse_host_path);
+  Codec<std::string> codec = text_codec("host path", "not `/`", parse_host_path);
+  codec.host_path = true;
+  return codec;
 }
 Codec<std::string> tar_path_codec() {
-  return text_codec("path", "absolute, normalised; ends in .tar, .tar.gz or .tar.zst",
-                    parse_tar_path);
+  Codec<std::string> codec =
+      text_codec("host path", "ends in .tar, .tar.gz or .tar.zst", parse_tar_path);
+  codec.host_path = true;
+  return codec;
 }
 Codec<std::string> mount_path_codec() {
-  return text_codec("path", "absolute, normalised; not `/`, not in /proc, /sys or /dev",
-                    parse_mount_path);
+  return text_codec("path", "not `/`, not in /proc, /sys or /dev", parse_mount_path);
 }
 Codec<std::string> capability_codec() {
   return text_codec("text", "capabilities(7)", parse_capability);
@@ -467,6 +470,11 @@ Status check_sysctl_name(std::string_view name) {
                   "kernel.shm* do, set others on the host");
   }
   return {};
+}
+
+std::string resolve_path(std::string_view base, std::string_view text) {
+  if (text.empty() || text.front() == '/') return std::string(text);
+  return normalised(std::format("{}/{}", base, text));
 }
 
 bool is_within(std::string_view path, std::string_view directory) {

@@ -28,7 +28,8 @@ struct Codec {
   // The error's message names the text and says what to write.
   std::function<Result<T>(std::string_view)> parse;
   std::function<std::string(const T&)> print;
-  bool plain = false;  // what is printed needs no quotes in any YAML
+  bool host_path = false;  // a path of the host: relative ones are resolved before parse()
+  bool plain = false;      // what is printed needs no quotes in any YAML
   // Whether line breaks and other control characters may occur (NUL never).
   bool free_text = false;
   std::size_t max_bytes = 4096;
@@ -118,6 +119,9 @@ Codec<std::optional<MacAddress>> mac_codec();  // "auto" (absent), or unicast an
 // Keys of maps: the error's message names the key and says what to write.
 Status check_environment_name(std::string_view name);
 Status check_sysctl_name(std::string_view name);
+
+// `text` if it is empty or absolute, else as seen from the absolute directory `base`, normalised.
+std::string resolve_path(std::string_view base, std::string_view text);
 
 // Whether `path` is `directory` or lies below it; both normalised.
 bool is_within(std::string_view path, std::string_view directory);

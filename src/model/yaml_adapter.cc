@@ -1,5 +1,6 @@
 #include "model/yaml_adapter.h"
 
+#include <yaml-cpp/depthguard.h>
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/exceptions.h>
 #include <yaml-cpp/mark.h>
@@ -58,14 +59,22 @@ std::optional<YamlIssue> find_bad_byte(std::string_view text) {
   return std::nullopt;
 }
 
+std::string too_deep() {
+  return std::format("nested deeper than {} levels; no spec needs that", kMaxYamlDepth);
+}
+
 // Builds the tree. After the first issue that cannot be passed over it only ignores what comes.
 class TreeBuilder final : public YAML::EventHandler {
  public:
   explicit TreeBuilder(YamlDocument& document) : document_(document) {}
 
   bool stopped() const { return stopped_; }
+  // The first one stays, except that brackets left open look like strange keys before the parser
+  // finds out.
   void stop(Position position, std::string message) {
-    if (stopped_) return;
+    if (stopped_ && !strange_key_) return;
+    if (strange_key_) document_.issues.pop_back();
+    strange_key_ = false;
     stopped_ = true;
     document_.issues.push_back({position, std::move(message)});
   }
@@ -85,6 +94,11 @@ class TreeBuilder final : public YAML::EventHandler {
                 const std::string& value) override {
     if (stopped_ || refuse_tag(mark, tag)) return;
     if (!charge(position_of(mark), 1, value.size())) return;
+    // yaml-cpp 0.7 turns the escapes \N and \_ into single bytes.
+    if (!is_utf8(value)) {
+      return stop(position_of(mark),
+                  "an escape gives no UTF-8; write \\u0085 for \\N and \\u00a0 for \\_");
+    }
     place({.kind = YamlNode::Kind::kScalar, .position = position_of(mark), .text = value}, anchor);
   }
 
@@ -125,10 +139,11 @@ class TreeBuilder final : public YAML::EventHandler {
   bool in_map() const { return !open_.empty() && open_.back().node.kind == YamlNode::Kind::kMap; }
   bool expects_key() const { return in_map() && !open_.back().key; }
 
-  void stop_at_key(Position position) { stop(position, "a key must be plain text; quote it"); }
-  void stop_at_depth(Position position) {
-    stop(position, std::format("nested deeper than {} levels; no spec needs that", kMaxYamlDepth));
+  void stop_at_key(Position position) {
+    stop(position, "a key must be plain text; quote it");
+    strange_key_ = true;
   }
+  void stop_at_depth(Position position) { stop(position, too_deep()); }
 
   // Plain scalars have the tag "?" (or none), quoted ones "!".
   bool refuse_tag(const YAML::Mark& mark, const std::string& tag) {
@@ -161,7 +176,9 @@ class TreeBuilder final : public YAML::EventHandler {
                                [&](const YamlNode& item) { return charge(position, item); });
   }
 
+  // Levels of lists and maps.
   static std::size_t depth(const YamlNode& node) {
+    if (node.kind == YamlNode::Kind::kScalar || node.kind == YamlNode::Kind::kNull) return 0;
     std::size_t deepest = 0;
     for (const YamlNode& item : node.items) deepest = std::max(deepest, depth(item));
     return deepest + 1;
@@ -222,6 +239,7 @@ class TreeBuilder final : public YAML::EventHandler {
   std::size_t nodes_ = 0;
   std::size_t text_bytes_ = 0;
   bool stopped_ = false;
+  bool strange_key_ = false;  // the last issue is that of stop_at_key()
 };
 
 // Finds a second document without building it.
@@ -260,7 +278,6 @@ YamlDocument parse_yaml(std::string_view text) {
     return document;
   }
   TreeBuilder builder(document);
-  // Recursion in the parser ends at 500 levels, by an exception that comes after our own refusal.
   try {
     std::istringstream in{std::string(text)};
     YAML::Parser parser(in);
@@ -269,6 +286,8 @@ YamlDocument parse_yaml(std::string_view text) {
     if (!builder.stopped()) parser.HandleNextDocument(second);
     if (second.seen())
       builder.stop(second.position(), "a second document begins; keep one per file");
+  } catch (const YAML::DeepRecursion& error) {  // at 500 levels
+    builder.stop(position_of(error.mark), too_deep());
   } catch (const YAML::Exception& error) {
     builder.stop(position_of(error.mark),
                  std::format("not valid YAML: {}; check indentation, quotes, colons and brackets",

@@ -1,0 +1,197 @@
+// Proves that every bad spec is refused with its place and a remedy: the table
+// testdata/refusals.txt, readable by itself, and beyond it what is too large to be written down
+// (limits, floods, encodings).
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "model/spec_yaml.h"
+#include "model/yaml_adapter.h"
+
+namespace perdure::model {
+namespace {
+
+constexpr std::string_view kGoodStart =
+    "name: web\nroot-filesystem: {tar: /srv/web.tar}\ncommand: [web]\n";
+
+struct Case {
+  std::string title;
+  std::string spec;
+  std::string expected;
+};
+
+std::vector<Case> read_cases(const std::string& path) {
+  std::ifstream in(path);
+  std::vector<Case> cases;
+  bool in_spec = false;
+  for (std::string line; std::getline(in, line);) {
+    if (line.starts_with("==+ ") || line.starts_with("== ")) {
+      const bool good_start = line[2] == '+';
+      cases.push_back({line, std::string(good_start ? kGoodStart : ""), ""});
+      in_spec = true;
+    } else if (line == "--") {
+      in_spec = false;
+    } else if (in_spec) {
+      cases.back().spec += line + "\n";
+    } else if (!line.empty() && !line.starts_with('#')) {
+      cases.back().expected += (cases.back().expected.empty() ? "" : "\n") + line;
+    }
+  }
+  return cases;
+}
+
+// The messages without "spec:".
+std::string refusal(std::string_view yaml) {
+  const auto spec = read_spec(yaml, "spec");
+  if (spec) return "accepted";
+  EXPECT_EQ(spec.error().code(), ErrorCode::kInvalid);
+  std::istringstream in(spec.error().message());
+  std::string messages;
+  for (std::string line; std::getline(in, line);) {
+    EXPECT_TRUE(line.starts_with("spec:")) << line;
+    messages += (messages.empty() ? "" : "\n") + line.substr(5);
+  }
+  return messages;
+}
+
+std::string repeated(std::string_view text, std::size_t times) {
+  std::string result;
+  for (std::size_t i = 0; i < times; ++i) result += text;
+  return result;
+}
+
+std::string with(std::string_view lines) {
+  return std::string(kGoodStart) + std::string(lines);
+}
+
+TEST(SpecRefusal, TableOfBadSpecs) {
+  const auto cases = read_cases(PERDURE_MODEL_DIR "/testdata/refusals.txt");
+  ASSERT_GT(cases.size(), 70U);
+  for (const Case& bad : cases) {
+    EXPECT_EQ(refusal(bad.spec), bad.expected) << bad.title << "\n" << bad.spec;
+  }
+}
+
+TEST(SpecRefusal, GoodStartIsAccepted) {
+  EXPECT_EQ(refusal(kGoodStart), "accepted");
+}
+
+TEST(SpecRefusal, OnlyTheFirstTwentyErrorsAreShown) {
+  std::string flood;
+  for (int i = 0; i < 30; ++i) flood += "wrong-" + std::to_string(i) + ": 1\n";
+  const auto spec = read_spec(with(flood), "spec");
+  ASSERT_FALSE(spec);
+  const std::string& message = spec.error().message();
+  EXPECT_EQ(std::count(message.begin(), message.end(), '\n'), 20);
+  EXPECT_THAT(message, testing::HasSubstr("spec:23:1: unknown key 'wrong-19'"));
+  EXPECT_THAT(message, testing::EndsWith("\nspec: 10 more errors"));
+}
+
+TEST(SpecRefusal, FileTooLarge) {
+  const std::string comment = "#" + repeated("x", kMaxSpecBytes);
+  EXPECT_EQ(refusal(comment), "1:1: the spec has 262145 bytes; shorten it to 262144");
+}
+
+TEST(SpecRefusal, BytesThatAreNoText) {
+  EXPECT_EQ(refusal("\xef\xbb\xbfname: web\n"),
+            "1:1: begins with a byte order mark; save it as UTF-8 without one");
+  EXPECT_EQ(refusal("name: web\nuser: \"\xff\"\n"),
+            "2:8: byte 0xff is not UTF-8; save the file as UTF-8");
+  EXPECT_EQ(refusal("# \xc0\xaf overlong\n"),
+            "1:3: byte 0xc0 is not UTF-8; save the file as UTF-8");
+  EXPECT_EQ(refusal("# \xed\xa0\x80 surrogate\n"),
+            "1:3: byte 0xed is not UTF-8; save the file as UTF-8");
+  EXPECT_EQ(refusal("# cut off \xe2\x82"), "1:11: byte 0xe2 is not UTF-8; save the file as UTF-8");
+  // The parser would take this one for the end of the file, and the rest would silently be missing.
+  EXPECT_EQ(refusal("name: web\n\x04user: root\n"), "2:1: control character 0x04; remove it");
+  EXPECT_EQ(refusal("name: web\rhostname: web\n"), "1:10: control character 0x0d; remove it");
+}
+
+TEST(SpecRefusal, NestingIsBounded) {
+  const std::string expected = "nested deeper than 16 levels; no spec needs that";
+  EXPECT_EQ(refusal("a: " + repeated("[", 17) + repeated("]", 17)), "1:19: " + expected);
+  EXPECT_THAT(refusal(repeated("[", 100'000)), testing::EndsWith(expected));
+  EXPECT_THAT(refusal(repeated("{a: ", 60'000)), testing::EndsWith(expected));
+  EXPECT_EQ(refusal(repeated("- ", 100'000)), "1:33: " + expected);
+  EXPECT_THAT(refusal(repeated("? ", 100'000)), testing::EndsWith(expected));
+  // Sixteen levels made of shallow anchors.
+  std::string chain = "a0: &a0 [x]\n";
+  for (int i = 1; i < 20; ++i) {
+    const std::string n = std::to_string(i);
+    chain += "a" + n + ": &a" + n + " [*a" + std::to_string(i - 1) + "]\n";
+  }
+  EXPECT_EQ(refusal(chain), "16:12: " + expected);
+}
+
+TEST(SpecRefusal, AliasBombIsBounded) {
+  std::string bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n";
+  for (int i = 1; i < 10; ++i) {
+    const std::string n = std::to_string(i);
+    bomb += "a" + n + ": &a" + n + " [" + repeated("*a" + std::to_string(i - 1) + ", ", 10) + "]\n";
+  }
+  EXPECT_EQ(refusal(bomb),
+            "4:5: more than 20000 values with the aliases expanded; make it smaller");
+}
+
+TEST(SpecRefusal, AliasedTextIsBounded) {
+  const std::string big =
+      "a: &big " + repeated("x", 200'000) + "\nb: [*big, *big, *big, *big, *big]\n";
+  EXPECT_EQ(refusal(big),
+            "2:23: more than 1024 KiB of text with the aliases expanded; make it smaller");
+}
+
+TEST(SpecRefusal, ManyValuesAreBounded) {
+  EXPECT_THAT(refusal("command: [" + repeated("a,", 30'000) + "]"),
+              testing::HasSubstr("more than 20000 values"));
+}
+
+TEST(SpecRefusal, ListsMapsAndTextsAreBounded) {
+  const std::string start = "name: web\nroot-filesystem: {oci: /srv/web}\n";
+  EXPECT_EQ(refusal(start + "command: [" + repeated("a, ", 1025) + "]"),
+            "3:10: command: has 1025 items; give at most 1024");
+  EXPECT_EQ(refusal(start + "command: [a, " + repeated("x", 32 * 1024 + 1) + "]"),
+            "3:14: command[1]: is longer than 32768 bytes; shorten it");
+  EXPECT_EQ(refusal(start + "user: " + repeated("x", 5000)),
+            "3:7: user: is longer than 4096 bytes; shorten it");
+  EXPECT_EQ(refusal(start + "working-directory: " + repeated("/x", 2048)),
+            "3:20: working-directory: '" + repeated("/x", 30) +
+                "…' is longer than 4095 bytes; shorten it");
+  EXPECT_EQ(refusal(start + "working-directory: /" + repeated("x", 256)),
+            "3:20: working-directory: '/" + repeated("x", 59) +
+                "…' has a part longer than 255 bytes; shorten it");
+  EXPECT_EQ(refusal(start + "hostname: " + repeated("abc.", 16) + "x"),
+            "3:11: hostname: '" + repeated("abc.", 15) +
+                "…' is no host name; use letters, digits, '-' and '.', at most 64 bytes");
+  std::string variables = "environment:\n";
+  std::string volumes = "volumes:\n";
+  std::string sysctls = "security:\n  sysctls:\n";
+  for (int i = 0; i < 600; ++i) {
+    const std::string n = std::to_string(i);
+    variables += "  V" + n + ": x\n";
+    if (i < 33) volumes += "- {name: v" + n + ", mount: /v" + n + "}\n";
+    if (i < 65) sysctls += "    net.x" + n + ": 1\n";
+  }
+  EXPECT_EQ(refusal(start + variables), "4:3: environment: has 600 items; give at most 512");
+  EXPECT_EQ(refusal(start + volumes), "4:1: volumes: has 33 items; give at most 32");
+  EXPECT_EQ(refusal(start + sysctls), "5:5: security.sysctls: has 65 items; give at most 64");
+}
+
+TEST(SpecRefusal, MessagesStayOnOneLine) {
+  EXPECT_EQ(refusal(with("\"a\\nb\": 1\n")).find('\n'), std::string::npos);
+  EXPECT_EQ(refusal(with("environment: {\"a\\nb\": 1}\n")),
+            "4:15: environment: 'a\\x0ab' is no variable's name; use 1 to 255 bytes without '='");
+}
+
+TEST(SpecRefusal, UnreadableFile) {
+  const auto spec = read_spec_file("/nonexistent/spec.yaml");
+  ASSERT_FALSE(spec);
+  EXPECT_EQ(spec.error().code(), ErrorCode::kNotFound);
+  EXPECT_THAT(spec.error().message(), testing::HasSubstr("/nonexistent/spec.yaml"));
+}
+
+}  // namespace
+}  // namespace perdure::model

@@ -1,0 +1,373 @@
+// Proves that a good spec comes out as documented (defaults, every key), that to_yaml() and
+// read_spec() are inverse for whatever a spec may hold, and that the examples are good specs.
+#include "model/spec_yaml.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <rapidcheck.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+namespace perdure::model {
+namespace {
+
+using namespace std::chrono_literals;
+
+ContainerName name_of(std::string_view text) {
+  return ContainerName::parse(text).value();
+}
+
+ContainerSpec read_good(std::string_view yaml) {
+  auto spec = read_spec(yaml, "spec");
+  if (spec) return *spec;
+  ADD_FAILURE() << spec.error().message();
+  return ContainerSpec{.name = name_of("failed")};
+}
+
+TEST(SpecYaml, DefaultsAreTheDocumentedOnes) {
+  const ContainerSpec spec = read_good("name: web\nroot-filesystem: {oci: /srv/web}\n");
+  const ContainerSpec expected{.name = name_of("web"),
+                               .root_filesystem = OciRoot{"/srv/web", "latest"}};
+  EXPECT_EQ(spec, expected);
+  EXPECT_FALSE(spec.command);
+  EXPECT_EQ(spec.effective_hostname(), "web");
+  EXPECT_FALSE(spec.network.attached());
+  EXPECT_EQ(spec.checkpoint.interval, 1s);
+  EXPECT_EQ(spec.checkpoint.cpu_budget_percent, 20U);
+  EXPECT_EQ(spec.checkpoint.generations_kept, 3U);
+  EXPECT_EQ(spec.checkpoint.dump_deadline, 10s);
+  EXPECT_EQ(spec.restart.max_restores, 5U);
+  EXPECT_EQ(spec.restart.window, 1min);
+  EXPECT_EQ(spec.restart.probation, 10s);
+  EXPECT_EQ(spec.restart.cold_start, ColdStart::kAllowed);
+  EXPECT_EQ(spec.stop.signal, SIGTERM);
+  EXPECT_EQ(spec.stop.deadline, 10s);
+  EXPECT_EQ(spec.log.max_size.count, 10U << 20);
+  EXPECT_EQ(spec.log.files, 3U);
+  EXPECT_EQ(spec.security.capabilities, default_capabilities());
+  EXPECT_TRUE(std::ranges::is_sorted(default_capabilities()));
+}
+
+TEST(SpecYaml, EveryKeyArrives) {
+  const ContainerSpec spec = read_good(R"(
+name: web
+root-filesystem: {directory: /srv/web}
+command: [sh, -c, "echo \"$A\"\n"]
+environment: {A: 1, "x.y-z": "a=b", EMPTY: ""}
+working-directory: /srv
+user: web:1000
+hostname: web.example
+network:
+  nic: eth0
+  vlan: 12
+  ipv4: 192.0.2.10/24
+  ipv6: 2001:db8::10/64
+  ipv4-gateway: 192.0.2.1
+  ipv6-gateway: fe80::1
+  mac: 02:00:00:00:00:01
+  dns: [192.0.2.53, "2001:db8::53"]
+  mtu: 1400
+  tcp-policy: reset
+volumes:
+  - {name: data, mount: /data}
+  - {name: films, mount: /films, kind: shared, host: /srv/films, access: read-only}
+checkpoint: {state-sensitivity: 1.5s, cpu-budget: 50%, generations: 4, dump-deadline: 2s}
+restart: {max-restores: 7, window: 2min, probation: 0s, cold-start: never}
+stop: {signal: SIGINT, deadline: 0s}
+resources: {memory: 512MiB, cpu: 1.5, pids: 100}
+log: {max-size: 1MiB, files: 2}
+security:
+  capabilities: [CAP_SETUID, CAP_KILL, CAP_SETUID]
+  seccomp: unconfined
+  sysctls: {net.core.somaxconn: 1024}
+terminal: false
+)");
+  ContainerSpec expected{.name = name_of("web"), .root_filesystem = DirectoryRoot{"/srv/web"}};
+  expected.command = {"sh", "-c", "echo \"$A\"\n"};
+  expected.environment = {{"A", "1"}, {"x.y-z", "a=b"}, {"EMPTY", ""}};
+  expected.working_directory = "/srv";
+  expected.user = "web:1000";
+  expected.hostname = "web.example";
+  expected.network.attachment = NicAttachment{"eth0", std::uint16_t{12}};
+  expected.network.ipv4 = Ipv4Prefix::parse("192.0.2.10/24").value();
+  expected.network.ipv6 = Ipv6Prefix::parse("2001:db8::10/64").value();
+  expected.network.ipv4_gateway = Ipv4Address::parse("192.0.2.1").value();
+  expected.network.ipv6_gateway = Ipv6Address::parse("fe80::1").value();
+  expected.network.mac = MacAddress::parse("02:00:00:00:00:01").value();
+  expected.network.dns = {Ipv4Address::parse("192.0.2.53").value(),
+                          Ipv6Address::parse("2001:db8::53").value()};
+  expected.network.mtu = 1400;
+  expected.volumes = {{.name = "data", .mount_path = "/data"},
+                      {.name = "films",
+                       .mount_path = "/films",
+                       .kind = VolumeKind::kShared,
+                       .host_path = "/srv/films",
+                       .access = Access::kReadOnly}};
+  expected.checkpoint = {.interval = 1500ms,
+                         .interval_source = IntervalSource::kStateSensitivity,
+                         .cpu_budget_percent = 50,
+                         .generations_kept = 4,
+                         .dump_deadline = 2s};
+  expected.restart = {
+      .max_restores = 7, .window = 2min, .probation = 0s, .cold_start = ColdStart::kNever};
+  expected.stop = {.signal = SIGINT, .deadline = 0s};
+  expected.resources = {.memory = Bytes{512U << 20}, .cpu = MilliCores{1500}, .pids = 100};
+  expected.log = {.max_size = Bytes{1U << 20}, .files = 2};
+  expected.security = {.capabilities = {"CAP_KILL", "CAP_SETUID"},
+                       .seccomp = Seccomp::kUnconfined,
+                       .sysctls = {{"net.core.somaxconn", "1024"}}};
+  EXPECT_EQ(spec, expected) << to_yaml(spec);
+  EXPECT_EQ(read_good(to_yaml(spec)), spec);
+}
+
+TEST(SpecYaml, CanonicalTextIsStable) {
+  const ContainerSpec spec = read_good(
+      "command: [\"yes\", \"1\", \"a b\"]\nname: web\nroot-filesystem: {tar: /srv/web.tar}\n"
+      "network: {ipv4: 192.0.2.10/24, bridge: br0}\nvolumes: [{mount: /data, name: data}]\n"
+      "security: {capabilities: []}\n");
+  EXPECT_EQ(to_yaml(spec), R"(name: web
+root-filesystem:
+  tar: /srv/web.tar
+command:
+  - "yes"
+  - "1"
+  - "a b"
+environment: {}
+network:
+  bridge: br0
+  ipv4: 192.0.2.10/24
+  mac: auto
+  dns: []
+  tcp-policy: reset
+volumes:
+  - name: data
+    mount: /data
+    kind: captured
+    access: read-write
+checkpoint:
+  interval: 1s
+  cpu-budget: 20%
+  generations: 3
+  dump-deadline: 10s
+restart:
+  max-restores: 5
+  window: 1min
+  probation: 10s
+  cold-start: allowed
+stop:
+  signal: SIGTERM
+  deadline: 10s
+log:
+  max-size: 10MiB
+  files: 3
+security:
+  capabilities: []
+  seccomp: default
+  sysctls: {}
+)");
+}
+
+TEST(SpecYaml, AliasesAreExpanded) {
+  const ContainerSpec spec = read_good(
+      "name: web\nroot-filesystem: {oci: /srv/web}\nenvironment: {A: &a x, B: *a}\n"
+      "checkpoint: {dump-deadline: &d 7s}\nstop: {deadline: *d}\n");
+  EXPECT_EQ(spec.environment.at("B"), "x");
+  EXPECT_EQ(spec.stop.deadline, 7s);
+}
+
+TEST(SpecYaml, RelativeHostPathsStartAtTheBaseDirectory) {
+  const std::string_view yaml =
+      "name: web\nroot-filesystem: {oci: images/web}\n"
+      "volumes: [{name: a, mount: /a, host: ../a/}, {name: b, mount: /b, host: /b}]\n";
+  const auto spec = read_spec(yaml, "spec", "/srv/specs");
+  ASSERT_TRUE(spec) << spec.error().message();
+  EXPECT_EQ(spec->root_filesystem, RootFilesystem(OciRoot{"/srv/specs/images/web"}));
+  EXPECT_EQ(spec->volumes[0].host_path, "/srv/a");
+  EXPECT_EQ(spec->volumes[1].host_path, "/b");
+  EXPECT_FALSE(read_spec(yaml, "spec"));
+}
+
+TEST(SpecYaml, PathsInTheContainerAreNeverRelative) {
+  EXPECT_FALSE(
+      read_spec("name: web\nroot-filesystem: {oci: a}\nworking-directory: srv\n", "spec", "/srv"));
+}
+
+TEST(SpecYaml, WindowsLineEndsAreAccepted) {
+  const ContainerSpec spec =
+      read_good("name: web\r\nroot-filesystem:\r\n  oci: /srv/web\r\nuser: root\r\n");
+  EXPECT_EQ(spec.user, "root");
+}
+
+// --- Round trip ---
+
+// Any text that is UTF-8 and has no NUL, with a taste for what is special in YAML.
+rc::Gen<std::string> free_text() {
+  return rc::gen::map(
+      rc::gen::container<std::vector<std::string>>(rc::gen::elementOf(std::vector<std::string>{
+          "a",      "Z",    "0",    " ",    "  ",   "\n",  "\r", "\t",     ":",      ": ",
+          "#",      " #",   "-",    "- ",   "\"",   "'",   "\\", "{",      "}",      "[",
+          "]",      ",",    "&",    "*",    "!",    "|",   ">",  "%",      "@",      "`",
+          "~",      "null", "true", "<<",   "é",    "€",   "😀", "\u0085", "\u2028", "\u2029",
+          "\ufeff", "\x01", "\x04", "\x1b", "\x7f", "---", "..."})),
+      [](const std::vector<std::string>& parts) {
+        std::string text;
+        for (const std::string& part : parts) text += part;
+        return text;
+      });
+}
+
+rc::Gen<std::string> word() {
+  return rc::gen::nonEmpty(rc::gen::resize(
+      20, rc::gen::container<std::string>(rc::gen::elementOf(std::string("abcxyz0189")))));
+}
+
+rc::Gen<std::string> path() {
+  return rc::gen::map(word(), [](std::string text) { return "/srv/" + text; });
+}
+
+template <typename T>
+std::optional<T> maybe(rc::Gen<T> gen) {
+  return *rc::gen::arbitrary<bool>() ? std::optional<T>(*gen) : std::nullopt;
+}
+
+Duration duration(Duration min, Duration max) {
+  const auto ns = *rc::gen::inRange<std::int64_t>(min.count(), max.count() + 1);
+  const auto unit = *rc::gen::element<std::int64_t>(1, 1000, 1'000'000, 1'000'000'000);
+  return std::max(min, Duration(ns - ns % unit));
+}
+
+NetworkSpec any_network() {
+  NetworkSpec network;
+  if (*rc::gen::arbitrary<bool>()) {
+    network.attachment = BridgeAttachment{"br0"};
+  } else {
+    network.attachment = NicAttachment{"eth0", maybe(rc::gen::inRange<std::uint16_t>(1, 4095))};
+  }
+  const auto host = *rc::gen::inRange<int>(2, 254);
+  network.ipv4 = Ipv4Prefix{{{10, 1, 2, static_cast<std::uint8_t>(host)}}, 24};
+  if (*rc::gen::arbitrary<bool>()) network.ipv4_gateway = Ipv4Address{{10, 1, 2, 1}};
+  if (*rc::gen::arbitrary<bool>()) {
+    network.ipv6 = Ipv6Prefix{{{0x20, 1, 0xd, 0xb8}}, 64};
+    for (std::size_t i = 8; i < 16; ++i)
+      network.ipv6->address.bytes[i] = *rc::gen::arbitrary<std::uint8_t>();
+    network.ipv6->address.bytes[15] |= 2;
+    if (*rc::gen::arbitrary<bool>()) network.ipv6_gateway = Ipv6Address{{0xfe, 0x80, 1}};
+    network.dns.push_back(network.ipv6->address);
+  }
+  if (*rc::gen::arbitrary<bool>())
+    network.mac = MacAddress{{2, 1, 2, 3, 4, static_cast<std::uint8_t>(host)}};
+  network.mtu = maybe(rc::gen::inRange<std::uint32_t>(1280, 9217));
+  return network;
+}
+
+std::vector<VolumeSpec> any_volumes() {
+  std::vector<VolumeSpec> volumes;
+  const int count = *rc::gen::inRange(0, 4);
+  for (int i = 0; i < count; ++i) {
+    VolumeSpec volume{.name = std::format("v{}", i), .mount_path = std::format("/mnt/{}", i)};
+    volume.kind = *rc::gen::element(VolumeKind::kCaptured, VolumeKind::kShared);
+    if (volume.kind == VolumeKind::kShared || *rc::gen::arbitrary<bool>()) {
+      volume.host_path = std::format("/host/{}", i);
+      volume.access = *rc::gen::element(Access::kReadOnly, Access::kReadWrite);
+    }
+    volumes.push_back(std::move(volume));
+  }
+  return volumes;
+}
+
+ContainerSpec any_spec() {
+  ContainerSpec spec{.name = name_of(*word())};
+  const std::string where = *path();
+  spec.root_filesystem = *rc::gen::element<RootFilesystem>(
+      DirectoryRoot{where}, TarRoot{where + ".tar.zst"}, OciRoot{where, *word()});
+  spec.command = *rc::gen::container<std::vector<std::string>>(free_text());
+  spec.command->insert(spec.command->begin(), "program");
+  for (const std::string& value : *rc::gen::container<std::vector<std::string>>(free_text())) {
+    spec.environment[*word()] = value;
+  }
+  spec.working_directory = maybe(path());
+  if (*rc::gen::arbitrary<bool>()) spec.user = "u" + *word();
+  spec.hostname = maybe(word());
+  if (*rc::gen::arbitrary<bool>()) spec.network = any_network();
+  spec.volumes = any_volumes();
+  spec.checkpoint = {.interval = duration(10ms, 24h),
+                     .interval_source = *rc::gen::element(IntervalSource::kInterval,
+                                                          IntervalSource::kStateSensitivity),
+                     .cpu_budget_percent = *rc::gen::inRange(1U, 101U),
+                     .generations_kept = *rc::gen::inRange(2U, 101U),
+                     .dump_deadline = duration(100ms, 10min)};
+  spec.restart = {.max_restores = *rc::gen::inRange(1U, 101U),
+                  .window = duration(1s, 24h),
+                  .probation = duration(0s, 1h),
+                  .cold_start = *rc::gen::element(ColdStart::kAllowed, ColdStart::kNever)};
+  spec.stop = {.signal = *rc::gen::element(SIGTERM, SIGINT, SIGKILL, 37),
+               .deadline = duration(0s, 10min)};
+  const auto memory = maybe(rc::gen::inRange<std::uint64_t>(4U << 20, std::uint64_t{16} << 40));
+  if (memory) spec.resources.memory = Bytes{*memory};
+  const auto cpu = maybe(rc::gen::inRange<std::uint32_t>(10, 1'024'001));
+  if (cpu) spec.resources.cpu = MilliCores{*cpu};
+  spec.resources.pids = maybe(rc::gen::inRange<std::uint32_t>(1, 4'194'305));
+  spec.log = {
+      .max_size = Bytes{*rc::gen::inRange<std::uint64_t>(64U << 10, std::uint64_t{10} << 30)},
+      .files = *rc::gen::inRange(1U, 101U)};
+  if (*rc::gen::arbitrary<bool>()) spec.security.capabilities = {"CAP_KILL", "CAP_SYS_ADMIN"};
+  spec.security.seccomp = *rc::gen::element(Seccomp::kDefault, Seccomp::kUnconfined);
+  if (*rc::gen::arbitrary<bool>())
+    spec.security.sysctls = {{"net.ipv4.ip_forward", "1"}, {"kernel.sem", "1\u00a02"}};
+  return spec;
+}
+
+TEST(SpecYaml, ReadingWhatWasWrittenGivesTheSameSpec) {
+  EXPECT_TRUE(rc::check([] {
+    const ContainerSpec spec = any_spec();
+    const std::string yaml = to_yaml(spec);
+    const auto again = read_spec(yaml, "spec");
+    if (!again) RC_FAIL(again.error().message() + "\n" + yaml);
+    if (*again != spec) RC_FAIL(yaml + "\nbecame\n" + to_yaml(*again));
+  }));
+}
+
+// --- MAC ---
+
+TEST(DeriveMac, IsTheSameInEveryRelease) {
+  const auto mac =
+      derive_mac(name_of("web"), Ipv4Prefix::parse("192.0.2.10/24").value(), std::nullopt);
+  EXPECT_EQ(to_string(mac), "02:61:d0:db:6a:9f");
+}
+
+TEST(DeriveMac, DependsOnNameAndAddressButNotOnThePrefixLength) {
+  const auto of = [](std::string_view name, const char* ipv4) {
+    return derive_mac(name_of(name), Ipv4Prefix::parse(ipv4).value(), std::nullopt);
+  };
+  EXPECT_EQ(of("web", "192.0.2.10/24"), of("web", "192.0.2.10/25"));
+  EXPECT_NE(of("web", "192.0.2.10/24"), of("web", "192.0.2.11/24"));
+  EXPECT_NE(of("web", "192.0.2.10/24"), of("wec", "192.0.2.10/24"));
+  EXPECT_FALSE(of("web", "192.0.2.10/24").is_multicast());
+}
+
+TEST(DeriveMac, TheSpecsOwnComesFirst) {
+  ContainerSpec spec{.name = name_of("web")};
+  EXPECT_EQ(effective_mac(spec), derive_mac(spec.name, std::nullopt, std::nullopt));
+  spec.network.mac = MacAddress{{2, 0, 0, 0, 0, 9}};
+  EXPECT_EQ(effective_mac(spec), *spec.network.mac);
+}
+
+// --- Examples ---
+
+TEST(Examples, AreGoodSpecs) {
+  std::size_t count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(PERDURE_EXAMPLES_DIR)) {
+    if (entry.path().extension() != ".yaml") continue;
+    ++count;
+    const auto spec = read_spec_file(entry.path());
+    ASSERT_TRUE(spec) << spec.error().message();
+    EXPECT_EQ(read_good(to_yaml(*spec)), *spec);
+    EXPECT_EQ(entry.path().stem(), spec->name.str());
+  }
+  EXPECT_GE(count, 3U);
+}
+
+}  // namespace
+}  // namespace perdure::model
