@@ -316,7 +316,10 @@ Status check_size(const SlabRef& file, const Layout& layout, const DecodeOptions
                                                  format_bytes(Bytes{content}),
                                                  format_bytes(Bytes{options.content_limit_bytes})));
   }
-  if (layout.content_of(PartKind::kIndex) > kMaxIndexBytes) return corrupt("index: too large");
+  if (layout.content_of(PartKind::kIndex) > kMaxIndexBytes ||
+      layout.content_of(PartKind::kImages) > kMaxImageBytes) {
+    return corrupt("index or images: too large");
+  }
   return {};
 }
 

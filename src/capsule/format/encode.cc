@@ -97,14 +97,16 @@ class Streams {
     put_images();
     put_memory();
     for (const FileTree& tree : child_.trees) put_tree(tree);
-    if (index_bytes_->size() > kMaxIndexBytes ||
+    if (index_bytes_->size() > kMaxIndexBytes || image_bytes_->size() > kMaxImageBytes ||
         index_bytes_->size() + image_bytes_->size() + pages_.size() > kMaxContentBytes) {
       return fail(
           ErrorCode::kInvalid,
-          std::format("capsule {} of '{}': {} index, {} images, {} pages: at most {} in all",
+          std::format("capsule {} of '{}': {} index, {} images, {} pages: at most {}, {}, "
+                      "and {} in all",
                       to_string(child_.manifest.generation), child_.manifest.container,
                       format_bytes(Bytes{index_bytes_->size()}),
                       format_bytes(Bytes{image_bytes_->size()}), format_bytes(Bytes{pages_.size()}),
+                      format_bytes(Bytes{kMaxIndexBytes}), format_bytes(Bytes{kMaxImageBytes}),
                       format_bytes(Bytes{kMaxContentBytes})));
     }
     index_.append(std::as_bytes(std::span(*index_bytes_)));

@@ -17,7 +17,10 @@ class Runs;
 namespace perdure::capsule {
 
 // A protobuf parser counts in 32 bits; four million entries of 200 bytes fit.
-inline constexpr std::size_t kMaxIndexBytes = std::size_t{1} << 30;
+inline constexpr std::uint64_t kMaxIndexBytes = std::uint64_t{1} << 30;
+// All images but the pages: kernel state and socket queues, a few MB at most. They are unpacked
+// into memory in one piece.
+inline constexpr std::uint64_t kMaxImageBytes = std::uint64_t{1} << 30;
 
 // Behind its length as a varint.
 void append_record(const v1::IndexRecord& record, std::string& index);
