@@ -58,7 +58,7 @@ struct FileTrackerOptions {
   // freeze, what exceeds eight times as much is written to the staging directory.
   Bytes arena{std::uint64_t{8} << 20};
   // Files from this size on are cloned where the file system can; below, reading is faster than a clone.
-  Bytes clone_from{std::uint64_t{128} << 10};
+  Bytes clone_from{std::uint64_t{4} << 20};
   // Two changes closer together than this may carry the same ctime: two ticks of a kernel with HZ=100.
   Duration racy_margin = std::chrono::milliseconds(20);
 };
@@ -73,7 +73,7 @@ struct FileStats {
   std::uint64_t files_cloned = 0;
   Bytes read;                      // inside the freeze
   Bytes content;                   // of the whole tree, holes not counted
-  Bytes changed;                   // pages that the capture before did not have
+  Bytes changed;                   // pages that the capture (or warm-up) before did not have
   Bytes held_in_memory;            // by the tracker, after finish()
   Bytes held_in_files;
   Duration snapshot{};             // wall time of snapshot()
@@ -93,6 +93,7 @@ struct FileKey {
 struct KnownFile {
   FileEntry entry;
   FileKey key;
+  std::uint64_t links = 1;  // names of the inode
   bool trusted = false;  // an equal key is proof: neither racy nor mapped, on a file system that can tell
 };
 
@@ -148,7 +149,6 @@ class FileTracker {
   bool can_clone() const;  // FICLONE works from the tree into the staging directory
 
  private:
-  struct State;
   struct Impl;
   explicit FileTracker(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;

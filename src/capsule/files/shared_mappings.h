@@ -13,16 +13,16 @@
 
 namespace perdure::capsule {
 
-// A file as /proc/PID/maps names it: the device of the superblock and the number of the inode.
-//   overlayfs  the overlay's own device and inode number, which for a copied-up file is the lower file's,
-//              not the upper's (fs/overlayfs/inode.c ovl_map_ino; since Linux 6.8; the upper's before)
-//   btrfs      the superblock's device, not the subvolume's that stat(2) gives
-// The tracker therefore goes by the number alone, which at worst reads a file too many.
+// A mapped file by both of its names. stat(2) through /proc/PID/map_files gives what the same file's path in
+// the overlay mount or the volume gives. The numbers in /proc/PID/maps do not: before Linux 6.8 they are the
+// upper file's; since then, on overlayfs, they are the overlay's own, where a copied-up file has the number of
+// the lower one (with several links even where stat gives the upper's, measured on 6.18). On btrfs the device
+// there is the superblock's, not the subvolume's.
 struct SharedMapping {
-  std::uint64_t device = 0;
+  std::uint64_t device = 0;  // as stat(2) has it
   std::uint64_t inode = 0;
-  bool deleted = false;  // the name it was opened by is gone; another link may still be there
-
+  std::uint64_t maps_device = 0;  // as /proc/PID/maps has it
+  std::uint64_t maps_inode = 0;
   auto operator<=>(const SharedMapping&) const = default;
 };
 
@@ -32,9 +32,10 @@ struct FrozenHints {
 };
 
 // Reads /proc/PID/maps of each process (thread-group leaders are enough); call it while they are frozen.
-// A shared mapping counts when its file was opened for writing, whatever its protection is now: mprotect(2)
-// may have taken the right to write away after the store. A process that is gone counts for nothing.
-// kPermission, kIo: the maps of a living process cannot be read.
+// A shared mapping of a regular file counts when the file was opened for writing, whatever its protection is
+// now: mprotect(2) may have taken the right to write away after the store. Files without any name left do not
+// count (CRIU has them), nor do processes that are gone. Needs CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE.
+// kPermission, kIo: the mappings of a living process cannot be read.
 Result<FrozenHints> collect_shared_writable_mappings(std::span<const pid_t> pids);
 
 }  // namespace perdure::capsule
