@@ -54,15 +54,12 @@ const GenerationInfo* newest_good(std::span<const GenerationInfo> generations) {
 
 namespace {
 
-bool is_good(const GenerationInfo& generation) {
-  return generation.state == CommitState::kCommitted && generation.mark == Mark::kNone;
-}
-
 class Retention {
  public:
   Retention(std::span<const GenerationInfo> generations, const RetentionRules& rules)
       : generations_(generations), rules_(rules), keep_(std::max(rules.keep, kFewestKept)) {
-    const auto good = std::ranges::count_if(generations, is_good);
+    const auto good = std::ranges::count_if(
+        generations, [this](const GenerationInfo& generation) { return is_good(generation); });
     missing_good_ = kFewestKept - std::min(kFewestKept, static_cast<std::uint32_t>(good));
   }
 
@@ -78,10 +75,11 @@ class Retention {
       if (own) ++own_newer_;
       return !superseded || among_newest || needed;
     }
-    if (generation.mark == Mark::kNone)
-      return true;  // provisional: its commit or its failure decides
-    // Never committed and left behind: nobody will ask for it.
-    if (generation.state == CommitState::kProvisional) return false;
+    if (generation.state == CommitState::kProvisional) {
+      // Unmarked: its commit or its failure decides. Marked: left behind, nobody will ask for it.
+      return generation.mark == Mark::kNone;
+    }
+    // Marked, or a delta whose base is lost.
     const bool among_newest = marked_++ < rules_.keep_marked;
     const bool stands_in =
         restorable(generations_, generation.id) && marked_restorable_++ < missing_good_;
@@ -91,6 +89,10 @@ class Retention {
   }
 
  private:
+  bool is_good(const GenerationInfo& generation) const {
+    return generation.mark == Mark::kNone && restorable(generations_, generation.id);
+  }
+
   static constexpr std::uint32_t kFewestKept = 2;
 
   std::span<const GenerationInfo> generations_;

@@ -63,10 +63,10 @@ struct RetentionRules {
 };
 
 // What may be deleted, newest first, so that a crash half-way leaves no delta without its base.
-// A good generation goes only when two good ones of this very owner are newer: whoever lost the
-// container unnoticed deletes nothing of its successor's. Bases of what is kept and unmarked
-// provisional ones stay. With fewer than two good ones, restorable marked ones stay in their place.
-// Any order of input; no duplicates in it.
+// A good generation (restorable, no mark) goes only when two good ones of this very owner are
+// newer: whoever lost the container unnoticed deletes nothing of its successor's. Bases of what is
+// kept and unmarked provisional ones stay. With fewer than two good ones, restorable marked ones
+// stay in their place. Any order of input; no duplicates in it.
 std::vector<Generation> generations_to_delete(std::span<const GenerationInfo> generations,
                                               const RetentionRules& rules);
 

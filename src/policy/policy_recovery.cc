@@ -102,6 +102,7 @@ RecoveryDecision ContainerPolicy::decide() {
   question_.restart = options_.restart;
   question_.restores_in_window = static_cast<std::uint32_t>(restores_.size());
   question_.max_restores = options_.max_restores;
+  question_.restore_window = options_.restore_window;
   question_.generations = generations_;
   RecoveryDecision decision = decide_recovery(question_);
   question_.generations = {};

@@ -87,7 +87,9 @@ RecoveryDecision& choose(const RecoveryQuestion& question,
   }
   const std::string none =
       generations.empty() ? "there is no generation" : "no good generation is left";
-  if (question.cold_start == ColdStart::kAllowed || question.trouble == Trouble::kOperatorStart) {
+  // Whoever ordered a cold start that failed has allowed the next one.
+  if (question.cold_start == ColdStart::kAllowed || question.trouble == Trouble::kStartFailed ||
+      question.trouble == Trouble::kOperatorStart) {
     return conclude(decision, Action::kColdStart,
                     std::format("{} and {}: started without its state", why, none));
   }
@@ -145,8 +147,9 @@ RecoveryDecision decide_recovery(const RecoveryQuestion& question) {
         question.restores_in_window >= question.max_restores) {
       return give_up(
           decision,
-          std::format("{}, after {} restores within the window", why, question.restores_in_window),
-          "find out why it keeps failing (its log, the reasons above), then start it");
+          std::format("{}, after {} restores and cold starts within {}", why,
+                      question.restores_in_window, format_duration(question.restore_window)),
+          "find out why it keeps failing (its log, the events before), then start it");
     }
   }
   return choose(question, generations, decision);

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/ids.h"
 #include "policy/generations.h"
 #include "policy/options.h"
@@ -67,6 +68,7 @@ struct RecoveryQuestion {
   std::uint32_t restores_in_window =
       0;  // restores and cold starts that policy, not an operator, began
   std::uint32_t max_restores = 5;
+  Duration restore_window{};           // for the reason given
   std::optional<Probation> probation;  // only with kDied: it died within
   std::span<const GenerationInfo> generations;
 };

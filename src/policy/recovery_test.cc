@@ -1,0 +1,110 @@
+// Proves the recovery decision by its table, testdata/recovery.txt: one line of input, the decision
+// in full.
+#include "policy/recovery.h"
+
+#include <format>
+
+#include "gtest/gtest.h"
+#include "policy/golden_file.h"
+
+namespace perdure::policy {
+namespace {
+
+using Trouble = RecoveryQuestion::Trouble;
+
+ExitStatus parse_status(const std::string& text) {
+  const auto parts = split(text, ':');
+  if (parts.at(0) == "signal") return ExitStatus::signalled(std::stoi(parts.at(1)));
+  if (parts.at(0) == "exit") return ExitStatus::exited(std::stoi(parts.at(1)));
+  EXPECT_EQ(text, "found-dead");
+  return {};
+}
+
+RestoreFailure parse_failure(const std::string& text) {
+  if (text == "corrupt") return RestoreFailure::kCorrupt;
+  if (text == "missing") return RestoreFailure::kMissingFiles;
+  if (text == "host") return RestoreFailure::kHost;
+  EXPECT_EQ(text, "criu");
+  return RestoreFailure::kCriu;
+}
+
+// The trouble is the first word: died=…, restore-failed=N:WHY, start-failed, operator-start.
+void parse_word(const std::string& key, const std::string& value, RecoveryQuestion& question) {
+  if (key == "died") {
+    question.status = parse_status(value);
+  } else if (key == "restore-failed") {
+    const auto parts = split(value, ':');
+    question.trouble = Trouble::kRestoreFailed;
+    question.failed_generation = generation(std::stoull(parts.at(0)));
+    question.failure = parse_failure(parts.at(1));
+  } else if (key == "start-failed") {
+    question.trouble = Trouble::kStartFailed;
+  } else if (key == "operator-start") {
+    question.trouble = Trouble::kOperatorStart;
+  } else if (key == "desired") {
+    question.desired = value == "stopped" ? DesiredState::kStopped : DesiredState::kRemoved;
+  } else if (key == "cold") {
+    question.cold_start = value == "never" ? ColdStart::kNever : ColdStart::kAllowed;
+  } else if (key == "restart") {
+    question.restart = value == "always" ? RestartPolicy::kAlways : RestartPolicy::kOnFailure;
+  } else if (key == "stateless") {
+    question.statefulness = Statefulness::kStateless;
+  } else if (key == "restores") {
+    const auto parts = split(value, '/');
+    question.restores_in_window = static_cast<std::uint32_t>(std::stoul(parts.at(0)));
+    question.max_restores = static_cast<std::uint32_t>(std::stoul(parts.at(1)));
+  } else if (key == "probation") {  // restored:first number since
+    const auto parts = split(value, ':');
+    question.probation = Probation{generation(std::stoull(parts.at(0))), std::stoull(parts.at(1))};
+  } else {
+    ADD_FAILURE() << "what is '" << key << "'?";
+  }
+}
+
+std::string describe(const RecoveryDecision& decision) {
+  std::string text;
+  for (const auto& marked : decision.marks) {
+    text += std::format("mark {} {}\n", marked.id.number, to_string(marked.mark));
+  }
+  switch (decision.action) {
+    case RecoveryDecision::Action::kStayStopped:
+      text += "stay stopped";
+      break;
+    case RecoveryDecision::Action::kRestore:
+      text += std::format("restore {}", decision.generation->number);
+      break;
+    case RecoveryDecision::Action::kColdStart:
+      text += "cold start";
+      break;
+    case RecoveryDecision::Action::kGiveUp:
+      text += "give up";
+      break;
+  }
+  text += "\n  " + decision.reason + "\n";
+  if (!decision.remedy.empty()) text += "  remedy: " + decision.remedy + "\n";
+  return text;
+}
+
+TEST(RecoveryTest, DecidesAsItsTableSays) {
+  run_golden_file(
+      PERDURE_POLICY_TESTDATA "/recovery.txt", [](const std::vector<std::string>& input) {
+        RecoveryQuestion question;
+        question.restore_window = std::chrono::minutes(1);
+        std::vector<GenerationInfo> generations;
+        for (const std::string& word : split(input.front(), ' ')) {
+          const auto equals = word.find('=');
+          const std::string key = word.substr(0, equals);
+          const std::string value = equals == std::string::npos ? "" : word.substr(equals + 1);
+          if (key == "generations") {
+            generations = parse_generations(value);
+          } else {
+            parse_word(key, value, question);
+          }
+        }
+        question.generations = generations;
+        return describe(decide_recovery(question));
+      });
+}
+
+}  // namespace
+}  // namespace perdure::policy
