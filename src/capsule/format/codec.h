@@ -40,8 +40,9 @@ struct CodecOptions {
   // What the link or disk behind this encoding takes now; the caller measures it. 0: not known, do
   // not compress.
   double bytes_per_second = 0;
-  CompressionSpeed lz4 = kLz4Speed;
-  CompressionSpeed zstd = kZstdSpeed;
+  // Of this host. Absent: measured on the sample (CPU time, so that a busy host does not mislead).
+  std::optional<CompressionSpeed> lz4;
+  std::optional<CompressionSpeed> zstd;
   // Instead of the choice by sample (exports, tests). Parts that do not shrink stay as they are.
   std::optional<Compression> compression;
 };

@@ -13,7 +13,8 @@ struct CompressionSpeed {
   double compress_bytes_per_second = 0;    // of uncompressed bytes, one core
   double decompress_bytes_per_second = 0;  // of uncompressed bytes, one core
 };
-// Measured on process memory (docs/capsule-format.md); only their order of magnitude matters.
+// Measured on process memory on one machine (docs/capsule-format.md); the encoder measures for
+// itself.
 inline constexpr CompressionSpeed kLz4Speed{1.27e9, 4.3e9};
 inline constexpr CompressionSpeed kZstdSpeed{0.66e9, 1.67e9};
 

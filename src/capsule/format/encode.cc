@@ -1,5 +1,3 @@
-#include <time.h>
-
 #include <algorithm>
 #include <format>
 #include <set>
@@ -21,13 +19,11 @@ namespace {
 constexpr std::size_t kSamples = 16;
 constexpr std::size_t kSampleBytes = 16384;
 
-constexpr std::byte kZeroPage[kPageSize]{};
+// Better than any content on any host: where even this gains nothing, sampling is left out.
+constexpr double kHopefulRatio = 255;
+constexpr CompressionSpeed kHopefulSpeed{5e9, 20e9};
 
-Duration thread_cpu_time() {
-  timespec time{};
-  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
-}
+constexpr std::byte kZeroPage[kPageSize]{};
 
 // Pieces that follow each other, cut anywhere.
 class Stream {
@@ -230,10 +226,10 @@ class Streams {
 Compression choose(const Streams& streams, const CodecOptions& options,
                    PartCompressor& compressor) {
   if (options.compression) return *options.compression;
-  const double best_case = transfer_cost(1e9, options.lz4, options.bytes_per_second);
-  if (!(options.bytes_per_second > 0) || best_case >= 1 / options.bytes_per_second) {
-    return Compression::kNone;  // not even zeros would gain anything: no sample needed
-  }
+  if (!(options.bytes_per_second > 0)) return Compression::kNone;
+  const double best_case =
+      transfer_cost(kHopefulRatio, options.lz4.value_or(kHopefulSpeed), options.bytes_per_second);
+  if (best_case >= 1 / options.bytes_per_second) return Compression::kNone;  // no sample needed
   const Stream& content = streams.pages().size() > 0 ? streams.pages() : streams.images();
   std::vector<Pieces> samples;
   Stream::Cursor cursor(content);
@@ -243,8 +239,8 @@ Compression choose(const Streams& streams, const CodecOptions& options,
     if (samples.back().empty()) samples.pop_back();
     if (step > kSampleBytes) cursor.skip(step - kSampleBytes);
   }
-  return choose_compression({compressor.ratio(samples, Compression::kLz4), options.lz4},
-                            {compressor.ratio(samples, Compression::kZstd), options.zstd},
+  return choose_compression(compressor.offer(samples, Compression::kLz4, options.lz4),
+                            compressor.offer(samples, Compression::kZstd, options.zstd),
                             options.bytes_per_second);
 }
 

@@ -1,6 +1,7 @@
 #include "capsule/format/part_codec.h"
 
 #include <lz4.h>
+#include <time.h>
 #include <xxhash.h>
 #include <zstd.h>
 
@@ -76,16 +77,34 @@ std::optional<std::string> PartCompressor::compress(const Pieces& content,
   return std::string(reinterpret_cast<const char*>(output_.data()), size);
 }
 
-double PartCompressor::ratio(const std::vector<Pieces>& samples, Compression compression) {
+CompressionOffer PartCompressor::offer(const std::vector<Pieces>& samples, Compression compression,
+                                       const std::optional<CompressionSpeed>& speed) {
   double content = 0;
   double stored = 0;
+  const Duration begun = thread_cpu_time();
   for (const Pieces& sample : samples) {
     const auto bytes = gather(sample);
     const std::size_t size = compressed_size(bytes, compression);
     content += static_cast<double>(bytes.size());
     stored += static_cast<double>(size > 0 ? size : bytes.size());
   }
-  return stored > 0 ? content / stored : 1;
+  const double seconds = std::chrono::duration<double>(thread_cpu_time() - begun).count();
+  CompressionOffer offer{stored > 0 ? content / stored : 1,
+                         compression == Compression::kLz4 ? kLz4Speed : kZstdSpeed};
+  if (speed) {
+    offer.speed = *speed;
+  } else if (seconds > 0 && content > 0) {
+    const double factor = content / seconds / offer.speed.compress_bytes_per_second;
+    offer.speed.compress_bytes_per_second *= factor;
+    offer.speed.decompress_bytes_per_second *= factor;
+  }
+  return offer;
+}
+
+Duration thread_cpu_time() {
+  timespec time{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
 }
 
 Status unpack(std::span<const std::byte> stored, Compression compression,

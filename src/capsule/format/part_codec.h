@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/result.h"
 #include "capsule/format/capsule.h"
 #include "capsule/format/compression.h"
@@ -25,8 +26,10 @@ class PartCompressor {
   // The compressed form when it is smaller by kMinimumRatio, else nothing. At most kPartBytes. A
   // sample of the content is tried first, so that what does not compress costs little.
   std::optional<std::string> compress(const Pieces& content, Compression compression);
-  // Uncompressed by compressed size of all samples together; 1 for none.
-  double ratio(const std::vector<Pieces>& samples, Compression compression);
+  // What compressing all samples gives. `speed` absent: the time it takes here, with unpacking in
+  // the proportion of kLz4Speed and kZstdSpeed.
+  CompressionOffer offer(const std::vector<Pieces>& samples, Compression compression,
+                         const std::optional<CompressionSpeed>& speed);
 
  private:
   std::size_t compressed_size(std::span<const std::byte> content, Compression compression);
@@ -41,6 +44,8 @@ class PartCompressor {
 // Fills `content` exactly. kCorrupt.
 Status unpack(std::span<const std::byte> stored, Compression compression,
               std::span<std::byte> content);
+
+Duration thread_cpu_time();
 
 Digest digest_of_pieces(const Pieces& pieces);
 
