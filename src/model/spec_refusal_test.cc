@@ -111,6 +111,23 @@ TEST(SpecRefusal, BytesThatAreNoText) {
   EXPECT_EQ(refusal("name: web\rhostname: web\n"), "1:10: control character 0x0d; remove it");
 }
 
+// Worded differently by each yaml-cpp.
+TEST(SpecRefusal, UndefinedAlias) {
+  EXPECT_THAT(refusal("name: *web\n"),
+              testing::StartsWith("1:7: not valid YAML: the referenced anchor is not defined"));
+}
+
+// yaml-cpp 0.7 and 0.8 decode two escapes wrongly; a later one may be right.
+TEST(SpecRefusal, EscapeThatIsNoUtf8) {
+  const auto spec = read_spec(with("environment: {A: \"\\N\"}\n"), "spec");
+  if (spec) {
+    EXPECT_EQ(spec->environment.at("A"), "\u0085");
+  } else {
+    EXPECT_EQ(spec.error().message(),
+              "spec:4:18: an escape gives no UTF-8; write \\u0085 for \\N and \\u00a0 for \\_");
+  }
+}
+
 TEST(SpecRefusal, NestingIsBounded) {
   const std::string expected = "nested deeper than 16 levels; no spec needs that";
   EXPECT_EQ(refusal("a: " + repeated("[", 17) + repeated("]", 17)), "1:19: " + expected);

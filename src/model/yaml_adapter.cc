@@ -94,7 +94,7 @@ class TreeBuilder final : public YAML::EventHandler {
                 const std::string& value) override {
     if (stopped_ || refuse_tag(mark, tag)) return;
     if (!charge(position_of(mark), 1, value.size())) return;
-    // yaml-cpp 0.7 turns the escapes \N and \_ into single bytes.
+    // yaml-cpp 0.7 and 0.8 turn the escapes \N and \_ into single bytes.
     if (!is_utf8(value)) {
       return stop(position_of(mark),
                   "an escape gives no UTF-8; write \\u0085 for \\N and \\u00a0 for \\_");
