@@ -19,6 +19,11 @@ namespace {
 constexpr std::uint32_t kConnectedStates = 1u << TCP_ESTABLISHED | 1u << TCP_FIN_WAIT1 | 1u << TCP_FIN_WAIT2 |
                                            1u << TCP_CLOSE_WAIT | 1u << TCP_LAST_ACK | 1u << TCP_CLOSING;
 
+constexpr std::uint32_t kAllButListening = 0x1fff & ~(1u << TCP_LISTEN | 1u << TCP_CLOSE | 1u);
+// Sockets that one clearing leaves behind were made or changed state meanwhile; with the processes dead that
+// ends at once.
+constexpr int kClearingRounds = 5;
+
 // IPv4 on an IPv6 socket is IPv4 on the wire.
 IpAddress read_address(int family, const __be32 (&words)[4]) {
   constexpr std::array<std::uint8_t, 12> kMapped{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
@@ -35,12 +40,13 @@ IpAddress read_address(int family, const __be32 (&words)[4]) {
   return address;
 }
 
-Status list_family(NetlinkSocket& socket, int family, std::vector<TcpSocketInfo>& all) {
+Status list_family(NetlinkSocket& socket, int family, std::uint32_t states,
+                   std::vector<TcpSocketInfo>& all) {
   NetlinkMessage message(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP);
   auto& request = message.extra_header<inet_diag_req_v2>();
   request.sdiag_family = static_cast<std::uint8_t>(family);
   request.sdiag_protocol = IPPROTO_TCP;
-  request.idiag_states = kConnectedStates;
+  request.idiag_states = states;
   const std::size_t before = all.size();
   const auto collect = [&](const nlmsghdr* reply) {
     if (mnl_nlmsg_get_payload_len(reply) < sizeof(inet_diag_msg)) return;
@@ -56,18 +62,36 @@ Status list_family(NetlinkSocket& socket, int family, std::vector<TcpSocketInfo>
   return socket.transact(message, "list TCP connections", collect, [&] { all.resize(before); });
 }
 
-}  // namespace
-
-Result<std::vector<TcpSocketInfo>> list_established(int netns_fd) {
+Result<std::vector<TcpSocketInfo>> list_states(int netns_fd, std::uint32_t states) {
   PERDURE_ASSIGN(auto socket, NetlinkSocket::open(netns_fd, NETLINK_SOCK_DIAG));
   std::vector<TcpSocketInfo> all;
-  PERDURE_TRY(list_family(socket, AF_INET, all));
-  if (const auto v6 = list_family(socket, AF_INET6, all); !v6) {
+  PERDURE_TRY(list_family(socket, AF_INET, states, all));
+  if (const auto v6 = list_family(socket, AF_INET6, states, all); !v6) {
     // A kernel without IPv6 has no such sockets.
     if (v6.error().code() != ErrorCode::kNotFound) return fail(v6.error());
   }
   std::ranges::sort(all, {}, &TcpSocketInfo::tuple);
   return all;
+}
+
+}  // namespace
+
+Result<std::vector<TcpSocketInfo>> list_established(int netns_fd) {
+  return list_states(netns_fd, kConnectedStates);
+}
+
+Status clear_connections(int netns_fd) {
+  for (int round = 0; round < kClearingRounds; ++round) {
+    PERDURE_ASSIGN(const auto left, list_states(netns_fd, kAllButListening));
+    if (left.empty()) return {};
+    for (const TcpSocketInfo& info : left) {
+      if (const Status gone = destroy_socket(netns_fd, info.tuple);
+          !gone && gone.error().code() != ErrorCode::kNotFound) {
+        return gone;
+      }
+    }
+  }
+  return fail(ErrorCode::kTransient, "TCP connections keep appearing in a network namespace that should be dead");
 }
 
 Status destroy_socket(int netns_fd, const TcpTuple& tuple) {
@@ -76,7 +100,7 @@ Status destroy_socket(int netns_fd, const TcpTuple& tuple) {
   auto& request = message.extra_header<inet_diag_req_v2>();
   request.sdiag_family = tuple.local.address.is_v4() ? AF_INET : AF_INET6;
   request.sdiag_protocol = IPPROTO_TCP;
-  request.idiag_states = kConnectedStates;
+  request.idiag_states = kAllButListening;
   request.id.idiag_sport = htons(tuple.local.port);
   request.id.idiag_dport = htons(tuple.remote.port);
   std::memcpy(request.id.idiag_src, tuple.local.address.bytes.data(), sizeof request.id.idiag_src);

@@ -90,6 +90,10 @@ struct TcpSocketInfo {
 // The connections of a namespace that have a peer: established, and half closed by either side.
 Result<std::vector<TcpSocketInfo>> list_established(int netns_fd);
 
+// Aborts what the processes of a dead life left behind: connections in every state but listening, TIME-WAIT
+// included. They would keep a restore from taking their addresses and ports. The gate must keep RST back.
+Status clear_connections(int netns_fd);
+
 // Aborts the local socket: its application sees ECONNABORTED. kNotFound: no such connection;
 // kUnsupported: the kernel lacks INET_DIAG_DESTROY.
 Status destroy_socket(int netns_fd, const TcpTuple& tuple);

@@ -1,0 +1,427 @@
+#include "node/linux_backend.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <format>
+#include <thread>
+
+#include "base/log.h"
+#include "capsule/format/codec.h"
+#include "image/overlay.h"
+#include "io/atomic_file.h"
+#include "model/spec_yaml.h"
+#include "network/announce.h"
+#include "network/link.h"
+
+namespace perdure::node {
+namespace {
+
+constexpr Duration kRuntimeTime = std::chrono::seconds(60);   // runc on a loaded host
+constexpr Duration kKillTime = std::chrono::seconds(20);      // uninterruptible sleep may hold a process up
+constexpr Duration kCgroupTime = std::chrono::seconds(10);
+
+network::IpPrefix to_network(const model::Ipv4Prefix& prefix) {
+  network::IpPrefix result{{network::IpFamily::kV4, {}}, prefix.length};
+  std::ranges::copy(prefix.address.bytes, result.address.bytes.begin());
+  return result;
+}
+network::IpPrefix to_network(const model::Ipv6Prefix& prefix) {
+  network::IpPrefix result{{network::IpFamily::kV6, {}}, prefix.length};
+  std::ranges::copy(prefix.address.bytes, result.address.bytes.begin());
+  return result;
+}
+network::IpAddress to_network(const model::Ipv4Address& address) {
+  return to_network(model::Ipv4Prefix{address, 32}).address;
+}
+network::IpAddress to_network(const model::Ipv6Address& address) {
+  return to_network(model::Ipv6Prefix{address, 128}).address;
+}
+
+std::vector<network::IpPrefix> addresses_of(const model::NetworkSpec& spec) {
+  std::vector<network::IpPrefix> addresses;
+  if (spec.ipv4) addresses.push_back(to_network(*spec.ipv4));
+  if (spec.ipv6) addresses.push_back(to_network(*spec.ipv6));
+  return addresses;
+}
+
+// A name of at most 15 characters that tells where the bridge comes from.
+std::string bridge_name_of(const model::NicAttachment& nic) {
+  const std::string name = nic.vlan ? std::format("pb-{}.{}", nic.nic, *nic.vlan) : "pb-" + nic.nic;
+  if (name.size() <= network::kMaxInterfaceName) return name;
+  return std::format("pb-{:012x}", network::stable_hash(name) & 0xffffffffffff);
+}
+
+network::MacAddress mac_of(const model::ContainerSpec& spec) {
+  return {model::effective_mac(spec).bytes};
+}
+
+}  // namespace
+
+LinuxBackend::LinuxBackend(const HostServices& host, model::ContainerSpec spec)
+    : host_(host),
+      spec_(std::move(spec)),
+      paths_(host.paths, spec_.name),
+      engine_(spec_.name.str(),
+              capsule::EngineOptions{
+                  .criu = {host.facts.criu.path, host.paths.pagemap_filter()},
+                  .scratch_dir = host.paths.scratch(),
+                  .tracking = host.tracking,
+              }),
+      spec_yaml_(model::to_yaml(spec_)),
+      spec_digest_(capsule::to_string(capsule::digest_of(std::as_bytes(std::span(spec_yaml_))))) {}
+
+LinuxBackend::~LinuxBackend() = default;
+
+// ---- Making the container's surroundings ----
+
+Result<Preparation> LinuxBackend::prepare(AddressProbe probe, const ProgressFunction& progress) {
+  PERDURE_TRY(io::make_directories(paths_.home, 0700));
+  PERDURE_ASSIGN(image_, prepare_image(progress));
+  Preparation preparation{image_.digest, runtime::check_spec(spec_, image_, host_.facts)};
+  if (std::ranges::any_of(preparation.findings, [](const runtime::Finding& finding) {
+        return finding.severity == runtime::Finding::Severity::kRefusal;
+      })) {
+    return preparation;
+  }
+  progress("network", "making the network");
+  PERDURE_TRY(prepare_cgroup());
+  PERDURE_TRY(prepare_network(probe));
+  progress("files", "mounting the root file system");
+  PERDURE_TRY(mount_root());
+  PERDURE_TRY(write_bundle());
+  PERDURE_TRY(open_trackers());
+  return preparation;
+}
+
+Result<image::PreparedImage> LinuxBackend::prepare_image(const ProgressFunction& progress) {
+  image::PrepareOptions options;
+  options.images_dir = host_.paths.images();
+  options.progress = [&progress](std::string_view text) { progress("unpack", text); };
+  return image::prepare_root(spec_.root_filesystem, options);
+}
+
+Status LinuxBackend::prepare_cgroup() {
+  PERDURE_TRY(runtime::create_limited(host_.cgroups, paths_.cgroup, spec_.resources).transform([](auto&&) {}));
+  PERDURE_ASSIGN(cgroup_, runtime::Cgroup::create(host_.cgroups, paths_.cgroup));
+  return {};
+}
+
+std::string LinuxBackend::bridge() const {
+  if (const auto* attached = std::get_if<model::BridgeAttachment>(&spec_.network.attachment)) {
+    return attached->bridge;
+  }
+  if (const auto* nic = std::get_if<model::NicAttachment>(&spec_.network.attachment)) {
+    return bridge_name_of(*nic);
+  }
+  return {};
+}
+
+Status LinuxBackend::probe_addresses() const {
+  for (const network::IpPrefix& prefix : addresses_of(spec_.network)) {
+    network::HolderQuery query;
+    query.bridge = bridge();
+    query.address = prefix.address;
+    PERDURE_ASSIGN(const auto holder, network::find_holder(query));
+    if (holder) {
+      return fail(ErrorCode::kConflict,
+                  std::format("address {} of container '{}' is in use by {} on bridge '{}'; choose another "
+                              "address or stop its holder",
+                              prefix.address.str(), spec_.name.str(), holder->str(), bridge()));
+    }
+  }
+  return {};
+}
+
+Status LinuxBackend::attach_network() {
+  network::AttachRequest request{.container = spec_.name,
+                                 .netns = netns_->fd(),
+                                 .bridge = bridge(),
+                                 .mac = mac_of(spec_),
+                                 .addresses = addresses_of(spec_.network),
+                                 .gateways = {},
+                                 .mtu = spec_.network.mtu.value_or(0),
+                                 .initial = {}};
+  if (spec_.network.ipv4_gateway) request.gateways.push_back(to_network(*spec_.network.ipv4_gateway));
+  if (spec_.network.ipv6_gateway) request.gateways.push_back(to_network(*spec_.network.ipv6_gateway));
+  request.initial.flags = network::GateFlags::kLocked | network::GateFlags::kHoldOnDeath;
+  auto attached = network::attach(request);
+  if (!attached) return fail(std::move(attached).error());
+  const std::lock_guard lock(gate_mutex_);
+  attachment_.emplace(*std::move(attached));
+  return {};
+}
+
+Status LinuxBackend::prepare_network(AddressProbe probe) {
+  if (netns_) return {};
+  auto made = network::NetworkNamespace::create(paths_.network_namespace);
+  if (!made && made.error().code() == ErrorCode::kExists) {
+    made = network::NetworkNamespace::open(paths_.network_namespace);
+  }
+  if (!made) return fail(std::move(made).error());
+  made->release();
+  if (spec_.network.attached()) {
+    if (probe == AddressProbe::kYes) {
+      if (Status free = probe_addresses(); !free) {
+        made->adopt();
+        return free;
+      }
+    }
+    netns_.emplace(*std::move(made));
+    if (Status attached = attach_network(); !attached) {
+      netns_->adopt();
+      netns_.reset();
+      return attached;
+    }
+  } else {
+    netns_.emplace(*std::move(made));
+  }
+  return protect_deaths();
+}
+
+Status LinuxBackend::protect_deaths() {
+  const std::lock_guard lock(gate_mutex_);
+  if (host_.exit_hook == nullptr || !attachment_ || !cgroup_) return {};
+  return host_.exit_hook->protect(cgroup_->id(), attachment_->gate);
+}
+
+Status LinuxBackend::mount_root() const {
+  return image::mount_overlay({image_.lower_dir, paths_.rw(), paths_.merged()});
+}
+
+std::string LinuxBackend::volume_directory(const model::VolumeSpec& volume) const {
+  return volume.host_path ? *volume.host_path : paths_.volume(volume.name);
+}
+
+std::vector<image::BindMount> LinuxBackend::bind_mounts() const {
+  std::vector<image::BindMount> mounts;
+  for (const model::VolumeSpec& volume : spec_.volumes) {
+    mounts.push_back({volume_directory(volume), volume.mount_path, volume.access});
+  }
+  return mounts;
+}
+
+std::vector<capsule::ExternalMount> LinuxBackend::external_mounts() const {
+  std::vector<capsule::ExternalMount> mounts;
+  for (const image::BindMount& mount : bind_mounts()) {
+    mounts.push_back({mount.destination, mount.criu_key(), mount.source});
+  }
+  return mounts;
+}
+
+Status LinuxBackend::write_bundle() const {
+  for (const model::VolumeSpec& volume : spec_.volumes) {
+    if (!volume.host_path) PERDURE_TRY(io::make_directories(paths_.volume(volume.name), 0755));
+  }
+  PERDURE_TRY(io::make_directories(paths_.bundle(), 0700));
+  image::BundleOptions options;
+  options.bundle_dir = paths_.bundle();
+  options.root_dir = paths_.merged();
+  options.network_namespace = paths_.network_namespace;
+  options.cgroups_path = "/" + paths_.cgroup;
+  options.volumes = bind_mounts();
+  return image::write_bundle(spec_, image_, options);
+}
+
+Status LinuxBackend::open_trackers() {
+  if (!trees_.empty()) return {};
+  PERDURE_TRY(io::make_directories(paths_.staging(), 0700));
+  const auto open_tree = [this](const std::string& volume, const std::string& directory,
+                                const std::string& staging) -> Status {
+    PERDURE_TRY(io::make_directories(staging, 0700));
+    PERDURE_ASSIGN(UniqueFd root, open_file(directory, O_RDONLY | O_DIRECTORY));
+    PERDURE_ASSIGN(UniqueFd staging_fd, open_file(staging, O_RDONLY | O_DIRECTORY));
+    UniqueFd merged;
+    if (volume.empty()) {
+      PERDURE_ASSIGN(merged, open_file(paths_.merged(), O_RDONLY | O_DIRECTORY));
+    }
+    capsule::FileTrackerOptions options;
+    options.volume = volume;
+    options.name = volume.empty() ? std::format("writable layer of '{}'", spec_.name.str())
+                                  : std::format("volume '{}' of '{}'", volume, spec_.name.str());
+    PERDURE_ASSIGN(auto tracker, capsule::FileTracker::create(std::move(root), std::move(staging_fd),
+                                                              std::move(merged), options));
+    trees_.push_back({volume, directory, std::move(tracker)});
+    return {};
+  };
+  PERDURE_TRY(open_tree("", paths_.upper(), paths_.staging()));
+  for (const model::VolumeSpec& volume : spec_.volumes) {
+    if (volume.kind != model::VolumeKind::kCaptured || volume.access == model::Access::kReadOnly) continue;
+    // Staging lies beside a volume that the operator gave, on the same file system.
+    const std::string directory = volume_directory(volume);
+    const std::string staging = volume.host_path
+                                    ? std::filesystem::path(directory).parent_path().string() +
+                                          "/.perdure-staging-" + spec_.name.str() + "-" + volume.name
+                                    : paths_.staging();
+    PERDURE_TRY(open_tree(volume.name, directory, staging));
+  }
+  std::ranges::sort(trees_, {}, &Tree::volume);
+  return {};
+}
+
+// ---- Life ----
+
+Result<runtime::LoggerPipes> LinuxBackend::start_logger() const {
+  runtime::LoggerOptions options;
+  options.program = host_.paths.logger();
+  options.log_dir = paths_.logs();
+  options.file_limit_bytes = spec_.log.max_size.count;
+  options.files = static_cast<int>(spec_.log.files);
+  return runtime::start_logger(options);
+}
+
+Result<RuntimeFacts> LinuxBackend::start() {
+  PERDURE_TRY(kill_all());
+  PERDURE_TRY(mount_root());
+  PERDURE_TRY(host_.runtime->discard(spec_.name, kRuntimeTime));
+  PERDURE_TRY(network::clear_connections(netns_->fd()));
+  PERDURE_ASSIGN(runtime::LoggerPipes pipes, start_logger());
+  runtime::CreateOptions options;
+  options.bundle_dir = paths_.bundle();
+  options.cgroup_path = paths_.cgroup;
+  options.stdout_fd = pipes.stdout_write.get();
+  options.stderr_fd = pipes.stderr_write.get();
+  options.deadline = kRuntimeTime;
+  engine_.forget_processes();
+  PERDURE_ASSIGN(const runtime::ProcessId init, host_.runtime->create(spec_.name, options));
+  open_gate();
+  if (Status started = host_.runtime->start(spec_.name, kRuntimeTime); !started) {
+    hold_gate();
+    if (Status killed = kill_all(); !killed) log::warning("{}", killed.error().message());
+    return fail(std::move(started).error());
+  }
+  if (Status warmed = engine_.warm_up(netns_->fd()); !warmed) {
+    log::warning("{}: {}", spec_.name.str(), warmed.error().message());
+  }
+  return RuntimeFacts{init, pipes.stdout_key, pipes.stderr_key};
+}
+
+Status LinuxBackend::terminate(int signal) {
+  if (!cgroup_) return fail(ErrorCode::kNotFound, std::format("container '{}' is not running", spec_.name.str()));
+  PERDURE_ASSIGN(const std::vector<pid_t> pids, cgroup_->processes());
+  for (const pid_t pid : pids) {
+    const auto status = read_file(std::format("/proc/{}/status", pid));
+    if (!status) continue;
+    const auto at = status->find("NSpid:");
+    if (at == std::string::npos) continue;
+    const std::string line = status->substr(at, status->find('\n', at) - at);
+    if (!line.ends_with("\t1")) continue;
+    if (::kill(pid, signal) != 0) return fail_errno(std::format("send signal {} to process {}", signal, pid));
+    return {};
+  }
+  return fail(ErrorCode::kNotFound, std::format("container '{}' has no first process", spec_.name.str()));
+}
+
+Status LinuxBackend::kill_all() {
+  if (!cgroup_) return {};
+  return cgroup_->kill_all(kKillTime);
+}
+
+Status LinuxBackend::release(Capsules capsules) {
+  PERDURE_TRY(kill_all());
+  PERDURE_TRY(host_.runtime->discard(spec_.name, kRuntimeTime));
+  engine_.forget_processes();
+  if (cgroup_ && host_.exit_hook != nullptr) {
+    if (Status ended = host_.exit_hook->unprotect(cgroup_->id()); !ended) {
+      log::warning("{}: {}", spec_.name.str(), ended.error().message());
+    }
+  }
+  {
+    const std::lock_guard lock(gate_mutex_);
+    attachment_.reset();
+  }
+  PERDURE_TRY(network::detach(spec_.name));
+  netns_.reset();
+  PERDURE_TRY(network::delete_netns(paths_.network_namespace));
+  cgroup_.reset();
+  PERDURE_TRY(runtime::remove_everywhere(host_.cgroups, paths_.cgroup, kCgroupTime));
+  for (const Tree& tree : trees_) {
+    if (tree.volume.empty()) continue;
+    const std::string staging = std::filesystem::path(tree.directory).parent_path().string() +
+                                "/.perdure-staging-" + spec_.name.str() + "-" + tree.volume;
+    if (Status removed = io::remove_tree(staging); !removed && removed.error().code() != ErrorCode::kNotFound) {
+      log::warning("{}: {}", spec_.name.str(), removed.error().message());
+    }
+  }
+  trees_.clear();
+  PERDURE_TRY(image::unmount_overlay(paths_.merged()));
+  const auto remove = [](const std::string& path) -> Status {
+    Status removed = io::remove_tree(path);
+    if (!removed && removed.error().code() == ErrorCode::kNotFound) return {};
+    return removed;
+  };
+  PERDURE_TRY(remove(paths_.home));
+  return capsules == Capsules::kDelete ? remove(paths_.capsules) : Status{};
+}
+
+Result<Found> LinuxBackend::recover(const std::optional<RuntimeFacts>& facts) {
+  PERDURE_ASSIGN(image_, prepare_image([](std::string_view, std::string_view) {}));
+  PERDURE_TRY(host_.runtime->discard(spec_.name, kRuntimeTime));
+  PERDURE_TRY(prepare_cgroup());
+  auto existing = network::NetworkNamespace::open(paths_.network_namespace);
+  if (existing) netns_.emplace(*std::move(existing));
+  if (netns_ && spec_.network.attached()) {
+    auto attached = network::recover_attachment(spec_.name);
+    if (attached) {
+      const std::lock_guard lock(gate_mutex_);
+      attachment_.emplace(*std::move(attached));
+    } else {
+      PERDURE_TRY(attach_network());
+    }
+  }
+  if (netns_) PERDURE_TRY(protect_deaths());
+  PERDURE_ASSIGN(const bool populated, cgroup_->populated());
+  Found found;
+  if (!netns_ || !populated) {
+    if (populated) PERDURE_TRY(kill_all());
+    PERDURE_TRY(prepare(AddressProbe::kNo, [](std::string_view, std::string_view) {})
+                    .transform([](Preparation&&) {}));
+    return found;
+  }
+  PERDURE_TRY(mount_root());
+  PERDURE_TRY(open_trackers());
+  PERDURE_TRY(cgroup_->thaw(kCgroupTime));
+  const bool init_lives = facts && runtime::ProcessWatch::open(facts->init).has_value();
+  found.state = init_lives ? Found::State::kAlive : Found::State::kHalfRestored;
+  if (init_lives) {
+    if (Status warmed = engine_.warm_up(netns_->fd()); !warmed) {
+      log::warning("{}: {}", spec_.name.str(), warmed.error().message());
+    }
+  }
+  return found;
+}
+
+// ---- The gate ----
+
+void LinuxBackend::hold_gate() {
+  const std::lock_guard lock(gate_mutex_);
+  if (attachment_) attachment_->gate.lock();
+}
+
+void LinuxBackend::open_gate() {
+  const std::lock_guard lock(gate_mutex_);
+  if (!attachment_) return;
+  attachment_->gate.release_holds(attachment_->gate.deaths());
+  attachment_->gate.open();
+}
+
+bool LinuxBackend::gate_held_by_death() const {
+  const std::lock_guard lock(gate_mutex_);
+  return attachment_ && attachment_->gate.held();
+}
+
+std::uint64_t LinuxBackend::cgroup_id() const { return cgroup_ ? cgroup_->id() : 0; }
+
+std::string LinuxBackend::cgroup_directory() const { return cgroup_ ? cgroup_->directory() : std::string(); }
+
+std::vector<pid_t> LinuxBackend::processes() const {
+  if (!cgroup_) return {};
+  return cgroup_->processes().value_or(std::vector<pid_t>{});
+}
+
+}  // namespace perdure::node

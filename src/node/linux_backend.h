@@ -1,0 +1,118 @@
+// The production backend: overlay, runc, cgroup v2, veth with gate, CRIU, file trackers.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "capsule/criu/engine.h"
+#include "capsule/files/file_tracker.h"
+#include "image/bundle.h"
+#include "network/attach.h"
+#include "network/exit_hook.h"
+#include "network/netns.h"
+#include "network/tcp_probe.h"
+#include "node/container_backend.h"
+#include "node/paths.h"
+#include "runtime/cgroup.h"
+#include "runtime/host_facts.h"
+#include "runtime/logger.h"
+#include "runtime/runtime.h"
+
+namespace perdure::node {
+
+// What all containers of a node share. Outlives every backend.
+struct HostServices {
+  Paths paths;
+  runtime::HostFacts facts;
+  runtime::CgroupLayout cgroups;
+  runtime::Runtime* runtime = nullptr;
+  network::ExitHook* exit_hook = nullptr;  // null: the kernel has none
+  capsule::MemoryTracking tracking = capsule::MemoryTracking::kOn;
+};
+
+class LinuxBackend final : public ContainerBackend {
+ public:
+  LinuxBackend(const HostServices& host, model::ContainerSpec spec);
+  ~LinuxBackend() override;
+
+  Result<Preparation> prepare(AddressProbe probe, const ProgressFunction& progress) override;
+  Result<RuntimeFacts> start() override;
+  Result<capsule::Capsule> capture(const Generation& generation, const RuntimeFacts& facts,
+                                   const CancelFlag& cancel) override;
+  Result<RestoreResult> restore(const capsule::Capsule& capsule) override;
+  Status terminate(int signal) override;
+  Status kill_all() override;
+  Status release(Capsules capsules) override;
+  Result<Found> recover(const std::optional<RuntimeFacts>& facts) override;
+  void hold_gate() override;
+  void open_gate() override;
+  bool gate_held_by_death() const override;
+  std::uint64_t cgroup_id() const override;
+  std::string cgroup_directory() const override;
+  std::vector<pid_t> processes() const override;
+
+ private:
+  // A tree whose changes belong to the capsule: the writable layer or a captured volume.
+  struct Tree {
+    std::string volume;  // empty: the writable layer
+    std::string directory;
+    std::unique_ptr<capsule::FileTracker> tracker;
+  };
+  struct Snapshots;
+
+  Result<image::PreparedImage> prepare_image(const ProgressFunction& progress);
+  Status prepare_cgroup();
+  Status prepare_network(AddressProbe probe);
+  Status probe_addresses() const;
+  Status attach_network();
+  Status mount_root() const;
+  Status write_bundle() const;
+  Status open_trackers();
+  Status protect_deaths();
+  std::string bridge() const;
+  std::vector<image::BindMount> bind_mounts() const;
+  std::vector<capsule::ExternalMount> external_mounts() const;
+  std::string volume_directory(const model::VolumeSpec& volume) const;
+  Result<runtime::LoggerPipes> start_logger() const;
+  capsule::Manifest manifest(const Generation& generation, const RuntimeFacts& facts) const;
+  Result<Snapshots> snapshot_trees() const;
+  Result<UniqueFd> roll_back_files(const capsule::Capsule& capsule);
+  Result<UniqueFd> replace_root(const std::function<Status()>& change);
+  Result<capsule::RestoredProcesses> restore_processes(const capsule::Capsule& capsule,
+                                                       runtime::LoggerPipes& pipes);
+  struct ProbedConnection {
+    network::RestoredSocket socket;
+    std::optional<network::PeerAnswer> answer;
+  };
+  network::ProbePath probe_path() const;
+  std::vector<ProbedConnection> probe_connections(const capsule::Capsule& capsule);
+  void settle_connections(const std::vector<ProbedConnection>& probed, RestoreResult& result);
+
+  void tidy(UniqueFd old_root);
+
+  const HostServices& host_;
+  const model::ContainerSpec spec_;
+  const ContainerPaths paths_;
+
+  image::PreparedImage image_;
+  std::optional<runtime::Cgroup> cgroup_;
+  std::optional<network::NetworkNamespace> netns_;
+  capsule::Engine engine_;
+  std::vector<Tree> trees_;
+  std::string spec_yaml_;
+  std::string spec_digest_;
+
+  // Closes the root of the life before: the end of its mount syncs the file system below, which nobody should
+  // wait for.
+  std::jthread tidying_;
+
+  mutable std::mutex gate_mutex_;  // attach (pool) against hold and open (loop)
+  std::optional<network::Attachment> attachment_;
+};
+
+}  // namespace perdure::node
