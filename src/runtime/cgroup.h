@@ -1,4 +1,5 @@
-// Control groups: version 2 to freeze, kill and watch a container; version 1 or 2 to limit it.
+// Control groups: version 2 to freeze, kill and watch a container; version 1 or 2 to limit it (cgroup-v2.rst
+// and cgroup-v1/ of the kernel's admin guide).
 //
 // On a hybrid host the v2 hierarchy (/sys/fs/cgroup/unified) carries no controllers, yet its core files
 // work; limits then live in v1 directories, one per controller. A container has one directory, PATH, below
@@ -12,11 +13,13 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/result.h"
+#include "model/spec.h"
 
 namespace perdure::runtime {
 
@@ -24,17 +27,22 @@ struct CgroupLayout {
   struct V1Mount {
     std::vector<std::string> controllers;  // "memory", …; "name=systemd" for the named one
     std::string mount_point;
+    std::string root;  // the cgroup that is mounted there: "/" but in containers
   };
-  std::string v2_mount;                      // "/sys/fs/cgroup" or "/sys/fs/cgroup/unified"
-  std::vector<std::string> v2_controllers;   // empty on hybrid hosts
-  std::vector<V1Mount> v1;                   // empty on hosts with v2 only
+  std::string v2_mount;  // "/sys/fs/cgroup" or "/sys/fs/cgroup/unified"
+  std::string v2_root;   // as V1Mount::root
+  std::vector<std::string> v2_controllers;  // empty on hybrid hosts
+  std::vector<V1Mount> v1;                  // empty on hosts with v2 only
+
+  // Whether limits of this kind ("memory", "cpu", "pids") can be enforced here.
+  bool has_controller(std::string_view controller) const;
 
   // From /proc/self/mountinfo. kUnsupported if cgroup2 is mounted nowhere.
   static Result<CgroupLayout> find();
   static Result<CgroupLayout> parse(std::string_view mountinfo);  // without v2_controllers
 };
 
-// A cgroup of the v2 hierarchy. The object holds the directory open; it does not remove it.
+// A cgroup of the v2 hierarchy: a name for it, not its owner.
 class Cgroup {
  public:
   // PATH is relative to the v2 mount: "perdure/web". create() makes the parents too and accepts an existing
@@ -55,7 +63,9 @@ class Cgroup {
   // uninterruptible sleep (dead network file system) is what makes it time out.
   Status freeze(Duration deadline) const;
   Status thaw(Duration deadline) const;
-  // SIGKILL to everything inside, frozen or not, new forks included; returns when nothing is left.
+  // SIGKILL to everything inside, frozen or not, new forks included; returns when nothing is left, and leaves the
+  // cgroup thawed, so that what is restored into it runs. A removed cgroup is a success. kUnsupported: kernel
+  // below 5.14.
   Status kill_all(Duration deadline) const;
 
   // A descriptor on cgroup.events: poll() reports POLLPRI after each change of populated or frozen; read it
@@ -63,27 +73,26 @@ class Cgroup {
   Result<UniqueFd> open_events() const;
 
  private:
-  Cgroup(std::string directory, UniqueFd handle, std::uint64_t id);
+  Cgroup(std::string directory, std::uint64_t id) : directory_(std::move(directory)), id_(id) {}
+  Status write(std::string_view file, std::string_view text) const;
+  Status wait_for_event(std::string_view key, bool value, Instant deadline) const;
+  Result<bool> event(std::string_view key) const;
+
   std::string directory_;
-  UniqueFd handle_;
   std::uint64_t id_ = 0;
 };
 
 // Parses the text of cgroup.events; nullopt if KEY is not in it.
 std::optional<bool> parse_cgroup_event(std::string_view events, std::string_view key);
 
-// What limits a container; empty members are unlimited.
-struct CgroupLimits {
-  std::optional<std::uint64_t> memory_bytes;
-  std::optional<double> cpus;  // 1.5 = one and a half processors
-  std::optional<std::uint64_t> processes;
-};
-
-// Makes PATH in the v2 hierarchy and in every v1 hierarchy that carries a limit, writes the limits, and returns
-// the directories. The same directories that runc uses for cgroupsPath "/PATH"; needed before a restore
-// on a host where runc never ran. Idempotent.
+// Makes PATH in the v2 hierarchy and in the v1 hierarchies of memory, cpu, pids and devices, writes the
+// limits and the standard device rules, and returns the directories that exist for PATH. The same
+// directories that runc uses for cgroupsPath "/PATH"; needed before a restore on a host where runc never
+// ran. Idempotent. kUnsupported: a limit whose controller this host lacks. Device rules are
+// written in v1 only: on a v2-only host runc's (a BPF program) last as long as the directory, and a container
+// without CAP_MKNOD cannot make device nodes anyway.
 Result<std::vector<std::string>> create_limited(const CgroupLayout& layout, const std::string& path,
-                                                const CgroupLimits& limits);
+                                                const model::ResourcesSpec& limits);
 
 // The directories that hold PID, one per mounted hierarchy in which it is not at the root.
 Result<std::vector<std::string>> cgroup_dirs_of(const CgroupLayout& layout, pid_t pid);
@@ -95,7 +104,8 @@ std::vector<std::string> cgroup_dirs_at(const CgroupLayout& layout, const std::s
 Status enter_all(const std::vector<std::string>& directories, pid_t pid);
 
 // Removes PATH and what is below it in every hierarchy. kConflict: processes are left (kill_all first).
-// Waits for the kernel to finish with dead processes, up to the deadline. Missing ones are fine.
+// The kernel takes a moment to finish with dead processes: tries again up to the deadline. Missing ones are
+// fine.
 Status remove_everywhere(const CgroupLayout& layout, const std::string& path, Duration deadline);
 
 }  // namespace perdure::runtime

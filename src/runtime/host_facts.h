@@ -32,6 +32,7 @@ struct HostFacts {
   std::uint64_t capability_bounding = 0;  // bit n is capability n (linux/capability.h)
   std::uint64_t capability_effective = 0;
   std::optional<CgroupLayout> cgroups;  // empty: no cgroup2 mount
+  bool has_overlay = false;             // the kernel knows overlayfs
   std::string run_filesystem;           // type of /run's file system, "tmpfs" on most hosts
   std::string machine;                  // x86_64, …
   Program runc;

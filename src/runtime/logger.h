@@ -4,7 +4,7 @@
 // without reader gets SIGPIPE), so they belong to a process of their own: another session, the daemon's
 // cgroup, about 1 MB. It writes LOG_DIR/container.log and renames it to container.log.1, .2 … at the size
 // limit. Each line reads "2025-06-01T12:00:00.123Z o text" (e for stderr; a long line is cut into pieces that
-// end with " \" ). It ends when the last writer has closed both pipes.
+// end with " \"). It ends when the last writer has closed both pipes.
 // A full disk never stops the container: lines are dropped and counted, and a notice follows.
 #pragma once
 

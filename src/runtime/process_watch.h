@@ -7,64 +7,62 @@
 
 #include <sys/types.h>
 
-#include <chrono>
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
-#include <vector>
+#include <string_view>
 
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/result.h"
+#include "io/process.h"
 
 namespace perdure::runtime {
 
 struct ProcessId {
   pid_t pid = -1;
-  std::uint64_t start_ticks = 0;  // field 22 of /proc/PID/stat
+  std::uint64_t start_ticks = 0;  // field 22 of /proc/PID/stat: clock ticks since boot
 
   bool operator==(const ProcessId&) const = default;
   static Result<ProcessId> of(pid_t pid);  // kNotFound
 };
+// From the text of /proc/PID/stat; the name in it may hold spaces and parentheses. kCorrupt.
+Result<std::uint64_t> parse_start_ticks(std::string_view stat);
 
-struct ExitStatus {
-  enum class Kind { kExited, kSignalled, kUnknown };
-  Kind kind = Kind::kUnknown;
-  int value = 0;  // exit code or signal number
-
-  bool success() const { return kind == Kind::kExited && value == 0; }
-  bool operator==(const ExitStatus&) const = default;
+// How a process ended; no status where it was never our child.
+struct ProcessEnd {
+  std::optional<io::ExitStatus> status;
 };
-std::string to_string(const ExitStatus& status);  // "exited with 3", "killed by signal 9 (Killed)", …
+std::string to_string(const ProcessEnd& end);  // "exit status 3", …, "unknown status"
 
+// Not for two threads at once. Destroying it changes nothing for the process; if it is our child and
+// has not been waited for, io::reap_orphans() does that later.
 class ProcessWatch {
  public:
   // kNotFound: no such process, or another one has its number by now.
   static Result<ProcessWatch> open(const ProcessId& process);
+  ProcessWatch(ProcessWatch&&) noexcept = default;
+  ProcessWatch& operator=(ProcessWatch&& other) noexcept;
+  ~ProcessWatch();
 
   const ProcessId& process() const { return process_; }
-  int fd() const { return pidfd_.get(); }  // readable once the process has ended
-  bool ended() const;                      // a zombie counts as ended
+  int fd() const { return pidfd_.get(); }  // readable once the process has ended; for Loop::watch_readable
+  bool is_child() const { return child_.has_value(); }
 
-  // Waits for the end and reaps it if it is our child. kTimeout.
-  Result<ExitStatus> wait(Duration deadline);
+  // Waits for the end of the whole process (all threads) and reaps it if it is our child; a second call
+  // returns the same. kTimeout: still running.
+  Result<ProcessEnd> wait(Instant deadline);
   // To this very process, never to a successor with its number. kNotFound after its end.
   Status signal(int number) const;
 
  private:
-  ProcessWatch(ProcessId process, UniqueFd pidfd);
+  ProcessWatch(ProcessId process, UniqueFd pidfd) : process_(process), pidfd_(std::move(pidfd)) {}
   ProcessId process_;
   UniqueFd pidfd_;
-  std::optional<ExitStatus> status_;
+  std::optional<io::ChildProcess> child_;
 };
 
 // Orphans of descendants become our children from now on (prctl(2), PR_SET_CHILD_SUBREAPER).
 Status become_subreaper();
-
-// Reaps ended children that nobody waits for: orphans adopted by a subreaper. OWNED says which pids have
-// an owner that will wait for them (children that were spawned, watched containers); those are left alone.
-// Returns the pids that were reaped. Call it on SIGCHLD or once a second; never blocks.
-std::vector<pid_t> reap_orphans(const std::function<bool(pid_t)>& owned);
 
 }  // namespace perdure::runtime

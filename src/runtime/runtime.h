@@ -8,10 +8,12 @@
 
 #include <chrono>
 #include <string>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/ids.h"
 #include "base/result.h"
+#include "runtime/cgroup.h"
 #include "runtime/process_watch.h"
 
 namespace perdure::runtime {
@@ -28,19 +30,21 @@ class Runtime {
  public:
   virtual ~Runtime() = default;
 
-  // Makes the namespaces and the first process, which waits for start(), already in its v2 cgroup. kExists if
-  // NAME is created and not started. After a failure nothing is left behind.
+  // Makes the namespaces and the first process, which waits for start(), already in its v2 cgroup. kExists: NAME
+  // is created already (discard it). kConflict: processes run in that cgroup. After a failure nothing is
+  // left behind.
   virtual Result<ProcessId> create(const ContainerName& name, const CreateOptions& options) = 0;
   // Lets it run and forgets it.
   virtual Status start(const ContainerName& name, Duration deadline) = 0;
   // Ends a container that was created and never started; forgets one that was started (and never touches
-  // its processes). Also what a restarted daemon calls first for every container. Unknown names are fine.
+  // its processes). What a restarted daemon calls first for every container. Unknown names are fine.
   virtual Status discard(const ContainerName& name, Duration deadline) = 0;
 };
 
 struct RuncOptions {
   std::string program = "runc";
-  std::string root_dir;  // runc --root: state between create and start only
+  std::string root_dir;  // runc --root: state between create and start only; at least two levels deep
+  CgroupLayout cgroups;
 };
 
 class RuncRuntime final : public Runtime {
@@ -51,6 +55,13 @@ class RuncRuntime final : public Runtime {
   Status discard(const ContainerName& name, Duration deadline) override;
 
  private:
+  std::string state_dir(const ContainerName& name) const;
+  std::string log_path(const ContainerName& name) const;
+  Status run(const ContainerName& name, const std::vector<std::string>& arguments, int stdout_fd,
+             int stderr_fd, Instant deadline);
+  Result<ProcessId> create_guarded(const ContainerName& name, const CreateOptions& options,
+                                   Instant deadline);
+
   RuncOptions options_;
 };
 

@@ -1,0 +1,104 @@
+#include "runtime/process_watch.h"
+
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <format>
+
+#include "runtime/wait.h"
+
+namespace perdure::runtime {
+namespace {
+
+constexpr int kFieldsBeforeStartTime = 19;  // after the name: field 3 is the first, 22 the wanted one
+
+}  // namespace
+
+Result<std::uint64_t> parse_start_ticks(std::string_view stat) {
+  const auto corrupt = [&] {
+    return fail(ErrorCode::kCorrupt, std::format("process status '{}' cannot be parsed",
+                                                 stat.substr(0, 100)));
+  };
+  const auto name_end = stat.rfind(')');
+  if (name_end == std::string_view::npos) return corrupt();
+  std::string_view rest = stat.substr(name_end + 1);
+  for (int i = 0; i <= kFieldsBeforeStartTime; ++i) {
+    const auto space = rest.find(' ');
+    if (space == std::string_view::npos) return corrupt();
+    rest.remove_prefix(space + 1);
+  }
+  std::uint64_t ticks = 0;
+  const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), ticks);
+  if (error != std::errc{}) return corrupt();
+  return ticks;
+}
+
+Result<ProcessId> ProcessId::of(pid_t pid) {
+  const auto stat = read_file(std::format("/proc/{}/stat", pid));
+  // ESRCH: it ended between open and read.
+  if (!stat) return fail(ErrorCode::kNotFound, std::format("process {} does not exist", pid));
+  PERDURE_ASSIGN(const std::uint64_t ticks, parse_start_ticks(*stat));
+  return ProcessId{pid, ticks};
+}
+
+std::string to_string(const ProcessEnd& end) {
+  return end.status ? io::to_string(*end.status) : "unknown status";
+}
+
+Result<ProcessWatch> ProcessWatch::open(const ProcessId& process) {
+  auto pidfd = open_pidfd(process.pid);
+  // Compared after the descriptor is open: from then on the number cannot pass to another process unseen.
+  const auto now = ProcessId::of(process.pid);
+  if (!pidfd || !now || *now != process) {
+    return fail(ErrorCode::kNotFound,
+                std::format("process {} has ended{}", process.pid,
+                            now ? " and its number belongs to another one" : ""));
+  }
+  ProcessWatch watch(process, std::move(*pidfd));
+  if (auto child = io::ChildProcess::adopt(process.pid); child) watch.child_ = std::move(*child);
+  return watch;
+}
+
+ProcessWatch& ProcessWatch::operator=(ProcessWatch&& other) noexcept {
+  if (child_) child_->release();
+  process_ = other.process_;
+  pidfd_ = std::move(other.pidfd_);
+  child_ = std::move(other.child_);
+  other.child_.reset();
+  return *this;
+}
+
+ProcessWatch::~ProcessWatch() {
+  if (child_) child_->release();
+}
+
+Result<ProcessEnd> ProcessWatch::wait(Instant deadline) {
+  if (child_) {
+    PERDURE_ASSIGN(const io::ExitStatus status, child_->wait(deadline));
+    return ProcessEnd{status};
+  }
+  PERDURE_ASSIGN(const bool ended, wait_for(pidfd_.get(), POLLIN, deadline));
+  if (!ended) {
+    return fail(ErrorCode::kTimeout, std::format("process {} is still running", process_.pid));
+  }
+  return ProcessEnd{};
+}
+
+Status ProcessWatch::signal(int number) const {
+  if (::syscall(SYS_pidfd_send_signal, pidfd_.get(), number, nullptr, 0) == 0) return {};
+  const std::string what = std::format("signal {} to process {}", number, process_.pid);
+  if (errno == ESRCH) return fail(ErrorCode::kNotFound, what + ": it has ended");
+  return fail_errno(what);
+}
+
+Status become_subreaper() {
+  if (::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0) return fail_errno("become a subreaper");
+  return {};
+}
+
+}  // namespace perdure::runtime
