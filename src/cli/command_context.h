@@ -30,6 +30,9 @@ class CommandContext {
   // Shows what will happen and asks. Success at once with --yes; a refusal where nobody can be asked.
   Outcome<void> confirm(std::string_view what_will_happen);
 
+  // A question of perdured while it works: yes with --yes, no where nobody can be asked.
+  bool answer(const control::v1::Question& question);
+
   // Writes the result; a failure if standard output does not take it.
   Outcome<ExitCode> print(std::string_view text, ExitCode code = ExitCode::kOk) const;
 };

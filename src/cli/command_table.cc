@@ -112,11 +112,12 @@ constexpr std::array kCommands{
             .description =
                 "Reads the specification, unpacks the image, starts the container and waits until its first generation "
                 "is committed: from then on a failure is recovered with its memory, files and address. Relative paths "
-                "in the specification start at its directory (with -, at the current directory).\n"
+                "of the host start at the directory of the specification (with -, at the current directory).\n"
                 "If the container runs but cannot be protected, the command says why and what to do, leaves it "
                 "running, and exits with code 8.\n"
-                "A specification that makes a network interface of the host a port of a bridge takes that interface's "
-                "addresses off the host; perdure says so and asks first.",
+                "A specification that makes a network interface of the host a port of a bridge is asked about twice: "
+                "before the change, and after it, whether the host is still reachable; without a yes in time the "
+                "interface goes back to what it was. With --yes nobody looks: do not use it over that interface.",
             .arguments = kRunArguments,
             .options = kRunOptions,
             .examples = kRunExamples,

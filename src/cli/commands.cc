@@ -46,6 +46,8 @@ ExitCode report(const Failure& failure, bool as_json, Terminal& terminal) {
   return failure.code;
 }
 
+bool is_yes(const std::optional<std::string>& answer) { return answer == "y" || answer == "Y" || answer == "yes"; }
+
 std::string socket_path(const Invocation& invocation) {
   if (invocation.has(kSocketOption)) return invocation.text(kSocketOption);
   const char* from_environment = std::getenv("PERDURE_SOCKET");
@@ -78,6 +80,7 @@ Outcome<v1::Response> CommandContext::read(v1::Request request, v1::Response::Bo
                       CallOptions{.final = final,
                                   .silence = invocation.duration(kTimeoutOption).value_or(kReadSilence),
                                   .on_stream = {},
+                                  .on_question = {},
                                   .fd = -1,
                                   .doing = std::string(invocation.command().name),
                                   .unknown = ""});
@@ -90,6 +93,7 @@ Outcome<v1::Response> CommandContext::change(v1::Request request, v1::Response::
       CallOptions{.final = final,
                   .silence = invocation.duration(kTimeoutOption).value_or(kChangeSilence),
                   .on_stream = {},
+                  .on_question = [this](const v1::Question& question) { return answer(question); },
                   .fd = fd,
                   .doing = std::string(invocation.command().name) + (object.empty() ? "" : " " + object),
                   .unknown = std::format("whether it was done is not known: 'perdure {}' shows how things are",
@@ -104,9 +108,17 @@ Outcome<void> CommandContext::confirm(std::string_view what_will_happen) {
                                    .message = "this needs a confirmation, and there is no terminal to ask on; nothing was changed",
                                    .remedy = "repeat the command with --yes"});
   }
-  const auto answer = terminal().ask("Go on? [y/N] ");
-  if (answer == "y" || answer == "Y" || answer == "yes") return {};
+  if (is_yes(terminal().ask("Go on? [y/N] ", std::nullopt))) return {};
   return std::unexpected(Failure{.code = ExitCode::kRefused, .message = "not confirmed; nothing was changed"});
+}
+
+bool CommandContext::answer(const v1::Question& question) {
+  terminal().err(wrap(clean(question.text()), terminal().err_width(), "", "  "));
+  if (invocation.has(kYesOption)) return true;
+  if (!terminal().can_ask()) return false;
+  const Duration limit(question.deadline_ns());
+  const auto prompt = std::format("Yes or no, within {}? [y/N] ", format_duration(limit));
+  return is_yes(terminal().ask(prompt, limit));
 }
 
 Outcome<ExitCode> CommandContext::print(std::string_view text, ExitCode code) const {

@@ -109,6 +109,7 @@ std::string render_block(const MarkdownBlock& block, const Style& style) {
   switch (block.kind) {
     case Kind::kHeading: return paint(plain_text(block.text), Colour::kTitle, style) + "\n";
     case Kind::kParagraph: return wrap(plain_text(block.text), style.width, "", "");
+    case Kind::kItem: return wrap(plain_text(block.text), style.width, "  - ", "    ");
     case Kind::kCode: {
       std::string result;
       std::string_view rest = block.text;
@@ -136,6 +137,7 @@ void roff_block(Roff& page, const MarkdownBlock& block) {
   switch (block.kind) {
     case Kind::kHeading: page.section(plain_text(block.text)); return;
     case Kind::kParagraph: page.paragraph(block.text); return;
+    case Kind::kItem: page.bullet(block.text); return;
     case Kind::kCode: page.code(block.text); return;
     case Kind::kTable: break;
   }
@@ -225,9 +227,12 @@ std::string command_manual_markdown() {
 
 std::string spec_reference(const Style& style) {
   std::string result;
+  auto last = MarkdownBlock::Kind::kHeading;
   for (const MarkdownBlock& block : read_markdown(model::spec_reference_markdown())) {
-    if (!result.empty()) result += "\n";
+    const bool in_list = block.kind == MarkdownBlock::Kind::kItem && last == block.kind;
+    if (!result.empty() && !in_list) result += "\n";
     result += render_block(block, style);
+    last = block.kind;
   }
   return result;
 }

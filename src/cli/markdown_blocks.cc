@@ -74,8 +74,12 @@ std::vector<MarkdownBlock> read_markdown(std::string_view markdown) {
       MarkdownBlock& table = block_of(blocks, Kind::kTable, continues);
       if (!is_rule(line)) table.rows.push_back(cells_of(line));
       continues = true;
+    } else if (line.starts_with("- ")) {
+      block_of(blocks, Kind::kItem, false).text = trim(line.substr(2));
+      continues = true;
     } else {
-      MarkdownBlock& paragraph = block_of(blocks, Kind::kParagraph, continues);
+      const bool in_item = continues && blocks.back().kind == Kind::kItem;
+      MarkdownBlock& paragraph = block_of(blocks, in_item ? Kind::kItem : Kind::kParagraph, continues);
       if (!paragraph.text.empty()) paragraph.text += ' ';
       paragraph.text += trim(line);
       continues = true;

@@ -27,6 +27,7 @@ Outcome<void> stream(CommandContext& context, v1::Request request, std::function
   const auto done = context.session.call(std::move(request), CallOptions{.final = v1::Response::kDone,
                                                                          .silence = stream_silence(context.invocation),
                                                                          .on_stream = std::move(on_stream),
+                                                                         .on_question = {},
                                                                          .fd = -1,
                                                                          .doing = "",
                                                                          .unknown = ""});
@@ -60,7 +61,7 @@ Outcome<ExitCode> doctor_without_daemon(CommandContext& context, const Failure& 
 }
 
 std::vector<std::string> completions(CommandContext& context) {
-  const CallOptions options{.final = v1::Response::kList, .silence = kCompletionSilence, .on_stream = {}, .fd = -1, .doing = "", .unknown = ""};
+  const CallOptions options{.final = v1::Response::kList, .silence = kCompletionSilence, .on_stream = {}, .on_question = {}, .fd = -1, .doing = "", .unknown = ""};
   std::vector<std::string> words;
   v1::Request request;
   if (context.invocation.text(kWhatArgument) == "containers") {

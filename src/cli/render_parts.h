@@ -14,4 +14,7 @@ std::string restore_text(const control::v1::RestoreRecord& record);
 // "; noticed after 1.2 ms, running after 44 ms, ..."; empty if nothing was measured.
 std::string restore_durations(const control::v1::RestoreRecord& record);
 
+// "web is running", "web has failed".
+std::string phase_phrase(const control::v1::ContainerStatus& status);
+
 }  // namespace perdure::cli

@@ -22,7 +22,7 @@ std::string short_parent(const v1::GenerationRow& row) {
 }
 
 Cell state_of(const v1::GenerationRow& row) {
-  if (!row.bad().empty()) return {"bad: " + clean(row.bad()), Colour::kBad};
+  if (!row.bad().empty()) return {"bad", Colour::kBad};
   std::string text = row.committed() ? "committed" : "not committed";
   if (row.durable()) text += ", durable";
   return {std::move(text), row.committed() ? Colour::kGood : Colour::kDoubtful};
@@ -39,10 +39,10 @@ std::string protection_phrase(const v1::ContainerStatus& status, const Style& st
   if (protection.state() == v1::PROTECTION_PROTECTED) {
     std::string text = std::format("{} is protected", name);
     if (status.interval().has_in_force_ns()) {
-      text += std::format(" every {}", duration_text(status.interval().in_force_ns()));
+      text += std::format(": a generation every {}", duration_text(status.interval().in_force_ns()));
     }
     if (status.has_newest_committed()) {
-      text += std::format(", first generation {}", clean(status.newest_committed().generation()));
+      text += std::format(", the newest is {}", clean(status.newest_committed().generation()));
     }
     return wrap(text, style.width, "", "  ");
   }
@@ -58,7 +58,7 @@ std::string protection_phrase(const v1::ContainerStatus& status, const Style& st
 }
 
 std::string started(const v1::ContainerStatus& status, const Style& style) {
-  return wrap(std::format("{} is {}{}", clean(status.name()), word(status.phase()), address_phrase(status)), style.width,
+  return wrap(phase_phrase(status) + address_phrase(status), style.width,
               "", "  ") +
          protection_phrase(status, style);
 }
@@ -75,6 +75,11 @@ std::string summary_of(const v1::DoctorReport& report) {
 }
 
 }  // namespace
+
+std::string phase_phrase(const v1::ContainerStatus& status) {
+  const bool done = status.phase() == v1::PHASE_FAILED || status.phase() == v1::PHASE_EXITED;
+  return std::format("{} {} {}", clean(status.name()), done ? "has" : "is", word(status.phase()));
+}
 
 std::string capture_text(const v1::Capture& capture) {
   std::string text = std::format("{} frozen, {} in all, {} of CPU; {} in full, {} kept", duration_text(capture.frozen_ns()),
@@ -110,7 +115,7 @@ std::string render_generations(const v1::GenerationsReply& reply, const Style& s
   const std::vector<Column> columns{
       {.title = "GENERATION"},
       {.title = "AGE", .align = Align::kRight},
-      {.title = "STATE", .may_shrink_to = 18},
+      {.title = "STATE"},
       {.title = "KIND", .expendable = 3},
       {.title = "PARENT", .expendable = 4},
       {.title = "FULL", .align = Align::kRight, .expendable = 2},
@@ -128,7 +133,13 @@ std::string render_generations(const v1::GenerationsReply& reply, const Style& s
                     {bytes_text(row.kept_bytes())},
                     {short_duration(row.frozen_ns())}});
   }
-  return render_table(columns, rows, style);
+  std::string remarks;
+  for (const auto& row : reply.generations()) {
+    if (row.bad().empty()) continue;
+    remarks += wrap(std::format("{} is bad and will not be restored: {}", clean(row.generation()), clean(row.bad())),
+                    style.width, "", "  ");
+  }
+  return render_table(columns, rows, style) + (remarks.empty() ? "" : "\n" + remarks);
 }
 
 std::string render_event(const v1::Event& event, const Style& style) {
@@ -227,13 +238,13 @@ std::string render_import(const v1::ImportReply& reply, const Style& style) {
     text += std::format("; it was {}", clean(reply.original_name()));
   }
   return wrap(text, style.width, "", "  ") +
-         wrap(std::format("'perdure restore {0}' brings it to life with its memory, 'perdure start {0}' without", name),
+         wrap(std::format("'perdure restore {0}' brings it to life with its memory, 'perdure start {0}' starts it afresh", name),
               style.width, "", "  ");
 }
 
 std::string render_stop(const v1::StopReply& reply, const Style& style) {
   const auto& status = reply.status();
-  std::string text = std::format("{} is {}", clean(status.name()), word(status.phase()));
+  std::string text = phase_phrase(status);
   if (reply.killed()) text += "; it did not end by itself before the deadline and was killed";
   if (status.has_newest_committed()) {
     text += std::format("; newest generation {}, {} old", clean(status.newest_committed().generation()),
@@ -251,7 +262,7 @@ std::string render_remove(const v1::RemoveReply& reply, const Style& style) {
 }
 
 std::string describe_remove(const v1::ContainerStatus& status, bool keep_capsules, const Style& style) {
-  std::string text = std::format("{} is {}", clean(status.name()), word(status.phase()));
+  std::string text = phase_phrase(status);
   if (status.has_init_pid()) text += "; its processes will be killed";
   text += "; its files will be deleted";
   text += keep_capsules ? "; its generations stay"
@@ -261,7 +272,7 @@ std::string describe_remove(const v1::ContainerStatus& status, bool keep_capsule
 }
 
 std::string describe_restore(const v1::ContainerStatus& status, const v1::GenerationRow& target, const Style& style) {
-  std::string text = std::format("{} is {}", clean(status.name()), word(status.phase()));
+  std::string text = phase_phrase(status);
   if (status.has_init_pid()) text += "; its processes will be killed";
   text += std::format("; memory and files go back to generation {} of {}, {} ago; what happened since then is lost",
                       clean(target.generation()), time_text(target.created_unix_ms()), duration_text(target.age_ns()));

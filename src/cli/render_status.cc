@@ -15,6 +15,13 @@ std::string age_of(bool known, const v1::GenerationPoint& point) {
   return known ? short_duration(point.age_ns()) : std::string();
 }
 
+// Without the prefix length: the list is short of room.
+std::string bare_address(const v1::ContainerStatus& status) {
+  if (status.addresses().empty()) return "";
+  const std::string address = clean(status.addresses(0));
+  return address.substr(0, address.find('/'));
+}
+
 std::vector<Cell> list_row(const v1::ContainerStatus& status) {
   const auto protection = status.protection().state();
   const auto& interval = status.interval();
@@ -27,7 +34,7 @@ std::vector<Cell> list_row(const v1::ContainerStatus& status) {
       {interval.has_in_force_ns() ? short_duration(interval.in_force_ns()) : "", Colour::kNone},
       {status.has_last_capture() ? short_duration(status.last_capture().frozen_ns()) : "", Colour::kNone},
       {std::to_string(status.restores()), Colour::kNone},
-      {status.addresses().empty() ? "" : clean(status.addresses(0)), Colour::kNone},
+      {bare_address(status), Colour::kNone},
   };
 }
 
@@ -68,11 +75,11 @@ std::string protection_fact(const v1::Protection& protection) {
 }
 
 std::string interval_fact(const v1::IntervalStatus& interval) {
-  std::string text = interval.has_in_force_ns() ? duration_text(interval.in_force_ns()) : "none in force";
-  if (interval.has_asked_ns() && (!interval.has_in_force_ns() || interval.asked_ns() != interval.in_force_ns())) {
-    text += ", asked for " + duration_text(interval.asked_ns());
+  if (!interval.why().empty()) return clean(interval.why());
+  std::string text = interval.has_in_force_ns() ? "every " + duration_text(interval.in_force_ns()) : "none in force";
+  if (interval.has_asked_ns() && interval.asked_ns() != interval.in_force_ns()) {
+    text += std::format(", {} were asked for", duration_text(interval.asked_ns()));
   }
-  if (!interval.why().empty()) text += ": " + clean(interval.why());
   return text;
 }
 

@@ -91,6 +91,11 @@ void Roff::item(std::string_view title, std::string_view text) {
   line(inline_markup(text));
 }
 
+void Roff::bullet(std::string_view text) {
+  text_ += ".IP \\(bu 2\n";
+  line(inline_markup(text));
+}
+
 void Roff::code(std::string_view text) {
   text_ += ".PP\n.RS 4\n.nf\n";
   while (!text.empty()) {

@@ -137,15 +137,25 @@ Outcome<v1::Response> Session::call(v1::Request request, const CallOptions& opti
   return receive_final(last_id_, options);
 }
 
+Status Session::answer(std::uint64_t id, const v1::Question& question, const CallOptions& options) {
+  v1::Request request;
+  request.set_id(++last_id_);
+  request.mutable_answer()->set_request_id(id);
+  request.mutable_answer()->set_question(question.question());
+  request.mutable_answer()->set_yes(options.on_question && options.on_question(question));
+  return connection_->send(request, -1, options.silence.value_or(kReadSilence));
+}
+
 Outcome<v1::Response> Session::receive_final(std::uint64_t id, const CallOptions& options) {
   ProgressLine progress(terminal_, clock_, options.doing);
+  const Duration tick = options.doing.empty() ? kLongWait : kProgressTick;
   Instant last_frame = clock_.now();
   for (;;) {
     const Duration left = options.silence ? last_frame + *options.silence - clock_.now() : kLongWait;
-    auto received = connection_->receive(std::clamp<Duration>(left, Duration::zero(), options.doing.empty() ? kLongWait : kProgressTick));
+    auto received = connection_->receive(std::clamp<Duration>(left, Duration::zero(), tick));
     if (!received) {
-      if (received.error().code() != ErrorCode::kTimeout) return std::unexpected(lost(received.error(), options));
-      if (options.silence && clock_.now() - last_frame >= *options.silence) {
+      const bool patient = !options.silence || clock_.now() - last_frame < *options.silence;
+      if (received.error().code() != ErrorCode::kTimeout || !patient) {
         return std::unexpected(lost(received.error(), options));
       }
       progress.tick();
@@ -156,6 +166,10 @@ Outcome<v1::Response> Session::receive_final(std::uint64_t id, const CallOptions
     if (received->id() != id && !about_frame) return std::unexpected(not_understood("it is for another request"));
     if (received->has_progress()) {
       progress.set(received->progress());
+    } else if (received->has_question()) {
+      progress.clear();
+      if (Status sent = answer(id, received->question(), options); !sent) return std::unexpected(lost(sent.error(), options));
+      last_frame = clock_.now();
     } else if (is_stream(*received) && options.on_stream) {
       if (Status taken = options.on_stream(*received); !taken) return std::unexpected(to_failure(taken.error()));
     } else if (received->has_error()) {

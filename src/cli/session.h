@@ -28,6 +28,8 @@ struct CallOptions {
   std::optional<Duration> silence;  // longest wait for a frame; nothing: any (a followed stream)
   // For LogChunk and Event frames. An error ends the call: the reader of our output is gone.
   std::function<Status(const control::v1::Response&)> on_stream;
+  // Questions of the daemon; not set: the answer is no.
+  std::function<bool(const control::v1::Question&)> on_question;
   int fd = -1;
   std::string doing;    // for the progress line: "restore web"
   std::string unknown;  // appended if the connection is lost: what to look at to know whether it was done
@@ -44,6 +46,7 @@ class Session {
  private:
   Outcome<void> connect(Duration timeout);
   Outcome<control::v1::Response> receive_final(std::uint64_t id, const CallOptions& options);
+  Status answer(std::uint64_t id, const control::v1::Question& question, const CallOptions& options);
   Failure lost(const Error& error, const CallOptions& options) const;
 
   Connector& connector_;

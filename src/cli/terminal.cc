@@ -1,8 +1,10 @@
 #include "cli/terminal.h"
 
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstdlib>
@@ -17,6 +19,7 @@ namespace {
 constexpr int kDefaultWidth = 80;
 // An answer is "yes" or "no"; more is not read.
 constexpr std::size_t kMaxAnswerBytes = 256;
+constexpr Duration kNoLimit = std::chrono::hours(24 * 365);
 
 std::string_view environment(const char* name) {
   const char* value = std::getenv(name);
@@ -36,6 +39,18 @@ int width_of(int fd) {
   return columns_from_environment();
 }
 
+// False when the deadline has passed.
+bool wait_for_input(Instant deadline) {
+  pollfd input{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};
+  for (;;) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - BootClock::now()).count();
+    const int ready = ::poll(&input, 1, static_cast<int>(std::clamp<std::int64_t>(left, 0, 60'000)));
+    if (ready > 0) return true;
+    if (ready < 0 && errno != EINTR) return false;
+    if (BootClock::now() >= deadline) return false;
+  }
+}
+
 class ProcessTerminal final : public Terminal {
  public:
   Status out(std::string_view text) override {
@@ -53,21 +68,21 @@ class ProcessTerminal final : public Terminal {
   }
   int err_width() const override { return width_of(STDERR_FILENO); }
 
-  std::optional<std::string> ask(std::string_view question) override {
+  std::optional<std::string> ask(std::string_view question, std::optional<Duration> limit) override {
     err(question);
+    const Instant deadline = BootClock::now() + limit.value_or(kNoLimit);
     std::string answer;
     char byte = 0;
     while (answer.size() < kMaxAnswerBytes) {
+      if (!wait_for_input(deadline)) break;
       const ssize_t count = ::read(STDIN_FILENO, &byte, 1);
       if (count < 0 && errno == EINTR) continue;
-      if (count <= 0) {
-        err("\n");
-        return answer.empty() ? std::nullopt : std::optional(answer);
-      }
+      if (count <= 0) break;
       if (byte == '\n') return answer;
       answer += byte;
     }
-    return answer;
+    err("\n");  // the cursor is still behind the question
+    return std::nullopt;
   }
 };
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/clock.h"
 #include "base/result.h"
 #include "cli/text.h"
 
@@ -25,8 +26,8 @@ class Terminal {
   virtual Style style() const = 0;   // of standard output
   virtual int err_width() const = 0;
 
-  // Prints the question on standard error and reads a line; nothing at the end of input.
-  virtual std::optional<std::string> ask(std::string_view question) = 0;
+  // Prints the question on standard error and reads a line; nothing at the end of input or of `limit`.
+  virtual std::optional<std::string> ask(std::string_view question, std::optional<Duration> limit) = 0;
 };
 
 // Reads COLUMNS, NO_COLOR and TERM once.

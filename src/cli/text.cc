@@ -76,44 +76,34 @@ std::string pad(const Cell& cell, int width, Align align, bool last, const Style
 
 constexpr int kGap = 2;  // columns between two columns of a table
 
-struct Layout {
-  std::vector<std::size_t> shown;  // indexes into columns
-  std::vector<int> widths;         // of all columns
-};
+using Shown = std::vector<std::size_t>;  // indexes into the columns
 
-int total_width(const Layout& layout) {
+int total_width(const Shown& shown, const std::vector<int>& widths) {
   int total = -kGap;
-  for (const std::size_t column : layout.shown) total += layout.widths[column] + kGap;
+  for (const std::size_t column : shown) total += widths[column] + kGap;
   return total;
 }
 
-// Shrinks what may shrink, widest first, then drops the most expendable column, until the table fits.
-Layout lay_out(const std::vector<Column>& columns, std::vector<int> widths, int available) {
-  Layout layout{.shown = {}, .widths = std::move(widths)};
-  for (std::size_t i = 0; i < columns.size(); ++i) layout.shown.push_back(i);
-  const std::vector<int> natural = layout.widths;
-  for (;;) {
-    layout.widths = natural;
-    for (const std::size_t i : layout.shown) {
-      if (columns[i].may_shrink_to == 0) continue;
-      const int excess = total_width(layout) - available;
-      if (excess > 0) layout.widths[i] = std::max(std::min(columns[i].may_shrink_to, natural[i]), natural[i] - excess);
-    }
-    if (total_width(layout) <= available) return layout;
-    const auto victim = std::ranges::max_element(layout.shown, {}, [&](std::size_t i) { return columns[i].expendable; });
-    if (victim == layout.shown.end() || columns[*victim].expendable == 0) return layout;
-    layout.shown.erase(victim);
+// Drops the most expendable column until the table fits, or until none is expendable.
+Shown choose_columns(const std::vector<Column>& columns, const std::vector<int>& widths, int available) {
+  Shown shown;
+  for (std::size_t i = 0; i < columns.size(); ++i) shown.push_back(i);
+  while (total_width(shown, widths) > available) {
+    const auto victim = std::ranges::max_element(shown, {}, [&](std::size_t i) { return columns[i].expendable; });
+    if (columns[*victim].expendable == 0) break;
+    shown.erase(victim);
   }
+  return shown;
 }
 
-std::string render_row(const std::vector<Cell>& cells, const std::vector<Column>& columns, const Layout& layout,
-                       const Style& style) {
+std::string render_row(const std::vector<Cell>& cells, const std::vector<Column>& columns, const Shown& shown,
+                       const std::vector<int>& widths, const Style& style) {
   std::string line;
-  for (const std::size_t i : layout.shown) {
-    const bool last = i == layout.shown.back();
+  for (const std::size_t i : shown) {
+    const bool last = i == shown.back();
     Cell cell = cells[i];
-    cell.text = cell.text.empty() ? "-" : shorten(cell.text, layout.widths[i]);
-    line += pad(cell, layout.widths[i], columns[i].align, last, style);
+    if (cell.text.empty()) cell.text = "-";
+    line += pad(cell, widths[i], columns[i].align, last, style);
     if (!last) line += std::string(kGap, ' ');
   }
   return line + '\n';
@@ -179,9 +169,9 @@ std::string render_table(const std::vector<Column>& columns, const std::vector<s
     widths.push_back(width);
     titles.push_back({columns[i].title, Colour::kTitle});
   }
-  const Layout layout = lay_out(columns, std::move(widths), std::max(style.width, kMinimumWidth));
-  std::string result = render_row(titles, columns, layout, style);
-  for (const auto& row : rows) result += render_row(row, columns, layout, style);
+  const Shown shown = choose_columns(columns, widths, std::max(style.width, kMinimumWidth));
+  std::string result = render_row(titles, columns, shown, widths, style);
+  for (const auto& row : rows) result += render_row(row, columns, shown, widths, style);
   return result;
 }
 

@@ -46,10 +46,8 @@ enum class Align { kLeft, kRight };
 struct Column {
   std::string title;
   Align align = Align::kLeft;
-  // 0: always shown, never cut. Others: dropped, the highest first, while the table is too wide.
+  // 0: always shown. Others: dropped, the highest first, while the table is too wide. No cell is ever cut.
   int expendable = 0;
-  // Narrowest useful width of free text that may be cut; 0: never cut.
-  int may_shrink_to = 0;
 };
 
 // A table without lines, columns two spaces apart, under a row of titles. Cells that are empty show "-".

@@ -1,0 +1,122 @@
+// Proves: docs/cli.md is what the command table says; the manual pages are roff that groff takes without a warning;
+// the completion scripts complete, in the shells that are installed here.
+#include "cli/manual.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <sstream>
+
+#include "cli/command_table.h"
+#include "cli/completion.h"
+#include "cli/markdown_blocks.h"
+#include "cli/roff.h"
+#include "cli/test_support.h"
+#include "io/process.h"
+
+namespace perdure::cli {
+namespace {
+
+io::CommandResult run_tool(const std::vector<std::string>& command, std::string input) {
+  io::CommandOptions options;
+  options.input = std::move(input);
+  auto result = io::run_command(command, options);
+  EXPECT_TRUE(result.has_value()) << result.error().message();
+  return result ? *result : io::CommandResult{};
+}
+
+bool installed(const std::string& program) {
+  return io::run_command({program, "--version"}).has_value();
+}
+
+TEST(ManualTest, DocsCliMdIsCurrent) {
+  std::ifstream file(PERDURE_DOCS "/cli.md", std::ios::binary);
+  std::ostringstream content;
+  content << file.rdbuf();
+  EXPECT_EQ(content.str(), command_manual_markdown()) << "ninja perdure_manual writes docs/cli.md anew";
+}
+
+TEST(ManualTest, GroffTakesThePagesWithoutAWarning) {
+  if (!installed("groff")) GTEST_SKIP() << "groff is not installed";
+  for (const std::string& page : {command_manual_roff(), spec_manual_roff()}) {
+    const auto result = run_tool({"groff", "-man", "-Tutf8", "-ww"}, page);
+    EXPECT_TRUE(result.status.success());
+    EXPECT_EQ(result.standard_error, "");
+    EXPECT_GT(result.standard_output.size(), page.size() / 2) << "all of it comes out";
+  }
+}
+
+TEST(ManualTest, EveryCommandAndOptionIsInThePage) {
+  const std::string page = command_manual_roff();
+  for (const Command& command : command_table()) {
+    EXPECT_EQ(page.contains(".SS \"perdure " + escape_roff(command.name)), !command.hidden) << command.name;
+    for (const Option& option : command.options) EXPECT_TRUE(page.contains(escape_roff(option.name))) << option.name;
+  }
+}
+
+TEST(RoffTest, NothingInATextIsARequest) {
+  EXPECT_EQ(escape_roff("a\\b-c'd\"é"), "a\\eb\\-c\\(aqd\\(dq\\[u00E9]");
+  Roff page("x", "1", "m");
+  page.paragraph(".so /etc/passwd and `code` and **strong**");
+  EXPECT_TRUE(page.text().ends_with(".PP\n\\&.so /etc/passwd and \\fBcode\\fR and \\fBstrong\\fR\n")) << page.text();
+}
+
+TEST(MarkdownTest, BlocksOfOurReferences) {
+  const auto blocks = read_markdown("# Title\n<!-- no -->\n\none\ntwo `x`\n\n- a\n  b\n- c\n\n```yaml\nk: v\n\n# no\n```\n"
+                                    "| key | meaning |\n|---|---|\n| `k` | a \\| b |\n");
+  ASSERT_EQ(blocks.size(), 6U);
+  EXPECT_EQ(blocks[0].level, 1);
+  EXPECT_EQ(plain_text(blocks[1].text), "one two x");
+  EXPECT_EQ(blocks[2].text, "a b");
+  EXPECT_EQ(blocks[3].text, "c");
+  EXPECT_EQ(blocks[4].text, "k: v\n\n# no\n");
+  ASSERT_EQ(blocks[5].rows.size(), 2U);
+  EXPECT_EQ(blocks[5].rows[1], (std::vector<std::string>{"`k`", "a | b"}));
+}
+
+TEST(ManualTest, TheSpecReferenceFitsTheTerminal) {
+  const std::string text = spec_reference(Style{.width = 80});
+  EXPECT_LE(widest_line(text), 80);
+  EXPECT_TRUE(text.contains("checkpoint.interval")) << text;
+}
+
+// Sources the script and prints what Tab would offer for the words.
+std::string bash_offers(const std::string& words, int current) {
+  const std::string script = "perdure() { case \"$*\" in\n"
+                             "  '__complete containers') echo web; echo db ;;\n"
+                             "  '__complete containers --socket /tmp/s') echo other ;;\n"
+                             "  '__complete generations web') echo 1.2f.41; echo 1.2e.7 ;;\n"
+                             "esac; }\n" +
+                             completion_script("bash") + "\nCOMP_WORDS=(" + words + ")\nCOMP_CWORD=" +
+                             std::to_string(current) + "\n_perdure\necho \"${COMPREPLY[*]}\"\n";
+  const auto result = run_tool({"bash", "--norc", "-s"}, script);
+  EXPECT_EQ(result.standard_error, "");
+  return result.standard_output;
+}
+
+TEST(CompletionTest, Bash) {
+  EXPECT_EQ(bash_offers("perdure re", 1), "restore\n");
+  EXPECT_EQ(bash_offers("perdure inspect ''", 2), "web db\n");
+  EXPECT_EQ(bash_offers("perdure --timeout 3s inspect w", 4), "web\n");
+  EXPECT_EQ(bash_offers("perdure --socket /tmp/s inspect ''", 4), "other\n");
+  EXPECT_EQ(bash_offers("perdure restore web --generation 1.2f", 4), "1.2f.41\n");
+  EXPECT_EQ(bash_offers("perdure logs --t", 2), "--tail --timeout\n");
+  EXPECT_EQ(bash_offers("perdure completion z", 2), "zsh\n");
+  EXPECT_EQ(bash_offers("perdure inspect web ''", 3), "\n");
+  EXPECT_EQ(bash_offers("perdure export web /etc/host", 3).find("/etc/host"), 0U);
+}
+
+TEST(CompletionTest, ZshTakesTheScript) {
+  if (!installed("zsh")) GTEST_SKIP() << "zsh is not installed";
+  const auto result = run_tool({"zsh", "-n"}, completion_script("zsh"));
+  EXPECT_TRUE(result.status.success()) << result.standard_error;
+}
+
+TEST(CompletionTest, FishTakesTheScript) {
+  if (!installed("fish")) GTEST_SKIP() << "fish is not installed";
+  const auto result = run_tool({"fish", "-n"}, completion_script("fish"));
+  EXPECT_TRUE(result.status.success()) << result.standard_error;
+}
+
+}  // namespace
+}  // namespace perdure::cli
