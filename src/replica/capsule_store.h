@@ -6,10 +6,12 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <set>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/clock.h"
@@ -27,6 +29,7 @@ struct StoredGeneration {
   std::string location;  // the file's path
   Bytes size;
   std::optional<capsule::CapsuleInfo> info;  // absent: the header does not verify
+  std::map<std::string, std::string> marks;  // word -> why
   std::optional<Error> corrupt;              // why, and what was found of it
   bool is_full() const { return info.has_value() && !info->manifest.parent.has_value(); }
 };
@@ -48,6 +51,8 @@ struct RestorableGeneration {
   std::vector<SkippedGeneration> skipped;  // newer ones, newest first
 };
 
+inline constexpr std::size_t kMaxMarkBytes = 4096;
+
 class CapsuleStore {
  public:
   virtual ~CapsuleStore() = default;
@@ -66,10 +71,19 @@ class CapsuleStore {
   virtual Result<capsule::CapsuleRef> load(const Generation& generation) = 0;
 
   // The newest generation that loads and is not in `skip`, and why newer ones were passed over.
-  // kNotFound: none; the message holds all reasons.
+  // Marks are not looked at: the caller puts into `skip` what its marks mean to it. kNotFound:
+  // none; the message holds all reasons. kNoSpace, kTransient and kPermission end the search: an
+  // older generation would fare no better, and state must not be lost to a passing want.
   virtual Result<RestorableGeneration> newest_restorable(const std::set<Generation>& skip) = 0;
 
-  // kConflict: a stored delta builds on it; names it. kNotFound.
+  // A word about a generation that outlives the daemon ("suspect", "abandoned"), and why: 1 to 16
+  // letters a-z; at most kMaxMarkBytes. A generation may carry several; saying one again changes
+  // nothing. kNotFound: no such generation.
+  virtual Status mark(const Generation& generation, std::string_view word,
+                      std::string_view why) = 0;
+  virtual Status unmark(const Generation& generation, std::string_view word) = 0;
+
+  // Its marks go with it. kConflict: a stored delta builds on it; names it. kNotFound.
   virtual Status remove(const Generation& generation) = 0;
 
   // Removes every generation that is neither in `keep` nor needed by one that is, damaged ones

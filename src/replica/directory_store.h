@@ -7,13 +7,17 @@
 // Directory 0700, files 0600: they hold the container's memory.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <shared_mutex>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "replica/capsule_store.h"
@@ -29,6 +33,8 @@ struct DirectoryStoreOptions {
   // Generations in a chain from a full one to its last delta. Longer chains take longer to load and
   // pin more old files; shorter ones write more. Range 1 (never a delta) to kMaxChain.
   std::size_t max_chain = 16;
+  // Of the uncompressed content of one capsule: what loading may take of the owner's memory.
+  Bytes content_limit{capsule::kMaxContentBytes};
   // The owner writes and holds the lock; others may look on and load meanwhile.
   enum class Access { kOwner, kReader } access = Access::kOwner;
 };
@@ -38,8 +44,8 @@ inline constexpr std::size_t kMaxChain = 256;
 class DirectoryStore final : public CapsuleStore {
  public:
   // As owner: takes the lock (kConflict: another process has the store open; on a shared directory
-  // perhaps on another host) and removes temporary files that a crash left. The file system must
-  // outlive the store.
+  // perhaps on another host) and removes temporary files that a crash left. kInvalid: options out
+  // of range. The file system must outlive the store.
   static Result<std::unique_ptr<DirectoryStore>> open(DirectoryStoreOptions options,
                                                       FileSystem& file_system);
 
@@ -47,6 +53,8 @@ class DirectoryStore final : public CapsuleStore {
   Result<std::vector<StoredGeneration>> list() override;
   Result<capsule::CapsuleRef> load(const Generation& generation) override;
   Result<RestorableGeneration> newest_restorable(const std::set<Generation>& skip) override;
+  Status mark(const Generation& generation, std::string_view word, std::string_view why) override;
+  Status unmark(const Generation& generation, std::string_view word) override;
   Status remove(const Generation& generation) override;
   Result<std::vector<Generation>> retain_only(const std::set<Generation>& keep) override;
   bool should_be_full(const Generation& parent) override;
@@ -54,41 +62,55 @@ class DirectoryStore final : public CapsuleStore {
   const std::string& directory() const { return options_.directory; }
 
  private:
-  // What load() has verified so far; a generation that failed once is not read again in one call.
+  // What one call has loaded; a generation that failed once is not read again in it.
   struct Loaded {
     capsule::CapsuleRef capsule;
     capsule::Digest digest;
   };
   using LoadedTable = std::map<Generation, Result<Loaded>>;
-  struct Known {  // of a file that verified when it was last looked at
+  struct Known {  // of a capsule that was in order when it was last looked at
     std::optional<Generation> parent;
     capsule::Digest digest;
     std::uint64_t size_bytes = 0;
   };
+  struct Names {                                           // what lies in the directory, by name
+    std::map<Generation, std::vector<std::string>> marks;  // words; generations without one as well
+    std::vector<std::string> left_over;                    // temporary files; marks of nothing
+  };
 
   DirectoryStore(DirectoryStoreOptions options, FileSystem& file_system)
       : options_(std::move(options)), file_system_(file_system) {}
+  std::string path_of(const std::string& name) const { return options_.directory + "/" + name; }
   std::string path_of(const Generation& generation) const;
-  Status require_owner(const char* what) const;
-  Status remove_left_overs();
-  Result<std::vector<Generation>> generations();  // by the names, oldest first
-  StoredGeneration examine(const Generation& generation);
+  std::string path_of(const Generation& generation, std::string_view mark) const;
+  Status require_owner(std::string_view what) const;
+  Result<Names> names();
+  Status remove_left_over();
+  Result<std::vector<StoredGeneration>> list_locked();
+  StoredGeneration examine(const Generation& generation, const std::vector<std::string>& marks);
   Result<capsule::CapsuleInfo> read_header(const Generation& generation, std::uint64_t size_bytes);
+  Status check_identity(const Generation& generation, const capsule::Manifest& manifest) const;
   Status check_parent(const capsule::EncodedCapsule& encoded);
-  Status write(const capsule::EncodedCapsule& encoded, const std::string& temporary);
-  Status publish(const std::string& temporary, const std::string& path);
+  Status write_new(const std::string& name, std::span<const std::span<const std::byte>> pieces);
   Result<Loaded> load_chain(const Generation& generation, LoadedTable& table, std::size_t depth);
   Result<Loaded> load_one(const Generation& generation, LoadedTable& table, std::size_t depth);
-  Status remove_files(const std::vector<Generation>& newest_first);
+  Status remove_files(const StoredGeneration& stored);
+  void remember(const Generation& generation, const Known& known);
+  void forget(const Generation& generation);
 
   const DirectoryStoreOptions options_;
   FileSystem& file_system_;
   std::unique_ptr<StoreLock> lock_;
+  std::atomic<std::uint64_t> temporary_number_ = 0;
   // Shared: readers and put(). Exclusive: removal, so that no parent vanishes below a load or a
   // put.
   std::shared_mutex files_;
   std::mutex known_mutex_;
   std::map<Generation, Known> known_;
 };
+
+// "00000000000000000003-000000000000001f-00000000000000000042.capsule".
+std::string file_name_of(const Generation& generation);
+std::optional<Generation> generation_of_file(std::string_view name);
 
 }  // namespace perdure::replica

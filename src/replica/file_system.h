@@ -73,4 +73,9 @@ class PosixFileSystem final : public FileSystem {
   Result<std::unique_ptr<StoreLock>> lock(const std::string& path) override;
 };
 
+// Writes everything, over EINTR and short transfers, many pieces per call. `what` is for the
+// message.
+Status write_pieces(int fd, std::span<const std::span<const std::byte>> pieces,
+                    const std::string& what);
+
 }  // namespace perdure::replica

@@ -95,6 +95,9 @@ class GenerationTable {
   Status fit(const Generation& newcomer);
   void discard_superseded(const capsule::Manifest& newcomer);
   capsule::MemoryUse memory_locked() const;
+  void bound_records();
+  template <typename Wanted>
+  std::optional<GenerationRecord> newest_where(Wanted&& wanted) const;
   Result<Records::iterator> at(const Generation& generation);
 
   const GenerationTableOptions options_;

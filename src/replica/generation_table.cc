@@ -1,0 +1,281 @@
+#include "replica/generation_table.h"
+
+#include <algorithm>
+#include <format>
+#include <utility>
+
+namespace perdure::replica {
+namespace {
+
+bool restorable(const GenerationRecord& record) {
+  return record.bad.empty() && !record.provisional;
+}
+
+}  // namespace
+
+std::string_view to_string(GenerationState state) {
+  switch (state) {
+    case GenerationState::kCaptured:
+      return "captured";
+    case GenerationState::kProvisional:
+      return "provisional";
+    case GenerationState::kDurable:
+      return "durable";
+    case GenerationState::kCommitted:
+      return "committed";
+    case GenerationState::kBad:
+      return "bad";
+  }
+  return "unknown";
+}
+
+GenerationState GenerationRecord::state() const {
+  if (!bad.empty()) return GenerationState::kBad;
+  if (provisional) return GenerationState::kProvisional;
+  if (committed) return GenerationState::kCommitted;
+  return durable ? GenerationState::kDurable : GenerationState::kCaptured;
+}
+
+Result<GenerationTable::Records::iterator> GenerationTable::at(const Generation& generation) {
+  const auto found = records_.find(generation);
+  if (found == records_.end()) {
+    return fail(ErrorCode::kNotFound, std::format("generation {}: not in the table of this daemon",
+                                                  to_string(generation)));
+  }
+  return found;
+}
+
+GenerationTable::Records::iterator GenerationTable::newest_committed_locked() {
+  for (auto record = records_.end(); record != records_.begin();) {
+    --record;
+    if (record->second.committed && restorable(record->second)) return record;
+  }
+  return records_.end();
+}
+
+capsule::MemoryUse GenerationTable::memory_locked() const {
+  std::vector<capsule::CapsuleRef> capsules;
+  for (const auto& [generation, record] : records_) capsules.push_back(record.capsule);
+  return capsule::memory_accounting(capsules);
+}
+
+// Lets go of capsules, the least useful first, until the budget holds.
+Status GenerationTable::fit(const Generation& newcomer) {
+  for (;;) {
+    const std::uint64_t used = memory_locked().owned().count;
+    if (used <= options_.memory_budget.count) return {};
+    const auto committed = newest_committed_locked();
+    const auto spare = [&](auto&& droppable) {
+      return std::ranges::find_if(records_, [&](const auto& entry) {
+        const auto& [generation, record] = entry;
+        return record.capsule != nullptr && generation != newcomer &&
+               (committed == records_.end() || generation != committed->first) && droppable(record);
+      });
+    };
+    auto victim = spare([](const auto& record) { return !record.bad.empty(); });
+    if (victim == records_.end()) {
+      victim = spare([](const auto& record) { return record.durable; });
+    }
+    if (victim == records_.end()) {  // in memory only, but superseded by a committed one
+      victim = spare([&](const auto& record) {
+        return committed != records_.end() && record.generation < committed->first;
+      });
+    }
+    if (victim == records_.end()) {
+      return fail(ErrorCode::kNoSpace,
+                  std::format("generation {}: {} of memory are needed beside the newest committed "
+                              "one, {} are allowed; raise the memory budget of the container",
+                              to_string(newcomer), format_bytes(Bytes{used}),
+                              format_bytes(options_.memory_budget)));
+    }
+    if (victim->second.durable) {
+      victim->second.capsule.reset();
+    } else {
+      records_.erase(victim);
+    }
+  }
+}
+
+void GenerationTable::discard_superseded(const capsule::Manifest& newcomer) {
+  if (!newcomer.parent) return;
+  std::erase_if(records_, [&](const auto& entry) {
+    const Generation& old = entry.first;
+    return old.number > newcomer.parent->number &&
+           std::tie(old.term, old.incarnation) <
+               std::tie(newcomer.generation.term, newcomer.generation.incarnation);
+  });
+}
+
+void GenerationTable::bound_records() {
+  while (records_.size() > options_.max_generations) {
+    const auto committed = newest_committed_locked();
+    auto oldest = records_.begin();
+    if (oldest == committed) ++oldest;
+    if (std::next(oldest) == records_.end()) return;  // the newcomer
+    records_.erase(oldest);
+  }
+}
+
+Status GenerationTable::add(capsule::CapsuleRef capsule, const capsule::Digest& digest,
+                            Probe probe) {
+  const std::scoped_lock guard(mutex_);
+  const Generation generation = capsule->manifest.generation;
+  if (records_.contains(generation)) {
+    return fail(ErrorCode::kExists,
+                std::format("generation {}: in the table already", to_string(generation)));
+  }
+  if (!records_.empty() && generation < records_.rbegin()->first) {
+    return fail(ErrorCode::kInvalid,
+                std::format("generation {}: older than the newest one, {}", to_string(generation),
+                            to_string(records_.rbegin()->first)));
+  }
+  GenerationRecord record;
+  record.generation = generation;
+  record.digest = digest;
+  record.manifest = capsule->manifest;
+  record.capsule = std::move(capsule);
+  record.provisional = probe == Probe::kPending;
+  const auto added = records_.emplace(generation, std::move(record)).first;
+  if (Status status = fit(generation); !status) {
+    records_.erase(added);
+    return status;
+  }
+  discard_superseded(added->second.manifest);
+  bound_records();
+  return {};
+}
+
+Status GenerationTable::confirm(const Generation& generation) {
+  const std::scoped_lock guard(mutex_);
+  PERDURE_ASSIGN(const auto record, at(generation));
+  record->second.provisional = false;
+  return {};
+}
+
+Status GenerationTable::mark_durable(const Generation& generation, Bytes stored_size) {
+  const std::scoped_lock guard(mutex_);
+  PERDURE_ASSIGN(const auto record, at(generation));
+  record->second.durable = true;
+  record->second.stored_size = stored_size;
+  return {};
+}
+
+Status GenerationTable::mark_committed(const Generation& generation) {
+  const std::scoped_lock guard(mutex_);
+  PERDURE_ASSIGN(const auto record, at(generation));
+  if (!restorable(record->second)) {
+    return fail(ErrorCode::kInvalid,
+                std::format("commit generation {}: it is {}", to_string(generation),
+                            to_string(record->second.state())));
+  }
+  record->second.committed = true;
+  return {};
+}
+
+Status GenerationTable::mark_bad(const Generation& generation, std::string why) {
+  const std::scoped_lock guard(mutex_);
+  PERDURE_ASSIGN(const auto record, at(generation));
+  record->second.bad = why.empty() ? "no reason given" : std::move(why);
+  return {};
+}
+
+Status GenerationTable::forget(const Generation& generation) {
+  const std::scoped_lock guard(mutex_);
+  PERDURE_ASSIGN(const auto record, at(generation));
+  if (record == newest_committed_locked()) {
+    return fail(
+        ErrorCode::kConflict,
+        std::format("forget generation {}: it is the newest committed one", to_string(generation)));
+  }
+  records_.erase(record);
+  return {};
+}
+
+std::optional<GenerationRecord> GenerationTable::find(const Generation& generation) const {
+  const std::scoped_lock guard(mutex_);
+  const auto found = records_.find(generation);
+  if (found == records_.end()) return std::nullopt;
+  return found->second;
+}
+
+template <typename Wanted>
+std::optional<GenerationRecord> GenerationTable::newest_where(Wanted&& wanted) const {
+  const std::scoped_lock guard(mutex_);
+  for (auto entry = records_.rbegin(); entry != records_.rend(); ++entry) {
+    if (wanted(entry->second)) return entry->second;
+  }
+  return std::nullopt;
+}
+
+std::optional<GenerationRecord> GenerationTable::newest() const {
+  return newest_where([](const GenerationRecord&) { return true; });
+}
+
+std::optional<GenerationRecord> GenerationTable::newest_committed() const {
+  return newest_where(
+      [](const GenerationRecord& record) { return record.committed && restorable(record); });
+}
+
+std::optional<GenerationRecord> GenerationTable::newest_durable() const {
+  return newest_where(
+      [](const GenerationRecord& record) { return record.durable && restorable(record); });
+}
+
+std::vector<GenerationRecord> GenerationTable::all() const {
+  const std::scoped_lock guard(mutex_);
+  std::vector<GenerationRecord> all;
+  for (const auto& [generation, record] : records_) all.push_back(record);
+  return all;
+}
+
+capsule::MemoryUse GenerationTable::memory() const {
+  const std::scoped_lock guard(mutex_);
+  return memory_locked();
+}
+
+Status GenerationTable::rebuild(CapsuleStore& store, GenerationState as) {
+  PERDURE_ASSIGN(std::vector<StoredGeneration> stored, store.list());
+  const std::scoped_lock guard(mutex_);
+  for (StoredGeneration& one : stored) {
+    GenerationRecord record;
+    record.generation = one.generation;
+    record.durable = true;
+    record.committed = as == GenerationState::kCommitted;
+    record.stored_size = one.size;
+    if (one.info) {
+      record.digest = one.info->digest;
+      record.manifest = std::move(one.info->manifest);
+    }
+    if (one.corrupt) {
+      record.bad = one.corrupt->message();
+    } else if (!one.marks.empty()) {
+      const auto& [word, why] = *one.marks.begin();
+      record.bad = why.empty() ? word : word + ": " + why;
+    }
+    records_.emplace(one.generation, std::move(record));
+  }
+  bound_records();
+  return {};
+}
+
+Result<capsule::CapsuleRef> GenerationTable::load(const Generation& generation,
+                                                  CapsuleStore& store) {
+  {
+    const std::scoped_lock guard(mutex_);
+    PERDURE_ASSIGN(const auto record, at(generation));
+    if (record->second.capsule != nullptr) return record->second.capsule;
+  }
+  auto loaded = store.load(generation);
+  const std::scoped_lock guard(mutex_);
+  const auto record = records_.find(generation);
+  if (record == records_.end()) return loaded;  // forgotten meanwhile
+  if (!loaded) {
+    if (loaded.error().code() == ErrorCode::kCorrupt) record->second.bad = loaded.error().message();
+    return loaded;
+  }
+  record->second.capsule = *loaded;
+  if (!fit(generation)) record->second.capsule.reset();
+  return loaded;
+}
+
+}  // namespace perdure::replica
