@@ -67,6 +67,13 @@ TEST(UnitsTest, FormatsForPeople) {
   EXPECT_EQ(format_duration(184s), "3 min 4 s");
 }
 
+TEST(UnitsTest, ThreeDigitsBelowTheNextUnit) {
+  EXPECT_EQ(format_bytes(Bytes{999'700}), "1 MB");
+  EXPECT_EQ(format_bytes(Bytes{999'400}), "999 kB");
+  EXPECT_EQ(format_duration(Duration(999'700)), "1 ms");
+  EXPECT_EQ(format_duration(Duration(999'700'000)), "1 s");
+}
+
 TEST(ErrorTest, ErrnoBecomesTheCodeACallerReactsTo) {
   EXPECT_EQ(Error::from_errno("write", ENOSPC).code(), ErrorCode::kNoSpace);
   EXPECT_EQ(Error::from_errno("open", ENOENT).code(), ErrorCode::kNotFound);

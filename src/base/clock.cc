@@ -17,8 +17,8 @@ std::string format_duration(Duration duration) {
   using namespace std::chrono;
   if (duration < Duration::zero()) return "-" + format_duration(-duration);
   const double us = std::chrono::duration<double, std::micro>(duration).count();
-  if (us < 1000) return std::format("{:.3g} us", us);
-  if (us < 1e6) return std::format("{:.3g} ms", us / 1e3);
+  if (us < 999.5) return std::format("{:.3g} us", us);
+  if (us < 999.5e3) return std::format("{:.3g} ms", us / 1e3);
   if (us < 60e6) return std::format("{:.3g} s", us / 1e6);
   const auto whole = duration_cast<seconds>(duration).count();
   if (whole < 3600) return std::format("{} min {} s", whole / 60, whole % 60);

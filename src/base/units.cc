@@ -63,9 +63,9 @@ Result<Bytes> parse_bytes(std::string_view text) {
 std::string format_bytes(Bytes bytes) {
   const double count = static_cast<double>(bytes.count);
   if (bytes.count < 1000) return std::format("{} B", bytes.count);
-  if (count < 1e6) return std::format("{:.3g} kB", count / 1e3);
-  if (count < 1e9) return std::format("{:.3g} MB", count / 1e6);
-  if (count < 1e12) return std::format("{:.3g} GB", count / 1e9);
+  if (count < 999.5e3) return std::format("{:.3g} kB", count / 1e3);
+  if (count < 999.5e6) return std::format("{:.3g} MB", count / 1e6);
+  if (count < 999.5e9) return std::format("{:.3g} GB", count / 1e9);
   return std::format("{:.4g} TB", count / 1e12);
 }
 
