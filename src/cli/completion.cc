@@ -274,7 +274,8 @@ std::string_view fish_candidates(ValueKind kind) {
 std::string fish_option(std::string_view condition, const Option& option) {
   std::string line = std::format("complete -c perdure{} -l {}", condition, option.name.substr(2));
   if (option.letter != 0) line += std::format(" -s {}", option.letter);
-  if (takes_value(option)) line += std::format(" -r {}", fish_candidates(option.kind));
+  // -x: the value is required and no file is offered for it.
+  if (takes_value(option)) line += std::format(" {} {}", option.kind == ValueKind::kFile ? "-r" : "-x", fish_candidates(option.kind));
   return line + std::format(" -d '{}'\n", fish_text(option.help));
 }
 

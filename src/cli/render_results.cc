@@ -143,7 +143,8 @@ std::string render_generations(const v1::GenerationsReply& reply, const Style& s
 }
 
 std::string render_event(const v1::Event& event, const Style& style) {
-  std::string text = time_text(event.time_unix_ms()) + " ";
+  const std::string head = std::format("{} {:7} ", time_text(event.time_unix_ms()), word(event.severity()));
+  std::string text;
   if (!event.container().empty()) text += clean(event.container()) + " ";
   text += clean(event.kind());
   if (!event.text().empty()) text += ": " + clean(event.text());
@@ -153,7 +154,7 @@ std::string render_event(const v1::Event& event, const Style& style) {
     numbers += std::format("{}{} {}", numbers.empty() ? "" : ", ", name, duration_text(duration));
   }
   if (!numbers.empty()) text += std::format(" [{}]", numbers);
-  std::string lines = wrap(text, style.width, "", "    ");
+  std::string lines = wrap(text, style.width, head, "    ");
   lines.pop_back();
   return paint(lines, colour_of(event.severity()), style) + "\n";
 }

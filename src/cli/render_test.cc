@@ -53,6 +53,7 @@ TEST(RenderTest, Generations) {
 
 TEST(RenderTest, Events) {
   v1::Event node;
+  node.set_severity(v1::SEVERITY_INFO);
   node.set_kind("started");
   node.set_text("perdured 0.1.0 on kernel 6.18.0");
   expect_golden("events.txt", render_event(restored_event(), kWide) + render_event(node, kWide));

@@ -54,10 +54,10 @@ bool wait_for_input(Instant deadline) {
 class ProcessTerminal final : public Terminal {
  public:
   Status out(std::string_view text) override {
-    return write_all(STDOUT_FILENO, std::as_bytes(std::span(text)), "write to standard output");
+    return write_all(STDOUT_FILENO, std::as_bytes(std::span(text)), "to standard output");
   }
   void err(std::string_view text) override {
-    (void)write_all(STDERR_FILENO, std::as_bytes(std::span(text)), "write to standard error");
+    (void)write_all(STDERR_FILENO, std::as_bytes(std::span(text)), "to standard error");
   }
   bool out_is_terminal() const override { return ::isatty(STDOUT_FILENO) == 1; }
   bool err_is_terminal() const override { return ::isatty(STDERR_FILENO) == 1; }
