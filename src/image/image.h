@@ -45,7 +45,7 @@ struct PrepareOptions {
   std::string images_dir;  // created when missing, mode 0700
   // A 441 MB root unpacks in about 5 s here; the limit stops what hangs on a dead network file system.
   Duration deadline = std::chrono::minutes(10);
-  std::function<void(std::string_view)> progress;  // may be empty; called from the calling thread
+  std::function<void(std::string_view)> progress{};  // may be empty; called from the calling thread
 };
 
 // kNotFound: no such source or tag. kInvalid: the source is no such thing, or an archive that leaves its
