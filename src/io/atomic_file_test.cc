@@ -141,7 +141,7 @@ TEST(MakeDirectoriesTest, CreatesWhatIsMissingWithTheModeAsked) {
 }
 
 TEST(RemoveTreeTest, RemovesFilesDirectoriesAndNothing) {
-  const TemporaryDirectory directory;
+  const TemporaryDirectory directory(memory_directory());
   ASSERT_TRUE(make_directories(directory / "tree/a/b", 0700));
   for (int i = 0; i < 5000; ++i) touch(directory / ("tree/a/" + std::to_string(i)));
   ASSERT_EQ(::mkfifo((directory / "tree/fifo").c_str(), 0600), 0);
@@ -179,7 +179,7 @@ TEST(RemoveTreeTest, DoesNotFollowSymbolicLinks) {
 }
 
 TEST(RemoveTreeTest, DoesNotFollowSymbolicLinksThatAreSwappedIn) {
-  const TemporaryDirectory directory;
+  const TemporaryDirectory directory(memory_directory());
   ASSERT_TRUE(make_directories(directory / "outside", 0700));
   touch(directory / "outside/precious");
   std::atomic<bool> stop = false;
@@ -210,7 +210,7 @@ TEST(RemoveTreeTest, DoesNotFollowSymbolicLinksThatAreSwappedIn) {
 }
 
 TEST(RemoveTreeTest, RemovesTreesDeeperThanDescriptorsAndPathsReach) {
-  const TemporaryDirectory directory;
+  const TemporaryDirectory directory(memory_directory());
   ASSERT_TRUE(make_directories(directory / "tree", 0700));
   UniqueFd current = open_file(directory / "tree", O_RDONLY | O_DIRECTORY).value();
   constexpr int kDepth = 3000;

@@ -40,10 +40,20 @@ struct ChildReport {
   int detail = 0;  // the descriptor in question
 };
 
+// Plain pointers: a container's member functions would be code of ours that a sanitizer
+// instruments.
 struct ChildArguments {
-  SpawnRequest* request;
-  ChildReport* report;
+  const char* program;
+  char* const* argv;
+  char* const* environment;
+  const char* working_directory;
+  const SpawnRequest::Mapping* descriptors;
+  int* staging;
+  std::size_t descriptor_count;
+  const int* namespaces;
+  std::size_t namespace_count;
   sigset_t mask;
+  ChildReport* report;
 };
 
 [[noreturn]] PERDURE_CHILD_CODE void give_up(ChildReport* report, Step step, int detail) {
@@ -54,37 +64,32 @@ struct ChildArguments {
 }
 
 // First out of the way of all targets, then into place; everything else is closed by exec.
-PERDURE_CHILD_CODE void stage_descriptors(SpawnRequest& request, ChildReport* report) {
+PERDURE_CHILD_CODE void stage_descriptors(const ChildArguments& child) {
   int floor = STDERR_FILENO + 1;
-  const std::size_t count = request.descriptors.size();
-  const SpawnRequest::Mapping* mappings = request.descriptors.data();
-  int* staging = request.staging.data();
-  for (std::size_t i = 0; i < count; ++i) {
-    if (mappings[i].target >= floor) floor = mappings[i].target + 1;
+  for (std::size_t i = 0; i < child.descriptor_count; ++i) {
+    if (child.descriptors[i].target >= floor) floor = child.descriptors[i].target + 1;
   }
-  for (std::size_t i = 0; i < count; ++i) {
-    staging[i] = static_cast<int>(::syscall(SYS_fcntl, mappings[i].fd, F_DUPFD, floor));
-    if (staging[i] < 0) give_up(report, Step::kDescriptors, mappings[i].fd);
+  for (std::size_t i = 0; i < child.descriptor_count; ++i) {
+    const int fd = child.descriptors[i].fd;
+    child.staging[i] = static_cast<int>(::syscall(SYS_fcntl, fd, F_DUPFD, floor));
+    if (child.staging[i] < 0) give_up(child.report, Step::kDescriptors, fd);
   }
   if (::syscall(SYS_close_range, STDERR_FILENO + 1, UINT_MAX, CLOSE_RANGE_CLOEXEC) != 0) {
-    give_up(report, Step::kDescriptors, -1);
+    give_up(child.report, Step::kDescriptors, -1);
   }
 }
 
-PERDURE_CHILD_CODE void place_descriptors(SpawnRequest& request, ChildReport* report) {
-  for (std::size_t i = 0; i < request.descriptors.size(); ++i) {
-    const int target = request.descriptors.data()[i].target;
-    if (::syscall(SYS_dup3, request.staging.data()[i], target, 0) < 0) {
-      give_up(report, Step::kDescriptors, target);
+PERDURE_CHILD_CODE void place_descriptors(const ChildArguments& child) {
+  for (std::size_t i = 0; i < child.descriptor_count; ++i) {
+    const int target = child.descriptors[i].target;
+    if (::syscall(SYS_dup3, child.staging[i], target, 0) < 0) {
+      give_up(child.report, Step::kDescriptors, target);
     }
   }
 }
 
 PERDURE_CHILD_CODE int run_child(void* raw) {
-  auto* const arguments = static_cast<ChildArguments*>(raw);
-  SpawnRequest& request = *arguments->request;
-  ChildReport* const report = arguments->report;
-
+  const ChildArguments& child = *static_cast<const ChildArguments*>(raw);
   // All signals are blocked until the handlers are gone: one of the daemon's must not run here. The
   // table of actions is our own copy (no CLONE_SIGHAND); SIGKILL and SIGSTOP refuse, which is fine.
   // The kernel's structure, all zero, is the default action; sigaction() itself may be a
@@ -94,19 +99,19 @@ PERDURE_CHILD_CODE int run_child(void* raw) {
   }
   ::syscall(SYS_setsid);
 
-  stage_descriptors(request, report);
-  for (std::size_t i = 0; i < request.namespaces.size(); ++i) {
-    const int fd = request.namespaces.data()[i];
-    if (::syscall(SYS_setns, fd, 0) != 0) give_up(report, Step::kNamespace, fd);
+  stage_descriptors(child);
+  for (std::size_t i = 0; i < child.namespace_count; ++i) {
+    if (::syscall(SYS_setns, child.namespaces[i], 0) != 0) {
+      give_up(child.report, Step::kNamespace, child.namespaces[i]);
+    }
   }
-  if (request.working_directory != nullptr &&
-      ::syscall(SYS_chdir, request.working_directory) != 0) {
-    give_up(report, Step::kDirectory, -1);
+  if (child.working_directory != nullptr && ::syscall(SYS_chdir, child.working_directory) != 0) {
+    give_up(child.report, Step::kDirectory, -1);
   }
-  place_descriptors(request, report);
-  ::syscall(SYS_rt_sigprocmask, SIG_SETMASK, &arguments->mask, nullptr, _NSIG / CHAR_BIT);
-  ::syscall(SYS_execve, request.program, request.argv, request.environment);
-  give_up(report, Step::kExec, -1);
+  place_descriptors(child);
+  ::syscall(SYS_rt_sigprocmask, SIG_SETMASK, &child.mask, nullptr, _NSIG / CHAR_BIT);
+  ::syscall(SYS_execve, child.program, child.argv, child.environment);
+  give_up(child.report, Step::kExec, -1);
 }
 
 // clone3() with a stack of the child's own, which glibc does not offer and which CLONE_INTO_CGROUP
@@ -150,8 +155,7 @@ long clone3_call(clone_args* arguments, int (*function)(void*), void* argument) 
       : "memory", "cc");
   return x0;
 #else
-  (void)arguments, (void)function, (void)argument;
-  return -ENOSYS;
+#error "clone3_call() knows x86-64 and AArch64 only: add this machine's system call convention"
 #endif
 }
 
@@ -169,7 +173,6 @@ class ChildStack {
     if (memory_ != nullptr) ::munmap(memory_, kChildStackBytes);
   }
   void* bottom() const { return memory_; }
-  void* top() const { return static_cast<char*>(memory_) + kChildStackBytes; }
 
  private:
   explicit ChildStack(void* memory) : memory_(memory) {}
@@ -178,29 +181,26 @@ class ChildStack {
 
 // The pid, or -errno.
 long clone_child(const ChildStack& stack, int cgroup_fd, ChildArguments& arguments, int* pidfd) {
-  if (cgroup_fd < 0) {
-    const int pid = ::clone(run_child, stack.top(), CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD,
-                            &arguments, pidfd);
-    return pid < 0 ? -errno : pid;
-  }
   clone_args clone{};
-  clone.flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | CLONE_INTO_CGROUP;
+  clone.flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD;
   clone.pidfd = reinterpret_cast<std::uintptr_t>(pidfd);
   clone.exit_signal = SIGCHLD;
   clone.stack = reinterpret_cast<std::uintptr_t>(stack.bottom());
   clone.stack_size = kChildStackBytes;
-  clone.cgroup = static_cast<std::uint64_t>(cgroup_fd);
+  if (cgroup_fd >= 0) {
+    clone.flags |= CLONE_INTO_CGROUP;
+    clone.cgroup = static_cast<std::uint64_t>(cgroup_fd);
+  }
   return clone3_call(&clone, run_child, &arguments);
 }
 
 Error clone_error(const SpawnRequest& request, int error_number) {
-  if (request.cgroup_fd < 0) {
-    return Error::from_errno(std::format("start '{}'", request.name), error_number);
+  std::string what = std::format("start '{}'", request.name);
+  if (request.cgroup_fd >= 0) {
+    what += std::format(" in the cgroup of descriptor {}", request.cgroup_fd);
   }
-  const std::string what =
-      std::format("start '{}' in the cgroup of descriptor {}", request.name, request.cgroup_fd);
   if (error_number == ENOSYS) {
-    return Error(ErrorCode::kUnsupported, what + ": no clone3() on this machine");
+    return Error(ErrorCode::kUnsupported, what + ": clone3() is missing or forbidden here");
   }
   if (error_number == EBADF) {
     return Error(ErrorCode::kInvalid, what + ": not a directory of a version 2 cgroup");
@@ -237,7 +237,17 @@ Result<SpawnedProcess> spawn_process(SpawnRequest& request) {
   PERDURE_ASSERT(request.staging.size() == request.descriptors.size());
   PERDURE_ASSIGN(const ChildStack stack, ChildStack::allocate());
   ChildReport report;
-  ChildArguments arguments{&request, &report, {}};
+  ChildArguments arguments{.program = request.program,
+                           .argv = request.argv,
+                           .environment = request.environment,
+                           .working_directory = request.working_directory,
+                           .descriptors = request.descriptors.data(),
+                           .staging = request.staging.data(),
+                           .descriptor_count = request.descriptors.size(),
+                           .namespaces = request.namespaces.data(),
+                           .namespace_count = request.namespaces.size(),
+                           .mask = {},
+                           .report = &report};
   ::sigemptyset(&arguments.mask);
 
   sigset_t all;

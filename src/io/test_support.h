@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <memory>
@@ -36,9 +37,9 @@ inline void settle(Loop& loop) {
 
 class TemporaryDirectory {
  public:
-  TemporaryDirectory() {
-    char name[] = "/tmp/perdure-io.XXXXXX";
-    path_ = ::mkdtemp(name);
+  explicit TemporaryDirectory(const std::string& parent = "/tmp")
+      : path_(parent + "/perdure-io.XXXXXX") {
+    EXPECT_NE(::mkdtemp(path_.data()), nullptr);
   }
   TemporaryDirectory(const TemporaryDirectory&) = delete;
   TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
@@ -49,6 +50,11 @@ class TemporaryDirectory {
  private:
   std::string path_;
 };
+
+// For thousands of files: a disk may take seconds.
+inline std::string memory_directory() {
+  return ::access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+}
 
 inline int count_entries(const std::string& path) {
   DIR* const directory = ::opendir(path.c_str());

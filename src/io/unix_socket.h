@@ -3,7 +3,7 @@
 // On the wire a frame is its length (u32, little endian) and that many bytes. One descriptor may
 // travel with a frame, as SCM_RIGHTS with any of its bytes (this code sends it with the first).
 // Every client is suspect: none can make the server hold more than the bounds below or keep it from
-// serving others.
+// serving others. A peer that shuts down its sending side counts as closed.
 #pragma once
 
 #include <sys/types.h>
