@@ -35,14 +35,14 @@ struct BindMount {
 struct BundleOptions {
   std::string bundle_dir;         // config.json is written here, atomically
   std::string root_dir;           // OverlayPaths::merged, mounted
-  std::string network_namespace;  // path of a pinned network namespace; empty: a new one without devices
+  std::string network_namespace{};  // path of a pinned network namespace; empty: a new one without devices
   std::string cgroups_path;       // linux.cgroupsPath: "/perdure/NAME", below every hierarchy's root
-  std::vector<BindMount> volumes;
+  std::vector<BindMount> volumes{};
   // RLIMIT_NOFILE of the container, soft and hard; never more than this process's own hard limit, which only
   // CAP_SYS_RESOURCE could raise. 65536: above what servers ask for, low enough that programs which close
   // every possible descriptor do so in milliseconds.
   std::uint64_t open_files = 65536;
-  std::string machine;  // uname -m, chooses the seccomp architectures; empty: this host's
+  std::string machine{};  // uname -m, chooses the seccomp architectures; empty: this host's
 };
 
 // What the process in the container will be, after the image's defaults and its passwd have been applied.

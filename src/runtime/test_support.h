@@ -63,8 +63,8 @@ class TestContainer {
  public:
   struct Options {
     std::vector<std::string> command;
-    model::ResourcesSpec resources;
-    std::string lower_dir;  // empty: busybox
+    model::ResourcesSpec resources{};
+    std::string lower_dir{};  // empty: busybox
     model::Seccomp seccomp = model::Seccomp::kDefault;
   };
   explicit TestContainer(Options options);
