@@ -9,11 +9,16 @@
 namespace perdure::capsule::files {
 namespace {
 
-// Files up to here are read without asking for holes first: three system calls cost more than reading.
+// Files up to here are read without asking for holes first: three system calls cost more than
+// reading.
 constexpr std::uint64_t kHoleWorthBytes = 16384;
 
-std::uint64_t page_floor(std::uint64_t bytes) { return bytes / kPageSize * kPageSize; }
-std::uint64_t page_ceiling(std::uint64_t bytes) { return page_floor(bytes + kPageSize - 1); }
+std::uint64_t page_floor(std::uint64_t bytes) {
+  return bytes / kPageSize * kPageSize;
+}
+std::uint64_t page_ceiling(std::uint64_t bytes) {
+  return page_floor(bytes + kPageSize - 1);
+}
 
 void add_segment(ContentPlan& plan, ContentSegment segment) {
   if (!plan.empty()) {
@@ -52,7 +57,8 @@ const std::byte* PageCursor::at(std::uint64_t page) {
 Result<DataRange> next_data(const ContentSource& source, std::uint64_t at) {
   const std::uint64_t size = source.size_bytes;
   if (at >= size) return DataRange{size, size};
-  if (size <= kHoleWorthBytes && source.allocated_bytes > 0) return DataRange{at, page_ceiling(size)};
+  if (size <= kHoleWorthBytes && source.allocated_bytes > 0)
+    return DataRange{at, page_ceiling(size)};
   const off_t data = ::lseek(source.fd, static_cast<off_t>(source.offset + at), SEEK_DATA);
   if (data < 0 && errno == ENXIO) return DataRange{size, size};
   if (data < 0) return fail_errno("look for holes");
@@ -65,7 +71,8 @@ Result<DataRange> next_data(const ContentSource& source, std::uint64_t at) {
   return DataRange{std::max(page_floor(begin), at), page_ceiling(end)};
 }
 
-Result<ContentPlan> ContentReader::read_changes(const ContentSource& source, const PagedObject& before) {
+Result<ContentPlan> ContentReader::read_changes(const ContentSource& source,
+                                                const PagedObject& before) {
   ContentPlan plan;
   PageCursor cursor(before);
   for (std::uint64_t at = 0; at < source.size_bytes;) {
@@ -81,9 +88,11 @@ Status ContentReader::read_range(const ContentSource& source, std::uint64_t firs
                                  std::uint64_t end_page, PageCursor& before, ContentPlan& plan) {
   while (first_page < end_page) {
     const std::uint64_t offset = first_page * kPageSize;
-    const std::uint64_t pages = std::min<std::uint64_t>(end_page - first_page, kReadBytes / kPageSize);
+    const std::uint64_t pages =
+        std::min<std::uint64_t>(end_page - first_page, kReadBytes / kPageSize);
     const std::size_t wanted = std::min(pages * kPageSize, source.size_bytes - offset);
-    PERDURE_ASSIGN(const std::size_t got, read_at(source.fd, buffer_.data(), wanted, source.offset + offset));
+    PERDURE_ASSIGN(const std::size_t got,
+                   read_at(source.fd, buffer_.data(), wanted, source.offset + offset));
     bytes_read_ += got;
     const std::uint64_t whole = page_ceiling(got);
     std::memset(buffer_.data() + got, 0, whole - got);
@@ -94,8 +103,8 @@ Status ContentReader::read_range(const ContentSource& source, std::uint64_t firs
   return {};
 }
 
-Status ContentReader::take_block(std::uint64_t first_page, std::uint64_t page_count, PageCursor& before,
-                                 ContentPlan& plan) {
+Status ContentReader::take_block(std::uint64_t first_page, std::uint64_t page_count,
+                                 PageCursor& before, ContentPlan& plan) {
   const auto equal = [&](std::uint64_t index) {
     const std::byte* old = before.at(first_page + index);
     return old != nullptr && std::memcmp(old, buffer_.data() + index * kPageSize, kPageSize) == 0;

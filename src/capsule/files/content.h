@@ -23,7 +23,8 @@ class PageCursor {
   std::size_t run_ = 0;
 };
 
-// Pages of a file: as they were before, or in the sink from `sink_page` on. What no segment covers is a hole.
+// Pages of a file: as they were before, or in the sink from `sink_page` on. What no segment covers
+// is a hole.
 struct ContentSegment {
   std::uint64_t first_page = 0;
   std::uint64_t page_count = 0;
@@ -37,13 +38,15 @@ struct ContentSource {
   int fd = -1;
   std::uint64_t offset = 0;
   std::uint64_t size_bytes = 0;
-  std::uint64_t allocated_bytes = 0;  // st_blocks * 512: tells whether looking for holes is worth it
+  std::uint64_t allocated_bytes =
+      0;  // st_blocks * 512: tells whether looking for holes is worth it
 };
 
 // Reads until `size` bytes are there or the file ends; how many there were.
 Result<std::size_t> read_at(int fd, std::byte* data, std::size_t size, std::uint64_t offset);
 
-// Reads blocks of this size: they stay in the processor's second-level cache between read and comparison.
+// Reads blocks of this size: they stay in the processor's second-level cache between read and
+// comparison.
 inline constexpr std::size_t kReadBytes = std::size_t{256} << 10;
 
 // Reads files and pushes the pages that differ from `before` into the sink.
@@ -57,14 +60,16 @@ class ContentReader {
  private:
   Status read_range(const ContentSource& source, std::uint64_t first_page, std::uint64_t end_page,
                     PageCursor& before, ContentPlan& plan);
-  Status take_block(std::uint64_t first_page, std::uint64_t page_count, PageCursor& before, ContentPlan& plan);
+  Status take_block(std::uint64_t first_page, std::uint64_t page_count, PageCursor& before,
+                    ContentPlan& plan);
 
   PageSink& sink_;
   std::vector<std::byte> buffer_;
   std::uint64_t bytes_read_ = 0;
 };
 
-// [begin, end) of the next data at or behind `at`, rounded to pages; begin == end: none up to `size_bytes`.
+// [begin, end) of the next data at or behind `at`, rounded to pages; begin == end: none up to
+// `size_bytes`.
 struct DataRange {
   std::uint64_t begin = 0;
   std::uint64_t end = 0;

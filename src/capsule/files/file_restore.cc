@@ -32,20 +32,22 @@ const char* name_of(const std::string& path) {
 }
 
 bool same_entry(const FileEntry& a, const FileEntry& b) {
-  return a.type == b.type && a.mode == b.mode && a.uid == b.uid && a.gid == b.gid && a.device == b.device &&
-         a.modified_ns == b.modified_ns && a.size_bytes == b.size_bytes && a.target == b.target &&
-         a.xattrs == b.xattrs && a.content.same_as(b.content);
+  return a.type == b.type && a.mode == b.mode && a.uid == b.uid && a.gid == b.gid &&
+         a.device == b.device && a.modified_ns == b.modified_ns && a.size_bytes == b.size_bytes &&
+         a.target == b.target && a.xattrs == b.xattrs && a.content.same_as(b.content);
 }
 
 class TreeRestorer {
  public:
-  TreeRestorer(int root, const FileTree& wanted, const FileTracker* known, const RestoreOptions& options)
+  TreeRestorer(int root, const FileTree& wanted, const FileTracker* known,
+               const RestoreOptions& options)
       : root_(root), wanted_(wanted), known_(known), writer_(options, report_) {
     names_.resize(kMaxDepth + 1);
   }
 
-  // The order: first what is too much goes, which makes room; then what has content; then links, whose targets may
-  // come later in any other order; last the directories, since all of it changes their mtime.
+  // The order: first what is too much goes, which makes room; then what has content; then links,
+  // whose targets may come later in any other order; last the directories, since all of it changes
+  // their mtime.
   Result<RestoreReport> run() {
     const Instant start = BootClock::now();
     report_.entries = wanted_.entries.size();
@@ -58,7 +60,8 @@ class TreeRestorer {
       if (!entry.hard_link_to.empty()) PERDURE_TRY(named(entry.path, restore_link(entry)));
     }
     for (const FileEntry& entry : wanted_.entries | std::views::reverse) {
-      if (entry.type == FileType::kDirectory) PERDURE_TRY(named(entry.path, restore_directory_metadata(entry)));
+      if (entry.type == FileType::kDirectory)
+        PERDURE_TRY(named(entry.path, restore_directory_metadata(entry)));
     }
     PERDURE_TRY(writer_.finish());
     report_.elapsed = BootClock::now() - start;
@@ -70,9 +73,10 @@ class TreeRestorer {
 
   Status named(const std::string& path, Status status) const {
     if (status) return status;
-    return fail(std::move(status).error().context(std::format(
-        "roll back '{}' in {}", path,
-        wanted_.volume.empty() ? "the writable layer" : std::format("volume '{}'", wanted_.volume))));
+    return fail(std::move(status).error().context(
+        std::format("roll back '{}' in {}", path,
+                    wanted_.volume.empty() ? "the writable layer"
+                                           : std::format("volume '{}'", wanted_.volume))));
   }
 
   Status restore_directory(int fd, const std::string& path, unsigned depth) {
@@ -117,13 +121,15 @@ class TreeRestorer {
       }
       auto removed = writer_.remove(place, type.value_or(FileType::kRegular));
       if (removed) return {};
-      return fail(std::move(removed).error().context(std::format("'{}{}{}'", path, path.empty() ? "" : "/", name)));
+      return fail(std::move(removed).error().context(
+          std::format("'{}{}{}'", path, path.empty() ? "" : "/", name)));
     });
   }
 
   Status restore_entry(Place place, const FileEntry& entry, const InodeStat* now) {
     const KnownFile* known = known_ == nullptr ? nullptr : known_->known(entry.path);
-    const bool proof = known != nullptr && now != nullptr && known->trusted && files::key_of(*now) == known->key;
+    const bool proof =
+        known != nullptr && now != nullptr && known->trusted && files::key_of(*now) == known->key;
     if (now != nullptr) {
       PERDURE_ASSIGN(const bool usable, is_usable(place, entry, *now));
       if (!usable) {
@@ -153,12 +159,13 @@ class TreeRestorer {
     return writer_.set_metadata(place, entry);
   }
 
-  // Whether the inode, which is of the right type, can be made what the entry wants. One inode must not serve two
-  // entries: then the second gets its own.
+  // Whether the inode, which is of the right type, can be made what the entry wants. One inode must
+  // not serve two entries: then the second gets its own.
   Result<bool> is_usable(Place place, const FileEntry& entry, const InodeStat& now) {
-    if (entry.device != (entry.type == FileType::kCharacterDevice || entry.type == FileType::kBlockDevice
-                             ? makedev(now.stx_rdev_major, now.stx_rdev_minor)
-                             : 0)) {
+    if (entry.device !=
+        (entry.type == FileType::kCharacterDevice || entry.type == FileType::kBlockDevice
+             ? makedev(now.stx_rdev_major, now.stx_rdev_minor)
+             : 0)) {
       return false;
     }
     if (files::is_whiteout(entry)) return true;
@@ -171,8 +178,9 @@ class TreeRestorer {
   Status restore_link(const FileEntry& entry) {
     PERDURE_ASSIGN(const UniqueFd directory,
                    files::open_beneath(root_, directory_of(entry.path), O_PATH | O_DIRECTORY));
-    PERDURE_ASSIGN(const UniqueFd target_directory,
-                   files::open_beneath(root_, directory_of(entry.hard_link_to), O_PATH | O_DIRECTORY));
+    PERDURE_ASSIGN(
+        const UniqueFd target_directory,
+        files::open_beneath(root_, directory_of(entry.hard_link_to), O_PATH | O_DIRECTORY));
     const Place place{directory.get(), name_of(entry.path)};
     const Place target{target_directory.get(), name_of(entry.hard_link_to)};
     PERDURE_ASSIGN(const InodeStat wanted, files::stat_at(target));
@@ -201,14 +209,15 @@ class TreeRestorer {
   RestoreReport report_;
   files::InodeWriter writer_;
   std::unordered_map<std::string, std::vector<const FileEntry*>> children_;  // by directory
-  std::unordered_set<InodeId, files::InodeIdHash> claimed_;  // inodes with several names, by who came first
-  std::vector<files::DirectoryNames> names_;                 // one per depth
+  std::unordered_set<InodeId, files::InodeIdHash>
+      claimed_;                               // inodes with several names, by who came first
+  std::vector<files::DirectoryNames> names_;  // one per depth
 };
 
 }  // namespace
 
-Result<RestoreReport> roll_back(const UniqueFd& root, const FileTree& wanted, const FileTracker* known,
-                                const RestoreOptions& options) {
+Result<RestoreReport> roll_back(const UniqueFd& root, const FileTree& wanted,
+                                const FileTracker* known, const RestoreOptions& options) {
   PERDURE_TRY(validate(wanted));
   return TreeRestorer(root.get(), wanted, known, options).run();
 }

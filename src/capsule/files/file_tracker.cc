@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <format>
 #include <map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -27,7 +28,8 @@ using files::InodeId;
 
 constexpr std::uint64_t kMinArenaBytes = 65536;
 
-// Whose ctime is the kernel's own clock and rises with every change, mapped stores' first faults included.
+// Whose ctime is the kernel's own clock and rises with every change, mapped stores' first faults
+// included.
 bool ctime_is_proof(int root) {
   struct statfs fs{};
   if (::fstatfs(root, &fs) != 0) return false;
@@ -35,8 +37,10 @@ bool ctime_is_proof(int root) {
     case EXT4_SUPER_MAGIC:  // ext2 and ext3 too
     case XFS_SUPER_MAGIC:
     case BTRFS_SUPER_MAGIC:
-    case F2FS_SUPER_MAGIC: return true;
-    default: return false;
+    case F2FS_SUPER_MAGIC:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -65,31 +69,49 @@ Result<bool> lies_in(int inner, int outer) {
   }
 }
 
-// Of each inode with several names, the first by path keeps the content; the others become links to it.
-void resolve_links(FileList& sorted) {
-  std::map<InodeId, std::string_view> first;
-  for (auto& file : sorted) {
-    if (!files::is_linked(file->entry, file->links)) continue;
-    const InodeId inode{file->key.device, file->key.inode};
-    const auto [found, is_first] = first.emplace(inode, file->entry.path);
-    const std::string_view wanted = is_first ? std::string_view() : found->second;
-    if (file->entry.hard_link_to == wanted) continue;
-    auto copy = std::make_shared<KnownFile>(*file);
-    copy->entry.hard_link_to = wanted;
-    file = std::move(copy);
-    if (is_first) found->second = file->entry.path;
+// Of each inode with several names, the first by path keeps the content; the others become links to
+// it. All say the same of the inode: what this capture read, if it read it under any of the names,
+// and trusted only if all are.
+void resolve_links(FileList& sorted, const std::unordered_set<const KnownFile*>& fresh) {
+  std::map<InodeId, std::vector<std::size_t>> groups;
+  for (std::size_t i = 0; i < sorted.size(); ++i) {
+    const KnownFile& file = *sorted[i];
+    if (files::is_linked(file.entry, file.links)) {
+      groups[InodeId{file.key.device, file.key.inode}].push_back(i);
+    }
+  }
+  for (const auto& [inode, members] : groups) {
+    std::shared_ptr<const KnownFile> source = sorted[members.front()];
+    bool trusted = true;
+    for (const std::size_t member : members) {
+      if (fresh.contains(sorted[member].get())) source = sorted[member];
+      trusted = trusted && sorted[member]->trusted;
+    }
+    const std::string first = sorted[members.front()]->entry.path;
+    for (const std::size_t member : members) {
+      auto& file = sorted[member];
+      const std::string wanted = member == members.front() ? std::string() : first;
+      const bool outdated = fresh.contains(source.get()) && !fresh.contains(file.get());
+      if (file->entry.hard_link_to == wanted && file->trusted == trusted && !outdated) continue;
+      auto copy = std::make_shared<KnownFile>(outdated ? *source : *file);
+      copy->entry.path = file->entry.path;
+      copy->entry.hard_link_to = wanted;
+      copy->trusted = trusted;
+      file = std::move(copy);
+    }
   }
 }
 
 // Appends the pages [first, end) of `from`, which has them all.
-Status append_pages(PagedObject& object, const PagedObject& from, std::uint64_t first, std::uint64_t end) {
+Status append_pages(PagedObject& object, const PagedObject& from, std::uint64_t first,
+                    std::uint64_t end) {
   const auto& runs = from.runs();
   auto run = std::ranges::upper_bound(runs, first, {}, &PageRun::end_page);
   for (; first < end; ++run) {
     PERDURE_ASSERT(run != runs.end() && run->first_page <= first);
     const std::uint64_t count = std::min(run->end_page(), end) - first;
-    PERDURE_TRY(object.append(
-        PageRun{first, count, run->slab, run->slab_offset + (first - run->first_page) * kPageSize}));
+    PERDURE_TRY(object.append(PageRun{first, count, run->slab,
+                                      run->slab_offset + (first - run->first_page) * kPageSize}));
     first += count;
   }
   return {};
@@ -102,7 +124,8 @@ Result<PagedObject> assemble(const ChangedFile& file, const files::StoredPages& 
       PERDURE_TRY(append_pages(content, files::content_before(file), segment.first_page,
                                segment.first_page + segment.page_count));
     } else {
-      PERDURE_TRY(stored.append_to(content, segment.first_page, segment.sink_page, segment.page_count));
+      PERDURE_TRY(
+          stored.append_to(content, segment.first_page, segment.sink_page, segment.page_count));
     }
   }
   return content;
@@ -134,7 +157,9 @@ FileSnapshot::FileSnapshot(std::unique_ptr<Data> data) : data_(std::move(data)) 
 FileSnapshot::FileSnapshot(FileSnapshot&&) noexcept = default;
 FileSnapshot& FileSnapshot::operator=(FileSnapshot&&) noexcept = default;
 FileSnapshot::~FileSnapshot() = default;
-const FileStats& FileSnapshot::stats() const { return data_->walk.stats; }
+const FileStats& FileSnapshot::stats() const {
+  return data_->walk.stats;
+}
 
 struct FileTracker::Impl {
   UniqueFd root;
@@ -175,7 +200,7 @@ Status FileTracker::Impl::read_clones(files::WalkResult& walk, files::PageSink& 
 }
 
 bool FileTracker::Impl::is_trusted(const ChangedFile& file, std::int64_t instant_ns) const {
-  return ctime_is_proof && !file.mapped &&
+  return ctime_is_proof && !file.may_change_unseen &&
          file.key.changed_ns < instant_ns - options.racy_margin.count();
 }
 
@@ -184,6 +209,11 @@ Result<FileList> FileTracker::Impl::build(FileSnapshot::Data& data) const {
   PERDURE_ASSIGN(const auto stored, files::StoredPages::store(*data.sink, store_options(),
                                                               stats.held_in_memory.count));
   FileList list = std::move(data.walk.unchanged);
+  for (const auto& known_file : data.walk.distrusted) {
+    auto copy = std::make_shared<KnownFile>(*known_file);
+    copy->trusted = false;
+    list.push_back(std::move(copy));
+  }
   std::vector<std::shared_ptr<const KnownFile>> built;  // by index of changed
   for (ChangedFile& file : data.walk.changed) {
     auto known_file = std::make_shared<KnownFile>();
@@ -201,9 +231,12 @@ Result<FileList> FileTracker::Impl::build(FileSnapshot::Data& data) const {
     known_file->entry = std::move(file.entry);
     built.push_back(std::move(known_file));
   }
+  std::unordered_set<const KnownFile*> fresh;
+  for (const auto& file : built) fresh.insert(file.get());
   list.insert(list.end(), built.begin(), built.end());
-  std::ranges::sort(list, {}, [](const auto& file) -> const std::string& { return file->entry.path; });
-  resolve_links(list);
+  std::ranges::sort(list, {},
+                    [](const auto& file) -> const std::string& { return file->entry.path; });
+  resolve_links(list, fresh);
   PERDURE_TRY(files::repack(list, store_options()));
   return list;
 }
@@ -211,14 +244,26 @@ Result<FileList> FileTracker::Impl::build(FileSnapshot::Data& data) const {
 Status FileTracker::Impl::absorb(FileSnapshot snapshot) {
   FileSnapshot::Data* data = snapshot.data_.get();
   if (data == nullptr || data->tracker != this) {
-    return fail(ErrorCode::kInvalid, "finish capture of " + options.name + ": not a snapshot of it");
+    return fail(ErrorCode::kInvalid,
+                "finish capture of " + options.name + ": not a snapshot of it");
   }
   const Instant start = BootClock::now();
   FileStats result = data->walk.stats;
+  const bool as_before =
+      data->walk.unchanged.size() == known.files.size() && data->walk.changed.empty();
+  if (as_before) {
+    result.content = stats.content;
+    result.held_in_memory = stats.held_in_memory;
+    result.held_in_files = stats.held_in_files;
+    result.finish = BootClock::now() - start;
+    stats = result;
+    return {};
+  }
   PERDURE_ASSIGN(FileList list, build(*data));
   result.changed.count = data->sink->page_count() * kPageSize;
   for (const auto& file : list) {
-    if (file->entry.hard_link_to.empty()) result.content.count += file->entry.content.page_count() * kPageSize;
+    if (file->entry.hard_link_to.empty())
+      result.content.count += file->entry.content.page_count() * kPageSize;
   }
   const files::HeldBytes held = files::held_by(list);
   result.held_in_memory.count = held.memory;
@@ -232,7 +277,8 @@ Status FileTracker::Impl::absorb(FileSnapshot snapshot) {
 FileTracker::FileTracker(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 FileTracker::~FileTracker() = default;
 
-Result<std::unique_ptr<FileTracker>> FileTracker::create(UniqueFd root, UniqueFd staging, UniqueFd merged,
+Result<std::unique_ptr<FileTracker>> FileTracker::create(UniqueFd root, UniqueFd staging,
+                                                         UniqueFd merged,
                                                          FileTrackerOptions options) {
   const std::string what = "track " + options.name;
   auto inside = lies_in(staging.get(), root.get());
@@ -244,8 +290,7 @@ Result<std::unique_ptr<FileTracker>> FileTracker::create(UniqueFd root, UniqueFd
   auto impl = std::make_unique<Impl>();
   impl->ctime_is_proof = ctime_is_proof(root.get());
   impl->may_clone = try_clone(staging.get());
-  impl->pool->chunk_bytes =
-      std::max(options.arena.count, kMinArenaBytes) / kPageSize * kPageSize;
+  impl->pool->chunk_bytes = std::max(options.arena.count, kMinArenaBytes) / kPageSize * kPageSize;
   PERDURE_ASSIGN(auto chunk, Slab::allocate(impl->pool->chunk_bytes, Slab::Prefault::kYes));
   impl->pool->chunks.push_back(std::move(chunk));
   impl->root = std::move(root);
@@ -258,10 +303,12 @@ Result<std::unique_ptr<FileTracker>> FileTracker::create(UniqueFd root, UniqueFd
 Result<FileSnapshot> FileTracker::snapshot(const FrozenHints& hints) {
   Impl& impl = *impl_;
   if (!impl.outstanding.expired()) {
-    return fail(ErrorCode::kInvalid, "capture " + impl.options.name + ": another capture is under way");
+    return fail(ErrorCode::kInvalid,
+                "capture " + impl.options.name + ": another capture is under way");
   }
   const Instant start = BootClock::now();
-  auto mapped = files::MappedFiles::find(hints, impl.root.get(), impl.merged.get(), impl.overlay_paths);
+  auto mapped =
+      files::MappedFiles::find(hints, impl.root.get(), impl.merged.get(), impl.overlay_paths);
   if (!mapped) return fail(std::move(mapped).error().context("capture " + impl.options.name));
 
   auto data = std::make_unique<FileSnapshot::Data>();
@@ -274,7 +321,8 @@ Result<FileSnapshot> FileTracker::snapshot(const FrozenHints& hints) {
   PERDURE_ASSIGN(data->walk, walk.run());
   if (walk.cloning_failed()) impl.may_clone = false;
   FileStats& stats = data->walk.stats;
-  stats.entries_gone = impl.known.files.size() - data->walk.unchanged.size() - stats.entries_changed;
+  stats.entries_gone = impl.known.files.size() - data->walk.unchanged.size() -
+                       data->walk.distrusted.size() - stats.entries_changed;
   stats.snapshot = BootClock::now() - start;
   impl.outstanding = data->held;
   return FileSnapshot(std::move(data));
@@ -312,9 +360,14 @@ void FileTracker::adopt(const FileTree& tree) {
 }
 
 const KnownFile* FileTracker::known(std::string_view path) const {
-  return impl_->known.at(path).get();
+  const auto index = impl_->known.index_of(path);
+  return index ? impl_->known.files[*index].get() : nullptr;
 }
-const FileStats& FileTracker::last_stats() const { return impl_->stats; }
-bool FileTracker::can_clone() const { return impl_->may_clone; }
+const FileStats& FileTracker::last_stats() const {
+  return impl_->stats;
+}
+bool FileTracker::can_clone() const {
+  return impl_->may_clone;
+}
 
 }  // namespace perdure::capsule

@@ -25,13 +25,14 @@ std::int64_t nanoseconds(const statx_timestamp& time) {
   return time.tv_sec * 1'000'000'000 + time.tv_nsec;
 }
 
-// The descriptor pins the directory and the last component of an l*xattr call is not followed, so that this
-// path names exactly one inode whatever is renamed meanwhile.
+// The descriptor pins the directory and the last component of an l*xattr call is not followed, so
+// that this path names exactly one inode whatever is renamed meanwhile.
 std::string pinned_path(Place place) {
   return std::format("/proc/self/fd/{}/{}", place.directory, place.name);
 }
 
-// Returns an errno or 0. What is asked for may grow between two calls: try again with all the room there is.
+// Returns an errno or 0. What is asked for may grow between two calls: try again with all the room
+// there is.
 template <typename Get>
 int read_growing(std::string& value, std::size_t guess, std::size_t limit, Get get) {
   value.resize(guess);
@@ -72,26 +73,41 @@ Result<Xattrs> read_all_xattrs(List list, Get get) {
 
 }  // namespace
 
-std::uint64_t device_of(const InodeStat& stat) { return makedev(stat.stx_dev_major, stat.stx_dev_minor); }
-
-InodeId id_of(const InodeStat& stat) { return InodeId{device_of(stat), stat.stx_ino}; }
-
-FileKey key_of(const InodeStat& stat) {
-  return FileKey{device_of(stat), stat.stx_ino, stat.stx_size, modified_ns(stat), nanoseconds(stat.stx_ctime)};
+std::uint64_t device_of(const InodeStat& stat) {
+  return makedev(stat.stx_dev_major, stat.stx_dev_minor);
 }
 
-std::int64_t modified_ns(const InodeStat& stat) { return nanoseconds(stat.stx_mtime); }
+InodeId id_of(const InodeStat& stat) {
+  return InodeId{device_of(stat), stat.stx_ino};
+}
+
+FileKey key_of(const InodeStat& stat) {
+  return FileKey{device_of(stat), stat.stx_ino, stat.stx_size, modified_ns(stat),
+                 nanoseconds(stat.stx_ctime)};
+}
+
+std::int64_t modified_ns(const InodeStat& stat) {
+  return nanoseconds(stat.stx_mtime);
+}
 
 std::optional<FileType> type_of(const InodeStat& stat) {
   switch (stat.stx_mode & S_IFMT) {
-    case S_IFREG: return FileType::kRegular;
-    case S_IFDIR: return FileType::kDirectory;
-    case S_IFLNK: return FileType::kSymlink;
-    case S_IFCHR: return FileType::kCharacterDevice;
-    case S_IFBLK: return FileType::kBlockDevice;
-    case S_IFIFO: return FileType::kFifo;
-    case S_IFSOCK: return FileType::kSocket;
-    default: return std::nullopt;
+    case S_IFREG:
+      return FileType::kRegular;
+    case S_IFDIR:
+      return FileType::kDirectory;
+    case S_IFLNK:
+      return FileType::kSymlink;
+    case S_IFCHR:
+      return FileType::kCharacterDevice;
+    case S_IFBLK:
+      return FileType::kBlockDevice;
+    case S_IFIFO:
+      return FileType::kFifo;
+    case S_IFSOCK:
+      return FileType::kSocket;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -133,9 +149,23 @@ Result<UniqueFd> open_beneath(int root, const std::string& path, int flags) {
 Result<UniqueFd> open_for_reading(Place place) {
   constexpr int kFlags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
   int fd = ::openat(place.directory, place.name, kFlags | O_NOATIME);
-  if (fd < 0 && errno == EPERM) fd = ::openat(place.directory, place.name, kFlags);  // not the owner
+  if (fd < 0 && errno == EPERM)
+    fd = ::openat(place.directory, place.name, kFlags);  // not the owner
   if (fd < 0) return fail_errno("open");
   return UniqueFd(fd);
+}
+
+bool has_no_unwritten_pages(int fd, const InodeStat& stat) {
+  constexpr long kCachestat = 451;  // on every architecture; newer than the headers of Debian 12
+  struct {
+    std::uint64_t offset = 0;
+    std::uint64_t length = 0;  // to the end
+  } range;
+  struct {
+    std::uint64_t cached, dirty, writeback, evicted, recently_evicted;
+  } pages{};
+  if ((stat.stx_attributes & STATX_ATTR_DAX) != 0) return false;
+  return ::syscall(kCachestat, fd, &range, &pages, 0) == 0 && pages.dirty == 0;
 }
 
 Status DirectoryNames::read(int fd, std::uint64_t limit) {
@@ -164,9 +194,10 @@ Status DirectoryNames::for_each(const std::function<Status(const char* name)>& v
 }
 
 Result<Xattrs> read_xattrs(int fd) {
-  return read_all_xattrs(
-      [&](char* data, std::size_t size) { return ::flistxattr(fd, data, size); },
-      [&](const char* name, char* data, std::size_t size) { return ::fgetxattr(fd, name, data, size); });
+  return read_all_xattrs([&](char* data, std::size_t size) { return ::flistxattr(fd, data, size); },
+                         [&](const char* name, char* data, std::size_t size) {
+                           return ::fgetxattr(fd, name, data, size);
+                         });
 }
 
 Result<Xattrs> read_xattrs_at(Place place) {
@@ -179,7 +210,8 @@ Result<Xattrs> read_xattrs_at(Place place) {
 }
 
 Status set_xattr_at(Place place, const std::string& name, const std::string& value) {
-  if (::lsetxattr(pinned_path(place).c_str(), name.c_str(), value.data(), value.size(), 0) == 0) return {};
+  if (::lsetxattr(pinned_path(place).c_str(), name.c_str(), value.data(), value.size(), 0) == 0)
+    return {};
   const std::string what = std::format("set xattr '{}'", name);
   if (errno == ENOTSUP) {
     return fail(ErrorCode::kUnsupported, what + ": the file system of this tree cannot hold it");

@@ -1,5 +1,5 @@
-// Names beneath directory descriptors: status, listing, opening and extended attributes, without ever
-// following a symlink. Names come from containers: they are treated as hostile.
+// Names beneath directory descriptors: status, listing, opening and extended attributes, without
+// ever following a symlink. Names come from containers: they are treated as hostile.
 #pragma once
 
 #include <sys/stat.h>
@@ -48,14 +48,22 @@ bool is_protected(const InodeStat& stat);  // immutable or append-only
 Result<InodeStat> stat_at(Place place);  // kNotFound
 Result<InodeStat> stat_of(int fd);
 
-// Beneath `root` without crossing a symlink or a mount. "" is the root itself. Adds O_CLOEXEC, O_NOFOLLOW.
+// Beneath `root` without crossing a symlink or a mount. "" is the root itself. Adds O_CLOEXEC,
+// O_NOFOLLOW.
 Result<UniqueFd> open_beneath(int root, const std::string& path, int flags);
 inline constexpr int kOpenDirectory = 0200000;  // O_DIRECTORY, for reading
 
-// For reading, never blocking: neither on a pipe nor on a lease that its holder, frozen, cannot give up.
+// For reading, never blocking: neither on a pipe nor on a lease that its holder, frozen, cannot
+// give up.
 Result<UniqueFd> open_for_reading(Place place);
 
-// The names in a directory but "." and "..", in the file system's order. Reusable: keeps its buffer.
+// Whether no page of an open file waits to be written to disk. Then every page is write-protected
+// in all page tables (mm/page-writeback.c folio_clear_dirty_for_io), and the next store through a
+// mapping sets ctime. False where the kernel cannot tell (before Linux 6.5, DAX).
+bool has_no_unwritten_pages(int fd, const InodeStat& stat);
+
+// The names in a directory but "." and "..", in the file system's order. Reusable: keeps its
+// buffer.
 class DirectoryNames {
  public:
   // kNoSpace beyond `limit` names.

@@ -28,18 +28,27 @@ timespec to_timespec(std::int64_t nanoseconds) {
 
 mode_t type_bits(FileType type) {
   switch (type) {
-    case FileType::kRegular: return S_IFREG;
-    case FileType::kDirectory: return S_IFDIR;
-    case FileType::kSymlink: return S_IFLNK;
-    case FileType::kCharacterDevice: return S_IFCHR;
-    case FileType::kBlockDevice: return S_IFBLK;
-    case FileType::kFifo: return S_IFIFO;
-    case FileType::kSocket: return S_IFSOCK;
+    case FileType::kRegular:
+      return S_IFREG;
+    case FileType::kDirectory:
+      return S_IFDIR;
+    case FileType::kSymlink:
+      return S_IFLNK;
+    case FileType::kCharacterDevice:
+      return S_IFCHR;
+    case FileType::kBlockDevice:
+      return S_IFBLK;
+    case FileType::kFifo:
+      return S_IFIFO;
+    case FileType::kSocket:
+      return S_IFSOCK;
   }
   return 0;
 }
 
-std::uint64_t pages_of(std::uint64_t bytes) { return (bytes + kPageSize - 1) / kPageSize; }
+std::uint64_t pages_of(std::uint64_t bytes) {
+  return (bytes + kPageSize - 1) / kPageSize;
+}
 
 // Until it is complete nobody but us may open it.
 constexpr mode_t kUnfinishedMode = 0600;
@@ -62,7 +71,9 @@ Status InodeWriter::begin_change() {
 
 Status InodeWriter::finish() {
   if (options_.marker_directory < 0) return {};
-  if (::unlinkat(options_.marker_directory, options_.marker_name.c_str(), 0) == 0 || errno == ENOENT) return {};
+  if (::unlinkat(options_.marker_directory, options_.marker_name.c_str(), 0) == 0 ||
+      errno == ENOENT)
+    return {};
   return fail_errno("remove marker '" + options_.marker_name + "'");
 }
 
@@ -96,12 +107,14 @@ Status InodeWriter::unlink(Place place, int flags) {
 Status InodeWriter::remove(Place place, FileType type) {
   ++report_.removed;
   if (type != FileType::kDirectory) return unlink(place, 0);
-  PERDURE_ASSIGN(UniqueFd directory, open_beneath(place.directory, place.name, O_RDONLY | O_DIRECTORY));
+  PERDURE_ASSIGN(UniqueFd directory,
+                 open_beneath(place.directory, place.name, O_RDONLY | O_DIRECTORY));
   PERDURE_TRY(empty_directory(std::move(directory)));
   return unlink(place, AT_REMOVEDIR);
 }
 
-// With one descriptor at a time: a tree that a container has made since may be deeper than any limit of ours.
+// With one descriptor at a time: a tree that a container has made since may be deeper than any
+// limit of ours.
 Status InodeWriter::empty_directory(UniqueFd directory) {
   struct Level {
     InodeId id;
@@ -124,7 +137,8 @@ Status InodeWriter::empty_directory(UniqueFd directory) {
   for (;;) {
     std::vector<std::string>& pending = levels.back().pending;
     if (!pending.empty()) {
-      PERDURE_ASSIGN(directory, open_beneath(directory.get(), pending.back(), O_RDONLY | O_DIRECTORY));
+      PERDURE_ASSIGN(directory,
+                     open_beneath(directory.get(), pending.back(), O_RDONLY | O_DIRECTORY));
       PERDURE_TRY(enter(directory.get()));
       continue;
     }
@@ -133,7 +147,8 @@ Status InodeWriter::empty_directory(UniqueFd directory) {
     directory = UniqueFd(::openat(directory.get(), "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!directory) return fail_errno("open '..'");
     PERDURE_ASSIGN(const InodeStat above, stat_of(directory.get()));
-    if (id_of(above) != levels.back().id) return fail(ErrorCode::kConflict, "was moved while it was removed");
+    if (id_of(above) != levels.back().id)
+      return fail(ErrorCode::kConflict, "was moved while it was removed");
     PERDURE_TRY(unlink(Place{directory.get(), levels.back().pending.back().c_str()}, AT_REMOVEDIR));
     levels.back().pending.pop_back();
   }
@@ -144,20 +159,25 @@ Status InodeWriter::create(Place place, const FileEntry& entry) {
   ++report_.created;
   switch (entry.type) {
     case FileType::kDirectory:
-      if (::mkdirat(place.directory, place.name, kUnfinishedDirectoryMode) != 0) return fail_errno("make directory");
+      if (::mkdirat(place.directory, place.name, kUnfinishedDirectoryMode) != 0)
+        return fail_errno("make directory");
       return {};
     case FileType::kSymlink:
-      if (::symlinkat(entry.target.c_str(), place.directory, place.name) != 0) return fail_errno("make symlink");
+      if (::symlinkat(entry.target.c_str(), place.directory, place.name) != 0)
+        return fail_errno("make symlink");
       return {};
     case FileType::kRegular: {
-      const UniqueFd fd(::openat(place.directory, place.name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+      const UniqueFd fd(::openat(place.directory, place.name,
+                                 O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
                                  kUnfinishedMode));
       if (!fd) return fail_errno("create");
       return {};
     }
-    default: break;
+    default:
+      break;
   }
-  if (::mknodat(place.directory, place.name, type_bits(entry.type) | kUnfinishedMode, entry.device) != 0) {
+  if (::mknodat(place.directory, place.name, type_bits(entry.type) | kUnfinishedMode,
+                entry.device) != 0) {
     return fail_errno("make special file");
   }
   return {};
@@ -166,7 +186,8 @@ Status InodeWriter::create(Place place, const FileEntry& entry) {
 Status InodeWriter::link(Place target, Place place) {
   PERDURE_TRY(begin_change());
   ++report_.created;
-  if (::linkat(target.directory, target.name, place.directory, place.name, 0) != 0) return fail_errno("link");
+  if (::linkat(target.directory, target.name, place.directory, place.name, 0) != 0)
+    return fail_errno("link");
   return {};
 }
 
@@ -178,14 +199,16 @@ Status InodeWriter::set_content(Place place, const FileEntry& entry, const Inode
   const std::uint64_t written = report_.written.count;
   const bool was_empty = now.stx_size == 0;
   if (on_disk == nullptr && !was_empty) ++report_.compared;
-  if (on_disk != nullptr && now.stx_size != entry.size_bytes) on_disk = nullptr;  // cutting changes the last page
+  if (on_disk != nullptr && now.stx_size != entry.size_bytes)
+    on_disk = nullptr;  // cutting changes the last page
   bool changed = now.stx_size != entry.size_bytes;
   if (changed) PERDURE_TRY(resize(fd.get(), entry.size_bytes));
 
   static const PagedObject nothing;
   PageCursor known(was_empty ? nothing : on_disk == nullptr ? nothing : *on_disk);
   PageCursor* const cursor = was_empty || on_disk != nullptr ? &known : nullptr;
-  for (const PageRun& run : entry.content.runs()) PERDURE_TRY(write_run(fd.get(), entry, run, cursor));
+  for (const PageRun& run : entry.content.runs())
+    PERDURE_TRY(write_run(fd.get(), entry, run, cursor));
   if (!was_empty) PERDURE_TRY(make_holes(fd.get(), entry, now));
   changed = changed || written != report_.written.count;
   if (changed && !was_empty) ++report_.rewritten;
@@ -199,10 +222,12 @@ Status InodeWriter::resize(int fd, std::uint64_t size_bytes) {
 }
 
 // Writes the pages of a run that differ from what is known (`on_disk`) or read there (null).
-Status InodeWriter::write_run(int fd, const FileEntry& entry, const PageRun& run, PageCursor* on_disk) {
+Status InodeWriter::write_run(int fd, const FileEntry& entry, const PageRun& run,
+                              PageCursor* on_disk) {
   const auto bytes = run.bytes();
   for (std::uint64_t done = 0; done < run.page_count;) {
-    const std::uint64_t count = std::min<std::uint64_t>(run.page_count - done, kReadBytes / kPageSize);
+    const std::uint64_t count =
+        std::min<std::uint64_t>(run.page_count - done, kReadBytes / kPageSize);
     const std::uint64_t first = run.first_page + done;
     if (on_disk == nullptr) {
       PERDURE_ASSIGN(const std::size_t got,
@@ -220,8 +245,9 @@ Status InodeWriter::write_run(int fd, const FileEntry& entry, const PageRun& run
       std::uint64_t end = begin;
       while (end < count && !equal(end)) ++end;
       if (end > begin) {
-        PERDURE_TRY(write_pages(fd, entry, first + begin,
-                                bytes.subspan((done + begin) * kPageSize, (end - begin) * kPageSize)));
+        PERDURE_TRY(
+            write_pages(fd, entry, first + begin,
+                        bytes.subspan((done + begin) * kPageSize, (end - begin) * kPageSize)));
       }
       begin = end + 1;
     }
@@ -268,7 +294,8 @@ Status InodeWriter::make_holes(int fd, const FileEntry& entry, const InodeStat& 
 }
 
 // Whole pages, also beyond the end of the file: part of a page would be zeroed and stay data.
-Status InodeWriter::make_hole(int fd, std::uint64_t begin, std::uint64_t end, std::uint64_t size_bytes) {
+Status InodeWriter::make_hole(int fd, std::uint64_t begin, std::uint64_t end,
+                              std::uint64_t size_bytes) {
   PERDURE_TRY(begin_change());
   if (::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(begin),
                   static_cast<off_t>(end - begin)) == 0) {
@@ -279,8 +306,9 @@ Status InodeWriter::make_hole(int fd, std::uint64_t begin, std::uint64_t end, st
   end = std::min(end, size_bytes);
   const std::vector<std::byte> zeros(std::min<std::uint64_t>(end - begin, kReadBytes));
   while (begin < end) {
-    const ssize_t written = ::pwrite(fd, zeros.data(), std::min<std::uint64_t>(end - begin, zeros.size()),
-                                     static_cast<off_t>(begin));
+    const ssize_t written =
+        ::pwrite(fd, zeros.data(), std::min<std::uint64_t>(end - begin, zeros.size()),
+                 static_cast<off_t>(begin));
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) return fail_errno("write zeros");
     begin += static_cast<std::uint64_t>(written);
@@ -310,7 +338,8 @@ Status InodeWriter::set_metadata(Place place, const FileEntry& entry) {
   if (modified_ns(now) == entry.modified_ns) return {};
   PERDURE_TRY(begin_change());
   const timespec times[2] = {{0, UTIME_OMIT}, to_timespec(entry.modified_ns)};
-  if (::utimensat(place.directory, place.name, times, AT_SYMLINK_NOFOLLOW) != 0) return fail_errno("set mtime");
+  if (::utimensat(place.directory, place.name, times, AT_SYMLINK_NOFOLLOW) != 0)
+    return fail_errno("set mtime");
   return {};
 }
 

@@ -1,5 +1,6 @@
-// Changes single inodes until they are as an entry of a tree wants them: creates, corrects, removes. All changes
-// of a roll-back go through here, so that each can be counted, refused and interrupted.
+// Changes single inodes until they are as an entry of a tree wants them: creates, corrects,
+// removes. All changes of a roll-back go through here, so that each can be counted, refused and
+// interrupted.
 #pragma once
 
 #include <cstdint>
@@ -24,9 +25,10 @@ class InodeWriter {
   // Another name for the inode at `target`; `place` must not exist.
   Status link(Place target, Place place);
 
-  // Makes size and content of a regular file those of `entry`. `on_disk`: what the file is known to hold at the
-  // size that it has; null: it is read.
-  Status set_content(Place place, const FileEntry& entry, const InodeStat& now, const PagedObject* on_disk);
+  // Makes size and content of a regular file those of `entry`. `on_disk`: what the file is known to
+  // hold at the size that it has; null: it is read.
+  Status set_content(Place place, const FileEntry& entry, const InodeStat& now,
+                     const PagedObject* on_disk);
   // Owner, xattrs, mode and mtime, in the order in which they do not undo each other.
   Status set_metadata(Place place, const FileEntry& entry);
 
@@ -39,7 +41,8 @@ class InodeWriter {
   Status begin_change();
   Status unlink(Place place, int flags);
   Status empty_directory(UniqueFd directory);
-  Status write_pages(int fd, const FileEntry& entry, std::uint64_t first_page, std::span<const std::byte> pages);
+  Status write_pages(int fd, const FileEntry& entry, std::uint64_t first_page,
+                     std::span<const std::byte> pages);
   Status write_run(int fd, const FileEntry& entry, const PageRun& run, PageCursor* on_disk);
   Status make_holes(int fd, const FileEntry& entry, const InodeStat& now);
   Status make_hole(int fd, std::uint64_t begin, std::uint64_t end, std::uint64_t size_bytes);

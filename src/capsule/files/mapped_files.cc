@@ -5,7 +5,8 @@
 namespace perdure::capsule::files {
 namespace {
 
-// Goes through the tree, looking at each file through the overlay, until all that are wanted are found.
+// Goes through the tree, looking at each file through the overlay, until all that are wanted are
+// found.
 class OverlaySearch {
  public:
   using Wanted = std::unordered_set<InodeId, InodeIdHash>;
@@ -29,7 +30,8 @@ class OverlaySearch {
  private:
   static constexpr std::uint64_t kMaxFileEntriesInDirectory = std::uint64_t{1} << 20;
 
-  // What cannot be looked at here is an error of the capture itself, or not found: then nothing is trusted.
+  // What cannot be looked at here is an error of the capture itself, or not found: then nothing is
+  // trusted.
   void visit(int directory, const char* name, unsigned depth) {
     const auto stat = stat_at(Place{directory, name});
     if (!stat) return;
@@ -51,7 +53,8 @@ class OverlaySearch {
 
 }  // namespace
 
-Result<MappedFiles> MappedFiles::find(const FrozenHints& hints, int root, int merged, OverlayPaths& paths) {
+Result<MappedFiles> MappedFiles::find(const FrozenHints& hints, int root, int merged,
+                                      OverlayPaths& paths) {
   MappedFiles found;
   OverlaySearch::Wanted wanted;
   std::uint64_t overlay_device = 0;
@@ -80,15 +83,21 @@ Result<MappedFiles> MappedFiles::find(const FrozenHints& hints, int root, int me
     OverlaySearch(merged, wanted, kept).walk(directory.get(), 0);
   }
   found.all_ = !wanted.empty();
-  for (const auto& [id, path] : kept) found.paths_.insert(path);
+  for (const auto& [id, path] : kept) {
+    const auto upper = stat_at(Place{root, path.c_str()});
+    if (upper)
+      found.inodes_.insert(id_of(*upper));  // one inode may have several paths
+    else
+      found.all_ = true;
+  }
   paths = std::move(kept);
   return found;
 }
 
-bool MappedFiles::contains(const InodeStat& stat, const std::string& path) const {
+bool MappedFiles::contains(const InodeStat& stat) const {
   if (all_) return true;
   if (inodes_.empty()) return false;
-  return inodes_.contains(id_of(stat)) || numbers_.contains(stat.stx_ino) || paths_.contains(path);
+  return inodes_.contains(id_of(stat)) || numbers_.contains(stat.stx_ino);
 }
 
 }  // namespace perdure::capsule::files

@@ -1,6 +1,6 @@
-// Where pages go that a capture finds changed: into memory that is already faulted in, then into further
-// memory, then into an unlinked file, so that neither page faults nor the daemon's memory grow with what a
-// container writes.
+// Where pages go that a capture finds changed: into memory that is already faulted in, then into
+// further memory, then into an unlinked file, so that neither page faults nor the daemon's memory
+// grow with what a container writes.
 #pragma once
 
 #include <cstddef>
@@ -16,7 +16,8 @@
 
 namespace perdure::capsule::files {
 
-inline constexpr std::size_t kMaxChunks = 8;  // of memory, each as large as the arena; then the file
+inline constexpr std::size_t kMaxChunks =
+    8;  // of memory, each as large as the arena; then the file
 
 // Chunks that are faulted in, between two captures. As many as the last capture used are kept.
 struct ChunkPool {
@@ -32,15 +33,16 @@ class PageSink {
   PageSink(const PageSink&) = delete;
   PageSink& operator=(const PageSink&) = delete;
 
-  // Takes whole pages; pages of successive calls are numbered in a row. The number of the first one.
-  // kNoSpace: neither memory nor the staging directory has room.
+  // Takes whole pages; pages of successive calls are numbered in a row. The number of the first
+  // one. kNoSpace: neither memory nor the staging directory has room.
   Result<std::uint64_t> push(std::span<const std::byte> pages);
 
   std::uint64_t page_count() const { return memory_pages_ + file_pages_; }
   std::uint64_t memory_pages() const { return memory_pages_; }
   std::uint64_t file_pages() const { return file_pages_; }
 
-  // Pages from `first` on that lie in one piece, at most to the end of a chunk; `first` is in memory.
+  // Pages from `first` on that lie in one piece, at most to the end of a chunk; `first` is in
+  // memory.
   std::span<const std::byte> memory_at(std::uint64_t first) const;
   // Holds the pages behind those in memory; invalid when there are none.
   const UniqueFd& file() const { return file_; }

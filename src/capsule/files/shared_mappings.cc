@@ -1,6 +1,7 @@
 #include "capsule/files/shared_mappings.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -34,19 +35,30 @@ bool parse(const char* line, MapsLine& parsed) {
                      &parsed.major, &parsed.minor, &parsed.inode) == 6;
 }
 
-bool process_is_gone(int error) { return error == ENOENT || error == ESRCH; }
+bool process_is_gone(int error) {
+  return error == ENOENT || error == ESRCH;
+}
 
-Status add_mapping(pid_t pid, int map_files, const MapsLine& line, std::vector<SharedMapping>& found) {
+Status add_mapping(pid_t pid, int map_files, const MapsLine& line,
+                   std::vector<SharedMapping>& found) {
   const std::string name = std::format("{:x}-{:x}", line.begin, line.end);
-  struct stat link{};
+  if (line.rights[1] != 'w') {
+    struct stat link{};
+    if (::fstatat(map_files, name.c_str(), &link, AT_SYMLINK_NOFOLLOW) != 0) {
+      if (process_is_gone(errno)) return {};  // or unmapped since, if somebody thawed it
+      return fail_errno(std::format("read mapping {} of process {}", name, pid));
+    }
+    // Whether the file was opened for writing (fs/proc/base.c proc_map_files_instantiate). The
+    // kernel keeps the bits of the first mapping that was looked at in this range: good enough only
+    // where it is not writable now.
+    if ((link.st_mode & S_IWUSR) == 0) return {};
+  }
   struct stat file{};
-  // The link's permission bits are how the file was opened (fs/proc/base.c proc_map_files_instantiate).
-  if (::fstatat(map_files, name.c_str(), &link, AT_SYMLINK_NOFOLLOW) != 0 ||
-      ((link.st_mode & S_IWUSR) != 0 && ::fstatat(map_files, name.c_str(), &file, 0) != 0)) {
-    if (process_is_gone(errno)) return {};  // unmapped since, if somebody thawed it
+  if (::fstatat(map_files, name.c_str(), &file, 0) != 0) {
+    if (process_is_gone(errno)) return {};
     return fail_errno(std::format("stat mapping {} of process {}", name, pid));
   }
-  if ((link.st_mode & S_IWUSR) == 0 || !S_ISREG(file.st_mode) || file.st_nlink == 0) return {};
+  if (!S_ISREG(file.st_mode) || file.st_nlink == 0) return {};
   found.push_back(
       SharedMapping{file.st_dev, file.st_ino, makedev(line.major, line.minor), line.inode});
   return {};
@@ -56,7 +68,7 @@ Status collect(pid_t pid, std::vector<SharedMapping>& found) {
   const std::string process = std::format("/proc/{}", pid);
   auto maps = read_file(process + "/maps", kMaxMapsBytes);
   if (!maps) {
-    if (maps.error().code() == ErrorCode::kNotFound || errno == ESRCH) return {};
+    if (::kill(pid, 0) != 0 && errno == ESRCH) return {};
     return fail(std::move(maps).error());
   }
   UniqueFd map_files;

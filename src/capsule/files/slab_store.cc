@@ -47,12 +47,15 @@ std::vector<Usage> choose_victims(const std::vector<Usage>& slabs) {
 }
 
 bool refers_to(const PagedObject& content, const std::unordered_set<const Slab*>& slabs) {
-  return std::ranges::any_of(content.runs(), [&](const PageRun& run) { return slabs.contains(run.slab.get()); });
+  return std::ranges::any_of(content.runs(),
+                             [&](const PageRun& run) { return slabs.contains(run.slab.get()); });
 }
 
-// The same pages, with those of the victims at their offsets in `slab`, in the order in which they were copied.
-Result<PagedObject> moved(const PagedObject& content, const std::unordered_set<const Slab*>& victims,
-                          const SlabRef& slab, std::uint64_t& offset) {
+// The same pages, with those of the victims at their offsets in `slab`, in the order in which they
+// were copied.
+Result<PagedObject> moved(const PagedObject& content,
+                          const std::unordered_set<const Slab*>& victims, const SlabRef& slab,
+                          std::uint64_t& offset) {
   PagedObject result;
   for (PageRun run : content.runs()) {
     if (victims.contains(run.slab.get())) {
@@ -67,7 +70,8 @@ Result<PagedObject> moved(const PagedObject& content, const std::unordered_set<c
 
 }  // namespace
 
-Result<SlabBuilder> SlabBuilder::create(const SlabStoreOptions& options, Where where, std::uint64_t pages) {
+Result<SlabBuilder> SlabBuilder::create(const SlabStoreOptions& options, Where where,
+                                        std::uint64_t pages) {
   SlabBuilder builder;
   builder.purpose_ = "captured pages of " + options.name;
   if (where == Where::kMemory) {
@@ -119,8 +123,8 @@ Result<StoredPages> StoredPages::store(const PageSink& sink, const SlabStoreOpti
   return stored;
 }
 
-Status StoredPages::append_to(PagedObject& object, std::uint64_t first_page, std::uint64_t sink_page,
-                              std::uint64_t page_count) const {
+Status StoredPages::append_to(PagedObject& object, std::uint64_t first_page,
+                              std::uint64_t sink_page, std::uint64_t page_count) const {
   if (sink_page < memory_pages_) {
     const std::uint64_t count = std::min(page_count, memory_pages_ - sink_page);
     PERDURE_TRY(object.append(PageRun{first_page, count, from_memory_, sink_page * kPageSize}));
@@ -129,7 +133,8 @@ Status StoredPages::append_to(PagedObject& object, std::uint64_t first_page, std
     page_count -= count;
   }
   if (page_count == 0) return {};
-  return object.append(PageRun{first_page, page_count, from_file_, (sink_page - memory_pages_) * kPageSize});
+  return object.append(
+      PageRun{first_page, page_count, from_file_, (sink_page - memory_pages_) * kPageSize});
 }
 
 HeldBytes held_by(const FileList& files) {

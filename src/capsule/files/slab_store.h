@@ -1,5 +1,6 @@
-// The slabs in which captured content lives from one capture to the next, and their upkeep: without it, one
-// page that never changes again would keep alive everything that was captured together with it.
+// The slabs in which captured content lives from one capture to the next, and their upkeep: without
+// it, one page that never changes again would keep alive everything that was captured together with
+// it.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +28,8 @@ struct SlabStoreOptions {
 class SlabBuilder {
  public:
   enum class Where { kMemory, kFile };
-  static Result<SlabBuilder> create(const SlabStoreOptions& options, Where where, std::uint64_t pages);
+  static Result<SlabBuilder> create(const SlabStoreOptions& options, Where where,
+                                    std::uint64_t pages);
   Result<std::uint64_t> add(std::span<const std::byte> pages);  // the offset in the slab
   Result<SlabRef> finish();
 
@@ -61,13 +63,15 @@ struct HeldBytes {
 // Whole slabs, each once.
 HeldBytes held_by(const FileList& files);
 
-// More slabs than this are merged, smallest first: each is a mapping of its own, and a daemon may have 65530.
+// More slabs than this are merged, smallest first: each is a mapping of its own, and a daemon may
+// have 65530.
 inline constexpr std::size_t kMaxSlabs = 64;
 // Below this a slab is not copied for being half empty; merging takes care of it.
 inline constexpr std::uint64_t kMinRepackPages = 16;
 
-// Copies what is left of slabs that are mostly dead, and of the smallest when there are too many, into a new
-// one. Hard links come behind the entry they link to and take its content. On failure nothing has changed.
+// Copies what is left of slabs that are mostly dead, and of the smallest when there are too many,
+// into a new one. Hard links come behind the entry they link to and take its content. On failure
+// nothing has changed.
 Status repack(FileList& files, const SlabStoreOptions& options);
 
 }  // namespace perdure::capsule::files
