@@ -27,7 +27,7 @@ endfunction()
 
 # perdure_test(NAME SOURCES a_test.cc ... ROOMS capsule ... [LIBRARIES ...] [LABELS integration])
 #   One gtest program per room (or kind of test), registered with ctest as one test per TEST().
-#   Tests with the label `integration` need root, CRIU or runc; everything else runs anywhere.
+#   Tests with the label `integration` need root, CRIU or runc; everything else is `unit` and runs anywhere.
 function(perdure_test name)
   cmake_parse_arguments(ARG "" "" "SOURCES;ROOMS;LIBRARIES;LABELS" ${ARGN})
   perdure_existing_sources()
@@ -41,6 +41,10 @@ function(perdure_test name)
   endforeach()
   target_link_libraries(${name} PRIVATE ${ARG_LIBRARIES} GTest::gmock GTest::gtest_main)
   include(GoogleTest)
+  # Never empty: gtest_discover_tests would take the next word for the value of LABELS.
+  if(NOT ARG_LABELS)
+    set(ARG_LABELS unit)
+  endif()
   gtest_discover_tests(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 120 DISCOVERY_MODE PRE_TEST)
 endfunction()
 

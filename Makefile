@@ -1,0 +1,51 @@
+# Entry points for people and CI. The build itself is CMake's (CMakePresets.json); this only calls it.
+#
+#   make help        what there is
+
+PRESET ?= dev
+WERROR ?= OFF
+PREFIX ?= /usr/local
+JOBS   ?= $(shell nproc)
+
+export CCACHE_BASEDIR := $(CURDIR)
+export CCACHE_NOHASHDIR := 1
+
+.PHONY: help setup build test demo bench install clean
+
+help:
+	@echo "make setup     install what is needed to build, run and test (Debian 12 and 13, root)"
+	@echo "make build     build preset $(PRESET) into build/$(PRESET)"
+	@echo "make test      set up, build, run all tests: unit, integration, sanitizers, end to end (root)"
+	@echo "make demo      a video server is killed under its viewers and comes back (root, 2 minutes)"
+	@echo "make bench     checkpoints and restores: perdure against runc (root)"
+	@echo "make install   build preset release and install below PREFIX=$(PREFIX) (DESTDIR= is honoured)"
+	@echo "make clean     remove build/"
+	@echo
+	@echo "PRESET=dev|release|asan|tsan|fuzz  WERROR=ON|OFF  JOBS=$(JOBS)"
+	@echo "tests/run --help says how to run a part of the tests"
+
+setup:
+	@scripts/setup
+
+build:
+	@mkdir -p build
+	@cmake --preset $(PRESET) -DPERDURE_WERROR=$(WERROR) -DCMAKE_INSTALL_PREFIX=$(PREFIX) >build/configure-$(PRESET).log 2>&1 \
+	  || { cat build/configure-$(PRESET).log; exit 1; }
+	@cmake --build --preset $(PRESET) -j $(JOBS)
+
+test:
+	@tests/run --werror $(WERROR) --jobs $(JOBS)
+
+demo: setup build
+	@scripts/demo --build build/$(PRESET)
+
+bench: setup
+	@$(MAKE) --no-print-directory build PRESET=release
+	@bench/checkpoint --build build/release
+
+install:
+	@$(MAKE) --no-print-directory build PRESET=release
+	DESTDIR=$(DESTDIR) cmake --install build/release
+
+clean:
+	rm -rf build
