@@ -46,6 +46,7 @@ struct RestoreResult {
   Duration files{};      // roll-back of the writable layer and the volumes
   Duration processes{};  // CRIU
   Duration total{};
+  std::uint64_t frames_before = 0;      // frames_passed() when the processes began to run
   std::uint32_t connections = 0;        // of the capsule
   std::uint32_t connections_reset = 0;  // whose peer had moved on
 };
@@ -95,6 +96,9 @@ class ContainerBackend {
   virtual void open_gate() = 0;
   // Whether the exit hook has closed the gate since the last open_gate().
   virtual bool gate_held_by_death() const = 0;
+
+  // Frames of the container that the gate has let out.
+  virtual std::uint64_t frames_passed() const = 0;
 
   // Kernel's name of the cgroup (for the exit hook's reports); 0 before prepare().
   virtual std::uint64_t cgroup_id() const = 0;

@@ -127,6 +127,8 @@ class ContainerService {
   void watch_init(const RuntimeFacts& facts);
   void init_ended();
   void report_restore(const policy::Restore& effect, const RestoreResult& result);
+  void watch_first_packet(Instant failed_at, Instant give_up);
+  std::vector<policy::GenerationInfo> stored_generations();
   void save_record();
   void notify();
   template <typename Work, typename Done>
@@ -157,6 +159,8 @@ class ContainerService {
   std::optional<Instant> failed_at_;    // of the failure that is being recovered from
   std::optional<Instant> noticed_at_;
   std::string failure_reason_;
+  io::Timer first_packet_timer_;
+  std::uint64_t frames_before_ = 0;
   std::optional<CaptureReport> last_capture_;
   std::optional<RestoreReport> last_restore_;
   std::uint64_t captures_ = 0;

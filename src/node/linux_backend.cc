@@ -415,6 +415,11 @@ bool LinuxBackend::gate_held_by_death() const {
   return attachment_ && attachment_->gate.held();
 }
 
+std::uint64_t LinuxBackend::frames_passed() const {
+  const std::lock_guard lock(gate_mutex_);
+  return attachment_ ? attachment_->gate.counters().passed : 0;
+}
+
 std::uint64_t LinuxBackend::cgroup_id() const { return cgroup_ ? cgroup_->id() : 0; }
 
 std::string LinuxBackend::cgroup_directory() const { return cgroup_ ? cgroup_->directory() : std::string(); }

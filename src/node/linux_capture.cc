@@ -229,6 +229,7 @@ Result<RestoreResult> LinuxBackend::restore(const capsule::Capsule& capsule) {
 
   PERDURE_ASSIGN(runtime::LoggerPipes pipes, start_logger());
   step = BootClock::now();
+  result.frames_before = frames_passed();
   auto settled = std::async(std::launch::async, [this, &capsule] { return probe_connections(capsule); });
   auto restored = restore_processes(capsule, pipes);
   const std::vector<ProbedConnection> probed = settled.get();

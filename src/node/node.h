@@ -23,10 +23,23 @@ struct NodeIdentity {
   WallTime started{};
 };
 
+// Makes the backend of a container; tests put a double in its place.
+using BackendFactory =
+    std::function<std::shared_ptr<ContainerBackend>(const HostServices&, const model::ContainerSpec&)>;
+
+struct NodeOptions {
+  io::Loop& loop;
+  io::Pool& pool;
+  const Clock& clock;
+  EventLog& events;
+  const HostServices& host;
+  NodeIdentity identity;
+  BackendFactory make_backend;  // empty: LinuxBackend
+};
+
 class Node {
  public:
-  Node(io::Loop& loop, io::Pool& pool, const Clock& clock, EventLog& events, const HostServices& host,
-       NodeIdentity identity);
+  explicit Node(NodeOptions options);
   ~Node();
 
   // Takes over every container that the state directory knows; `done` when each has been looked at. One that
@@ -35,35 +48,33 @@ class Node {
 
   // Writes the spec and begins. kExists; kConflict: the address belongs to another container, which is named.
   Result<ContainerService*> create(model::ContainerSpec spec);
-  // From an archive: a stopped container with one generation. Blocking part on the pool; `done` on the loop.
-  void import(int fd, std::optional<ContainerName> name,
-              std::function<void(Result<ContainerService*>, Generation, Bytes, std::string original_name)> done);
+  // From a verified archive: a stopped container whose only generation is the capsule. Blocking parts on the
+  // pool; `done` on the loop. kExists: the name is taken; kConflict: its address is.
+  void import(capsule::CapsuleRef capsule, std::optional<ContainerName> name,
+              std::function<void(Result<ContainerService*>)> done);
 
   ContainerService* find(const ContainerName& name);
   std::vector<ContainerService*> containers();  // by name
   // After a container was removed: forgets it. Called by whoever waited for the removal, or by itself.
   void forget_removed();
 
-  const HostServices& host() const { return host_; }
-  const NodeIdentity& identity() const { return identity_; }
-  EventLog& events() { return events_; }
-  io::Loop& loop() { return loop_; }
-  io::Pool& pool() { return pool_; }
-  const Clock& clock() const { return clock_; }
+  const HostServices& host() const { return options_.host; }
+  const NodeIdentity& identity() const { return options_.identity; }
+  EventLog& events() { return options_.events; }
+  io::Loop& loop() { return options_.loop; }
+  io::Pool& pool() { return options_.pool; }
+  const Clock& clock() const { return options_.clock; }
 
  private:
   Status check_addresses(const model::ContainerSpec& spec) const;
   Result<std::unique_ptr<ContainerService>> make_service(model::ContainerSpec spec, ContainerRecord record);
-  void recover_one(const std::string& directory, std::function<void()> done);
+  ContainerService* adopt(std::unique_ptr<ContainerService> service);
+  Result<std::unique_ptr<ContainerService>> read_service(const std::string& directory);
+  void report_unreadable(const std::string& directory, const Error& error);
   void watch_deaths();
-  void reap();
+  void read_deaths();
 
-  io::Loop& loop_;
-  io::Pool& pool_;
-  const Clock& clock_;
-  EventLog& events_;
-  const HostServices& host_;
-  NodeIdentity identity_;
+  NodeOptions options_;
   replica::PosixFileSystem file_system_;
   std::map<ContainerName, std::unique_ptr<ContainerService>> services_;
   io::Watch deaths_watch_;

@@ -1,0 +1,258 @@
+#include "node/node.h"
+
+#include <algorithm>
+#include <csignal>
+#include <filesystem>
+#include <format>
+
+#include "base/log.h"
+#include "io/atomic_file.h"
+#include "io/process.h"
+#include "model/spec_yaml.h"
+#include "replica/directory_store.h"
+
+namespace perdure::node {
+namespace {
+
+constexpr Term kOnlyTerm{1};  // one node: nobody else can take a container over
+
+std::vector<std::string> addresses_of(const model::ContainerSpec& spec) {
+  std::vector<std::string> addresses;
+  if (spec.network.ipv4) addresses.push_back(model::to_string(spec.network.ipv4->address));
+  if (spec.network.ipv6) addresses.push_back(model::to_string(spec.network.ipv6->address));
+  return addresses;
+}
+
+}  // namespace
+
+Node::Node(NodeOptions options) : options_(std::move(options)) {
+  if (!options_.make_backend) {
+    options_.make_backend = [](const HostServices& host, const model::ContainerSpec& spec) {
+      return std::make_shared<LinuxBackend>(host, spec);
+    };
+  }
+  watch_deaths();
+}
+
+Node::~Node() = default;
+
+// ---- Deaths and orphans ----
+
+void Node::watch_deaths() {
+  auto signal = options_.loop.on_signal(SIGCHLD, [] { io::reap_orphans(); });
+  if (signal) child_signal_ = *std::move(signal);
+  network::ExitHook* hook = options_.host.exit_hook;
+  if (hook == nullptr) return;
+  auto watch = options_.loop.watch_readable(hook->event_fd(), [this] { read_deaths(); });
+  if (watch) {
+    deaths_watch_ = *std::move(watch);
+  } else {
+    log::error("deaths are noticed late: {}", watch.error().message());
+  }
+}
+
+void Node::read_deaths() {
+  while (const auto death = options_.host.exit_hook->next_death()) {
+    for (const auto& [name, service] : services_) {
+      if (service->backend().cgroup_id() != death->cgroup_id) continue;
+      service->process_killed(death->process_id, death->signal, death->is_init, death->at);
+    }
+  }
+}
+
+// ---- Containers ----
+
+ContainerService* Node::find(const ContainerName& name) {
+  const auto found = services_.find(name);
+  return found == services_.end() ? nullptr : found->second.get();
+}
+
+std::vector<ContainerService*> Node::containers() {
+  std::vector<ContainerService*> all;
+  for (const auto& [name, service] : services_) all.push_back(service.get());
+  return all;
+}
+
+void Node::forget_removed() {
+  std::erase_if(services_, [](const auto& entry) { return entry.second->removed(); });
+}
+
+Status Node::check_addresses(const model::ContainerSpec& spec) const {
+  const std::vector<std::string> wanted = addresses_of(spec);
+  for (const auto& [name, service] : services_) {
+    if (name == spec.name) continue;
+    for (const std::string& address : addresses_of(service->spec())) {
+      if (std::ranges::find(wanted, address) != wanted.end()) {
+        return fail(ErrorCode::kConflict,
+                    std::format("address {} belongs to container '{}'; give '{}' another one, or remove "
+                                "'{}' first",
+                                address, name.str(), spec.name.str(), name.str()));
+      }
+    }
+  }
+  return {};
+}
+
+Result<std::unique_ptr<ContainerService>> Node::make_service(model::ContainerSpec spec,
+                                                             ContainerRecord record) {
+  const ContainerPaths paths(options_.host.paths, spec.name);
+  replica::DirectoryStoreOptions store_options;
+  store_options.directory = paths.capsules;
+  store_options.container = spec.name.str();
+  PERDURE_ASSIGN(auto store, replica::DirectoryStore::open(store_options, file_system_));
+  auto backend = options_.make_backend(options_.host, spec);
+  ServiceEnvironment environment{options_.loop, options_.pool,   options_.clock,
+                                 options_.events, kOnlyTerm, options_.identity.incarnation};
+  return std::make_unique<ContainerService>(environment, std::move(spec), paths, std::move(backend),
+                                            std::shared_ptr<replica::CapsuleStore>(std::move(store)),
+                                            std::move(record));
+}
+
+ContainerService* Node::adopt(std::unique_ptr<ContainerService> service) {
+  ContainerService* raw = service.get();
+  services_[raw->spec().name] = std::move(service);
+  raw->add_listener([this, raw, token = lifetime_.token()] {
+    if (!raw->removed()) return;
+    // Later: whoever waits for the removal is told in this same round.
+    options_.loop.post([this, token] {
+      if (token.alive()) forget_removed();
+    });
+  });
+  return raw;
+}
+
+Result<ContainerService*> Node::create(model::ContainerSpec spec) {
+  if (find(spec.name) != nullptr) {
+    return fail(ErrorCode::kExists,
+                std::format("container '{}' exists already; 'perdure start {}' starts it, 'perdure rm {}' "
+                            "removes it",
+                            spec.name.str(), spec.name.str(), spec.name.str()));
+  }
+  PERDURE_TRY(check_addresses(spec));
+  const ContainerPaths paths(options_.host.paths, spec.name);
+  PERDURE_TRY(io::make_directories(paths.home, 0700));
+  PERDURE_TRY(io::write_file_atomically(paths.spec(), model::to_yaml(spec), 0600));
+  ContainerRecord record;
+  record.created = options_.clock.wall();
+  PERDURE_ASSIGN(auto service, make_service(std::move(spec), std::move(record)));
+  ContainerService* raw = adopt(std::move(service));
+  raw->begin_new();
+  return raw;
+}
+
+void Node::import(capsule::CapsuleRef capsule, std::optional<ContainerName> name,
+                  std::function<void(Result<ContainerService*>)> done) {
+  const auto prepare = [&]() -> Result<std::unique_ptr<ContainerService>> {
+    PERDURE_ASSIGN(model::ContainerSpec spec,
+                   model::read_spec(capsule->manifest.spec_yaml, "specification in the archive"));
+    if (name) spec.name = *name;
+    if (find(spec.name) != nullptr) {
+      return fail(ErrorCode::kExists,
+                  std::format("container '{}' exists already; import it under another name with --name",
+                              spec.name.str()));
+    }
+    PERDURE_TRY(check_addresses(spec));
+    const ContainerPaths paths(options_.host.paths, spec.name);
+    PERDURE_TRY(io::make_directories(paths.home, 0700));
+    PERDURE_TRY(io::write_file_atomically(paths.spec(), model::to_yaml(spec), 0600));
+    ContainerRecord record;
+    record.created = options_.clock.wall();
+    record.state.desired = policy::DesiredState::kStopped;
+    record.state.begun = true;
+    record.first_start_done = false;
+    return make_service(std::move(spec), std::move(record));
+  };
+  auto service = prepare();
+  if (!service) {
+    done(fail(std::move(service).error()));
+    return;
+  }
+  ContainerService* raw = adopt(*std::move(service));
+  auto work = [store = raw->shared_store(), capsule, container = raw->spec().name.str(),
+               generation = Generation{kOnlyTerm, options_.identity.incarnation, 1}]() -> Status {
+    capsule::Capsule copy = *capsule;
+    copy.manifest.container = container;
+    copy.manifest.generation = generation;
+    copy.manifest.parent.reset();
+    copy.manifest.parent_digest.reset();
+    PERDURE_ASSIGN(const auto encoded, capsule::encode(copy, nullptr, nullptr, {}));
+    return store->put(encoded).transform([](auto&&) {});
+  };
+  auto finish = [this, raw_name = raw->spec().name, done](Status stored) {
+    ContainerService* imported = find(raw_name);
+    if (imported == nullptr) {
+      done(fail(ErrorCode::kCancelled, "the container was removed while it was imported"));
+      return;
+    }
+    if (!stored) {
+      services_.erase(raw_name);
+      done(fail(std::move(stored).error()));
+      return;
+    }
+    imported->begin_stopped();
+    done(imported);
+  };
+  if (Status submitted = options_.pool.submit(options_.loop, lifetime_, std::move(work), std::move(finish));
+      !submitted) {
+    services_.erase(raw->spec().name);
+    done(fail(std::move(submitted).error()));
+  }
+}
+
+// ---- After a restart of the daemon ----
+
+Result<std::unique_ptr<ContainerService>> Node::read_service(const std::string& directory) {
+  PERDURE_ASSIGN(model::ContainerSpec spec, model::read_spec_file(directory + "/spec.yaml"));
+  if (std::filesystem::path(directory).filename() != spec.name.str()) {
+    return fail(ErrorCode::kCorrupt,
+                std::format("'{}' holds the specification of '{}'", directory, spec.name.str()));
+  }
+  ContainerRecord record;
+  const std::string state_path = directory + "/state.json";
+  if (const auto text = read_file(state_path)) {
+    PERDURE_ASSIGN(record, record_from_json(*text, state_path));
+  } else if (text.error().code() != ErrorCode::kNotFound) {
+    return fail(text.error());
+  }
+  return make_service(std::move(spec), std::move(record));
+}
+
+void Node::report_unreadable(const std::string& directory, const Error& error) {
+  control::v1::Event event;
+  event.set_severity(control::v1::SEVERITY_ERROR);
+  event.set_container(std::filesystem::path(directory).filename().string());
+  event.set_kind("unreadable");
+  event.set_text(std::format("'{}' cannot be read; the container is left as it is. Mend the file and restart "
+                             "perdured, or remove the directory",
+                             directory));
+  event.set_reason(error.message());
+  options_.events.append(std::move(event));
+  log::error("{}: {}", directory, error.message());
+}
+
+void Node::recover(std::function<void()> done) {
+  std::vector<std::string> directories;
+  std::error_code error;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(options_.host.paths.containers(), error)) {
+    if (entry.is_directory()) directories.push_back(entry.path().string());
+  }
+  std::ranges::sort(directories);
+  auto open = std::make_shared<std::size_t>(1);
+  auto one_done = [open, done = std::move(done)] {
+    if (--*open == 0) done();
+  };
+  for (const std::string& directory : directories) {
+    if (!std::filesystem::exists(directory + "/spec.yaml")) continue;  // a creation that never began
+    auto service = read_service(directory);
+    if (!service) {
+      report_unreadable(directory, service.error());
+      continue;
+    }
+    ++*open;
+    adopt(*std::move(service))->begin_after_restart(one_done);
+  }
+  one_done();
+}
+
+}  // namespace perdure::node
