@@ -27,8 +27,9 @@ Outcome<ExitCode> export_to_stdout(CommandContext& context, const v1::Request& r
   const auto response = context.change(request, v1::Response::kExport, STDOUT_FILENO);
   if (!response) return std::unexpected(response.error());
   const Style style{.width = context.terminal().err_width(), .colour = false};
-  context.terminal().err(context.json() ? to_json(response->export_())
-                                        : render_export(response->export_(), "standard output", style));
+  context.terminal().err(context.json()
+                             ? to_json(response->export_())
+                             : render_export(response->export_(), "standard output", style));
   return ExitCode::kOk;
 }
 
@@ -48,8 +49,9 @@ Outcome<ExitCode> run_export(CommandContext& context) {
   if (Status published = file->publish(response->export_().bytes()); !published) {
     return std::unexpected(to_failure(published.error()));
   }
-  return context.print(context.json() ? to_json(response->export_())
-                                      : render_export(response->export_(), path, context.terminal().style()));
+  return context.print(context.json()
+                           ? to_json(response->export_())
+                           : render_export(response->export_(), path, context.terminal().style()));
 }
 
 Outcome<ExitCode> run_import(CommandContext& context) {
@@ -62,11 +64,14 @@ Outcome<ExitCode> run_import(CommandContext& context) {
   }
   v1::Request request;
   request.mutable_import();
-  if (context.invocation.has(kNameOption)) request.mutable_import()->set_name(context.invocation.text(kNameOption));
-  const auto response = context.change(request, v1::Response::kImport, file ? file.get() : STDIN_FILENO);
+  if (context.invocation.has(kNameOption))
+    request.mutable_import()->set_name(context.invocation.text(kNameOption));
+  const auto response =
+      context.change(request, v1::Response::kImport, file ? file.get() : STDIN_FILENO);
   if (!response) return std::unexpected(response.error());
-  return context.print(context.json() ? to_json(response->import())
-                                      : render_import(response->import(), context.terminal().style()));
+  return context.print(context.json()
+                           ? to_json(response->import())
+                           : render_import(response->import(), context.terminal().style()));
 }
 
 }  // namespace perdure::cli

@@ -11,7 +11,8 @@ namespace perdure::cli {
 
 class ArchiveFile {
  public:
-  // kExists: something is at `path` already. Readable by its owner only: an archive holds a container's memory.
+  // kExists: something is at `path` already. Readable by its owner only: an archive holds a
+  // container's memory.
   static Result<ArchiveFile> create(const std::string& path);
 
   // Removes what was written, unless publish() succeeded.
@@ -21,8 +22,8 @@ class ArchiveFile {
 
   int fd() const { return fd_.get(); }
 
-  // Syncs, and gives the file its name. kIo: its size is not `expected_bytes`. kExists: something took the name
-  // meanwhile; it is left as it is.
+  // Syncs, and gives the file its name. kIo: its size is not `expected_bytes`. kExists: something
+  // took the name meanwhile; it is left as it is.
   Status publish(std::uint64_t expected_bytes);
 
  private:

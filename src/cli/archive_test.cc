@@ -1,5 +1,5 @@
-// Proves: an exported archive appears under its name complete or not at all, is never written over something, and is
-// readable by its owner only; import passes what it was given.
+// Proves: an exported archive appears under its name complete or not at all, is never written over
+// something, and is readable by its owner only; import passes what it was given.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -22,7 +22,9 @@ struct ArchiveTest : testing::Test {
     std::string pattern = testing::TempDir() + "perdure-cli-XXXXXX";
     directory = ::mkdtemp(pattern.data());
     archive = directory / "web.capsule";
-    program.behaviour = [this](const v1::Request& request, int fd) { return export_daemon(request, fd); };
+    program.behaviour = [this](const v1::Request& request, int fd) {
+      return export_daemon(request, fd);
+    };
   }
   ~ArchiveTest() override { fs::remove_all(directory); }
 
@@ -35,11 +37,14 @@ struct ArchiveTest : testing::Test {
     v1::Response response;
     auto& reply = *response.mutable_export_();
     reply.set_name(request.export_().name());
-    reply.set_generation(request.export_().has_generation() ? request.export_().generation() : "1.2f.42");
+    reply.set_generation(request.export_().has_generation() ? request.export_().generation()
+                                                            : "1.2f.42");
     reply.set_bytes(7);
     return {response};
   }
-  std::size_t files() const { return static_cast<std::size_t>(std::distance(fs::directory_iterator(directory), {})); }
+  std::size_t files() const {
+    return static_cast<std::size_t>(std::distance(fs::directory_iterator(directory), {}));
+  }
 
   fs::path directory;
   fs::path archive;
@@ -50,13 +55,15 @@ struct ArchiveTest : testing::Test {
 };
 
 TEST_F(ArchiveTest, ExportMakesAFileForItsOwnerOnly) {
-  EXPECT_EQ(program.run({"export", "web", archive.string(), "-g", "1.2f.40"}), ExitCode::kOk) << program.terminal.err_text;
+  EXPECT_EQ(program.run({"export", "web", archive.string(), "-g", "1.2f.40"}), ExitCode::kOk)
+      << program.terminal.err_text;
   struct stat status{};
   ASSERT_EQ(::stat(archive.c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 0777U, 0600U);
   EXPECT_EQ(status.st_size, 7);
   EXPECT_EQ(files(), 1U);
-  EXPECT_TRUE(program.terminal.out_text.contains("generation 1.2f.40")) << program.terminal.out_text;
+  EXPECT_TRUE(program.terminal.out_text.contains("generation 1.2f.40"))
+      << program.terminal.out_text;
 }
 
 TEST_F(ArchiveTest, WhatIsThereIsNotReplaced) {
@@ -83,11 +90,13 @@ TEST_F(ArchiveTest, AnArchiveOfAnotherSizeIsNotKept) {
   write_archive = false;
   EXPECT_EQ(program.run({"export", "web", archive.string()}), ExitCode::kFailure);
   EXPECT_EQ(files(), 0U);
-  EXPECT_TRUE(unfolded(program.terminal.err_text).contains("has 0 bytes, perdured wrote 7")) << program.terminal.err_text;
+  EXPECT_TRUE(unfolded(program.terminal.err_text).contains("has 0 bytes, perdured wrote 7"))
+      << program.terminal.err_text;
 }
 
 TEST_F(ArchiveTest, ADirectoryThatIsNotThereIsNamed) {
-  EXPECT_EQ(program.run({"export", "web", (directory / "no" / "web.capsule").string()}), ExitCode::kNotFound);
+  EXPECT_EQ(program.run({"export", "web", (directory / "no" / "web.capsule").string()}),
+            ExitCode::kNotFound);
   EXPECT_TRUE(program.terminal.err_text.contains("/no'")) << program.terminal.err_text;
 }
 
@@ -102,12 +111,14 @@ TEST_F(ArchiveTest, ImportPassesTheFileAndTheName) {
   std::string read;
   program.behaviour = [&](const v1::Request&, int fd) {
     char buffer[16];
-    read.assign(buffer, static_cast<std::size_t>(std::max<ssize_t>(0, ::read(fd, buffer, sizeof buffer))));
+    read.assign(buffer,
+                static_cast<std::size_t>(std::max<ssize_t>(0, ::read(fd, buffer, sizeof buffer))));
     v1::Response response;
     *response.mutable_import()->mutable_status() = stopped_job();
     return std::vector{response};
   };
-  EXPECT_EQ(program.run({"import", archive.string(), "--name", "web2"}), ExitCode::kOk) << program.terminal.err_text;
+  EXPECT_EQ(program.run({"import", archive.string(), "--name", "web2"}), ExitCode::kOk)
+      << program.terminal.err_text;
   EXPECT_EQ(read, "archive");
   EXPECT_EQ(program.daemon.requests.back().import().name(), "web2");
   EXPECT_EQ(program.run({"import", (directory / "none").string()}), ExitCode::kNotFound);

@@ -1,5 +1,8 @@
 // Commands that change something.
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 #include <format>
 
@@ -19,36 +22,60 @@ ExitCode protection_code(const v1::ContainerStatus& status) {
   return is_safe(status.protection().state()) ? ExitCode::kOk : ExitCode::kUnprotected;
 }
 
+// Not through /dev/stdin, which cannot be opened when it is a socket (as under sshd).
+Result<std::string> read_standard_input(std::size_t limit_bytes) {
+  std::string text;
+  char buffer[4096];
+  for (;;) {
+    const ssize_t count = ::read(STDIN_FILENO, buffer, sizeof buffer);
+    if (count == 0) return text;
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return fail_errno("read standard input");
+    text.append(buffer, static_cast<std::size_t>(count));
+    if (text.size() > limit_bytes) {
+      return fail(
+          ErrorCode::kInvalid,
+          std::format("standard input has more than {} bytes: no specification", limit_bytes));
+    }
+  }
+}
+
 Result<v1::RunRequest> read_spec_request(const std::string& file) {
   v1::RunRequest run;
   std::error_code error;
   std::filesystem::path directory = std::filesystem::current_path(error);
   if (file == "-") {
-    PERDURE_ASSIGN(*run.mutable_spec_yaml(), read_file("/dev/stdin", control::kMaxSpecBytes));
+    PERDURE_ASSIGN(*run.mutable_spec_yaml(), read_standard_input(control::kMaxSpecBytes));
     run.set_file_name("standard input");
   } else {
     PERDURE_ASSIGN(*run.mutable_spec_yaml(), read_file(file, control::kMaxSpecBytes));
     run.set_file_name(file);
     if (!error) directory = std::filesystem::absolute(file, error).parent_path();
   }
-  if (error) return fail(ErrorCode::kIo, std::format("find the directory of '{}': {}", file, error.message()));
+  if (error)
+    return fail(ErrorCode::kIo,
+                std::format("find the directory of '{}': {}", file, error.message()));
   run.set_base_directory(directory.string());
   return run;
 }
 
-// Sends a request that the daemon may answer with a question; `agree` makes it the one that says yes.
-Outcome<v1::Response> change_with_question(CommandContext& context, v1::Request request, v1::Response::BodyCase final,
+// Sends a request that the daemon may answer with a question; `agree` makes it the one that says
+// yes.
+Outcome<v1::Response> change_with_question(CommandContext& context, v1::Request request,
+                                           v1::Response::BodyCase final,
                                            void (*agree)(v1::Request&)) {
   auto response = context.change(request, final);
   if (response || !response.error().needs_confirmation) return response;
   const Style style{.width = context.terminal().err_width(), .colour = false};
-  const auto confirmed = context.confirm(wrap(clean(response.error().message), style.width, "", "  "));
+  const auto confirmed =
+      context.confirm(wrap(clean(response.error().message), style.width, "", "  "));
   if (!confirmed) return std::unexpected(confirmed.error());
   agree(request);
   return context.change(std::move(request), final);
 }
 
-const v1::GenerationRow* choose(const v1::GenerationsReply& reply, const std::optional<std::string>& wanted) {
+const v1::GenerationRow* choose(const v1::GenerationsReply& reply,
+                                const std::optional<std::string>& wanted) {
   const auto& rows = reply.generations();
   const auto found = std::ranges::find_if(rows, [&](const v1::GenerationRow& row) {
     return wanted ? row.generation() == *wanted : row.committed() && row.bad().empty();
@@ -69,17 +96,20 @@ Outcome<std::string> preview_restore(CommandContext& context) {
   const auto wanted = context.generation();
   const v1::GenerationRow* target = choose(rows->generations(), wanted);
   if (target == nullptr) {
-    return std::unexpected(Failure{.code = ExitCode::kNotFound,
-                                   .message = std::format("{} has no {}", context.name(),
-                                                          wanted ? "generation " + *wanted : "committed generation"),
-                                   .remedy = std::format("'perdure generations {}' shows what there is", context.name())});
+    return std::unexpected(Failure{
+        .code = ExitCode::kNotFound,
+        .message = std::format("{} has no {}", context.name(),
+                               wanted ? "generation " + *wanted : "committed generation"),
+        .remedy = std::format("'perdure generations {}' shows what there is", context.name())});
   }
   const Style style{.width = context.terminal().err_width(), .colour = false};
   return describe_restore(status->inspect().status(), *target, style);
 }
 
-Outcome<ExitCode> print_reply(const CommandContext& context, const auto& reply, auto render, ExitCode code = ExitCode::kOk) {
-  return context.print(context.json() ? to_json(reply) : render(reply, context.terminal().style()), code);
+Outcome<ExitCode> print_reply(const CommandContext& context, const auto& reply, auto render,
+                              ExitCode code = ExitCode::kOk) {
+  return context.print(context.json() ? to_json(reply) : render(reply, context.terminal().style()),
+                       code);
 }
 
 }  // namespace
@@ -90,20 +120,24 @@ Outcome<ExitCode> run_run(CommandContext& context) {
   run->set_confirm_nic(context.invocation.has(kYesOption));
   v1::Request request;
   *request.mutable_run() = std::move(*run);
-  const auto response = change_with_question(context, request, v1::Response::kRun,
-                                             [](v1::Request& agreed) { agreed.mutable_run()->set_confirm_nic(true); });
+  const auto response = change_with_question(
+      context, request, v1::Response::kRun,
+      [](v1::Request& agreed) { agreed.mutable_run()->set_confirm_nic(true); });
   if (!response) return std::unexpected(response.error());
-  return print_reply(context, response->run(), render_run, protection_code(response->run().status()));
+  return print_reply(context, response->run(), render_run,
+                     protection_code(response->run().status()));
 }
 
 Outcome<ExitCode> run_start(CommandContext& context) {
   v1::Request request;
   request.mutable_start()->set_name(context.name());
   request.mutable_start()->set_confirm_nic(context.invocation.has(kYesOption));
-  const auto response = change_with_question(context, request, v1::Response::kStart,
-                                             [](v1::Request& agreed) { agreed.mutable_start()->set_confirm_nic(true); });
+  const auto response = change_with_question(
+      context, request, v1::Response::kStart,
+      [](v1::Request& agreed) { agreed.mutable_start()->set_confirm_nic(true); });
   if (!response) return std::unexpected(response.error());
-  return print_reply(context, response->start(), render_start, protection_code(response->start().status()));
+  return print_reply(context, response->start(), render_start,
+                     protection_code(response->start().status()));
 }
 
 Outcome<ExitCode> run_stop(CommandContext& context) {
@@ -128,14 +162,16 @@ Outcome<ExitCode> run_restore(CommandContext& context) {
   if (!context.invocation.has(kYesOption)) {
     const auto preview = preview_restore(context);
     if (!preview) return std::unexpected(preview.error());
-    if (const auto confirmed = context.confirm(*preview); !confirmed) return std::unexpected(confirmed.error());
+    if (const auto confirmed = context.confirm(*preview); !confirmed)
+      return std::unexpected(confirmed.error());
   }
   v1::Request request;
   request.mutable_restore()->set_name(context.name());
   if (const auto wanted = context.generation()) request.mutable_restore()->set_generation(*wanted);
   const auto response = context.change(request, v1::Response::kRestore);
   if (!response) return std::unexpected(response.error());
-  return print_reply(context, response->restore(), render_restore, protection_code(response->restore().status()));
+  return print_reply(context, response->restore(), render_restore,
+                     protection_code(response->restore().status()));
 }
 
 Outcome<ExitCode> run_remove(CommandContext& context) {
@@ -146,7 +182,8 @@ Outcome<ExitCode> run_remove(CommandContext& context) {
     const auto status = context.read(inspect, v1::Response::kInspect);
     if (!status) return std::unexpected(status.error());
     const Style style{.width = context.terminal().err_width(), .colour = false};
-    const auto confirmed = context.confirm(describe_remove(status->inspect().status(), keep_capsules, style));
+    const auto confirmed =
+        context.confirm(describe_remove(status->inspect().status(), keep_capsules, style));
     if (!confirmed) return std::unexpected(confirmed.error());
   }
   v1::Request request;

@@ -23,11 +23,14 @@ class CommandContext {
   std::optional<std::string> generation() const;
 
   // Asks perdured a question that changes nothing.
-  Outcome<control::v1::Response> read(control::v1::Request request, control::v1::Response::BodyCase final);
+  Outcome<control::v1::Response> read(control::v1::Request request,
+                                      control::v1::Response::BodyCase final);
   // Asks it to change something; the failure says how to find out what became of it.
-  Outcome<control::v1::Response> change(control::v1::Request request, control::v1::Response::BodyCase final, int fd = -1);
+  Outcome<control::v1::Response> change(control::v1::Request request,
+                                        control::v1::Response::BodyCase final, int fd = -1);
 
-  // Shows what will happen and asks. Success at once with --yes; a refusal where nobody can be asked.
+  // Shows what will happen and asks. Success at once with --yes; a refusal where nobody can be
+  // asked.
   Outcome<void> confirm(std::string_view what_will_happen);
 
   // A question of perdured while it works: yes with --yes, no where nobody can be asked.

@@ -10,11 +10,15 @@ namespace {
 
 using enum ValueKind;
 
-constexpr Option kJson{kJsonOption, 0, "", kFlag, "Print JSON with stable field names instead of text for people."};
-constexpr Option kYes{kYesOption, 'y', "", kFlag, "Do not ask; required where there is no terminal to ask on."};
-constexpr Option kFollow{kFollowOption, 'f', "", kFlag, "Go on with what is new until interrupted."};
-constexpr Option kGenerationToUse{kGenerationOption, 'g', "G", kGeneration,
-                                  "This generation instead of the newest committed one that verifies."};
+constexpr Option kJson{kJsonOption, 0, "", kFlag,
+                       "Print JSON with stable field names instead of text for people."};
+constexpr Option kYes{kYesOption, 'y', "", kFlag,
+                      "Do not ask; required where there is no terminal to ask on."};
+constexpr Option kFollow{kFollowOption, 'f', "", kFlag,
+                         "Go on with what is new until interrupted."};
+constexpr Option kGenerationToUse{
+    kGenerationOption, 'g', "G", kGeneration,
+    "This generation instead of the newest committed one that verifies."};
 constexpr Option kSince{kSinceOption, 0, "WHEN", kMoment,
                         "Only what is newer: a duration before now (10min) or a time "
                         "(2026-01-31T12:00:00Z)."};
@@ -23,7 +27,8 @@ constexpr Argument kName{kNameArgument, kContainer, true, "The container."};
 constexpr std::array kGlobalOptions{
     Option{kSocketOption, 0, "PATH", kFile, "The control socket of perdured."},
     Option{kTimeoutOption, 0, "DURATION", kDuration,
-           "Give up after so long a silence of perdured (default: 10s for commands that read, 5min for those that "
+           "Give up after so long a silence of perdured (default: 10s for commands that read, 5min "
+           "for those that "
            "change something, none with --follow)."},
     Option{kHelpOption, 'h', "", kFlag, "Print help and exit."},
     Option{kVersionOption, 0, "", kFlag, "Print the version of this program and exit."},
@@ -34,43 +39,50 @@ constexpr std::array kNameOnly{kName};
 
 // run
 constexpr std::array kRunArguments{
-    Argument{kSpecArgument, kFile, true, "The specification, a YAML file (perdure-spec(5)); - reads standard input."}};
+    Argument{kSpecArgument, kFile, true,
+             "The specification, a YAML file (perdure-spec(5)); - reads standard input."}};
 constexpr std::array kRunOptions{kYes, kJson};
 constexpr std::array kRunExamples{
     Example{"perdure run web.yaml", "Start the container that web.yaml describes and protect it."}};
 
 // inspect
 constexpr std::array kInspectOptions{
-    Option{kSpecOption, 0, "", kFlag, "Print the specification the container was made from, and nothing else."}, kJson};
+    Option{kSpecOption, 0, "", kFlag,
+           "Print the specification the container was made from, and nothing else."},
+    kJson};
 
 // logs
 constexpr std::array kLogsOptions{
-    kFollow, Option{kTailOption, 'n', "N", kCount, "Only the last N lines of what is there."}, kSince, kJson};
+    kFollow, Option{kTailOption, 'n', "N", kCount, "Only the last N lines of what is there."},
+    kSince, kJson};
 constexpr std::array kLogsExamples{
     Example{"perdure logs --tail 20 -f web", "The last 20 lines, then what comes."}};
 
 // generations
-constexpr std::array kGenerationsExamples{
-    Example{"perdure generations --json web | jq -r '.generations[] | select(.durable) | .generation'",
-            "The generations that survive a power cut."}};
+constexpr std::array kGenerationsExamples{Example{
+    "perdure generations --json web | jq -r '.generations[] | select(.durable) | .generation'",
+    "The generations that survive a power cut."}};
 
 // restore
 constexpr std::array kRestoreOptions{kGenerationToUse, kYes, kJson};
 constexpr std::array kRestoreExamples{
     Example{"perdure restore web", "Go back to the newest committed generation."},
-    Example{"perdure restore --generation 1.2f.41 --yes web", "Go back to this one, without a question."}};
+    Example{"perdure restore --generation 1.2f.41 --yes web",
+            "Go back to this one, without a question."}};
 
 // export, import
 constexpr std::array kExportArguments{
-    kName, Argument{kFileArgument, kFile, true, "The archive to make; must not exist. - writes to standard output."}};
+    kName, Argument{kFileArgument, kFile, true,
+                    "The archive to make; must not exist. - writes to standard output."}};
 constexpr std::array kExportOptions{kGenerationToUse, kJson};
 constexpr std::array kExportExamples{
     Example{"perdure export web web.capsule", "Keep the newest committed generation in a file."},
     Example{"perdure export web - | ssh other perdure import -", "Copy it to another host."}};
 constexpr std::array kImportArguments{
     Argument{kFileArgument, kFile, true, "The archive; - reads standard input."}};
-constexpr std::array kImportOptions{
-    Option{kNameOption, 0, "NAME", kContainer, "Name the container so, instead of as in the archive."}, kJson};
+constexpr std::array kImportOptions{Option{kNameOption, 0, "NAME", kContainer,
+                                           "Name the container so, instead of as in the archive."},
+                                    kJson};
 
 // stop, start, rm
 constexpr std::array kStopOptions{
@@ -79,8 +91,10 @@ constexpr std::array kStopOptions{
     kJson};
 constexpr std::array kStartOptions{kYes, kJson};
 constexpr std::array kRemoveOptions{
-    Option{kForceOption, 'f', "", kFlag, "Kill it if it runs; without this a running container is refused."},
-    Option{kKeepCapsulesOption, 0, "", kFlag, "Leave its generations in the durable store."}, kYes, kJson};
+    Option{kForceOption, 'f', "", kFlag,
+           "Kill it if it runs; without this a running container is refused."},
+    Option{kKeepCapsulesOption, 0, "", kFlag, "Leave its generations in the durable store."}, kYes,
+    kJson};
 
 // events
 constexpr std::array kEventsArguments{
@@ -92,15 +106,19 @@ constexpr std::array kEventsExamples{
 
 // spec, completion, help
 constexpr std::array kSpecOptions{
-    Option{kCheckOption, 0, "FILE", kFile, "Read this specification and say what is wrong with it; start nothing."}};
+    Option{kCheckOption, 0, "FILE", kFile,
+           "Read this specification and say what is wrong with it; start nothing."}};
 constexpr std::array kSpecExamples{
-    Example{"perdure spec --check web.yaml", "Exit code 0 if it is right, 5 and one line per error if not."}};
-constexpr std::array kCompletionArguments{Argument{kShellArgument, kShell, true, "bash, zsh or fish."}};
+    Example{"perdure spec --check web.yaml",
+            "Exit code 0 if it is right, 5 and one line per error if not."}};
+constexpr std::array kCompletionArguments{
+    Argument{kShellArgument, kShell, true, "bash, zsh or fish."}};
 constexpr std::array kCompletionExamples{
     Example{"perdure completion bash > /etc/bash_completion.d/perdure", "For bash."},
     Example{"perdure completion zsh > /usr/local/share/zsh/site-functions/_perdure", "For zsh."},
     Example{"perdure completion fish > ~/.config/fish/completions/perdure.fish", "For fish."}};
-constexpr std::array kHelpArguments{Argument{kCommandArgument, kCommand, false, "The command to explain."}};
+constexpr std::array kHelpArguments{
+    Argument{kCommandArgument, kCommand, false, "The command to explain."}};
 constexpr std::array kCompleteArguments{
     Argument{kWhatArgument, kText, true, "containers, or generations."},
     Argument{kNameArgument, kText, false, "The container whose generations are wanted."}};
@@ -109,15 +127,21 @@ constexpr std::array kCommands{
     Command{.id = CommandId::kRun,
             .name = "run",
             .summary = "create a container from a specification, start and protect it",
-            .description =
-                "Reads the specification, unpacks the image, starts the container and waits until its first generation "
-                "is committed: from then on a failure is recovered with its memory, files and address. Relative paths "
-                "of the host start at the directory of the specification (with -, at the current directory).\n"
-                "If the container runs but cannot be protected, the command says why and what to do, leaves it "
-                "running, and exits with code 8.\n"
-                "A specification that makes a network interface of the host a port of a bridge is asked about twice: "
-                "before the change, and after it, whether the host is still reachable; without a yes in time the "
-                "interface goes back to what it was. With --yes nobody looks: do not use it over that interface.",
+            .description = "Reads the specification, unpacks the image, starts the container and "
+                           "waits until its first generation "
+                           "is committed: from then on a failure is recovered with its memory, "
+                           "files and address. Relative paths "
+                           "of the host start at the directory of the specification (with -, at "
+                           "the current directory).\n"
+                           "If the container runs but cannot be protected, the command says why "
+                           "and what to do, leaves it "
+                           "running, and exits with code 8.\n"
+                           "A specification that makes a network interface of the host a port of a "
+                           "bridge is asked about twice: "
+                           "before the change, and after it, whether the host is still reachable; "
+                           "without a yes in time the "
+                           "interface goes back to what it was. With --yes nobody looks: do not "
+                           "use it over that interface.",
             .arguments = kRunArguments,
             .options = kRunOptions,
             .examples = kRunExamples,
@@ -125,11 +149,13 @@ constexpr std::array kCommands{
     Command{.id = CommandId::kList,
             .name = "list",
             .summary = "show all containers and whether they are protected",
-            .description =
-                "One line per container; reasons and remedies of those that are not protected follow below the table. "
-                "COMMITTED is the age of the newest generation that a failure of the container would come back to, "
-                "DURABLE the age of the newest that survives a power cut. Columns that do not fit the terminal are "
-                "left out, the least important first; --json has them all.",
+            .description = "One line per container; reasons and remedies of those that are not "
+                           "protected follow below the table. "
+                           "COMMITTED is the age of the newest generation that a failure of the "
+                           "container would come back to, "
+                           "DURABLE the age of the newest that survives a power cut. Columns that "
+                           "do not fit the terminal are "
+                           "left out, the least important first; --json has them all.",
             .arguments = {},
             .options = kJsonOnly,
             .examples = {},
@@ -137,7 +163,8 @@ constexpr std::array kCommands{
     Command{.id = CommandId::kInspect,
             .name = "inspect",
             .summary = "show everything about one container",
-            .description = "Its phase, protection, generations, last capture and restore, network, volumes and what "
+            .description = "Its phase, protection, generations, last capture and restore, network, "
+                           "volumes and what "
                            "happened lately.",
             .arguments = kNameOnly,
             .options = kInspectOptions,
@@ -146,29 +173,34 @@ constexpr std::array kCommands{
     Command{.id = CommandId::kLogs,
             .name = "logs",
             .summary = "print what a container wrote to its standard output and error",
-            .description = "Standard output goes to standard output, standard error to standard error, byte for byte. "
-                           "After a restore the log goes on where it was: lines that the container writes a second "
+            .description = "Standard output goes to standard output, standard error to standard "
+                           "error, byte for byte. "
+                           "After a restore the log goes on where it was: lines that the container "
+                           "writes a second "
                            "time appear twice.",
             .arguments = kNameOnly,
             .options = kLogsOptions,
             .examples = kLogsExamples,
             .json = "log line"},
-    Command{.id = CommandId::kCheckpoint,
-            .name = "checkpoint",
-            .summary = "take a generation now and wait until it is committed",
-            .description = "In addition to those that perdured takes by itself. The container is frozen for some "
-                           "milliseconds.",
-            .arguments = kNameOnly,
-            .options = kJsonOnly,
-            .examples = {},
-            .json = "checkpoint"},
+    Command{
+        .id = CommandId::kCheckpoint,
+        .name = "checkpoint",
+        .summary = "take a generation now and wait until it is committed",
+        .description =
+            "In addition to those that perdured takes by itself. The container is frozen for some "
+            "milliseconds.",
+        .arguments = kNameOnly,
+        .options = kJsonOnly,
+        .examples = {},
+        .json = "checkpoint"},
     Command{.id = CommandId::kGenerations,
             .name = "generations",
             .summary = "show the stored generations of a container, newest first",
-            .description =
-                "A generation is one complete state of the container: memory, files, network identity. FULL is what it "
-                "holds, KEPT what had to be stored for it. In the table the parent of a delta is shortened to its "
-                "number where term and incarnation are the same.",
+            .description = "A generation is one complete state of the container: memory, files, "
+                           "network identity. FULL is what it "
+                           "holds, KEPT what had to be stored for it. In the table the parent of a "
+                           "delta is shortened to its "
+                           "number where term and incarnation are the same.",
             .arguments = kNameOnly,
             .options = kJsonOnly,
             .examples = kGenerationsExamples,
@@ -176,11 +208,13 @@ constexpr std::array kCommands{
     Command{.id = CommandId::kRestore,
             .name = "restore",
             .summary = "take a container back to a generation, in place",
-            .description =
-                "Kills the processes that run now and restores the generation's memory and files under the same name "
-                "and address. What happened after that generation is lost; what left the container since then "
-                "(messages sent, changes in shared volumes or in databases elsewhere) is not taken back. Says what "
-                "will be lost and asks.",
+            .description = "Kills the processes that run now and restores the generation's memory "
+                           "and files under the same name "
+                           "and address. What happened after that generation is lost; what left "
+                           "the container since then "
+                           "(messages sent, changes in shared volumes or in databases elsewhere) "
+                           "is not taken back. Says what "
+                           "will be lost and asks.",
             .arguments = kNameOnly,
             .options = kRestoreOptions,
             .examples = kRestoreExamples,
@@ -188,10 +222,11 @@ constexpr std::array kCommands{
     Command{.id = CommandId::kExport,
             .name = "export",
             .summary = "write one generation of a container to an archive",
-            .description =
-                "The archive holds everything that import needs. It contains the container's memory, and so its keys "
-                "and passwords: the file is readable by its owner only. It appears under its name when it is complete "
-                "and on disk, not before.",
+            .description = "The archive holds everything that import needs. It contains the "
+                           "container's memory, and so its keys "
+                           "and passwords: the file is readable by its owner only. It appears "
+                           "under its name when it is complete "
+                           "and on disk, not before.",
             .arguments = kExportArguments,
             .options = kExportOptions,
             .examples = kExportExamples,
@@ -199,7 +234,8 @@ constexpr std::array kCommands{
     Command{.id = CommandId::kImport,
             .name = "import",
             .summary = "make a stopped container from an archive",
-            .description = "The archive is verified first. 'perdure restore NAME' then brings the container to life "
+            .description = "The archive is verified first. 'perdure restore NAME' then brings the "
+                           "container to life "
                            "with its memory, 'perdure start NAME' starts it afresh over its files.",
             .arguments = kImportArguments,
             .options = kImportOptions,
@@ -208,7 +244,8 @@ constexpr std::array kCommands{
     Command{.id = CommandId::kStop,
             .name = "stop",
             .summary = "stop a container; it is not restored",
-            .description = "Takes a last generation if the container is protected, sends the stop signal, and kills "
+            .description = "Takes a last generation if the container is protected, sends the stop "
+                           "signal, and kills "
                            "what is left at the deadline.",
             .arguments = kNameOnly,
             .options = kStopOptions,
@@ -217,7 +254,8 @@ constexpr std::array kCommands{
     Command{.id = CommandId::kStart,
             .name = "start",
             .summary = "start a stopped container afresh, over its files",
-            .description = "Its memory is not brought back; 'perdure restore NAME' does that. Waits until the first "
+            .description = "Its memory is not brought back; 'perdure restore NAME' does that. "
+                           "Waits until the first "
                            "generation is committed, as run does.",
             .arguments = kNameOnly,
             .options = kStartOptions,
@@ -226,7 +264,8 @@ constexpr std::array kCommands{
     Command{.id = CommandId::kRemove,
             .name = "rm",
             .summary = "remove a container, its files and its generations",
-            .description = "Says what will be gone and asks. Shared volumes and host directories of volumes are left "
+            .description = "Says what will be gone and asks. Shared volumes and host directories "
+                           "of volumes are left "
                            "as they are.",
             .arguments = kNameOnly,
             .options = kRemoveOptions,
@@ -235,7 +274,8 @@ constexpr std::array kCommands{
     Command{.id = CommandId::kEvents,
             .name = "events",
             .summary = "show what happened: failures, restores, lost and regained protection",
-            .description = "Oldest first, one per line. The times behind a restore count from the failure.",
+            .description =
+                "Oldest first, one per line. The times behind a restore count from the failure.",
             .arguments = kEventsArguments,
             .options = kEventsOptions,
             .examples = kEventsExamples,
@@ -243,21 +283,24 @@ constexpr std::array kCommands{
     Command{.id = CommandId::kDoctor,
             .name = "doctor",
             .summary = "say what this host can do, what it lacks and what to do about it",
-            .description =
-                "Asks perdured; when it does not run, checks what can be checked without it and exits with code 3. "
-                "Otherwise exits with code 8 if something is missing without which no container can be protected.",
+            .description = "Asks perdured; when it does not run, checks what can be checked "
+                           "without it and exits with code 3. "
+                           "Otherwise exits with code 8 if something is missing without which no "
+                           "container can be protected.",
             .arguments = {},
             .options = kJsonOnly,
             .examples = {},
             .json = "doctor"},
-    Command{.id = CommandId::kVersion,
-            .name = "version",
-            .summary = "print the versions of this program and of the running perdured",
-            .description = "Exits with code 3 if perdured cannot be reached; its own version is printed anyway.",
-            .arguments = {},
-            .options = kJsonOnly,
-            .examples = {},
-            .json = "version"},
+    Command{
+        .id = CommandId::kVersion,
+        .name = "version",
+        .summary = "print the versions of this program and of the running perdured",
+        .description =
+            "Exits with code 3 if perdured cannot be reached; its own version is printed anyway.",
+        .arguments = {},
+        .options = kJsonOnly,
+        .examples = {},
+        .json = "version"},
     Command{.id = CommandId::kSpec,
             .name = "spec",
             .summary = "print the reference of the specification, or check one",
@@ -295,8 +338,10 @@ constexpr std::array kCommands{
 
 constexpr std::array kEnvironment{
     NamedText{"PERDURE_SOCKET", "The control socket, where --socket does not say otherwise."},
-    NamedText{"NO_COLOR", "If set and not empty, no colours, on a terminal neither (https://no-color.org)."},
-    NamedText{"COLUMNS", "The width of the output where standard output is no terminal; 80 without it."},
+    NamedText{"NO_COLOR",
+              "If set and not empty, no colours, on a terminal neither (https://no-color.org)."},
+    NamedText{"COLUMNS",
+              "The width of the output where standard output is no terminal; 80 without it."},
 };
 
 constexpr std::array kFiles{
@@ -307,7 +352,9 @@ constexpr std::array kFiles{
 
 }  // namespace
 
-std::span<const Command> command_table() { return kCommands; }
+std::span<const Command> command_table() {
+  return kCommands;
+}
 
 const Command& command_of(CommandId id) {
   const auto found = std::ranges::find(kCommands, id, &Command::id);
@@ -320,8 +367,14 @@ const Command* find_command(std::string_view name) {
   return found == kCommands.end() ? nullptr : &*found;
 }
 
-std::span<const Option> global_options() { return kGlobalOptions; }
-std::span<const NamedText> environment_table() { return kEnvironment; }
-std::span<const NamedText> files_table() { return kFiles; }
+std::span<const Option> global_options() {
+  return kGlobalOptions;
+}
+std::span<const NamedText> environment_table() {
+  return kEnvironment;
+}
+std::span<const NamedText> files_table() {
+  return kFiles;
+}
 
 }  // namespace perdure::cli

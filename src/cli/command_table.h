@@ -1,5 +1,6 @@
-// The command table: what `perdure` understands, once. The parser, --help, the manual pages, docs/cli.md and the
-// shell completions are all made from it, so that none of them can say what the others do not.
+// The command table: what `perdure` understands, once. The parser, --help, the manual pages,
+// docs/cli.md and the shell completions are all made from it, so that none of them can say what the
+// others do not.
 #pragma once
 
 #include <chrono>
@@ -32,7 +33,7 @@ enum class CommandId {
 
 // How a value is checked by the parser and completed by the shell.
 enum class ValueKind {
-  kFlag,        // no value
+  kFlag,  // no value
   kText,
   kFile,
   kContainer,   // a container's name
@@ -45,8 +46,8 @@ enum class ValueKind {
 };
 
 struct Option {
-  std::string_view name;  // "--tail"
-  char letter = 0;        // 'f' for -f; 0: none
+  std::string_view name;   // "--tail"
+  char letter = 0;         // 'f' for -f; 0: none
   std::string_view value;  // "N"; empty for a flag
   ValueKind kind = ValueKind::kFlag;
   std::string_view help;
@@ -91,8 +92,8 @@ std::span<const NamedText> environment_table();
 std::span<const NamedText> files_table();
 
 inline constexpr std::string_view kDefaultSocket = "/run/perdure/perdured.sock";
-// The longest silence of perdured that a command waits through, without --timeout. Reading answers at once; what
-// changes something may unpack an image or write gigabytes between two signs of life.
+// The longest silence of perdured that a command waits through, without --timeout. Reading answers
+// at once; what changes something may unpack an image or write gigabytes between two signs of life.
 inline constexpr std::chrono::seconds kReadSilence{10};
 inline constexpr std::chrono::seconds kChangeSilence{300};
 

@@ -16,50 +16,76 @@ namespace v1 = control::v1;
 
 CommandFunction function_of(CommandId id) {
   switch (id) {
-    case CommandId::kRun: return run_run;
-    case CommandId::kList: return run_list;
-    case CommandId::kInspect: return run_inspect;
-    case CommandId::kLogs: return run_logs;
-    case CommandId::kCheckpoint: return run_checkpoint;
-    case CommandId::kGenerations: return run_generations;
-    case CommandId::kRestore: return run_restore;
-    case CommandId::kExport: return run_export;
-    case CommandId::kImport: return run_import;
-    case CommandId::kStop: return run_stop;
-    case CommandId::kStart: return run_start;
-    case CommandId::kRemove: return run_remove;
-    case CommandId::kEvents: return run_events;
-    case CommandId::kDoctor: return run_doctor;
-    case CommandId::kVersion: return run_version;
-    case CommandId::kSpec: return run_spec;
-    case CommandId::kCompletion: return run_completion;
-    case CommandId::kHelp: return run_help;
-    case CommandId::kComplete: return run_complete;
+    case CommandId::kRun:
+      return run_run;
+    case CommandId::kList:
+      return run_list;
+    case CommandId::kInspect:
+      return run_inspect;
+    case CommandId::kLogs:
+      return run_logs;
+    case CommandId::kCheckpoint:
+      return run_checkpoint;
+    case CommandId::kGenerations:
+      return run_generations;
+    case CommandId::kRestore:
+      return run_restore;
+    case CommandId::kExport:
+      return run_export;
+    case CommandId::kImport:
+      return run_import;
+    case CommandId::kStop:
+      return run_stop;
+    case CommandId::kStart:
+      return run_start;
+    case CommandId::kRemove:
+      return run_remove;
+    case CommandId::kEvents:
+      return run_events;
+    case CommandId::kDoctor:
+      return run_doctor;
+    case CommandId::kVersion:
+      return run_version;
+    case CommandId::kSpec:
+      return run_spec;
+    case CommandId::kCompletion:
+      return run_completion;
+    case CommandId::kHelp:
+      return run_help;
+    case CommandId::kComplete:
+      return run_complete;
   }
   return run_help;
 }
 
-Style error_style(const Terminal& terminal) { return Style{.width = terminal.err_width(), .colour = false}; }
+Style error_style(const Terminal& terminal) {
+  return Style{.width = terminal.err_width(), .colour = false};
+}
 
 ExitCode report(const Failure& failure, bool as_json, Terminal& terminal) {
-  terminal.err(as_json ? failure_to_json_line(failure) : render_failure(failure, error_style(terminal)));
+  terminal.err(as_json ? failure_to_json_line(failure)
+                       : render_failure(failure, error_style(terminal)));
   return failure.code;
 }
 
-bool is_yes(const std::optional<std::string>& answer) { return answer == "y" || answer == "Y" || answer == "yes"; }
+bool is_yes(const std::optional<std::string>& answer) {
+  return answer == "y" || answer == "Y" || answer == "yes";
+}
 
 std::string socket_path(const Invocation& invocation) {
   if (invocation.has(kSocketOption)) return invocation.text(kSocketOption);
   const char* from_environment = std::getenv("PERDURE_SOCKET");
-  return from_environment != nullptr && *from_environment != '\0' ? from_environment : std::string(kDefaultSocket);
+  return from_environment != nullptr && *from_environment != '\0' ? from_environment
+                                                                  : std::string(kDefaultSocket);
 }
 
 ExitCode report(const UsageError& error, Terminal& terminal) {
   const Failure failure{
       .code = ExitCode::kUsage,
       .message = error.message,
-      .remedy = error.command == nullptr ? "'perdure help' lists the commands"
-                                         : std::format("'perdure help {}' explains it", error.command->name)};
+      .remedy = error.command == nullptr
+                    ? "'perdure help' lists the commands"
+                    : std::format("'perdure help {}' explains it", error.command->name)};
   return report(failure, false, terminal);
 }
 
@@ -76,40 +102,50 @@ std::optional<std::string> CommandContext::generation() const {
 }
 
 Outcome<v1::Response> CommandContext::read(v1::Request request, v1::Response::BodyCase final) {
-  return session.call(std::move(request),
-                      CallOptions{.final = final,
-                                  .silence = invocation.duration(kTimeoutOption).value_or(kReadSilence),
-                                  .on_stream = {},
-                                  .on_question = {},
-                                  .fd = -1,
-                                  .doing = std::string(invocation.command().name),
-                                  .unknown = ""});
-}
-
-Outcome<v1::Response> CommandContext::change(v1::Request request, v1::Response::BodyCase final, int fd) {
-  const std::string object = name();
   return session.call(
       std::move(request),
       CallOptions{.final = final,
-                  .silence = invocation.duration(kTimeoutOption).value_or(kChangeSilence),
+                  .silence = invocation.duration(kTimeoutOption).value_or(kReadSilence),
                   .on_stream = {},
-                  .on_question = [this](const v1::Question& question) { return answer(question); },
-                  .fd = fd,
-                  .doing = std::string(invocation.command().name) + (object.empty() ? "" : " " + object),
-                  .unknown = std::format("whether it was done is not known: 'perdure {}' shows how things are",
-                                         object.empty() ? "list" : "inspect " + object)});
+                  .on_question = {},
+                  .fd = -1,
+                  .doing = std::string(invocation.command().name),
+                  .unknown = ""});
+}
+
+Outcome<v1::Response> CommandContext::change(v1::Request request, v1::Response::BodyCase final,
+                                             int fd) {
+  const std::string object = name();
+  // perdured may keep silent while it waits out a deadline that was asked for.
+  const Duration silence =
+      kChangeSilence + invocation.duration(kDeadlineOption).value_or(Duration::zero());
+  return session.call(
+      std::move(request),
+      CallOptions{
+          .final = final,
+          .silence = invocation.duration(kTimeoutOption).value_or(silence),
+          .on_stream = {},
+          .on_question = [this](const v1::Question& question) { return answer(question); },
+          .fd = fd,
+          .doing = std::string(invocation.command().name) + (object.empty() ? "" : " " + object),
+          .unknown =
+              std::format("whether it was done is not known: 'perdure {}' shows how things are",
+                          object.empty() ? "list" : "inspect " + object)});
 }
 
 Outcome<void> CommandContext::confirm(std::string_view what_will_happen) {
   if (invocation.has(kYesOption)) return {};
   terminal().err(what_will_happen);
   if (!terminal().can_ask()) {
-    return std::unexpected(Failure{.code = ExitCode::kRefused,
-                                   .message = "this needs a confirmation, and there is no terminal to ask on; nothing was changed",
-                                   .remedy = "repeat the command with --yes"});
+    return std::unexpected(Failure{
+        .code = ExitCode::kRefused,
+        .message =
+            "this needs a confirmation, and there is no terminal to ask on; nothing was changed",
+        .remedy = "repeat the command with --yes"});
   }
   if (is_yes(terminal().ask("Go on? [y/N] ", std::nullopt))) return {};
-  return std::unexpected(Failure{.code = ExitCode::kRefused, .message = "not confirmed; nothing was changed"});
+  return std::unexpected(
+      Failure{.code = ExitCode::kRefused, .message = "not confirmed; nothing was changed"});
 }
 
 bool CommandContext::answer(const v1::Question& question) {
@@ -122,7 +158,8 @@ bool CommandContext::answer(const v1::Question& question) {
 }
 
 Outcome<ExitCode> CommandContext::print(std::string_view text, ExitCode code) const {
-  if (Status written = terminal().out(text); !written) return std::unexpected(to_failure(written.error()));
+  if (Status written = terminal().out(text); !written)
+    return std::unexpected(to_failure(written.error()));
   return code;
 }
 
@@ -132,13 +169,15 @@ ExitCode run_command(const Invocation& invocation, Services& services) {
   return outcome ? *outcome : report(outcome.error(), context.json(), services.terminal);
 }
 
-ExitCode run_program(const std::vector<std::string>& arguments, Terminal& terminal, const Clock& clock,
+ExitCode run_program(const std::vector<std::string>& arguments, Terminal& terminal,
+                     const Clock& clock,
                      const std::function<std::unique_ptr<Connector>(std::string)>& connector_for,
                      const std::function<v1::DoctorReport()>& check_host) {
   const CommandLine line = parse_command_line(arguments);
   if (const auto* help = std::get_if<HelpWanted>(&line)) {
-    return write_or_fail(terminal, help->command == nullptr ? program_help(terminal.style())
-                                                            : command_help(*help->command, terminal.style()));
+    return write_or_fail(terminal, help->command == nullptr
+                                       ? program_help(terminal.style())
+                                       : command_help(*help->command, terminal.style()));
   }
   if (std::holds_alternative<VersionWanted>(line)) {
     return write_or_fail(terminal, std::format("perdure {}\n", kProgramVersion));
@@ -146,7 +185,8 @@ ExitCode run_program(const std::vector<std::string>& arguments, Terminal& termin
   if (const auto* error = std::get_if<UsageError>(&line)) return report(*error, terminal);
   const auto& invocation = std::get<Invocation>(line);
   const auto connector = connector_for(socket_path(invocation));
-  Services services{.terminal = terminal, .connector = *connector, .clock = clock, .check_host = check_host};
+  Services services{
+      .terminal = terminal, .connector = *connector, .clock = clock, .check_host = check_host};
   return run_command(invocation, services);
 }
 

@@ -24,7 +24,8 @@ ExitCode run_command(const Invocation& invocation, Services& services);
 
 // The whole program behind main(): parses, then help, usage errors or run_command.
 // `connector_for` gets the socket's path from --socket, or PERDURE_SOCKET, or the default.
-ExitCode run_program(const std::vector<std::string>& arguments, Terminal& terminal, const Clock& clock,
+ExitCode run_program(const std::vector<std::string>& arguments, Terminal& terminal,
+                     const Clock& clock,
                      const std::function<std::unique_ptr<Connector>(std::string)>& connector_for,
                      const std::function<control::v1::DoctorReport()>& check_host);
 

@@ -1,5 +1,6 @@
-// Proves: what each command sends, what it prints and which exit code it ends with, against a daemon in this process
-// and a clock that only moves when somebody waits. Every exit code is produced here or in archive_test.cc.
+// Proves: what each command sends, what it prints and which exit code it ends with, against a
+// daemon in this process and a clock that only moves when somebody waits. Every exit code is
+// produced here or in archive_test.cc.
 #include "cli/commands.h"
 
 #include <gtest/gtest.h>
@@ -21,25 +22,46 @@ using namespace std::chrono_literals;
 std::vector<v1::Response> web_daemon(const v1::Request& request, int) {
   v1::Response response;
   switch (request.body_case()) {
-    case v1::Request::kList: *response.mutable_list()->add_containers() = protected_web(); break;
-    case v1::Request::kInspect: *response.mutable_inspect()->mutable_status() = protected_web(); break;
-    case v1::Request::kGenerations: *response.mutable_generations() = web_generations(); break;
-    case v1::Request::kRun: *response.mutable_run()->mutable_status() = protected_web(); break;
-    case v1::Request::kStart: *response.mutable_start()->mutable_status() = protected_web(); break;
-    case v1::Request::kStop: *response.mutable_stop()->mutable_status() = protected_web(); break;
-    case v1::Request::kRemove: response.mutable_remove()->set_name("web"); break;
+    case v1::Request::kList:
+      *response.mutable_list()->add_containers() = protected_web();
+      break;
+    case v1::Request::kInspect:
+      *response.mutable_inspect()->mutable_status() = protected_web();
+      break;
+    case v1::Request::kGenerations:
+      *response.mutable_generations() = web_generations();
+      break;
+    case v1::Request::kRun:
+      *response.mutable_run()->mutable_status() = protected_web();
+      break;
+    case v1::Request::kStart:
+      *response.mutable_start()->mutable_status() = protected_web();
+      break;
+    case v1::Request::kStop:
+      *response.mutable_stop()->mutable_status() = protected_web();
+      break;
+    case v1::Request::kRemove:
+      response.mutable_remove()->set_name("web");
+      break;
     case v1::Request::kRestore:
       *response.mutable_restore()->mutable_status() = protected_web();
       response.mutable_restore()->mutable_restore()->set_generation("1.2f.41");
       break;
-    case v1::Request::kCheckpoint: response.mutable_checkpoint()->set_name("web"); break;
-    case v1::Request::kDoctor: response.mutable_doctor()->add_lines()->set_state(v1::CHECK_OK); break;
-    case v1::Request::kVersion: response.mutable_version()->set_version("9.9.9"); break;
-    default: response.mutable_done(); break;
+    case v1::Request::kCheckpoint:
+      response.mutable_checkpoint()->set_name("web");
+      break;
+    case v1::Request::kDoctor:
+      response.mutable_doctor()->add_lines()->set_state(v1::CHECK_OK);
+      break;
+    case v1::Request::kVersion:
+      response.mutable_version()->set_version("9.9.9");
+      break;
+    default:
+      response.mutable_done();
+      break;
   }
   return {response};
 }
-
 
 struct CommandsTest : testing::Test {
   CommandsTest() { program.behaviour = web_daemon; }
@@ -71,12 +93,18 @@ TEST_F(CommandsTest, ReadingCommandsPrintTheAnswer) {
 
 TEST_F(CommandsTest, ErrorsOfTheDaemonBecomeExitCodes) {
   const std::vector<std::pair<v1::ErrorCode, ExitCode>> expected{
-      {v1::ERROR_UNSPECIFIED, ExitCode::kFailure}, {v1::ERROR_INVALID, ExitCode::kInvalid},
-      {v1::ERROR_NOT_FOUND, ExitCode::kNotFound},  {v1::ERROR_EXISTS, ExitCode::kRefused},
-      {v1::ERROR_CONFLICT, ExitCode::kRefused},    {v1::ERROR_UNSUPPORTED, ExitCode::kFailure},
-      {v1::ERROR_CORRUPT, ExitCode::kCorrupt},     {v1::ERROR_NO_SPACE, ExitCode::kFailure},
-      {v1::ERROR_TIMEOUT, ExitCode::kTimeout},     {v1::ERROR_TRANSIENT, ExitCode::kFailure},
-      {v1::ERROR_PERMISSION, ExitCode::kPermission}, {v1::ERROR_CANCELLED, ExitCode::kFailure},
+      {v1::ERROR_UNSPECIFIED, ExitCode::kFailure},
+      {v1::ERROR_INVALID, ExitCode::kInvalid},
+      {v1::ERROR_NOT_FOUND, ExitCode::kNotFound},
+      {v1::ERROR_EXISTS, ExitCode::kRefused},
+      {v1::ERROR_CONFLICT, ExitCode::kRefused},
+      {v1::ERROR_UNSUPPORTED, ExitCode::kFailure},
+      {v1::ERROR_CORRUPT, ExitCode::kCorrupt},
+      {v1::ERROR_NO_SPACE, ExitCode::kFailure},
+      {v1::ERROR_TIMEOUT, ExitCode::kTimeout},
+      {v1::ERROR_TRANSIENT, ExitCode::kFailure},
+      {v1::ERROR_PERMISSION, ExitCode::kPermission},
+      {v1::ERROR_CANCELLED, ExitCode::kFailure},
       {v1::ERROR_IO, ExitCode::kFailure}};
   for (const auto& [code, exit_code] : expected) {
     answer_with(error_response(code, "it went wrong with 'web'", "do this"));
@@ -131,6 +159,13 @@ TEST_F(CommandsTest, SilenceEndsAtTheTimeout) {
   EXPECT_TRUE(unfolded(err()).contains("'perdure inspect web' shows how things are")) << err();
 }
 
+TEST_F(CommandsTest, AStopMayTakeAsLongAsItsDeadline) {
+  program.behaviour = [](const v1::Request&, int) { return std::vector<v1::Response>{}; };
+  EXPECT_EQ(run({"stop", "web", "--deadline", "10min"}), ExitCode::kTimeout);
+  EXPECT_EQ(program.clock.now().time_since_epoch(), 15min);
+  EXPECT_EQ(last_request().stop().deadline_ns(), Duration(10min).count());
+}
+
 TEST_F(CommandsTest, ProgressKeepsALongCommandAlive) {
   program.behaviour = [](const v1::Request& request, int fd) {
     std::vector<v1::Response> frames(5, progress_response("unpack", "unpack the image"));
@@ -143,7 +178,8 @@ TEST_F(CommandsTest, ProgressKeepsALongCommandAlive) {
 
 TEST_F(CommandsTest, ProgressIsALinePerStageWithoutATerminal) {
   program.behaviour = [](const v1::Request& request, int fd) {
-    std::vector<v1::Response> frames{progress_response("capture", "freeze"), progress_response("capture", "thaw"),
+    std::vector<v1::Response> frames{progress_response("capture", "freeze"),
+                                     progress_response("capture", "thaw"),
                                      progress_response("commit", "wait for the disk")};
     frames.push_back(web_daemon(request, fd).front());
     return frames;
@@ -192,7 +228,8 @@ TEST_F(CommandsTest, AnswersThatDoNotFitAreNotTaken) {
 }
 
 TEST_F(CommandsTest, OutputThatCannotBeWrittenIsAFailure) {
-  program.terminal.out_error = Error(ErrorCode::kNoSpace, "write to standard output: No space left on device");
+  program.terminal.out_error =
+      Error(ErrorCode::kNoSpace, "write to standard output: No space left on device");
   EXPECT_EQ(run({"list"}), ExitCode::kFailure);
   EXPECT_EQ(run({"help"}), ExitCode::kFailure);
   v1::Response log;
@@ -201,13 +238,15 @@ TEST_F(CommandsTest, OutputThatCannotBeWrittenIsAFailure) {
   EXPECT_EQ(run({"logs", "web"}), ExitCode::kFailure);
 }
 
-// --- Questions ------------------------------------------------------------------------------------------------
+// --- Questions
+// ------------------------------------------------------------------------------------------------
 
 TEST_F(CommandsTest, RemoveAsksOnATerminalAndTakesNoForAnAnswer) {
   program.terminal.terminal = true;
   program.terminal.answer = "n";
   EXPECT_EQ(run({"rm", "web"}), ExitCode::kRefused);
-  EXPECT_TRUE(unfolded(err()).contains("its processes will be killed; its files will be deleted")) << err();
+  EXPECT_TRUE(unfolded(err()).contains("its processes will be killed; its files will be deleted"))
+      << err();
   EXPECT_TRUE(last_request().has_inspect()) << "nothing was removed";
 
   program.terminal.answer = std::nullopt;  // end of input
@@ -223,7 +262,8 @@ TEST_F(CommandsTest, WithoutATerminalDangerNeedsYes) {
   EXPECT_TRUE(err().contains("-> repeat the command with --yes")) << err();
   EXPECT_EQ(run({"restore", "web"}), ExitCode::kRefused);
   EXPECT_EQ(program.terminal.questions, 0);
-  for (const v1::Request& request : program.daemon.requests) EXPECT_FALSE(request.has_remove() || request.has_restore());
+  for (const v1::Request& request : program.daemon.requests)
+    EXPECT_FALSE(request.has_remove() || request.has_restore());
   EXPECT_EQ(run({"rm", "web", "--yes", "--keep-capsules"}), ExitCode::kOk);
   EXPECT_TRUE(last_request().remove().keep_capsules());
 }
@@ -237,7 +277,8 @@ TEST_F(CommandsTest, RestoreSaysWhatIsLostAndSendsTheGenerationAskedFor) {
 
   err().clear();
   EXPECT_EQ(run({"restore", "web"}), ExitCode::kOk);
-  EXPECT_TRUE(unfolded(err()).contains("generation 1.2f.41 of")) << "42 is not committed: " << err();
+  EXPECT_TRUE(unfolded(err()).contains("generation 1.2f.41 of"))
+      << "42 is not committed: " << err();
   EXPECT_FALSE(last_request().restore().has_generation()) << "perdured chooses when it does it";
 
   EXPECT_EQ(run({"restore", "web", "-g", "1.2f.7"}), ExitCode::kNotFound);
@@ -273,12 +314,14 @@ TEST_F(CommandsTest, RunOfWhatCannotBeProtectedIsCodeEightWithTheRemedy) {
 // A daemon that wants the interface confirmed before, and the reachability after.
 std::vector<v1::Response> nic_daemon(const v1::Request& request, int) {
   if (request.has_run() && !request.run().confirm_nic()) {
-    return {error_response(v1::ERROR_CONFIRMATION_REQUIRED, "eth1 would become a port of perdure0", "")};
+    return {error_response(v1::ERROR_CONFIRMATION_REQUIRED, "eth1 would become a port of perdure0",
+                           "")};
   }
   v1::Response response;
   if (request.has_run()) {
     response.mutable_question()->set_question(1);
-    response.mutable_question()->set_text("eth1 is a port of perdure0 now: is this host still reachable?");
+    response.mutable_question()->set_text(
+        "eth1 is a port of perdure0 now: is this host still reachable?");
     response.mutable_question()->set_deadline_ns(Duration(30s).count());
   } else if (request.answer().yes()) {
     *response.mutable_run()->mutable_status() = protected_web();
@@ -310,7 +353,8 @@ TEST_F(CommandsTest, WithoutATerminalAnInterfaceIsTakenOnlyWithYes) {
   EXPECT_EQ(program.terminal.questions, 0);
 }
 
-// --- Streams --------------------------------------------------------------------------------------------------
+// --- Streams
+// --------------------------------------------------------------------------------------------------
 
 TEST_F(CommandsTest, LogsKeepTheStreamsApartByteForByte) {
   program.behaviour = [](const v1::Request&, int) {
@@ -333,7 +377,8 @@ TEST_F(CommandsTest, LogsKeepTheStreamsApartByteForByte) {
   EXPECT_EQ(run({"logs", "web", "--json"}), ExitCode::kOk);
   EXPECT_EQ(out(),
             "{\"time\":null,\"stream\":\"stderr\",\"text\":\"err\",\"complete\":true}\n"
-            "{\"time\":null,\"stream\":\"stdout\",\"text\":\"out\xEF\xBF\xBD\\u001b[0m\",\"complete\":false}\n");
+            "{\"time\":null,\"stream\":\"stdout\",\"text\":\"out\xEF\xBF\xBD\\u001b[0m\","
+            "\"complete\":false}\n");
 }
 
 TEST_F(CommandsTest, FollowedEventsWaitForeverAndEndWithTheDaemon) {
@@ -349,7 +394,8 @@ TEST_F(CommandsTest, FollowedEventsWaitForeverAndEndWithTheDaemon) {
   EXPECT_EQ(last_request().events().name(), "web");
 }
 
-// --- doctor, version, completion, local commands --------------------------------------------------------------
+// --- doctor, version, completion, local commands
+// --------------------------------------------------------------
 
 TEST_F(CommandsTest, DoctorWithoutADaemonChecksWhatItCan) {
   program.daemon.connect_error = Error(ErrorCode::kTransient, "x");
@@ -407,7 +453,8 @@ TEST_F(CommandsTest, EveryCommandHasHelpWithinTheTerminal) {
     out().clear();
     EXPECT_EQ(run({"help", std::string(command.name)}), ExitCode::kOk);
     EXPECT_TRUE(out().contains("Usage: " + usage_of(command) + "\n"));
-    if (command.id != CommandId::kGenerations && command.id != CommandId::kCompletion) {  // long examples
+    if (command.id != CommandId::kGenerations &&
+        command.id != CommandId::kCompletion) {  // long examples
       EXPECT_LE(widest_line(out()), 80) << out();
     }
   }

@@ -8,10 +8,13 @@
 namespace perdure::cli {
 namespace {
 
-bool takes_value(const Option& option) { return option.kind != ValueKind::kFlag; }
+bool takes_value(const Option& option) {
+  return option.kind != ValueKind::kFlag;
+}
 
 std::string replace_all(std::string text, std::string_view from, std::string_view to) {
-  for (std::size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) {
+  for (std::size_t at = text.find(from); at != std::string::npos;
+       at = text.find(from, at + to.size())) {
     text.replace(at, from.size(), to);
   }
   return text;
@@ -25,28 +28,37 @@ std::string visible_commands(std::string_view separator) {
   return names;
 }
 
-// --- bash -----------------------------------------------------------------------------------------------------
+// --- bash
+// -----------------------------------------------------------------------------------------------------
 
 // The command that puts the candidates for a value into COMPREPLY.
 std::string bash_candidates(ValueKind kind) {
   switch (kind) {
-    case ValueKind::kFile: return "mapfile -t COMPREPLY < <(compgen -f -- \"$cur\"); compopt -o filenames 2>/dev/null";
-    case ValueKind::kContainer: return "_perdure_offer \"$(_perdure_ask containers)\"";
-    case ValueKind::kGeneration: return "_perdure_offer \"$(_perdure_ask generations \"$name\")\"";
-    case ValueKind::kShell: return "_perdure_offer 'bash zsh fish'";
-    case ValueKind::kCommand: return std::format("_perdure_offer '{}'", visible_commands(" "));
-    default: return ":";
+    case ValueKind::kFile:
+      return "mapfile -t COMPREPLY < <(compgen -f -- \"$cur\"); compopt -o filenames 2>/dev/null";
+    case ValueKind::kContainer:
+      return "_perdure_offer \"$(_perdure_ask containers)\"";
+    case ValueKind::kGeneration:
+      return "_perdure_offer \"$(_perdure_ask generations \"$name\")\"";
+    case ValueKind::kShell:
+      return "_perdure_offer 'bash zsh fish'";
+    case ValueKind::kCommand:
+      return std::format("_perdure_offer '{}'", visible_commands(" "));
+    default:
+      return ":";
   }
 }
 
 std::string bash_pattern(const Option& option) {
-  return option.letter == 0 ? std::string(option.name) : std::format("{}|-{}", option.name, option.letter);
+  return option.letter == 0 ? std::string(option.name)
+                            : std::format("{}|-{}", option.name, option.letter);
 }
 
 std::string bash_option_words(const Command* command) {
   std::string words;
   const auto add = [&](std::span<const Option> options) {
-    for (const Option& option : options) words += std::format("{}{}", words.empty() ? "" : " ", option.name);
+    for (const Option& option : options)
+      words += std::format("{}{}", words.empty() ? "" : " ", option.name);
   };
   if (command != nullptr) add(command->options);
   add(global_options());
@@ -57,7 +69,9 @@ std::string bash_option_words(const Command* command) {
 std::string bash_value_branches() {
   std::string branches;
   for (const Option& option : global_options()) {
-    if (takes_value(option)) branches += std::format("    *:{}) {}; return ;;\n", option.name, bash_candidates(option.kind));
+    if (takes_value(option))
+      branches +=
+          std::format("    *:{}) {}; return ;;\n", option.name, bash_candidates(option.kind));
   }
   for (const Command& command : command_table()) {
     for (const Option& option : command.options) {
@@ -75,7 +89,8 @@ std::string bash_argument_branches() {
   for (const Command& command : command_table()) {
     if (command.hidden) continue;
     for (std::size_t i = 0; i < command.arguments.size(); ++i) {
-      branches += std::format("    {}:{}) {} ;;\n", command.name, i, bash_candidates(command.arguments[i].kind));
+      branches += std::format("    {}:{}) {} ;;\n", command.name, i,
+                              bash_candidates(command.arguments[i].kind));
     }
   }
   return branches;
@@ -84,7 +99,9 @@ std::string bash_argument_branches() {
 std::string bash_option_branches() {
   std::string branches;
   for (const Command& command : command_table()) {
-    if (!command.hidden) branches += std::format("      {}) _perdure_offer '{}' ;;\n", command.name, bash_option_words(&command));
+    if (!command.hidden)
+      branches += std::format("      {}) _perdure_offer '{}' ;;\n", command.name,
+                              bash_option_words(&command));
   }
   return branches + std::format("      *) _perdure_offer '{}' ;;\n", bash_option_words(nullptr));
 }
@@ -104,7 +121,8 @@ std::string bash_value_options() {
   return pattern;
 }
 
-constexpr std::string_view kBash = R"SH(# Completion of perdure for bash; printed by 'perdure completion bash'.
+constexpr std::string_view kBash =
+    R"SH(# Completion of perdure for bash; printed by 'perdure completion bash'.
 _perdure_offer() { mapfile -t COMPREPLY < <(compgen -W "$1" -- "$cur"); }
 _perdure_ask() { perdure __complete "$@" ${socket:+--socket "$socket"} 2>/dev/null; }
 _perdure() {
@@ -150,7 +168,8 @@ std::string bash_script() {
   return replace_all(std::move(script), "@ARGUMENTS@", bash_argument_branches());
 }
 
-// --- zsh ------------------------------------------------------------------------------------------------------
+// --- zsh
+// ------------------------------------------------------------------------------------------------------
 
 // Inside '...' of an _arguments specification: brackets and colons separate there.
 std::string zsh_text(std::string_view text) {
@@ -165,18 +184,25 @@ std::string zsh_text(std::string_view text) {
 
 std::string_view zsh_action(ValueKind kind) {
   switch (kind) {
-    case ValueKind::kFile: return "_files";
-    case ValueKind::kContainer: return "_perdure_containers";
-    case ValueKind::kGeneration: return "_perdure_generations";
-    case ValueKind::kShell: return "(bash zsh fish)";
-    case ValueKind::kCommand: return "_perdure_commands";
-    default: return " ";
+    case ValueKind::kFile:
+      return "_files";
+    case ValueKind::kContainer:
+      return "_perdure_containers";
+    case ValueKind::kGeneration:
+      return "_perdure_generations";
+    case ValueKind::kShell:
+      return "(bash zsh fish)";
+    case ValueKind::kCommand:
+      return "_perdure_commands";
+    default:
+      return " ";
   }
 }
 
 std::string zsh_option(const Option& option) {
   const std::string text = std::format("[{}]", zsh_text(option.help));
-  const std::string value = takes_value(option) ? std::format(":{}:{}", option.value, zsh_action(option.kind)) : "";
+  const std::string value =
+      takes_value(option) ? std::format(":{}:{}", option.value, zsh_action(option.kind)) : "";
   if (option.letter == 0) return std::format("'{}{}{}'", option.name, text, value);
   return std::format("'(-{0} {1})'{{-{0},{1}}}'{2}{3}'", option.letter, option.name, text, value);
 }
@@ -189,7 +215,8 @@ std::string zsh_branches() {
     for (const Option& option : command.options) branches += " \\\n          " + zsh_option(option);
     std::size_t index = 0;
     for (const Argument& argument : command.arguments) {
-      branches += std::format(" \\\n          '{}:{}:{}'", ++index, argument.name, zsh_action(argument.kind));
+      branches += std::format(" \\\n          '{}:{}:{}'", ++index, argument.name,
+                              zsh_action(argument.kind));
     }
     branches += " ;;\n";
   }
@@ -199,14 +226,16 @@ std::string zsh_branches() {
 std::string zsh_commands() {
   std::string lines;
   for (const Command& command : command_table()) {
-    if (!command.hidden) lines += std::format("    '{}:{}'\n", command.name, zsh_text(command.summary));
+    if (!command.hidden)
+      lines += std::format("    '{}:{}'\n", command.name, zsh_text(command.summary));
   }
   return lines;
 }
 
 std::string zsh_global() {
   std::string lines;
-  for (const Option& option : global_options()) lines += std::format("    {}\n", zsh_option(option));
+  for (const Option& option : global_options())
+    lines += std::format("    {}\n", zsh_option(option));
   return lines;
 }
 
@@ -255,7 +284,8 @@ std::string zsh_script() {
   return replace_all(std::move(script), "@BRANCHES@", zsh_branches());
 }
 
-// --- fish -----------------------------------------------------------------------------------------------------
+// --- fish
+// -----------------------------------------------------------------------------------------------------
 
 std::string fish_text(std::string_view text) {
   return replace_all(replace_all(std::string(text), "\\", "\\\\"), "'", "\\'");
@@ -263,11 +293,16 @@ std::string fish_text(std::string_view text) {
 
 std::string_view fish_candidates(ValueKind kind) {
   switch (kind) {
-    case ValueKind::kFile: return "-F";
-    case ValueKind::kContainer: return "-a '(perdure __complete containers 2>/dev/null)'";
-    case ValueKind::kGeneration: return "-a '(__perdure_generations)'";
-    case ValueKind::kShell: return "-a 'bash zsh fish'";
-    default: return "";
+    case ValueKind::kFile:
+      return "-F";
+    case ValueKind::kContainer:
+      return "-a '(perdure __complete containers 2>/dev/null)'";
+    case ValueKind::kGeneration:
+      return "-a '(__perdure_generations)'";
+    case ValueKind::kShell:
+      return "-a 'bash zsh fish'";
+    default:
+      return "";
   }
 }
 
@@ -275,7 +310,9 @@ std::string fish_option(std::string_view condition, const Option& option) {
   std::string line = std::format("complete -c perdure{} -l {}", condition, option.name.substr(2));
   if (option.letter != 0) line += std::format(" -s {}", option.letter);
   // -x: the value is required and no file is offered for it.
-  if (takes_value(option)) line += std::format(" {} {}", option.kind == ValueKind::kFile ? "-r" : "-x", fish_candidates(option.kind));
+  if (takes_value(option))
+    line += std::format(" {} {}", option.kind == ValueKind::kFile ? "-r" : "-x",
+                        fish_candidates(option.kind));
   return line + std::format(" -d '{}'\n", fish_text(option.help));
 }
 
@@ -285,21 +322,24 @@ std::string fish_script() {
       "function __perdure_generations\n"
       "    set -l words (commandline -opc)\n"
       "    for word in $words[3..-1]\n"
-      "        string match -q -- '-*' $word; or begin; perdure __complete generations $word 2>/dev/null; return; end\n"
+      "        string match -q -- '-*' $word; or begin; perdure __complete generations $word "
+      "2>/dev/null; return; end\n"
       "    end\n"
       "end\n"
       "complete -c perdure -f\n";
   for (const Option& option : global_options()) script += fish_option("", option);
   for (const Command& command : command_table()) {
     if (command.hidden) continue;
-    script += std::format("complete -c perdure -n __fish_use_subcommand -a {} -d '{}'\n", command.name, fish_text(command.summary));
+    script += std::format("complete -c perdure -n __fish_use_subcommand -a {} -d '{}'\n",
+                          command.name, fish_text(command.summary));
     const std::string condition = std::format(" -n '__fish_seen_subcommand_from {}'", command.name);
     for (const Option& option : command.options) script += fish_option(condition, option);
     for (const Argument& argument : command.arguments) {
       const std::string candidates = argument.kind == ValueKind::kCommand
                                          ? std::format("-a '{}'", visible_commands(" "))
                                          : std::string(fish_candidates(argument.kind));
-      if (!candidates.empty()) script += std::format("complete -c perdure{} {}\n", condition, candidates);
+      if (!candidates.empty())
+        script += std::format("complete -c perdure{} {}\n", condition, candidates);
     }
   }
   return script;

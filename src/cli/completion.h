@@ -6,7 +6,8 @@
 
 namespace perdure::cli {
 
-// `shell` is bash, zsh or fish. The scripts ask `perdure __complete` for names of containers and generations.
+// `shell` is bash, zsh or fish. The scripts ask `perdure __complete` for names of containers and
+// generations.
 std::string completion_script(std::string_view shell);
 
 }  // namespace perdure::cli

@@ -10,15 +10,18 @@ namespace v1 = control::v1;
 
 constexpr std::array<ExitCodeRow, 11> kTable{{
     {ExitCode::kOk, "ok", "Done."},
-    {ExitCode::kFailure, "failure", "It failed for a reason that has no code of its own; the message says which."},
+    {ExitCode::kFailure, "failure",
+     "It failed for a reason that has no code of its own; the message says which."},
     {ExitCode::kUsage, "usage", "The command line is wrong. Nothing was sent to perdured."},
     {ExitCode::kUnreachable, "unreachable",
      "perdured does not run, cannot be reached, or does not speak this program's protocol."},
     {ExitCode::kNotFound, "not_found", "There is no such container, generation or file."},
     {ExitCode::kInvalid, "invalid", "What was read breaks a rule: a specification, an archive."},
     {ExitCode::kRefused, "refused",
-     "Refused: it exists already, something else holds it, its state forbids it, or it was not confirmed."},
-    {ExitCode::kTimeout, "timeout", "A deadline passed. Whether it was done afterwards is not known."},
+     "Refused: it exists already, something else holds it, its state forbids it, or it was not "
+     "confirmed."},
+    {ExitCode::kTimeout, "timeout",
+     "A deadline passed. Whether it was done afterwards is not known."},
     {ExitCode::kUnprotected, "unprotected",
      "It was done, but a container is not protected, or (doctor) none can be on this host."},
     {ExitCode::kPermission, "permission", "The caller may not do this."},
@@ -27,7 +30,9 @@ constexpr std::array<ExitCodeRow, 11> kTable{{
 
 }  // namespace
 
-std::span<const ExitCodeRow> exit_code_table() { return kTable; }
+std::span<const ExitCodeRow> exit_code_table() {
+  return kTable;
+}
 
 std::string_view name_of(ExitCode code) {
   const auto row = std::ranges::find(kTable, code, &ExitCodeRow::code);
@@ -36,15 +41,22 @@ std::string_view name_of(ExitCode code) {
 
 ExitCode exit_code_of(v1::ErrorCode code) {
   switch (code) {
-    case v1::ERROR_INVALID: return ExitCode::kInvalid;
-    case v1::ERROR_NOT_FOUND: return ExitCode::kNotFound;
+    case v1::ERROR_INVALID:
+      return ExitCode::kInvalid;
+    case v1::ERROR_NOT_FOUND:
+      return ExitCode::kNotFound;
     case v1::ERROR_EXISTS:
     case v1::ERROR_CONFLICT:
-    case v1::ERROR_CONFIRMATION_REQUIRED: return ExitCode::kRefused;
-    case v1::ERROR_CORRUPT: return ExitCode::kCorrupt;
-    case v1::ERROR_TIMEOUT: return ExitCode::kTimeout;
-    case v1::ERROR_PERMISSION: return ExitCode::kPermission;
-    default: return ExitCode::kFailure;
+    case v1::ERROR_CONFIRMATION_REQUIRED:
+      return ExitCode::kRefused;
+    case v1::ERROR_CORRUPT:
+      return ExitCode::kCorrupt;
+    case v1::ERROR_TIMEOUT:
+      return ExitCode::kTimeout;
+    case v1::ERROR_PERMISSION:
+      return ExitCode::kPermission;
+    default:
+      return ExitCode::kFailure;
   }
 }
 

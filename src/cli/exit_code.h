@@ -39,9 +39,9 @@ ExitCode exit_code_of(ErrorCode code);
 // Why a command did not do what it was asked to.
 struct Failure {
   ExitCode code = ExitCode::kFailure;
-  std::string message{};            // what happened, to which object; lower case, no full stop
-  std::string remedy{};             // what to do; may be empty
-  std::vector<std::string> detail{};// further lines, in order
+  std::string message{};              // what happened, to which object; lower case, no full stop
+  std::string remedy{};               // what to do; may be empty
+  std::vector<std::string> detail{};  // further lines, in order
   // The daemon would do it if the operator agreed (Error CONFIRMATION_REQUIRED): not yet a refusal.
   bool needs_confirmation = false;
 };

@@ -18,7 +18,8 @@ std::string two_columns(const std::vector<Entry>& entries, const Style& style) {
   constexpr int kMaxTitle = 24;
   int width = 0;
   for (const Entry& entry : entries) {
-    if (display_width(entry.title) <= kMaxTitle) width = std::max(width, display_width(entry.title));
+    if (display_width(entry.title) <= kMaxTitle)
+      width = std::max(width, display_width(entry.title));
   }
   const std::string indent(static_cast<std::size_t>(width) + 4, ' ');
   std::string result;
@@ -26,26 +27,30 @@ std::string two_columns(const std::vector<Entry>& entries, const Style& style) {
     result += "  " + entry.title;
     const int gap = width + 2 - display_width(entry.title);
     result += gap >= 2 ? std::string(static_cast<std::size_t>(gap), ' ') : "\n" + indent;
-    result += wrap(entry.text, std::max(style.width, kMinimumWidth), indent, indent).substr(indent.size());
+    result += wrap(entry.text, std::max(style.width, kMinimumWidth), indent, indent)
+                  .substr(indent.size());
   }
   return result;
 }
 
 std::string section(std::string_view title, const std::vector<Entry>& entries, const Style& style) {
   if (entries.empty()) return "";
-  return "\n" + paint(std::string(title) + ":", Colour::kTitle, style) + "\n" + two_columns(entries, style);
+  return "\n" + paint(std::string(title) + ":", Colour::kTitle, style) + "\n" +
+         two_columns(entries, style);
 }
 
 std::vector<Entry> entries_of(std::span<const Option> options) {
   std::vector<Entry> entries;
-  for (const Option& option : options) entries.push_back({option_title(option), std::string(option.help)});
+  for (const Option& option : options)
+    entries.push_back({option_title(option), std::string(option.help)});
   return entries;
 }
 
 std::string arguments_of(const Command& command) {
   std::string text;
   for (const Argument& argument : command.arguments) {
-    text += argument.required ? std::format(" {}", argument.name) : std::format(" [{}]", argument.name);
+    text +=
+        argument.required ? std::format(" {}", argument.name) : std::format(" [{}]", argument.name);
   }
   return text;
 }
@@ -60,7 +65,8 @@ std::string option_title(const Option& option) {
 }
 
 std::string usage_of(const Command& command) {
-  return std::format("perdure {}{}{}", command.name, command.options.empty() ? "" : " [OPTION...]", arguments_of(command));
+  return std::format("perdure {}{}{}", command.name, command.options.empty() ? "" : " [OPTION...]",
+                     arguments_of(command));
 }
 
 std::vector<std::string_view> paragraphs_of(std::string_view description) {
@@ -76,13 +82,17 @@ std::vector<std::string_view> paragraphs_of(std::string_view description) {
 std::string program_help(const Style& style) {
   std::vector<Entry> commands;
   for (const Command& command : command_table()) {
-    if (!command.hidden) commands.push_back({std::string(command.name) + arguments_of(command), std::string(command.summary)});
+    if (!command.hidden)
+      commands.push_back(
+          {std::string(command.name) + arguments_of(command), std::string(command.summary)});
   }
   std::vector<Entry> codes;
   for (const ExitCodeRow& row : exit_code_table()) {
     codes.push_back({std::to_string(static_cast<int>(row.code)), std::string(row.meaning)});
   }
-  std::string result = "perdure - keep Linux containers running through failures\n\nUsage: perdure COMMAND [OPTION...]\n";
+  std::string result =
+      "perdure - keep Linux containers running through failures\n\nUsage: perdure COMMAND "
+      "[OPTION...]\n";
   result += section("Commands", commands, style);
   result += section("Options of every command", entries_of(global_options()), style);
   result += section("Exit codes", codes, style);
@@ -90,7 +100,8 @@ std::string program_help(const Style& style) {
 }
 
 std::string command_help(const Command& command, const Style& style) {
-  std::string result = wrap(std::format("perdure {} - {}", command.name, command.summary), style.width, "", "  ");
+  std::string result =
+      wrap(std::format("perdure {} - {}", command.name, command.summary), style.width, "", "  ");
   result += "\nUsage: " + usage_of(command) + "\n";
   for (const std::string_view paragraph : paragraphs_of(command.description)) {
     result += "\n" + wrap(paragraph, style.width, "", "");
@@ -104,7 +115,8 @@ std::string command_help(const Command& command, const Style& style) {
   result += section("Options of every command", entries_of(global_options()), style);
   if (!command.examples.empty()) result += "\n" + paint("Examples:", Colour::kTitle, style) + "\n";
   for (const Example& example : command.examples) {
-    result += std::format("  {}\n", example.command) + wrap(example.does, style.width, "      ", "      ");
+    result += std::format("  {}\n", example.command) +
+              wrap(example.does, style.width, "      ", "      ");
   }
   return result;
 }

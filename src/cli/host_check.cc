@@ -12,7 +12,8 @@ namespace {
 
 namespace v1 = control::v1;
 
-v1::DoctorLine& add(v1::DoctorReport& report, std::string_view check, v1::CheckState state, std::string found) {
+v1::DoctorLine& add(v1::DoctorReport& report, std::string_view check, v1::CheckState state,
+                    std::string found) {
   v1::DoctorLine& line = *report.add_lines();
   line.set_check(std::string(check));
   line.set_state(state);
@@ -22,10 +23,12 @@ v1::DoctorLine& add(v1::DoctorReport& report, std::string_view check, v1::CheckS
 
 void add_program(v1::DoctorReport& report, std::string_view name, const runtime::Program& program) {
   if (program.path.empty()) {
-    add(report, name, v1::CHECK_MISSING, "not installed").set_remedy(std::format("install the package {}", name));
+    add(report, name, v1::CHECK_MISSING, "not installed")
+        .set_remedy(std::format("install the package {}", name));
     return;
   }
-  const std::string version = program.version ? runtime::to_string(*program.version) : "unknown version";
+  const std::string version =
+      program.version ? runtime::to_string(*program.version) : "unknown version";
   add(report, name, v1::CHECK_OK, std::format("{} at {}", version, program.path));
 }
 
@@ -43,12 +46,14 @@ v1::DoctorReport check_host() {
     add(report, "host", v1::CHECK_MISSING, facts.error().message());
     return report;
   }
-  add(report, "kernel", v1::CHECK_OK, std::format("{} ({})", facts->kernel_release, facts->machine));
+  add(report, "kernel", v1::CHECK_OK,
+      std::format("{} ({})", facts->kernel_release, facts->machine));
   add_program(report, "criu", facts->criu);
   add_program(report, "runc", facts->runc);
   for (const runtime::Finding& finding : runtime::check_host(*facts)) {
     const bool refusal = finding.severity == runtime::Finding::Severity::kRefusal;
-    add(report, "host", refusal ? v1::CHECK_MISSING : v1::CHECK_LIMITED, finding.what).set_remedy(finding.remedy);
+    add(report, "host", refusal ? v1::CHECK_MISSING : v1::CHECK_LIMITED, finding.what)
+        .set_remedy(finding.remedy);
   }
   return report;
 }

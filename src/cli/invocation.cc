@@ -23,17 +23,20 @@ std::optional<int> digits(std::string_view text, std::size_t at, std::size_t cou
 
 // RFC 3339 without fraction in UTC ("2026-01-31T12:00:00Z", or a space for the T).
 std::optional<std::int64_t> parse_time_unix_ms(std::string_view text) {
-  if (text.size() != 20 || text[4] != '-' || text[7] != '-' || (text[10] != 'T' && text[10] != ' ') ||
-      text[13] != ':' || text[16] != ':' || text[19] != 'Z') {
+  if (text.size() != 20 || text[4] != '-' || text[7] != '-' ||
+      (text[10] != 'T' && text[10] != ' ') || text[13] != ':' || text[16] != ':' ||
+      text[19] != 'Z') {
     return std::nullopt;
   }
   const auto year = digits(text, 0, 4), month = digits(text, 5, 2), day = digits(text, 8, 2);
   const auto hour = digits(text, 11, 2), minute = digits(text, 14, 2), second = digits(text, 17, 2);
-  if (!year || !month || !day || !hour || !minute || !second || *hour > 23 || *minute > 59 || *second > 60) {
+  if (!year || !month || !day || !hour || !minute || !second || *hour > 23 || *minute > 59 ||
+      *second > 60) {
     return std::nullopt;
   }
   using namespace std::chrono;
-  const year_month_day date{std::chrono::year(*year), std::chrono::month(static_cast<unsigned>(*month)),
+  const year_month_day date{std::chrono::year(*year),
+                            std::chrono::month(static_cast<unsigned>(*month)),
                             std::chrono::day(static_cast<unsigned>(*day))};
   if (!date.ok()) return std::nullopt;
   const auto time = sys_days(date) + hours(*hour) + minutes(*minute) + seconds(*second);
@@ -43,7 +46,9 @@ std::optional<std::int64_t> parse_time_unix_ms(std::string_view text) {
 std::optional<std::uint32_t> parse_count(std::string_view text) {
   std::uint32_t value = 0;
   const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (text.empty() || error != std::errc{} || stop != text.data() + text.size() || value > kMaxCount) return std::nullopt;
+  if (text.empty() || error != std::errc{} || stop != text.data() + text.size() ||
+      value > kMaxCount)
+    return std::nullopt;
   return value;
 }
 
@@ -58,8 +63,10 @@ std::string check_duration(std::string_view text) {
 std::string check_value(ValueKind kind, std::string_view text) {
   switch (kind) {
     case ValueKind::kFlag:
-    case ValueKind::kText: return "";
-    case ValueKind::kFile: return text.empty() ? "a path must not be empty" : "";
+    case ValueKind::kText:
+      return "";
+    case ValueKind::kFile:
+      return text.empty() ? "a path must not be empty" : "";
     case ValueKind::kContainer: {
       const auto name = ContainerName::parse(text);
       return name ? "" : name.error().message();
@@ -68,15 +75,21 @@ std::string check_value(ValueKind kind, std::string_view text) {
       const auto generation = parse_generation(text);
       return generation ? "" : generation.error().message();
     }
-    case ValueKind::kDuration: return check_duration(text);
+    case ValueKind::kDuration:
+      return check_duration(text);
     case ValueKind::kCount:
-      return parse_count(text) ? "" : std::format("'{}' is no number from 0 to {}", text, kMaxCount);
+      return parse_count(text) ? ""
+                               : std::format("'{}' is no number from 0 to {}", text, kMaxCount);
     case ValueKind::kMoment:
       if (parse_duration(text) || parse_time_unix_ms(text)) return "";
-      return std::format("'{}' is neither a duration such as 10min nor a time such as 2026-01-31T12:00:00Z", text);
+      return std::format(
+          "'{}' is neither a duration such as 10min nor a time such as 2026-01-31T12:00:00Z", text);
     case ValueKind::kShell:
-      return text == "bash" || text == "zsh" || text == "fish" ? "" : std::format("'{}' is not bash, zsh or fish", text);
-    case ValueKind::kCommand: return find_command(text) != nullptr ? "" : std::format("'{}' is no command", text);
+      return text == "bash" || text == "zsh" || text == "fish"
+                 ? ""
+                 : std::format("'{}' is not bash, zsh or fish", text);
+    case ValueKind::kCommand:
+      return find_command(text) != nullptr ? "" : std::format("'{}' is no command", text);
   }
   return "";
 }
@@ -107,7 +120,8 @@ std::optional<std::int64_t> Invocation::moment_unix_ms(std::string_view name, Wa
   const auto ago = parse_duration(value);
   PERDURE_ASSERT(ago.has_value());
   using std::chrono::duration_cast, std::chrono::milliseconds;
-  return duration_cast<milliseconds>(now.time_since_epoch()).count() - duration_cast<milliseconds>(*ago).count();
+  return duration_cast<milliseconds>(now.time_since_epoch()).count() -
+         duration_cast<milliseconds>(*ago).count();
 }
 
 }  // namespace perdure::cli

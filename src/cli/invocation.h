@@ -14,15 +14,18 @@
 
 namespace perdure::cli {
 
-// Values are checked for their ValueKind by parse_command_line(): the accessors below cannot fail, they assert.
+// Values are checked for their ValueKind by parse_command_line(): the accessors below cannot fail,
+// they assert.
 class Invocation {
  public:
   Invocation(const Command& command, std::map<std::string, std::string, std::less<>> values)
       : command_(&command), values_(std::move(values)) {}
 
   const Command& command() const { return *command_; }
-  bool has(std::string_view name) const { return values_.contains(name); }  // an option or an argument
-  std::string text(std::string_view name) const;                            // "" if it was not given
+  bool has(std::string_view name) const {
+    return values_.contains(name);
+  }                                               // an option or an argument
+  std::string text(std::string_view name) const;  // "" if it was not given
   std::optional<Duration> duration(std::string_view name) const;
   std::optional<std::uint32_t> count(std::string_view name) const;
   std::optional<std::int64_t> moment_unix_ms(std::string_view name, WallTime now) const;

@@ -1,5 +1,6 @@
-// Proves: the JSON form of every answer, as golden files (a field that changes its name changes one of them); odd
-// bytes do not break it; the documentation has every shape that a command or a field names.
+// Proves: the JSON form of every answer, as golden files (a field that changes its name changes one
+// of them); odd bytes do not break it; the documentation has every shape that a command or a field
+// names.
 #include "cli/json_output.h"
 
 #include <gtest/gtest.h>
@@ -30,7 +31,9 @@ TEST(JsonTest, WhatIsNotKnownIsNull) {
   expect_golden("list-bare.json", to_json(reply));
 }
 
-TEST(JsonTest, Generations) { expect_golden("generations.json", to_json(web_generations())); }
+TEST(JsonTest, Generations) {
+  expect_golden("generations.json", to_json(web_generations()));
+}
 
 TEST(JsonTest, OddBytesAreReplaced) {
   v1::Event event;
@@ -41,13 +44,16 @@ TEST(JsonTest, OddBytesAreReplaced) {
 }
 
 TEST(JsonTest, FailuresNameTheirCode) {
-  EXPECT_EQ(failure_to_json_line({.code = ExitCode::kTimeout, .message = "m", .remedy = "", .detail = {"d"}}),
-            "{\"error\":{\"code\":\"timeout\",\"exit_code\":7,\"message\":\"m\",\"remedy\":null,\"detail\":[\"d\"]}}\n");
+  EXPECT_EQ(failure_to_json_line(
+                {.code = ExitCode::kTimeout, .message = "m", .remedy = "", .detail = {"d"}}),
+            "{\"error\":{\"code\":\"timeout\",\"exit_code\":7,\"message\":\"m\",\"remedy\":null,"
+            "\"detail\":[\"d\"]}}\n");
 }
 
 TEST(JsonTest, EveryShapeIsDocumented) {
   std::set<std::string> names;
-  for (const JsonShape& shape : json_shapes()) EXPECT_TRUE(names.insert(shape.name).second) << shape.name;
+  for (const JsonShape& shape : json_shapes())
+    EXPECT_TRUE(names.insert(shape.name).second) << shape.name;
   for (const Command& command : command_table()) {
     EXPECT_TRUE(command.json.empty() || names.contains(std::string(command.json))) << command.name;
   }
@@ -57,7 +63,8 @@ TEST(JsonTest, EveryShapeIsDocumented) {
       std::string type = field.type;
       if (type.ends_with(" or null")) type.resize(type.size() - 8);
       if (type.starts_with("list of ")) type.erase(0, 8);
-      EXPECT_TRUE(simple.contains(type) || names.contains(type)) << shape.name << "." << field.name << ": " << type;
+      EXPECT_TRUE(simple.contains(type) || names.contains(type))
+          << shape.name << "." << field.name << ": " << type;
     }
   }
 }
@@ -90,7 +97,8 @@ TEST(LogLinesTest, ChunksBecomeLinesPerStream) {
 
 TEST(LogLinesTest, AnEndlessLineComesInPieces) {
   LogLines lines;
-  const auto pieces = lines.add(chunk(v1::LOG_STREAM_STDOUT, std::string(kMaxLogLineBytes + 5, 'x') + "\n", 1));
+  const auto pieces =
+      lines.add(chunk(v1::LOG_STREAM_STDOUT, std::string(kMaxLogLineBytes + 5, 'x') + "\n", 1));
   ASSERT_EQ(pieces.size(), 2U);
   EXPECT_EQ(pieces[0].text.size(), kMaxLogLineBytes);
   EXPECT_FALSE(pieces[0].complete);

@@ -8,7 +8,8 @@
 namespace perdure::cli {
 
 Outcome<ExitCode> run_spec(CommandContext& context) {
-  if (!context.invocation.has(kCheckOption)) return context.print(spec_reference(context.terminal().style()));
+  if (!context.invocation.has(kCheckOption))
+    return context.print(spec_reference(context.terminal().style()));
   const auto spec = model::read_spec_file(context.invocation.text(kCheckOption));
   if (!spec) return std::unexpected(to_failure(spec.error()));
   return context.print(spec->name.str() + ": the specification is right\n");

@@ -13,7 +13,8 @@ std::vector<LogLine> LogLines::add(const control::v1::LogChunk& chunk) {
   while (!data.empty()) {
     if (line.text.empty()) {
       line.stream = chunk.stream();
-      line.time_unix_ms = chunk.has_time_unix_ms() ? std::optional(chunk.time_unix_ms()) : std::nullopt;
+      line.time_unix_ms =
+          chunk.has_time_unix_ms() ? std::optional(chunk.time_unix_ms()) : std::nullopt;
     }
     const std::size_t room = kMaxLogLineBytes - line.text.size();
     const std::size_t end = data.find('\n');

@@ -8,7 +8,8 @@
 
 namespace perdure::cli {
 
-// A line that is longer is given in pieces: the container decides how long lines are, not our memory.
+// A line that is longer is given in pieces: the container decides how long lines are, not our
+// memory.
 inline constexpr std::size_t kMaxLogLineBytes = std::size_t{64} << 10;
 
 class LogLines {

@@ -8,5 +8,6 @@ int main(int argc, char** argv) {
   const std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
   const auto terminal = cli::make_process_terminal();
   const SystemClock clock;
-  return static_cast<int>(cli::run_program(arguments, *terminal, clock, cli::make_socket_connector, cli::check_host));
+  return static_cast<int>(
+      cli::run_program(arguments, *terminal, clock, cli::make_socket_connector, cli::check_host));
 }

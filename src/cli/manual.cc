@@ -16,25 +16,34 @@ namespace {
 
 constexpr std::string_view kPurpose = "keep Linux containers running through failures";
 constexpr std::string_view kDescription =
-    "perdure talks to perdured(8) on this host through its control socket. perdured takes complete states "
-    "(generations) of each container again and again and, when the container fails, restores the newest of them in "
+    "perdure talks to perdured on this host through its control socket. perdured takes complete "
+    "states "
+    "(generations) of each container again and again and, when the container fails, restores the "
+    "newest of them in "
     "place: same memory, same files, same address.";
 constexpr std::string_view kEffectsWarning =
-    "A restore takes the container back in time, not the world: what it sent, and what it changed in shared volumes or "
+    "A restore takes the container back in time, not the world: what it sent, and what it changed "
+    "in shared volumes or "
     "in databases elsewhere, stays changed and may happen a second time.";
 constexpr std::string_view kJsonIntroduction =
-    "With --json every command prints one JSON object, logs and events one object per line as they happen. A field is "
-    "never renamed or removed; new ones may come. A value that is not known is null. Names that end in _ns are "
-    "nanoseconds, _bytes bytes; a time is RFC 3339 in UTC with milliseconds. An error is one line on standard error: "
+    "With --json every command prints one JSON object, logs and events one object per line as they "
+    "happen. A field is "
+    "never renamed or removed; new ones may come. A value that is not known is null. Names that "
+    "end in _ns are "
+    "nanoseconds, _bytes bytes; a time is RFC 3339 in UTC with milliseconds. An error is one line "
+    "on standard error: "
     "{\"error\": ERROR}.";
 constexpr std::string_view kAskIntroduction =
-    "rm and restore, and run and start where they take over a network interface of the host, say what they will do and "
-    "ask. Where standard input or standard error is no terminal they refuse (code 6) unless --yes is given. Progress of "
+    "rm and restore, and run and start where they take over a network interface of the host, say "
+    "what they will do and "
+    "ask. Where standard input or standard error is no terminal they refuse (code 6) unless --yes "
+    "is given. Progress of "
     "what takes more than a second is shown on standard error.";
 
 std::string capitalised(std::string_view text) {
   std::string result(text);
-  if (!result.empty() && result[0] >= 'a' && result[0] <= 'z') result[0] = static_cast<char>(result[0] - 'a' + 'A');
+  if (!result.empty() && result[0] >= 'a' && result[0] <= 'z')
+    result[0] = static_cast<char>(result[0] - 'a' + 'A');
   return result;
 }
 
@@ -45,7 +54,8 @@ void roff_options(Roff& page, std::span<const Option> options) {
 void roff_command(Roff& page, const Command& command) {
   page.subsection(usage_of(command));
   page.paragraph(capitalised(command.summary) + ".");
-  for (const std::string_view paragraph : paragraphs_of(command.description)) page.paragraph(paragraph);
+  for (const std::string_view paragraph : paragraphs_of(command.description))
+    page.paragraph(paragraph);
   for (const Argument& argument : command.arguments) page.item(argument.name, argument.help);
   roff_options(page, command.options);
   for (const Example& example : command.examples) {
@@ -55,7 +65,8 @@ void roff_command(Roff& page, const Command& command) {
 }
 
 std::string title_of(const JsonShape& shape) {
-  const bool answer = std::ranges::any_of(command_table(), [&](const Command& command) { return command.json == shape.name; });
+  const bool answer = std::ranges::any_of(
+      command_table(), [&](const Command& command) { return command.json == shape.name; });
   return answer ? shape.name + " (answer)" : shape.name;
 }
 
@@ -69,27 +80,34 @@ std::string cell(std::string_view text) {
   return result;
 }
 
-void markdown_items(std::string& text, std::span<const Argument> arguments, std::span<const Option> options) {
+void markdown_items(std::string& text, std::span<const Argument> arguments,
+                    std::span<const Option> options) {
   if (arguments.empty() && options.empty()) return;
   text += "\n| | |\n|---|---|\n";
-  for (const Argument& argument : arguments) text += std::format("| `{}` | {} |\n", argument.name, cell(argument.help));
-  for (const Option& option : options) text += std::format("| `{}` | {} |\n", option_title(option), cell(option.help));
+  for (const Argument& argument : arguments)
+    text += std::format("| `{}` | {} |\n", argument.name, cell(argument.help));
+  for (const Option& option : options)
+    text += std::format("| `{}` | {} |\n", option_title(option), cell(option.help));
 }
 
 void markdown_command(std::string& text, const Command& command) {
-  text += std::format("\n### {}\n\n`{}`\n\n{}.\n", command.name, usage_of(command), capitalised(command.summary));
-  for (const std::string_view paragraph : paragraphs_of(command.description)) text += std::format("\n{}\n", paragraph);
+  text += std::format("\n### {}\n\n`{}`\n\n{}.\n", command.name, usage_of(command),
+                      capitalised(command.summary));
+  for (const std::string_view paragraph : paragraphs_of(command.description))
+    text += std::format("\n{}\n", paragraph);
   markdown_items(text, command.arguments, command.options);
-  for (const Example& example : command.examples) text += std::format("\n{}\n\n```sh\n{}\n```\n", example.does, example.command);
+  for (const Example& example : command.examples)
+    text += std::format("\n{}\n\n```sh\n{}\n```\n", example.does, example.command);
 }
 
 void markdown_table(std::string& text, std::string_view title, std::span<const NamedText> rows) {
   text += std::format("\n## {}\n\n| | |\n|---|---|\n", title);
-  for (const NamedText& row : rows) text += std::format("| `{}` | {} |\n", row.name, cell(row.text));
+  for (const NamedText& row : rows)
+    text += std::format("| `{}` | {} |\n", row.name, cell(row.text));
 }
 
-// A row of a table as a term with its text: the first cell is the term, the last one the text, those between are
-// facts under the table's titles.
+// A row of a table as a term with its text: the first cell is the term, the last one the text,
+// those between are facts under the table's titles.
 struct Term {
   std::string name;
   std::string facts;
@@ -107,9 +125,12 @@ Term term_of(const std::vector<std::string>& titles, const std::vector<std::stri
 std::string render_block(const MarkdownBlock& block, const Style& style) {
   using Kind = MarkdownBlock::Kind;
   switch (block.kind) {
-    case Kind::kHeading: return paint(plain_text(block.text), Colour::kTitle, style) + "\n";
-    case Kind::kParagraph: return wrap(plain_text(block.text), style.width, "", "");
-    case Kind::kItem: return wrap(plain_text(block.text), style.width, "  - ", "    ");
+    case Kind::kHeading:
+      return paint(plain_text(block.text), Colour::kTitle, style) + "\n";
+    case Kind::kParagraph:
+      return wrap(plain_text(block.text), style.width, "", "");
+    case Kind::kItem:
+      return wrap(plain_text(block.text), style.width, "  - ", "    ");
     case Kind::kCode: {
       std::string result;
       std::string_view rest = block.text;
@@ -120,13 +141,15 @@ std::string render_block(const MarkdownBlock& block, const Style& style) {
       }
       return result;
     }
-    case Kind::kTable: break;
+    case Kind::kTable:
+      break;
   }
   std::string result;
   for (std::size_t i = 1; i < block.rows.size(); ++i) {
     const Term term = term_of(block.rows.front(), block.rows[i]);
     result += "  " + paint(term.name, Colour::kTitle, style) + "\n";
-    if (!term.facts.empty()) result += wrap(plain_text(term.facts), style.width, "      ", "      ");
+    if (!term.facts.empty())
+      result += wrap(plain_text(term.facts), style.width, "      ", "      ");
     result += wrap(plain_text(term.text), style.width, "      ", "      ");
   }
   return result;
@@ -135,15 +158,25 @@ std::string render_block(const MarkdownBlock& block, const Style& style) {
 void roff_block(Roff& page, const MarkdownBlock& block) {
   using Kind = MarkdownBlock::Kind;
   switch (block.kind) {
-    case Kind::kHeading: page.section(plain_text(block.text)); return;
-    case Kind::kParagraph: page.paragraph(block.text); return;
-    case Kind::kItem: page.bullet(block.text); return;
-    case Kind::kCode: page.code(block.text); return;
-    case Kind::kTable: break;
+    case Kind::kHeading:
+      page.section(plain_text(block.text));
+      return;
+    case Kind::kParagraph:
+      page.paragraph(block.text);
+      return;
+    case Kind::kItem:
+      page.bullet(block.text);
+      return;
+    case Kind::kCode:
+      page.code(block.text);
+      return;
+    case Kind::kTable:
+      break;
   }
   for (std::size_t i = 1; i < block.rows.size(); ++i) {
     const Term term = term_of(block.rows.front(), block.rows[i]);
-    page.item(term.name, term.facts.empty() ? term.text : std::format("({}) {}", term.facts, term.text));
+    page.item(term.name,
+              term.facts.empty() ? term.text : std::format("({}) {}", term.facts, term.text));
   }
 }
 
@@ -173,14 +206,15 @@ std::string command_manual_roff() {
   page.paragraph(kJsonIntroduction);
   for (const JsonShape& shape : json_shapes()) {
     page.subsection(title_of(shape));
-    for (const JsonFieldText& field : shape.fields) page.item(field.name, std::format("({}) {}", field.type, field.meaning));
+    for (const JsonFieldText& field : shape.fields)
+      page.item(field.name, std::format("({}) {}", field.type, field.meaning));
   }
   page.section("ENVIRONMENT");
   for (const NamedText& row : environment_table()) page.item(row.name, row.text);
   page.section("FILES");
   for (const NamedText& row : files_table()) page.item(row.name, row.text);
   page.section("SEE ALSO");
-  page.paragraph("`perdure-spec`(5), `perdured`(8), `criu`(8), `runc`(8)");
+  page.paragraph("`perdure-spec`(5), `criu`(8), `runc`(8)");
   return page.text();
 }
 
@@ -195,13 +229,14 @@ std::string spec_manual_roff() {
     roff_block(page, blocks[i]);
   }
   page.section("SEE ALSO");
-  page.paragraph("`perdure`(1), `perdured`(8)");
+  page.paragraph("`perdure`(1)");
   return page.text();
 }
 
 std::string command_manual_markdown() {
-  std::string text = "# The command line\n\n<!-- Printed from the command table in src/cli; edit that, not this: "
-                     "ninja perdure_manual. -->\n\n";
+  std::string text =
+      "# The command line\n\n<!-- Printed from the command table in src/cli; edit that, not this: "
+      "ninja perdure_manual. -->\n\n";
   text += std::format("{}\n\n**{}**\n\n{}\n", kDescription, kEffectsWarning, kAskIntroduction);
   text += "\n## Options of every command\n";
   markdown_items(text, {}, global_options());
@@ -217,7 +252,8 @@ std::string command_manual_markdown() {
   for (const JsonShape& shape : json_shapes()) {
     text += std::format("\n### {}\n\n| field | type | meaning |\n|---|---|---|\n", title_of(shape));
     for (const JsonFieldText& field : shape.fields) {
-      text += std::format("| `{}` | {} | {} |\n", field.name, cell(field.type), cell(field.meaning));
+      text +=
+          std::format("| `{}` | {} | {} |\n", field.name, cell(field.type), cell(field.meaning));
     }
   }
   markdown_table(text, "Environment", environment_table());

@@ -1,5 +1,6 @@
-// The manual: roff for man(1), Markdown for docs/, text for `perdure spec`. Made from the command table, the exit
-// codes, the JSON fields and the model's table of keys; nothing is written twice. Pure.
+// The manual: roff for man(1), Markdown for docs/, text for `perdure spec`. Made from the command
+// table, the exit codes, the JSON fields and the model's table of keys; nothing is written twice.
+// Pure.
 #pragma once
 
 #include <string>

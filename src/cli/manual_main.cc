@@ -28,7 +28,8 @@ int main(int argc, char** argv) {
     std::ofstream out(std::string(argv[1]) + "/" + argv[i], std::ios::binary);
     out << content;
     out.close();
-    if (content.empty() || !out) return std::fprintf(stderr, "perdure_manual: cannot write %s/%s\n", argv[1], argv[i]), 1;
+    if (content.empty() || !out)
+      return std::fprintf(stderr, "perdure_manual: cannot write %s/%s\n", argv[1], argv[i]), 1;
   }
   return 0;
 }

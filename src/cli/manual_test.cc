@@ -1,5 +1,5 @@
-// Proves: docs/cli.md is what the command table says; the manual pages are roff that groff takes without a warning;
-// the completion scripts complete, in the shells that are installed here.
+// Proves: docs/cli.md is what the command table says; the manual pages are roff that groff takes
+// without a warning; the completion scripts complete, in the shells that are installed here.
 #include "cli/manual.h"
 
 #include <gtest/gtest.h>
@@ -33,7 +33,8 @@ TEST(ManualTest, DocsCliMdIsCurrent) {
   std::ifstream file(PERDURE_DOCS "/cli.md", std::ios::binary);
   std::ostringstream content;
   content << file.rdbuf();
-  EXPECT_EQ(content.str(), command_manual_markdown()) << "ninja perdure_manual writes docs/cli.md anew";
+  EXPECT_EQ(content.str(), command_manual_markdown())
+      << "ninja perdure_manual writes docs/cli.md anew";
 }
 
 TEST(ManualTest, GroffTakesThePagesWithoutAWarning) {
@@ -49,8 +50,10 @@ TEST(ManualTest, GroffTakesThePagesWithoutAWarning) {
 TEST(ManualTest, EveryCommandAndOptionIsInThePage) {
   const std::string page = command_manual_roff();
   for (const Command& command : command_table()) {
-    EXPECT_EQ(page.contains(".SS \"perdure " + escape_roff(command.name)), !command.hidden) << command.name;
-    for (const Option& option : command.options) EXPECT_TRUE(page.contains(escape_roff(option.name))) << option.name;
+    EXPECT_EQ(page.contains(".SS \"perdure " + escape_roff(command.name)), !command.hidden)
+        << command.name;
+    for (const Option& option : command.options)
+      EXPECT_TRUE(page.contains(escape_roff(option.name))) << option.name;
   }
 }
 
@@ -58,12 +61,15 @@ TEST(RoffTest, NothingInATextIsARequest) {
   EXPECT_EQ(escape_roff("a\\b-c'd\"é"), "a\\eb\\-c\\(aqd\\(dq\\[u00E9]");
   Roff page("x", "1", "m");
   page.paragraph(".so /etc/passwd and `code` and **strong**");
-  EXPECT_TRUE(page.text().ends_with(".PP\n\\&.so /etc/passwd and \\fBcode\\fR and \\fBstrong\\fR\n")) << page.text();
+  EXPECT_TRUE(
+      page.text().ends_with(".PP\n\\&.so /etc/passwd and \\fBcode\\fR and \\fBstrong\\fR\n"))
+      << page.text();
 }
 
 TEST(MarkdownTest, BlocksOfOurReferences) {
-  const auto blocks = read_markdown("# Title\n<!-- no -->\n\none\ntwo `x`\n\n- a\n  b\n- c\n\n```yaml\nk: v\n\n# no\n```\n"
-                                    "| key | meaning |\n|---|---|\n| `k` | a \\| b |\n");
+  const auto blocks = read_markdown(
+      "# Title\n<!-- no -->\n\none\ntwo `x`\n\n- a\n  b\n- c\n\n```yaml\nk: v\n\n# no\n```\n"
+      "| key | meaning |\n|---|---|\n| `k` | a \\| b |\n");
   ASSERT_EQ(blocks.size(), 6U);
   EXPECT_EQ(blocks[0].level, 1);
   EXPECT_EQ(plain_text(blocks[1].text), "one two x");
@@ -82,13 +88,14 @@ TEST(ManualTest, TheSpecReferenceFitsTheTerminal) {
 
 // Sources the script and prints what Tab would offer for the words.
 std::string bash_offers(const std::string& words, int current) {
-  const std::string script = "perdure() { case \"$*\" in\n"
-                             "  '__complete containers') echo web; echo db ;;\n"
-                             "  '__complete containers --socket /tmp/s') echo other ;;\n"
-                             "  '__complete generations web') echo 1.2f.41; echo 1.2e.7 ;;\n"
-                             "esac; }\n" +
-                             completion_script("bash") + "\nCOMP_WORDS=(" + words + ")\nCOMP_CWORD=" +
-                             std::to_string(current) + "\n_perdure\necho \"${COMPREPLY[*]}\"\n";
+  const std::string script =
+      "perdure() { case \"$*\" in\n"
+      "  '__complete containers') echo web; echo db ;;\n"
+      "  '__complete containers --socket /tmp/s') echo other ;;\n"
+      "  '__complete generations web') echo 1.2f.41; echo 1.2e.7 ;;\n"
+      "esac; }\n" +
+      completion_script("bash") + "\nCOMP_WORDS=(" + words +
+      ")\nCOMP_CWORD=" + std::to_string(current) + "\n_perdure\necho \"${COMPREPLY[*]}\"\n";
   const auto result = run_tool({"bash", "--norc", "-s"}, script);
   EXPECT_EQ(result.standard_error, "");
   return result.standard_output;

@@ -36,10 +36,14 @@ std::vector<std::string> cells_of(std::string_view line) {
   return cells;
 }
 
-bool is_rule(std::string_view line) { return line.find_first_not_of("|-: ") == std::string_view::npos; }
+bool is_rule(std::string_view line) {
+  return line.find_first_not_of("|-: ") == std::string_view::npos;
+}
 
-MarkdownBlock& block_of(std::vector<MarkdownBlock>& blocks, MarkdownBlock::Kind kind, bool continues) {
-  if (!continues || blocks.empty() || blocks.back().kind != kind) blocks.push_back(MarkdownBlock{.kind = kind, .level = 0, .text = "", .rows = {}});
+MarkdownBlock& block_of(std::vector<MarkdownBlock>& blocks, MarkdownBlock::Kind kind,
+                        bool continues) {
+  if (!continues || blocks.empty() || blocks.back().kind != kind)
+    blocks.push_back(MarkdownBlock{.kind = kind, .level = 0, .text = "", .rows = {}});
   return blocks.back();
 }
 
@@ -79,7 +83,8 @@ std::vector<MarkdownBlock> read_markdown(std::string_view markdown) {
       continues = true;
     } else {
       const bool in_item = continues && blocks.back().kind == Kind::kItem;
-      MarkdownBlock& paragraph = block_of(blocks, in_item ? Kind::kItem : Kind::kParagraph, continues);
+      MarkdownBlock& paragraph =
+          block_of(blocks, in_item ? Kind::kItem : Kind::kParagraph, continues);
       if (!paragraph.text.empty()) paragraph.text += ' ';
       paragraph.text += trim(line);
       continues = true;

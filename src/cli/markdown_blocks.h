@@ -1,5 +1,5 @@
-// Reads the little Markdown that our own references are written in: headings, paragraphs, lists, fenced code,
-// tables.
+// Reads the little Markdown that our own references are written in: headings, paragraphs, lists,
+// fenced code, tables.
 #pragma once
 
 #include <string>
@@ -11,8 +11,8 @@ namespace perdure::cli {
 struct MarkdownBlock {
   enum class Kind { kHeading, kParagraph, kItem, kCode, kTable };
   Kind kind = Kind::kParagraph;
-  int level = 0;                               // of a heading, from 1
-  std::string text;                            // of all but tables; the lines of a paragraph or item are joined
+  int level = 0;     // of a heading, from 1
+  std::string text;  // of all but tables; the lines of a paragraph or item are joined
   std::vector<std::vector<std::string>> rows;  // of a table; the first is its titles
 };
 

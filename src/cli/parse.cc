@@ -10,7 +10,8 @@
 namespace perdure::cli {
 namespace {
 
-// One option or argument as CLI11 sees it: `given` points at its counter, `value` receives what was said.
+// One option or argument as CLI11 sees it: `given` points at its counter, `value` receives what was
+// said.
 struct Slot {
   std::string name;
   ValueKind kind;
@@ -24,11 +25,17 @@ void add_option(CLI::App& app, const Option& option, Slots& slots) {
   Slot& slot = slots.emplace_back(Slot{std::string(option.name), option.kind, "", false, nullptr});
   std::string names(option.name);
   if (option.letter != 0) names += std::format(",-{}", option.letter);
-  slot.given = option.kind == ValueKind::kFlag ? app.add_flag(names, slot.flag) : app.add_option(names, slot.value);
+  if (option.kind == ValueKind::kFlag) {
+    slot.given = app.add_flag(names, slot.flag)
+                     ->disable_flag_override();  // else --yes=false would count as --yes
+  } else {
+    slot.given = app.add_option(names, slot.value);
+  }
 }
 
 void add_argument(CLI::App& app, const Argument& argument, Slots& slots) {
-  Slot& slot = slots.emplace_back(Slot{std::string(argument.name), argument.kind, "", false, nullptr});
+  Slot& slot =
+      slots.emplace_back(Slot{std::string(argument.name), argument.kind, "", false, nullptr});
   slot.given = app.add_option(slot.name, slot.value);
 }
 
@@ -89,9 +96,18 @@ std::string explain(const CLI::ParseError& error, const CLI::App& root, const Co
       return command == nullptr ? std::format("there is no option {}", word)
                                 : std::format("{} has no option {}", command->name, word);
     }
-    return command == nullptr ? unknown_command(word) : std::format("'{}' is one argument too many", word);
+    return command == nullptr ? unknown_command(word)
+                              : std::format("'{}' is one argument too many", word);
   }
-  return error.what();
+  const std::string_view text = error.what();
+  const std::string_view name = text.substr(0, text.find(':'));
+  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr) {
+    if (text.contains("missing")) return std::format("{} needs a value", name);
+    if (text.contains("received")) return std::format("{} is given more than once", name);
+    if (text.contains("override"))
+      return std::format("--{} takes no value", name.substr(0, name.find(' ')));
+  }
+  return std::string(text);
 }
 
 void collect(const Slots& slots, std::map<std::string, std::string, std::less<>>& values) {
@@ -122,7 +138,8 @@ CommandLine conclude(const Parser& parser, const Command* command) {
   if (values.contains(kVersionOption)) return VersionWanted{};
   if (command == nullptr) return UsageError{"which command?", nullptr};
   for (const Slots* checked : {&parser.root_slots, slots}) {
-    if (std::string problem = find_bad_value(*checked); !problem.empty()) return UsageError{std::move(problem), command};
+    if (std::string problem = find_bad_value(*checked); !problem.empty())
+      return UsageError{std::move(problem), command};
   }
   for (const Argument& argument : command->arguments) {
     if (argument.required && !values.contains(argument.name)) {

@@ -23,14 +23,16 @@ std::optional<Duration> stream_silence(const Invocation& invocation) {
   return invocation.has(kFollowOption) ? std::nullopt : std::optional<Duration>(kReadSilence);
 }
 
-Outcome<void> stream(CommandContext& context, v1::Request request, std::function<Status(const v1::Response&)> on_stream) {
-  const auto done = context.session.call(std::move(request), CallOptions{.final = v1::Response::kDone,
-                                                                         .silence = stream_silence(context.invocation),
-                                                                         .on_stream = std::move(on_stream),
-                                                                         .on_question = {},
-                                                                         .fd = -1,
-                                                                         .doing = "",
-                                                                         .unknown = ""});
+Outcome<void> stream(CommandContext& context, v1::Request request,
+                     std::function<Status(const v1::Response&)> on_stream) {
+  const auto done = context.session.call(std::move(request),
+                                         CallOptions{.final = v1::Response::kDone,
+                                                     .silence = stream_silence(context.invocation),
+                                                     .on_stream = std::move(on_stream),
+                                                     .on_question = {},
+                                                     .fd = -1,
+                                                     .doing = "",
+                                                     .unknown = ""});
   if (!done) return std::unexpected(done.error());
   return {};
 }
@@ -61,7 +63,13 @@ Outcome<ExitCode> doctor_without_daemon(CommandContext& context, const Failure& 
 }
 
 std::vector<std::string> completions(CommandContext& context) {
-  const CallOptions options{.final = v1::Response::kList, .silence = kCompletionSilence, .on_stream = {}, .on_question = {}, .fd = -1, .doing = "", .unknown = ""};
+  const CallOptions options{.final = v1::Response::kList,
+                            .silence = kCompletionSilence,
+                            .on_stream = {},
+                            .on_question = {},
+                            .fd = -1,
+                            .doing = "",
+                            .unknown = ""};
   std::vector<std::string> words;
   v1::Request request;
   if (context.invocation.text(kWhatArgument) == "containers") {
@@ -75,7 +83,8 @@ std::vector<std::string> completions(CommandContext& context) {
     other.final = v1::Response::kGenerations;
     const auto response = context.session.call(request, other);
     if (!response) return {};
-    for (const auto& row : response->generations().generations()) words.push_back(clean(row.generation()));
+    for (const auto& row : response->generations().generations())
+      words.push_back(clean(row.generation()));
   }
   return words;
 }
@@ -96,9 +105,13 @@ Outcome<ExitCode> run_inspect(CommandContext& context) {
   request.mutable_inspect()->set_name(context.name());
   const auto response = context.read(request, v1::Response::kInspect);
   if (!response) return std::unexpected(response.error());
-  if (context.invocation.has(kSpecOption)) return context.print(response->inspect().spec_yaml());
-  return context.print(context.json() ? to_json(response->inspect())
-                                      : render_inspect(response->inspect(), context.terminal().style()));
+  if (context.invocation.has(kSpecOption)) {
+    const std::string& spec = response->inspect().spec_yaml();
+    return context.print(context.terminal().out_is_terminal() ? clean_block(spec) : spec);
+  }
+  return context.print(context.json()
+                           ? to_json(response->inspect())
+                           : render_inspect(response->inspect(), context.terminal().style()));
 }
 
 Outcome<ExitCode> run_generations(CommandContext& context) {
@@ -106,8 +119,9 @@ Outcome<ExitCode> run_generations(CommandContext& context) {
   request.mutable_generations()->set_name(context.name());
   const auto response = context.read(request, v1::Response::kGenerations);
   if (!response) return std::unexpected(response.error());
-  return context.print(context.json() ? to_json(response->generations())
-                                      : render_generations(response->generations(), context.terminal().style()));
+  return context.print(
+      context.json() ? to_json(response->generations())
+                     : render_generations(response->generations(), context.terminal().style()));
 }
 
 Outcome<ExitCode> run_logs(CommandContext& context) {
@@ -124,11 +138,13 @@ Outcome<ExitCode> run_logs(CommandContext& context) {
   const auto streamed = stream(context, request, [&](const v1::Response& response) -> Status {
     if (!response.has_log()) return {};
     if (context.json()) return write_lines(terminal, lines.add(response.log()));
-    if (response.log().stream() != v1::LOG_STREAM_STDERR) return terminal.out(response.log().data());
+    if (response.log().stream() != v1::LOG_STREAM_STDERR)
+      return terminal.out(response.log().data());
     terminal.err(response.log().data());
     return {};
   });
-  if (Status rest = write_lines(terminal, lines.finish()); !rest) return std::unexpected(to_failure(rest.error()));
+  if (Status rest = write_lines(terminal, lines.finish()); !rest)
+    return std::unexpected(to_failure(rest.error()));
   if (!streamed) return std::unexpected(streamed.error());
   return ExitCode::kOk;
 }
@@ -160,7 +176,8 @@ Outcome<ExitCode> run_doctor(CommandContext& context) {
     return std::unexpected(response.error());
   }
   const v1::DoctorReport& report = response->doctor();
-  const bool missing = std::ranges::any_of(report.lines(), [](const auto& line) { return line.state() == v1::CHECK_MISSING; });
+  const bool missing = std::ranges::any_of(
+      report.lines(), [](const auto& line) { return line.state() == v1::CHECK_MISSING; });
   return context.print(context.json() ? doctor_to_json(report, DaemonReached::kYes)
                                       : render_doctor(report, context.terminal().style()),
                        missing ? ExitCode::kUnprotected : ExitCode::kOk);
@@ -172,8 +189,9 @@ Outcome<ExitCode> run_version(CommandContext& context) {
   const auto response = context.read(request, v1::Response::kVersion);
   if (!response && !daemon_is_away(response.error())) return std::unexpected(response.error());
   const v1::VersionReply* daemon = response ? &response->version() : nullptr;
-  const auto printed = context.print(context.json() ? version_to_json(kProgramVersion, daemon)
-                                                    : render_version(kProgramVersion, daemon, context.terminal().style()));
+  const auto printed = context.print(
+      context.json() ? version_to_json(kProgramVersion, daemon)
+                     : render_version(kProgramVersion, daemon, context.terminal().style()));
   if (!printed || response) return printed;
   return std::unexpected(response.error());
 }

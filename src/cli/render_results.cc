@@ -17,7 +17,8 @@ namespace v1 = control::v1;
 std::string short_parent(const v1::GenerationRow& row) {
   const auto own = parse_generation(row.generation());
   const auto parent = parse_generation(row.parent());
-  if (!own || !parent || own->term != parent->term || own->incarnation != parent->incarnation) return clean(row.parent());
+  if (!own || !parent || own->term != parent->term || own->incarnation != parent->incarnation)
+    return clean(row.parent());
   return std::to_string(parent->number);
 }
 
@@ -29,17 +30,20 @@ Cell state_of(const v1::GenerationRow& row) {
 }
 
 std::string address_phrase(const v1::ContainerStatus& status) {
-  return status.addresses().empty() ? std::string() : std::format(" at {}", clean(status.addresses(0)));
+  return status.addresses().empty() ? std::string()
+                                    : std::format(" at {}", clean(status.addresses(0)));
 }
 
-// The protection of a container that has just begun to run, as a sentence or as a warning with its remedy.
+// The protection of a container that has just begun to run, as a sentence or as a warning with its
+// remedy.
 std::string protection_phrase(const v1::ContainerStatus& status, const Style& style) {
   const auto& protection = status.protection();
   const std::string name = clean(status.name());
   if (protection.state() == v1::PROTECTION_PROTECTED) {
     std::string text = std::format("{} is protected", name);
     if (status.interval().has_in_force_ns()) {
-      text += std::format(": a generation every {}", duration_text(status.interval().in_force_ns()));
+      text +=
+          std::format(": a generation every {}", duration_text(status.interval().in_force_ns()));
     }
     if (status.has_newest_committed()) {
       text += std::format(", the newest is {}", clean(status.newest_committed().generation()));
@@ -47,30 +51,36 @@ std::string protection_phrase(const v1::ContainerStatus& status, const Style& st
     return wrap(text, style.width, "", "  ");
   }
   if (protection.state() == v1::PROTECTION_STATELESS) {
-    return wrap(std::format("{} is stateless: it is restarted, its memory is not kept", name), style.width, "", "  ");
+    return wrap(std::format("{} is stateless: it is restarted, its memory is not kept", name),
+                style.width, "", "  ");
   }
   std::string text = std::format("{} is {}", name, word(protection.state()));
   if (!protection.reason().empty()) text += ": " + clean(protection.reason());
   std::string result = wrap(text, style.width, "", "  ");
-  if (!protection.remedy().empty()) result += wrap("-> " + clean(protection.remedy()), style.width, "  ", "     ");
-  for (const auto& line : protection.criu_lines()) result += wrap(clean(line), style.width, "  criu: ", "        ");
+  if (!protection.remedy().empty())
+    result += wrap("-> " + clean(protection.remedy()), style.width, "  ", "     ");
+  for (const auto& line : protection.criu_lines())
+    result += wrap(clean(line), style.width, "  criu: ", "        ");
   return result;
 }
 
 std::string started(const v1::ContainerStatus& status, const Style& style) {
-  return wrap(phase_phrase(status) + address_phrase(status), style.width,
-              "", "  ") +
+  return wrap(phase_phrase(status) + address_phrase(status), style.width, "", "  ") +
          protection_phrase(status, style);
 }
 
 std::string summary_of(const v1::DoctorReport& report) {
   const auto count = [&](v1::CheckState state) {
-    return std::ranges::count_if(report.lines(), [&](const auto& line) { return line.state() == state; });
+    return std::ranges::count_if(report.lines(),
+                                 [&](const auto& line) { return line.state() == state; });
   };
   const auto missing = count(v1::CHECK_MISSING);
   const auto limited = count(v1::CHECK_LIMITED);
-  if (missing > 0) return std::format("{} missing, {} limited: containers cannot be protected here\n", missing, limited);
-  if (limited > 0) return std::format("{} limited: containers can be protected, with the limits above\n", limited);
+  if (missing > 0)
+    return std::format("{} missing, {} limited: containers cannot be protected here\n", missing,
+                       limited);
+  if (limited > 0)
+    return std::format("{} limited: containers can be protected, with the limits above\n", limited);
   return "all is well\n";
 }
 
@@ -82,9 +92,10 @@ std::string phase_phrase(const v1::ContainerStatus& status) {
 }
 
 std::string capture_text(const v1::Capture& capture) {
-  std::string text = std::format("{} frozen, {} in all, {} of CPU; {} in full, {} kept", duration_text(capture.frozen_ns()),
-                                 duration_text(capture.wall_ns()), duration_text(capture.cpu_ns()),
-                                 bytes_text(capture.full_bytes()), bytes_text(capture.kept_bytes()));
+  std::string text = std::format(
+      "{} frozen, {} in all, {} of CPU; {} in full, {} kept", duration_text(capture.frozen_ns()),
+      duration_text(capture.wall_ns()), duration_text(capture.cpu_ns()),
+      bytes_text(capture.full_bytes()), bytes_text(capture.kept_bytes()));
   if (capture.total_pages() > 0) {
     text += std::format("; {} of {} pages dirty", capture.dirty_pages(), capture.total_pages());
   }
@@ -94,7 +105,8 @@ std::string capture_text(const v1::Capture& capture) {
 std::string restore_durations(const v1::RestoreRecord& record) {
   std::string text;
   const auto add = [&](bool known, std::string_view what, std::int64_t duration) {
-    if (known) text += std::format("{}{} {}", text.empty() ? "; " : ", ", what, duration_text(duration));
+    if (known)
+      text += std::format("{}{} {}", text.empty() ? "; " : ", ", what, duration_text(duration));
   };
   add(record.has_noticed_ns(), "noticed after", record.noticed_ns());
   add(record.has_restored_ns(), "running after", record.restored_ns());
@@ -106,12 +118,14 @@ std::string restore_durations(const v1::RestoreRecord& record) {
 std::string restore_text(const v1::RestoreRecord& record) {
   std::string text = time_text(record.time_unix_ms());
   if (!record.reason().empty()) text += ", " + clean(record.reason());
-  text += record.generation().empty() ? ": started afresh" : ": back to " + clean(record.generation());
+  text +=
+      record.generation().empty() ? ": started afresh" : ": back to " + clean(record.generation());
   return text + restore_durations(record);
 }
 
 std::string render_generations(const v1::GenerationsReply& reply, const Style& style) {
-  if (reply.generations().empty()) return std::format("{} has no generations\n", clean(reply.name()));
+  if (reply.generations().empty())
+    return std::format("{} has no generations\n", clean(reply.name()));
   const std::vector<Column> columns{
       {.title = "GENERATION"},
       {.title = "AGE", .align = Align::kRight},
@@ -136,14 +150,16 @@ std::string render_generations(const v1::GenerationsReply& reply, const Style& s
   std::string remarks;
   for (const auto& row : reply.generations()) {
     if (row.bad().empty()) continue;
-    remarks += wrap(std::format("{} is bad and will not be restored: {}", clean(row.generation()), clean(row.bad())),
+    remarks += wrap(std::format("{} is bad and will not be restored: {}", clean(row.generation()),
+                                clean(row.bad())),
                     style.width, "", "  ");
   }
   return render_table(columns, rows, style) + (remarks.empty() ? "" : "\n" + remarks);
 }
 
 std::string render_event(const v1::Event& event, const Style& style) {
-  const std::string head = std::format("{} {:7} ", time_text(event.time_unix_ms()), word(event.severity()));
+  const std::string head =
+      std::format("{} {:7} ", time_text(event.time_unix_ms()), word(event.severity()));
   std::string text;
   if (!event.container().empty()) text += clean(event.container()) + " ";
   text += clean(event.kind());
@@ -161,24 +177,30 @@ std::string render_event(const v1::Event& event, const Style& style) {
 
 std::string render_doctor(const v1::DoctorReport& report, const Style& style) {
   int check_width = 0;
-  for (const auto& line : report.lines()) check_width = std::max(check_width, display_width(clean(line.check())));
+  for (const auto& line : report.lines())
+    check_width = std::max(check_width, display_width(clean(line.check())));
   constexpr int kStateWidth = 7;  // "missing"
   const std::string indent(static_cast<std::size_t>(kStateWidth + 2 + check_width + 2), ' ');
   std::string result;
   for (const auto& line : report.lines()) {
     const std::string state(word(line.state()));
     const std::string check = clean(line.check());
-    result += paint(state, colour_of(line.state()), style) + std::string(kStateWidth + 2 - state.size(), ' ') + check;
+    result += paint(state, colour_of(line.state()), style) +
+              std::string(kStateWidth + 2 - state.size(), ' ') + check;
     result += std::string(static_cast<std::size_t>(check_width - display_width(check)) + 2, ' ');
-    std::string found = wrap(line.found().empty() ? "-" : clean(line.found()), style.width, indent, indent);
+    std::string found =
+        wrap(line.found().empty() ? "-" : clean(line.found()), style.width, indent, indent);
     result += found.substr(indent.size());
-    if (!line.follows().empty()) result += wrap("so: " + clean(line.follows()), style.width, indent, indent + "    ");
-    if (!line.remedy().empty()) result += wrap("-> " + clean(line.remedy()), style.width, indent, indent + "   ");
+    if (!line.follows().empty())
+      result += wrap("so: " + clean(line.follows()), style.width, indent, indent + "    ");
+    if (!line.remedy().empty())
+      result += wrap("-> " + clean(line.remedy()), style.width, indent, indent + "   ");
   }
   return result + "\n" + summary_of(report);
 }
 
-std::string render_version(std::string_view own_version, const v1::VersionReply* daemon, const Style& style) {
+std::string render_version(std::string_view own_version, const v1::VersionReply* daemon,
+                           const Style& style) {
   std::vector<Fact> facts{{"perdure", std::string(own_version)}};
   const auto add = [&](std::string_view title, std::string text) {
     if (!text.empty()) facts.push_back({std::string(title), std::move(text)});
@@ -200,46 +222,53 @@ std::string render_version(std::string_view own_version, const v1::VersionReply*
 
 std::string render_run(const v1::RunReply& reply, const Style& style) {
   std::string result;
-  for (const auto& warning : reply.warnings()) result += wrap("warning: " + clean(warning), style.width, "", "  ");
+  for (const auto& warning : reply.warnings())
+    result += wrap("warning: " + clean(warning), style.width, "", "  ");
   return result + started(reply.status(), style);
 }
 
-std::string render_start(const v1::StartReply& reply, const Style& style) { return started(reply.status(), style); }
+std::string render_start(const v1::StartReply& reply, const Style& style) {
+  return started(reply.status(), style);
+}
 
 std::string render_checkpoint(const v1::CheckpointReply& reply, const Style& style) {
   const auto& row = reply.generation();
-  return wrap(std::format("{}: generation {} is {}{}; {}", clean(reply.name()), clean(row.generation()),
-                          row.committed() ? "committed" : "not committed", row.durable() ? " and durable" : "",
-                          capture_text(reply.capture())),
+  return wrap(std::format("{}: generation {} is {}{}; {}", clean(reply.name()),
+                          clean(row.generation()), row.committed() ? "committed" : "not committed",
+                          row.durable() ? " and durable" : "", capture_text(reply.capture())),
               style.width, "", "  ");
 }
 
 std::string render_restore(const v1::RestoreReply& reply, const Style& style) {
   const auto& restore = reply.restore();
-  const std::string back = restore.generation().empty() ? "was started afresh, without its memory"
-                                                        : "is back at generation " + clean(restore.generation());
-  return wrap(std::format("{} {}{}{}", clean(reply.status().name()), back, address_phrase(reply.status()),
-                          restore_durations(restore)),
+  const std::string back = restore.generation().empty()
+                               ? "was started afresh, without its memory"
+                               : "is back at generation " + clean(restore.generation());
+  return wrap(std::format("{} {}{}{}", clean(reply.status().name()), back,
+                          address_phrase(reply.status()), restore_durations(restore)),
               style.width, "", "  ") +
-         (is_safe(reply.status().protection().state()) ? "" : protection_phrase(reply.status(), style));
+         (is_safe(reply.status().protection().state()) ? ""
+                                                       : protection_phrase(reply.status(), style));
 }
 
 std::string render_export(const v1::ExportReply& reply, std::string_view file, const Style& style) {
-  return wrap(std::format("{}: generation {} is in {}, {}", clean(reply.name()), clean(reply.generation()), clean(file),
-                          bytes_text(reply.bytes())),
+  return wrap(std::format("{}: generation {} is in {}, {}", clean(reply.name()),
+                          clean(reply.generation()), clean(file), bytes_text(reply.bytes())),
               style.width, "", "  ") +
          (reply.digest().empty() ? "" : clean(reply.digest()) + "\n");
 }
 
 std::string render_import(const v1::ImportReply& reply, const Style& style) {
   const std::string name = clean(reply.status().name());
-  std::string text = std::format("{} was imported, generation {}, {}", name, clean(reply.generation()),
-                                 bytes_text(reply.bytes()));
+  std::string text = std::format("{} was imported, generation {}, {}", name,
+                                 clean(reply.generation()), bytes_text(reply.bytes()));
   if (!reply.original_name().empty() && reply.original_name() != reply.status().name()) {
     text += std::format("; it was {}", clean(reply.original_name()));
   }
   return wrap(text, style.width, "", "  ") +
-         wrap(std::format("'perdure restore {0}' brings it to life with its memory, 'perdure start {0}' starts it afresh", name),
+         wrap(std::format("'perdure restore {0}' brings it to life with its memory, 'perdure start "
+                          "{0}' starts it afresh",
+                          name),
               style.width, "", "  ");
 }
 
@@ -248,8 +277,9 @@ std::string render_stop(const v1::StopReply& reply, const Style& style) {
   std::string text = phase_phrase(status);
   if (reply.killed()) text += "; it did not end by itself before the deadline and was killed";
   if (status.has_newest_committed()) {
-    text += std::format("; newest generation {}, {} old", clean(status.newest_committed().generation()),
-                        duration_text(status.newest_committed().age_ns()));
+    text +=
+        std::format("; newest generation {}, {} old", clean(status.newest_committed().generation()),
+                    duration_text(status.newest_committed().age_ns()));
   }
   return wrap(text, style.width, "", "  ");
 }
@@ -258,25 +288,31 @@ std::string render_remove(const v1::RemoveReply& reply, const Style& style) {
   std::string text = std::format("{} is removed", clean(reply.name()));
   if (reply.was_running()) text += "; it was running and was killed";
   if (reply.freed_bytes() > 0) text += std::format("; {} freed", bytes_text(reply.freed_bytes()));
-  if (!reply.kept_capsules().empty()) text += "; its generations are kept in " + clean(reply.kept_capsules());
+  if (!reply.kept_capsules().empty())
+    text += "; its generations are kept in " + clean(reply.kept_capsules());
   return wrap(text, style.width, "", "  ");
 }
 
-std::string describe_remove(const v1::ContainerStatus& status, bool keep_capsules, const Style& style) {
+std::string describe_remove(const v1::ContainerStatus& status, bool keep_capsules,
+                            const Style& style) {
   std::string text = phase_phrase(status);
   if (status.has_init_pid()) text += "; its processes will be killed";
   text += "; its files will be deleted";
   text += keep_capsules ? "; its generations stay"
                         : std::format(", and so will its generations ({} in memory, {} on disk)",
-                                      bytes_text(status.capsule_memory_bytes()), bytes_text(status.capsule_disk_bytes()));
+                                      bytes_text(status.capsule_memory_bytes()),
+                                      bytes_text(status.capsule_disk_bytes()));
   return wrap(text, style.width, "", "  ");
 }
 
-std::string describe_restore(const v1::ContainerStatus& status, const v1::GenerationRow& target, const Style& style) {
+std::string describe_restore(const v1::ContainerStatus& status, const v1::GenerationRow& target,
+                             const Style& style) {
   std::string text = phase_phrase(status);
   if (status.has_init_pid()) text += "; its processes will be killed";
-  text += std::format("; memory and files go back to generation {} of {}, {} ago; what happened since then is lost",
-                      clean(target.generation()), time_text(target.created_unix_ms()), duration_text(target.age_ns()));
+  text += std::format(
+      "; memory and files go back to generation {} of {}, {} ago; what happened since then is lost",
+      clean(target.generation()), time_text(target.created_unix_ms()),
+      duration_text(target.age_ns()));
   return wrap(text, style.width, "", "  ");
 }
 
@@ -289,7 +325,8 @@ std::string render_failure(const Failure& failure, const Style& style) {
     result = wrap("perdure: " + message, style.width, "", "  ");
   }
   for (const auto& line : failure.detail) result += wrap(clean(line), style.width, "  ", "    ");
-  if (!failure.remedy.empty()) result += wrap("-> " + clean(failure.remedy), style.width, "  ", "     ");
+  if (!failure.remedy.empty())
+    result += wrap("-> " + clean(failure.remedy), style.width, "  ", "     ");
   return result;
 }
 

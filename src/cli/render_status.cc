@@ -32,7 +32,8 @@ std::vector<Cell> list_row(const v1::ContainerStatus& status) {
       {age_of(status.has_newest_committed(), status.newest_committed()), Colour::kNone},
       {age_of(status.has_newest_durable(), status.newest_durable()), Colour::kNone},
       {interval.has_in_force_ns() ? short_duration(interval.in_force_ns()) : "", Colour::kNone},
-      {status.has_last_capture() ? short_duration(status.last_capture().frozen_ns()) : "", Colour::kNone},
+      {status.has_last_capture() ? short_duration(status.last_capture().frozen_ns()) : "",
+       Colour::kNone},
       {std::to_string(status.restores()), Colour::kNone},
       {bare_address(status), Colour::kNone},
   };
@@ -47,13 +48,16 @@ std::string remark(const v1::ContainerStatus& status, const Style& style) {
   const std::string name = clean(status.name());
   std::string result;
   if (status.phase() == v1::PHASE_FAILED && !status.phase_reason().empty()) {
-    result += wrap(std::format("{} failed: {}", name, clean(status.phase_reason())), style.width, "", "  ");
+    result += wrap(std::format("{} failed: {}", name, clean(status.phase_reason())), style.width,
+                   "", "  ");
   }
   const auto& protection = status.protection();
   if (!is_safe(protection.state()) && !protection.reason().empty()) {
-    result += wrap(std::format("{} is {}: {}", name, word(protection.state()), clean(protection.reason())), style.width,
-                   "", "  ");
-    if (!protection.remedy().empty()) result += wrap("-> " + clean(protection.remedy()), style.width, "  ", "     ");
+    result += wrap(
+        std::format("{} is {}: {}", name, word(protection.state()), clean(protection.reason())),
+        style.width, "", "  ");
+    if (!protection.remedy().empty())
+      result += wrap("-> " + clean(protection.remedy()), style.width, "  ", "     ");
   }
   return result;
 }
@@ -76,7 +80,8 @@ std::string protection_fact(const v1::Protection& protection) {
 
 std::string interval_fact(const v1::IntervalStatus& interval) {
   if (!interval.why().empty()) return clean(interval.why());
-  std::string text = interval.has_in_force_ns() ? "every " + duration_text(interval.in_force_ns()) : "none in force";
+  std::string text = interval.has_in_force_ns() ? "every " + duration_text(interval.in_force_ns())
+                                                : "none in force";
   if (interval.has_asked_ns() && interval.asked_ns() != interval.in_force_ns()) {
     text += std::format(", {} were asked for", duration_text(interval.asked_ns()));
   }
@@ -84,7 +89,8 @@ std::string interval_fact(const v1::IntervalStatus& interval) {
 }
 
 std::string point_fact(bool known, const v1::GenerationPoint& point) {
-  return known ? std::format("{}, {} old", clean(point.generation()), duration_text(point.age_ns())) : "none";
+  return known ? std::format("{}, {} old", clean(point.generation()), duration_text(point.age_ns()))
+               : "none";
 }
 
 std::string join(const google::protobuf::RepeatedPtrField<std::string>& texts) {
@@ -93,7 +99,8 @@ std::string join(const google::protobuf::RepeatedPtrField<std::string>& texts) {
   return result;
 }
 
-void add(std::vector<Fact>& facts, std::string_view title, std::string text, Colour colour = Colour::kNone) {
+void add(std::vector<Fact>& facts, std::string_view title, std::string text,
+         Colour colour = Colour::kNone) {
   if (!text.empty()) facts.push_back({std::string(title), std::move(text), colour});
 }
 
@@ -105,9 +112,11 @@ void add_protection(std::vector<Fact>& facts, const v1::ContainerStatus& status)
   add(facts, "committed", point_fact(status.has_newest_committed(), status.newest_committed()));
   add(facts, "durable", point_fact(status.has_newest_durable(), status.newest_durable()));
   if (status.has_last_capture()) add(facts, "last capture", capture_text(status.last_capture()));
-  add(facts, "captures", std::format("{}, {} failed", status.captures(), status.capture_failures()));
-  add(facts, "capsules", std::format("{} in memory, {} on disk", bytes_text(status.capsule_memory_bytes()),
-                                     bytes_text(status.capsule_disk_bytes())));
+  add(facts, "captures",
+      std::format("{}, {} failed", status.captures(), status.capture_failures()));
+  add(facts, "capsules",
+      std::format("{} in memory, {} on disk", bytes_text(status.capsule_memory_bytes()),
+                  bytes_text(status.capsule_disk_bytes())));
 }
 
 void add_recovery(std::vector<Fact>& facts, const v1::ContainerStatus& status) {
@@ -124,7 +133,8 @@ void add_place(std::vector<Fact>& facts, const v1::ContainerStatus& status) {
   for (const v1::Volume& volume : status.volumes()) {
     add(facts, "volume",
         std::format("{}: {} at {} ({}{})", clean(volume.name()), clean(volume.host_path()),
-                    clean(volume.container_path()), word(volume.kind()), volume.read_only() ? ", read-only" : ""));
+                    clean(volume.container_path()), word(volume.kind()),
+                    volume.read_only() ? ", read-only" : ""));
   }
   add(facts, "image", clean(status.image_name()));
   add(facts, "image digest", clean(status.image_digest()));
@@ -136,7 +146,8 @@ void add_place(std::vector<Fact>& facts, const v1::ContainerStatus& status) {
 std::string criu_block(const v1::Protection& protection, const Style& style) {
   if (protection.criu_lines().empty()) return "";
   std::string result = "\n" + paint("CRIU's last words", Colour::kTitle, style) + "\n";
-  for (const std::string& line : protection.criu_lines()) result += wrap(clean(line), style.width, "  ", "    ");
+  for (const std::string& line : protection.criu_lines())
+    result += wrap(clean(line), style.width, "  ", "    ");
   return result;
 }
 
@@ -171,9 +182,11 @@ std::string render_inspect(const v1::InspectReply& reply, const Style& style) {
   add_protection(facts, status);
   add_recovery(facts, status);
   add_place(facts, status);
-  std::string result = paint(clean(status.name()), Colour::kTitle, style) + "\n" + render_facts(facts, style);
+  std::string result =
+      paint(clean(status.name()), Colour::kTitle, style) + "\n" + render_facts(facts, style);
   result += criu_block(status.protection(), style);
-  if (!reply.recent_events().empty()) result += "\n" + paint("Lately", Colour::kTitle, style) + "\n";
+  if (!reply.recent_events().empty())
+    result += "\n" + paint("Lately", Colour::kTitle, style) + "\n";
   for (const auto& event : reply.recent_events()) result += render_event(event, style);
   return result;
 }

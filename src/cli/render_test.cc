@@ -1,5 +1,5 @@
-// Proves: what people see of each answer, at 80 columns and narrower, as golden files in testdata/; no line of a
-// table or a list of facts is wider than the terminal.
+// Proves: what people see of each answer, at 80 columns and narrower, as golden files in testdata/;
+// no line of a table or a list of facts is wider than the terminal.
 #include "cli/render.h"
 
 #include <gtest/gtest.h>
@@ -26,7 +26,8 @@ TEST(RenderTest, List) {
   expect_golden("list-80.txt", render_list(reply, kWide));
   expect_golden("list-120.txt", render_list(reply, Style{.width = 120}));
   expect_golden("list-50.txt", render_list(reply, Style{.width = 50}));
-  for (const int width : {50, 60, 70, 80, 100, 120}) EXPECT_LE(widest_line(render_list(reply, Style{.width = width})), width);
+  for (const int width : {50, 60, 70, 80, 100, 120})
+    EXPECT_LE(widest_line(render_list(reply, Style{.width = width})), width);
 }
 
 TEST(RenderTest, Inspect) {
@@ -61,7 +62,8 @@ TEST(RenderTest, Events) {
 
 TEST(RenderTest, Doctor) {
   v1::DoctorReport report;
-  const auto add = [&](const char* check, v1::CheckState state, const char* found, const char* follows, const char* remedy) {
+  const auto add = [&](const char* check, v1::CheckState state, const char* found,
+                       const char* follows, const char* remedy) {
     auto& line = *report.add_lines();
     line.set_check(check);
     line.set_state(state);
@@ -72,9 +74,11 @@ TEST(RenderTest, Doctor) {
   add("kernel", v1::CHECK_OK, "6.18.0", "", "");
   expect_golden("doctor-ok.txt", render_doctor(report, kWide));
   add("rights", v1::CHECK_LIMITED, "CAP_SYS_RESOURCE is not in the bounding set",
-      "containers whose processes have another uid than 0 cannot be protected", "give perdured CAP_SYS_RESOURCE");
+      "containers whose processes have another uid than 0 cannot be protected",
+      "give perdured CAP_SYS_RESOURCE");
   expect_golden("doctor-limited.txt", render_doctor(report, kWide));
-  add("criu", v1::CHECK_MISSING, "3.17 at /usr/sbin/criu", "it does not start on kernels from 6.13 on",
+  add("criu", v1::CHECK_MISSING, "3.17 at /usr/sbin/criu",
+      "it does not start on kernels from 6.13 on",
       "install criu 4.2 (Debian: apt-get install -t forky criu)");
   expect_golden("doctor-missing.txt", render_doctor(report, kWide));
 }
@@ -90,7 +94,8 @@ TEST(RenderTest, Version) {
   daemon.set_kernel("6.18.0");
   daemon.set_criu("4.2.1");
   daemon.set_runtime("runc 1.1.5");
-  expect_golden("version.txt", render_version("0.1.0", &daemon, kWide) + render_version("0.1.0", nullptr, kWide));
+  expect_golden("version.txt",
+                render_version("0.1.0", &daemon, kWide) + render_version("0.1.0", nullptr, kWide));
 }
 
 TEST(RenderTest, RunAndStart) {
@@ -102,7 +107,8 @@ TEST(RenderTest, RunAndStart) {
   v1::StartReply start;
   *start.mutable_status() = protected_web();
   start.mutable_status()->mutable_protection()->set_state(v1::PROTECTION_STATELESS);
-  expect_golden("run.txt", render_run(run, kWide) + "\n" + render_run(unprotected, kWide) + "\n" + render_start(start, kWide));
+  expect_golden("run.txt", render_run(run, kWide) + "\n" + render_run(unprotected, kWide) + "\n" +
+                               render_start(start, kWide));
 }
 
 TEST(RenderTest, Changes) {
@@ -133,30 +139,36 @@ TEST(RenderTest, Changes) {
   removed.set_was_running(true);
   removed.set_freed_bytes(58'000'000);
   removed.set_kept_capsules("/var/lib/perdure/capsules/web");
-  expect_golden("changes.txt", render_checkpoint(checkpoint, kWide) + "\n" + render_restore(restore, kWide) + "\n" +
-                                   render_export(exported, "web.capsule", kWide) + "\n" + render_import(imported, kWide) +
-                                   "\n" + render_stop(stop, kWide) + "\n" + render_remove(removed, kWide));
+  expect_golden("changes.txt", render_checkpoint(checkpoint, kWide) + "\n" +
+                                   render_restore(restore, kWide) + "\n" +
+                                   render_export(exported, "web.capsule", kWide) + "\n" +
+                                   render_import(imported, kWide) + "\n" +
+                                   render_stop(stop, kWide) + "\n" + render_remove(removed, kWide));
 }
 
 TEST(RenderTest, WhatIsAboutToHappen) {
   const auto generations = web_generations();
-  expect_golden("questions.txt", describe_remove(protected_web(), false, kWide) + "\n" +
-                                     describe_remove(stopped_job(), true, kWide) + "\n" +
-                                     describe_restore(protected_web(), generations.generations(2), kWide));
+  expect_golden("questions.txt",
+                describe_remove(protected_web(), false, kWide) + "\n" +
+                    describe_remove(stopped_job(), true, kWide) + "\n" +
+                    describe_restore(protected_web(), generations.generations(2), kWide));
 }
 
 TEST(RenderTest, Failures) {
   const Failure plain{.code = ExitCode::kNotFound,
                       .message = "there is no container 'wbe'",
                       .remedy = "'perdure list' shows what there is"};
-  const Failure findings{.code = ExitCode::kInvalid,
-                         .message = "web.yaml:3:5: 'interfal' is no key of checkpoint; did you mean 'interval'?\n"
-                                    "web.yaml:9:3: the address 192.0.2.300 is none\x1b[31m"};
+  const Failure findings{
+      .code = ExitCode::kInvalid,
+      .message =
+          "web.yaml:3:5: 'interfal' is no key of checkpoint; did you mean 'interval'?\n"
+          "web.yaml:9:3: the address 192.0.2.300 is none\x1b[31m"};
   const Failure detailed{.code = ExitCode::kFailure,
                          .message = "generation 1.2f.40 of web could not be restored",
                          .remedy = "'perdure generations web' shows older ones",
                          .detail = {"Error (criu/files.c:120): Can't open /var/lib/x"}};
-  expect_golden("failures.txt", render_failure(plain, kWide) + "\n" + render_failure(findings, kWide) + "\n" +
+  expect_golden("failures.txt", render_failure(plain, kWide) + "\n" +
+                                    render_failure(findings, kWide) + "\n" +
                                     render_failure(detailed, kWide));
 }
 

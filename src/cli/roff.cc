@@ -42,13 +42,27 @@ std::string escape_roff(std::string_view text) {
   for (std::size_t at = 0; at < text.size(); ++at) {
     const char c = text[at];
     switch (c) {
-      case '\\': result += "\\e"; break;
-      case '-': result += "\\-"; break;
-      case '\'': result += "\\(aq"; break;
-      case '`': result += "\\(ga"; break;
-      case '^': result += "\\(ha"; break;
-      case '~': result += "\\(ti"; break;
-      case '"': result += "\\(dq"; break;
+      case '\\':
+        result += "\\e";
+        break;
+      case '-':
+        result += "\\-";
+        break;
+      case '\'':
+        result += "\\(aq";
+        break;
+      case '`':
+        result += "\\(ga";
+        break;
+      case '^':
+        result += "\\(ha";
+        break;
+      case '~':
+        result += "\\(ti";
+        break;
+      case '"':
+        result += "\\(dq";
+        break;
       default:
         if (static_cast<unsigned char>(c) < 0x80) {
           result += c;
@@ -64,7 +78,8 @@ Roff::Roff(std::string_view title, std::string_view section, std::string_view ma
   std::string capitals(title);
   for (char& c : capitals) c = static_cast<char>(c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c);
   text_ = ".\\\" Made from the command table; edit that, not this.\n";
-  text_ += std::format(".TH \"{}\" \"{}\" \"\" \"Perdure\" \"{}\"\n.nh\n.ad l\n", escape_roff(capitals), section, escape_roff(manual));
+  text_ += std::format(".TH \"{}\" \"{}\" \"\" \"Perdure\" \"{}\"\n.nh\n.ad l\n",
+                       escape_roff(capitals), section, escape_roff(manual));
 }
 
 // A line that begins with a control character must not be a request.
@@ -74,11 +89,17 @@ void Roff::line(std::string_view text) {
   text_ += '\n';
 }
 
-void Roff::section(std::string_view title) { text_ += std::format(".SH \"{}\"\n", escape_roff(title)); }
+void Roff::section(std::string_view title) {
+  text_ += std::format(".SH \"{}\"\n", escape_roff(title));
+}
 
-void Roff::subsection(std::string_view title) { text_ += std::format(".SS \"{}\"\n", escape_roff(title)); }
+void Roff::subsection(std::string_view title) {
+  text_ += std::format(".SS \"{}\"\n", escape_roff(title));
+}
 
-void Roff::plain(std::string_view text) { line(escape_roff(text)); }
+void Roff::plain(std::string_view text) {
+  line(escape_roff(text));
+}
 
 void Roff::paragraph(std::string_view text) {
   text_ += ".PP\n";

@@ -13,11 +13,12 @@ class Roff {
 
   void section(std::string_view title);     // .SH
   void subsection(std::string_view title);  // .SS
-  void plain(std::string_view text);        // a line of text, without a macro: what mandb wants under NAME
-  void paragraph(std::string_view text);    // `code` is shown bold
+  void plain(
+      std::string_view text);  // a line of text, without a macro: what mandb wants under NAME
+  void paragraph(std::string_view text);                     // `code` is shown bold
   void item(std::string_view title, std::string_view text);  // .TP
-  void bullet(std::string_view text);       // .IP
-  void code(std::string_view text);         // as it is, indented; may have several lines
+  void bullet(std::string_view text);                        // .IP
+  void code(std::string_view text);  // as it is, indented; may have several lines
 
   std::string text() const { return text_; }
 

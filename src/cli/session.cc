@@ -13,8 +13,9 @@ namespace v1 = control::v1;
 // Without a silence limit the wait is cut into pieces, so that the progress line moves.
 constexpr Duration kLongWait = std::chrono::hours(1);
 
-// Says what is going on once a command takes longer than kQuietTime: one line that is rewritten on a terminal, a
-// line for each new stage elsewhere. Destroying it removes the line from the terminal.
+// Says what is going on once a command takes longer than kQuietTime: one line that is rewritten on
+// a terminal, a line for each new stage elsewhere. Destroying it removes the line from the
+// terminal.
 class ProgressLine {
  public:
   ProgressLine(Terminal& terminal, const Clock& clock, std::string doing)
@@ -25,7 +26,8 @@ class ProgressLine {
 
   void set(const v1::Progress& progress) {
     text_ = clean(progress.text().empty() ? progress.stage() : progress.text());
-    if (progress.has_fraction()) text_ += std::format(" ({:.0f} %)", std::clamp(progress.fraction(), 0.0, 1.0) * 100);
+    if (progress.has_fraction())
+      text_ += std::format(" ({:.0f} %)", std::clamp(progress.fraction(), 0.0, 1.0) * 100);
     const bool new_stage = progress.stage() != stage_;
     stage_ = progress.stage();
     if (terminal_.err_is_terminal()) return show();
@@ -49,12 +51,14 @@ class ProgressLine {
 
   std::string line() const {
     const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(clock_.now() - start_);
-    return text_.empty() ? std::format("{}: waiting for perdured, {}", doing_, format_duration(seconds))
-                         : std::format("{}: {}, {}", doing_, text_, format_duration(seconds));
+    return text_.empty()
+               ? std::format("{}: waiting for perdured, {}", doing_, format_duration(seconds))
+               : std::format("{}: {}, {}", doing_, text_, format_duration(seconds));
   }
   void show() {
     if (!due()) return;
-    terminal_.err("\r" + shorten(line(), std::max(terminal_.err_width() - 1, kMinimumWidth)) + "\x1b[K");
+    terminal_.err("\r" + shorten(line(), std::max(terminal_.err_width() - 1, kMinimumWidth)) +
+                  "\x1b[K");
     shown_ = true;
   }
   void show_plain() {
@@ -78,9 +82,10 @@ bool is_stream(const v1::Response& response) {
 }
 
 Failure not_understood(std::string_view what) {
-  return Failure{.code = ExitCode::kUnreachable,
-                 .message = std::format("perdured's answer was not understood: {}", what),
-                 .remedy = "compare the versions: 'perdure version'; restart perdured after an upgrade"};
+  return Failure{
+      .code = ExitCode::kUnreachable,
+      .message = std::format("perdured's answer was not understood: {}", what),
+      .remedy = "compare the versions: 'perdure version'; restart perdured after an upgrade"};
 }
 
 }  // namespace
@@ -94,12 +99,14 @@ Failure unreachable(const std::string& where, const Error& error) {
     return failure;
   }
   if (error.code() == ErrorCode::kNotFound || error.code() == ErrorCode::kTransient) {
-    failure.message = std::format("perdured does not run: {} at {}",
-                                  error.code() == ErrorCode::kNotFound ? "no socket" : "nobody listens", where);
+    failure.message =
+        std::format("perdured does not run: {} at {}",
+                    error.code() == ErrorCode::kNotFound ? "no socket" : "nobody listens", where);
   } else {
     failure.message = std::format("cannot reach perdured at {}: {}", where, error.message());
   }
-  failure.remedy = "start it: 'systemctl start perdured', or 'perdured' as root; another socket: --socket PATH";
+  failure.remedy =
+      "start it: 'systemctl start perdured', or 'perdured' as root; another socket: --socket PATH";
   return failure;
 }
 
@@ -113,15 +120,17 @@ Outcome<void> Session::connect(Duration timeout) {
 
 Failure Session::lost(const Error& error, const CallOptions& options) const {
   if (error.code() == ErrorCode::kInvalid) return not_understood(error.message());
-  Failure failure{.code = ExitCode::kUnreachable,
-                  .message = std::format("perdured at {} closed the connection before it answered ({})",
-                                         connector_.where(), error.message()),
-                  .remedy = options.unknown};
+  Failure failure{
+      .code = ExitCode::kUnreachable,
+      .message = std::format("perdured at {} closed the connection before it answered ({})",
+                             connector_.where(), error.message()),
+      .remedy = options.unknown};
   if (error.code() == ErrorCode::kTimeout) {
     failure.code = ExitCode::kTimeout;
     failure.message = std::format("perdured at {} has not answered for {}", connector_.where(),
                                   format_duration(options.silence.value_or(kLongWait)));
-    if (failure.remedy.empty()) failure.remedy = "look at perdured's log; wait longer: --timeout DURATION";
+    if (failure.remedy.empty())
+      failure.remedy = "look at perdured's log; wait longer: --timeout DURATION";
   }
   return failure;
 }
@@ -151,7 +160,8 @@ Outcome<v1::Response> Session::receive_final(std::uint64_t id, const CallOptions
   const Duration tick = options.doing.empty() ? kLongWait : kProgressTick;
   Instant last_frame = clock_.now();
   for (;;) {
-    const Duration left = options.silence ? last_frame + *options.silence - clock_.now() : kLongWait;
+    const Duration left =
+        options.silence ? last_frame + *options.silence - clock_.now() : kLongWait;
     auto received = connection_->receive(std::clamp<Duration>(left, Duration::zero(), tick));
     if (!received) {
       const bool patient = !options.silence || clock_.now() - last_frame < *options.silence;
@@ -163,15 +173,18 @@ Outcome<v1::Response> Session::receive_final(std::uint64_t id, const CallOptions
     }
     last_frame = clock_.now();
     const bool about_frame = received->id() == 0 && received->has_error();
-    if (received->id() != id && !about_frame) return std::unexpected(not_understood("it is for another request"));
+    if (received->id() != id && !about_frame)
+      return std::unexpected(not_understood("it is for another request"));
     if (received->has_progress()) {
       progress.set(received->progress());
     } else if (received->has_question()) {
       progress.clear();
-      if (Status sent = answer(id, received->question(), options); !sent) return std::unexpected(lost(sent.error(), options));
+      if (Status sent = answer(id, received->question(), options); !sent)
+        return std::unexpected(lost(sent.error(), options));
       last_frame = clock_.now();
     } else if (is_stream(*received) && options.on_stream) {
-      if (Status taken = options.on_stream(*received); !taken) return std::unexpected(to_failure(taken.error()));
+      if (Status taken = options.on_stream(*received); !taken)
+        return std::unexpected(to_failure(taken.error()));
     } else if (received->has_error()) {
       return std::unexpected(to_failure(received->error()));
     } else if (received->body_case() == options.final) {

@@ -24,15 +24,17 @@ inline constexpr Duration kQuietTime = std::chrono::seconds(1);
 inline constexpr Duration kProgressTick = std::chrono::milliseconds(200);
 
 struct CallOptions {
-  control::v1::Response::BodyCase final = control::v1::Response::BODY_NOT_SET;  // what must come at last
+  control::v1::Response::BodyCase final =
+      control::v1::Response::BODY_NOT_SET;  // what must come at last
   std::optional<Duration> silence;  // longest wait for a frame; nothing: any (a followed stream)
   // For LogChunk and Event frames. An error ends the call: the reader of our output is gone.
   std::function<Status(const control::v1::Response&)> on_stream;
   // Questions of the daemon; not set: the answer is no.
   std::function<bool(const control::v1::Question&)> on_question;
   int fd = -1;
-  std::string doing;    // for the progress line: "restore web"
-  std::string unknown;  // appended if the connection is lost: what to look at to know whether it was done
+  std::string doing;  // for the progress line: "restore web"
+  std::string
+      unknown;  // appended if the connection is lost: what to look at to know whether it was done
 };
 
 class Session {
@@ -40,13 +42,15 @@ class Session {
   Session(Connector& connector, Terminal& terminal, const Clock& clock)
       : connector_(connector), terminal_(terminal), clock_(clock) {}
 
-  // Connects on the first call; id and client version are filled in. The response is of the kind `final`.
+  // Connects on the first call; id and client version are filled in. The response is of the kind
+  // `final`.
   Outcome<control::v1::Response> call(control::v1::Request request, const CallOptions& options);
 
  private:
   Outcome<void> connect(Duration timeout);
   Outcome<control::v1::Response> receive_final(std::uint64_t id, const CallOptions& options);
-  Status answer(std::uint64_t id, const control::v1::Question& question, const CallOptions& options);
+  Status answer(std::uint64_t id, const control::v1::Question& question,
+                const CallOptions& options);
   Failure lost(const Error& error, const CallOptions& options) const;
 
   Connector& connector_;

@@ -1,5 +1,6 @@
-// Proves: against a real UNIX socket, whatever the other end does (garbage, an early end, silence, a huge frame, no
-// listener), the program ends in bounded time with the right code; and a descriptor arrives at a server that behaves.
+// Proves: against a real UNIX socket, whatever the other end does (garbage, an early end, silence,
+// a huge frame, no listener), the program ends in bounded time with the right code; and a
+// descriptor arrives at a server that behaves.
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -55,7 +56,8 @@ class Server {
 struct SocketTest : testing::Test {
   ExitCode run(std::vector<std::string> arguments, const std::string& path) {
     arguments.insert(arguments.end(), {"--socket", path});
-    return run_program(arguments, terminal, clock, make_socket_connector, [] { return v1::DoctorReport(); });
+    return run_program(arguments, terminal, clock, make_socket_connector,
+                       [] { return v1::DoctorReport(); });
   }
   FakeTerminal terminal;
   SystemClock clock;
@@ -100,7 +102,8 @@ TEST_F(SocketTest, AnEarlyEndIsTold) {
     });
     terminal.err_text.clear();
     EXPECT_EQ(run({"stop", "web"}, server.path), ExitCode::kUnreachable);
-    EXPECT_TRUE(unfolded(terminal.err_text).contains("closed the connection before it answered")) << terminal.err_text;
+    EXPECT_TRUE(unfolded(terminal.err_text).contains("closed the connection before it answered"))
+        << terminal.err_text;
   }
 }
 
@@ -125,7 +128,8 @@ TEST_F(SocketTest, NobodyListens) {
   terminal.err_text.clear();
   EXPECT_EQ(run({"list"}, server.path + "-none"), ExitCode::kUnreachable);
   EXPECT_TRUE(unfolded(terminal.err_text).contains("no socket at")) << terminal.err_text;
-  EXPECT_NE(run({"list"}, "/" + std::string(200, 'x')), ExitCode::kOk) << "longer than a socket's path can be";
+  EXPECT_NE(run({"list"}, "/" + std::string(200, 'x')), ExitCode::kOk)
+      << "longer than a socket's path can be";
 }
 
 // Reads one frame with its descriptor, answers with one.
@@ -157,15 +161,18 @@ void serve_import(int socket) {
   response.mutable_import()->set_bytes(static_cast<std::uint64_t>(length));
   const std::string payload = response.SerializeAsString();
   const std::string frame{static_cast<char>(payload.size()), 0, 0, 0};
-  EXPECT_EQ(::write(socket, (frame + payload).data(), 4 + payload.size()), static_cast<ssize_t>(4 + payload.size()));
+  EXPECT_EQ(::write(socket, (frame + payload).data(), 4 + payload.size()),
+            static_cast<ssize_t>(4 + payload.size()));
 }
 
 TEST_F(SocketTest, ADescriptorTravelsWithItsRequest) {
   const Server server(serve_import);
   const fs::path archive = fs::path(testing::TempDir()) / "perdure-cli-import";
   std::ofstream(archive) << "archive";
-  EXPECT_EQ(run({"import", archive.string(), "--name", "web2"}, server.path), ExitCode::kOk) << terminal.err_text;
-  EXPECT_TRUE(terminal.out_text.contains("web2 was imported, generation 1.1.1, 7 B")) << terminal.out_text;
+  EXPECT_EQ(run({"import", archive.string(), "--name", "web2"}, server.path), ExitCode::kOk)
+      << terminal.err_text;
+  EXPECT_TRUE(terminal.out_text.contains("web2 was imported, generation 1.1.1, 7 B"))
+      << terminal.out_text;
   fs::remove(archive);
 }
 

@@ -17,8 +17,9 @@ class SocketConnection final : public Connection {
   Status send(const v1::Request& request, int fd, Duration timeout) override {
     const std::string payload = request.SerializeAsString();
     if (payload.size() > control::kMaxRequestBytes) {
-      return fail(ErrorCode::kInvalid, std::format("the request has {} bytes, more than the {} that perdured takes",
-                                                   payload.size(), control::kMaxRequestBytes));
+      return fail(ErrorCode::kInvalid,
+                  std::format("the request has {} bytes, more than the {} that perdured takes",
+                              payload.size(), control::kMaxRequestBytes));
     }
     return client_.send(payload, BootClock::now() + timeout, fd);
   }
@@ -27,10 +28,12 @@ class SocketConnection final : public Connection {
     PERDURE_ASSIGN(auto frame, client_.receive(BootClock::now() + timeout));
     if (!frame.has_value()) return fail(ErrorCode::kIo, "the connection was closed");
     if (frame->payload.size() > control::kMaxResponseBytes) {
-      return fail(ErrorCode::kInvalid, std::format("an answer of {} bytes is too large", frame->payload.size()));
+      return fail(ErrorCode::kInvalid,
+                  std::format("an answer of {} bytes is too large", frame->payload.size()));
     }
     v1::Response response;
-    if (!response.ParseFromString(frame->payload)) return fail(ErrorCode::kInvalid, "the answer cannot be decoded");
+    if (!response.ParseFromString(frame->payload))
+      return fail(ErrorCode::kInvalid, "the answer cannot be decoded");
     return response;
   }
 

@@ -30,12 +30,14 @@ int columns_from_environment() {
   const std::string_view text = environment("COLUMNS");
   int columns = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), columns);
-  return error == std::errc{} && end == text.data() + text.size() && columns > 0 ? columns : kDefaultWidth;
+  return error == std::errc{} && end == text.data() + text.size() && columns > 0 ? columns
+                                                                                 : kDefaultWidth;
 }
 
 int width_of(int fd) {
   winsize size{};
-  if (::isatty(fd) == 1 && ::ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
+  if (::isatty(fd) == 1 && ::ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
+    return size.ws_col;
   return columns_from_environment();
 }
 
@@ -43,8 +45,10 @@ int width_of(int fd) {
 bool wait_for_input(Instant deadline) {
   pollfd input{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};
   for (;;) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - BootClock::now()).count();
-    const int ready = ::poll(&input, 1, static_cast<int>(std::clamp<std::int64_t>(left, 0, 60'000)));
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(deadline - BootClock::now()).count();
+    const int ready =
+        ::poll(&input, 1, static_cast<int>(std::clamp<std::int64_t>(left, 0, 60'000)));
     if (ready > 0) return true;
     if (ready < 0 && errno != EINTR) return false;
     if (BootClock::now() >= deadline) return false;
@@ -63,12 +67,14 @@ class ProcessTerminal final : public Terminal {
   bool err_is_terminal() const override { return ::isatty(STDERR_FILENO) == 1; }
   bool can_ask() const override { return ::isatty(STDIN_FILENO) == 1 && err_is_terminal(); }
   Style style() const override {
-    const bool colour = out_is_terminal() && environment("NO_COLOR").empty() && environment("TERM") != "dumb";
+    const bool colour =
+        out_is_terminal() && environment("NO_COLOR").empty() && environment("TERM") != "dumb";
     return Style{.width = width_of(STDOUT_FILENO), .colour = colour};
   }
   int err_width() const override { return width_of(STDERR_FILENO); }
 
-  std::optional<std::string> ask(std::string_view question, std::optional<Duration> limit) override {
+  std::optional<std::string> ask(std::string_view question,
+                                 std::optional<Duration> limit) override {
     err(question);
     const Instant deadline = BootClock::now() + limit.value_or(kNoLimit);
     std::string answer;
@@ -88,6 +94,8 @@ class ProcessTerminal final : public Terminal {
 
 }  // namespace
 
-std::unique_ptr<Terminal> make_process_terminal() { return std::make_unique<ProcessTerminal>(); }
+std::unique_ptr<Terminal> make_process_terminal() {
+  return std::make_unique<ProcessTerminal>();
+}
 
 }  // namespace perdure::cli

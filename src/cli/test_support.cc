@@ -18,7 +18,8 @@ class FakeConnection final : public Connection {
   Status send(const v1::Request& request, int fd, Duration) override {
     daemon_.requests.push_back(request);
     for (v1::Response& response : daemon_.behaviour_(request, fd)) {
-      if (response.id() == 0) response.set_id(request.has_answer() ? request.answer().request_id() : request.id());
+      if (response.id() == 0)
+        response.set_id(request.has_answer() ? request.answer().request_id() : request.id());
       frames_.push_back(std::move(response));
     }
     return {};
@@ -56,7 +57,9 @@ Result<std::unique_ptr<Connection>> FakeDaemon::connect(Duration) {
 class ForwardingConnector final : public Connector {
  public:
   explicit ForwardingConnector(FakeDaemon& daemon) : daemon_(daemon) {}
-  Result<std::unique_ptr<Connection>> connect(Duration timeout) override { return daemon_.connect(timeout); }
+  Result<std::unique_ptr<Connection>> connect(Duration timeout) override {
+    return daemon_.connect(timeout);
+  }
   std::string where() const override { return daemon_.where(); }
 
  private:
@@ -114,7 +117,8 @@ void fill_restore(v1::RestoreRecord& restore) {
   restore.set_lost_ns(310 * kMs);
 }
 
-void add_generation(v1::GenerationsReply& reply, std::string generation, std::string parent, std::int64_t age_ms) {
+void add_generation(v1::GenerationsReply& reply, std::string generation, std::string parent,
+                    std::int64_t age_ms) {
   v1::GenerationRow& row = *reply.add_generations();
   row.set_generation(std::move(generation));
   row.set_parent(std::move(parent));
@@ -140,7 +144,8 @@ v1::ContainerStatus protected_web() {
   web.mutable_protection()->set_since_unix_ms(kNoon - 3'599'000);
   web.mutable_interval()->set_asked_ns(500 * kMs);
   web.mutable_interval()->set_in_force_ns(800 * kMs);
-  web.mutable_interval()->set_why("every 800 ms instead of 500 ms: a capture costs 160 ms CPU, budget 20 %");
+  web.mutable_interval()->set_why(
+      "every 800 ms instead of 500 ms: a capture costs 160 ms CPU, budget 20 %");
   web.mutable_newest_committed()->set_generation("1.2f.42");
   web.mutable_newest_committed()->set_age_ns(420 * kMs);
   web.mutable_newest_committed()->set_created_unix_ms(kNoon - 420);
@@ -179,8 +184,10 @@ v1::ContainerStatus unprotected_db() {
   db.set_phase(v1::PHASE_RUNNING);
   db.set_init_pid(4300);
   db.mutable_protection()->set_state(v1::PROTECTION_UNPROTECTED);
-  db.mutable_protection()->set_reason("CRIU cannot dump process 4301 (postgres): it has another uid than root");
-  db.mutable_protection()->set_remedy("run the container as user 0:0, or give perdured CAP_SYS_RESOURCE");
+  db.mutable_protection()->set_reason(
+      "CRIU cannot dump process 4301 (postgres): it has another uid than root");
+  db.mutable_protection()->set_remedy(
+      "run the container as user 0:0, or give perdured CAP_SYS_RESOURCE");
   db.mutable_protection()->add_criu_lines("Error (criu/cr-dump.c:1234): Can't get rlimits of 4301");
   db.mutable_protection()->add_criu_lines("Error (criu/cr-dump.c:1781): Dumping FAILED.\x1b[2J");
   db.add_addresses("192.0.2.11/24");

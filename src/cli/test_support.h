@@ -1,4 +1,5 @@
-// For the tests of this room: a terminal made of strings, a daemon in this process, sample messages, golden files.
+// For the tests of this room: a terminal made of strings, a daemon in this process, sample
+// messages, golden files.
 #pragma once
 
 #include <deque>
@@ -39,18 +40,22 @@ class FakeTerminal final : public Terminal {
   std::string err_text;
 };
 
-// What the daemon does with one request: it returns its frames. `fd` is a copy of what came with it.
-using DaemonBehaviour = std::function<std::vector<control::v1::Response>(const control::v1::Request&, int fd)>;
+// What the daemon does with one request: it returns its frames. `fd` is a copy of what came with
+// it.
+using DaemonBehaviour =
+    std::function<std::vector<control::v1::Response>(const control::v1::Request&, int fd)>;
 
-// A daemon in this process. An exhausted list of frames is silence: receive() takes its time on the clock.
+// A daemon in this process. An exhausted list of frames is silence: receive() takes its time on the
+// clock.
 class FakeDaemon final : public Connector {
  public:
-  FakeDaemon(ManualClock& clock, DaemonBehaviour behaviour) : clock_(clock), behaviour_(std::move(behaviour)) {}
+  FakeDaemon(ManualClock& clock, DaemonBehaviour behaviour)
+      : clock_(clock), behaviour_(std::move(behaviour)) {}
 
   Result<std::unique_ptr<Connection>> connect(Duration timeout) override;
   std::string where() const override { return "/run/test.sock"; }
 
-  std::vector<control::v1::Request> requests;    // all that came, in order
+  std::vector<control::v1::Request> requests;  // all that came, in order
   std::optional<Error> connect_error;
   Error end_of_frames{ErrorCode::kTimeout, ""};  // what receive() says when there are no frames
   Duration per_frame{};                          // time each frame takes
@@ -67,14 +72,17 @@ struct ProgramRun {
   ManualClock clock;
   control::v1::DoctorReport host;
   DaemonBehaviour behaviour;
-  FakeDaemon daemon{clock, [this](const control::v1::Request& request, int fd) { return behaviour(request, fd); }};
+  FakeDaemon daemon{clock, [this](const control::v1::Request& request, int fd) {
+                      return behaviour(request, fd);
+                    }};
   std::string socket;  // that the program chose
 
   ExitCode run(const std::vector<std::string>& arguments);
 };
 
 // Builds responses; the id is filled in by the FakeDaemon.
-control::v1::Response error_response(control::v1::ErrorCode code, std::string message, std::string remedy = "");
+control::v1::Response error_response(control::v1::ErrorCode code, std::string message,
+                                     std::string remedy = "");
 control::v1::Response progress_response(std::string stage, std::string text);
 
 control::v1::ContainerStatus protected_web();

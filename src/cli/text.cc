@@ -8,17 +8,25 @@ namespace {
 
 std::string_view escape_of(Colour colour) {
   switch (colour) {
-    case Colour::kNone: return "";
-    case Colour::kGood: return "\x1b[32m";
-    case Colour::kBad: return "\x1b[31m";
-    case Colour::kDoubtful: return "\x1b[33m";
-    case Colour::kFaint: return "\x1b[2m";
-    case Colour::kTitle: return "\x1b[1m";
+    case Colour::kNone:
+      return "";
+    case Colour::kGood:
+      return "\x1b[32m";
+    case Colour::kBad:
+      return "\x1b[31m";
+    case Colour::kDoubtful:
+      return "\x1b[33m";
+    case Colour::kFaint:
+      return "\x1b[2m";
+    case Colour::kTitle:
+      return "\x1b[1m";
   }
   return "";
 }
 
-bool is_continuation(char byte) { return (static_cast<unsigned char>(byte) & 0xC0) == 0x80; }
+bool is_continuation(char byte) {
+  return (static_cast<unsigned char>(byte) & 0xC0) == 0x80;
+}
 
 // Length of the well-formed UTF-8 sequence at the front (RFC 3629), 0 if there is none.
 std::size_t sequence_length(std::string_view text) {
@@ -85,19 +93,21 @@ int total_width(const Shown& shown, const std::vector<int>& widths) {
 }
 
 // Drops the most expendable column until the table fits, or until none is expendable.
-Shown choose_columns(const std::vector<Column>& columns, const std::vector<int>& widths, int available) {
+Shown choose_columns(const std::vector<Column>& columns, const std::vector<int>& widths,
+                     int available) {
   Shown shown;
   for (std::size_t i = 0; i < columns.size(); ++i) shown.push_back(i);
   while (total_width(shown, widths) > available) {
-    const auto victim = std::ranges::max_element(shown, {}, [&](std::size_t i) { return columns[i].expendable; });
+    const auto victim =
+        std::ranges::max_element(shown, {}, [&](std::size_t i) { return columns[i].expendable; });
     if (columns[*victim].expendable == 0) break;
     shown.erase(victim);
   }
   return shown;
 }
 
-std::string render_row(const std::vector<Cell>& cells, const std::vector<Column>& columns, const Shown& shown,
-                       const std::vector<int>& widths, const Style& style) {
+std::string render_row(const std::vector<Cell>& cells, const std::vector<Column>& columns,
+                       const Shown& shown, const std::vector<int>& widths, const Style& style) {
   std::string line;
   for (const std::size_t i : shown) {
     const bool last = i == shown.back();
@@ -116,11 +126,16 @@ std::string paint(std::string_view text, Colour colour, const Style& style) {
   return std::string(escape_of(colour)) + std::string(text) + "\x1b[0m";
 }
 
-std::string clean(std::string_view text) { return clean_text(text, Breaks::kToSpaces); }
-std::string clean_block(std::string_view text) { return clean_text(text, Breaks::kKept); }
+std::string clean(std::string_view text) {
+  return clean_text(text, Breaks::kToSpaces);
+}
+std::string clean_block(std::string_view text) {
+  return clean_text(text, Breaks::kKept);
+}
 
 int display_width(std::string_view text) {
-  return static_cast<int>(std::ranges::count_if(text, [](char byte) { return !is_continuation(byte); }));
+  return static_cast<int>(
+      std::ranges::count_if(text, [](char byte) { return !is_continuation(byte); }));
 }
 
 std::string shorten(std::string_view text, int width) {
@@ -134,7 +149,8 @@ std::string shorten(std::string_view text, int width) {
   return std::string(text.substr(0, end)) + "..";
 }
 
-std::string wrap(std::string_view text, int width, std::string_view first_indent, std::string_view next_indent) {
+std::string wrap(std::string_view text, int width, std::string_view first_indent,
+                 std::string_view next_indent) {
   std::string result(first_indent);
   int column = display_width(first_indent);
   bool line_is_empty = true;
@@ -159,8 +175,8 @@ std::string wrap(std::string_view text, int width, std::string_view first_indent
   return result + '\n';
 }
 
-std::string render_table(const std::vector<Column>& columns, const std::vector<std::vector<Cell>>& rows,
-                         const Style& style) {
+std::string render_table(const std::vector<Column>& columns,
+                         const std::vector<std::vector<Cell>>& rows, const Style& style) {
   std::vector<int> widths;
   std::vector<Cell> titles;
   for (std::size_t i = 0; i < columns.size(); ++i) {
@@ -184,7 +200,9 @@ std::string render_facts(const std::vector<Fact>& facts, const Style& style) {
     std::string block = wrap(fact.text, std::max(style.width, kMinimumWidth), indent, indent);
     block.erase(0, indent.size());
     if (!block.empty()) block.pop_back();
-    result += "  " + fact.title + std::string(indent.size() - 2 - static_cast<std::size_t>(display_width(fact.title)), ' ');
+    result +=
+        "  " + fact.title +
+        std::string(indent.size() - 2 - static_cast<std::size_t>(display_width(fact.title)), ' ');
     result += paint(block, fact.colour, style) + '\n';
   }
   return result;

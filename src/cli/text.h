@@ -1,7 +1,7 @@
 // Text for people: cleaning, wrapping, tables that fit a width. Pure; UTF-8 in and out.
 //
-// Width is counted in code points: names, numbers and messages of Perdure are ASCII; a wide character in a
-// message costs alignment, nothing else.
+// Width is counted in code points: names, numbers and messages of Perdure are ASCII; a wide
+// character in a message costs alignment, nothing else.
 #pragma once
 
 #include <string>
@@ -22,8 +22,8 @@ inline constexpr int kMinimumWidth = 40;
 
 std::string paint(std::string_view text, Colour colour, const Style& style);
 
-// Control characters and bytes that are no UTF-8 become '?': what a container or a file said must not drive
-// the terminal. Line breaks and tabs become spaces.
+// Control characters and bytes that are no UTF-8 become '?': what a container or a file said must
+// not drive the terminal. Line breaks and tabs become spaces.
 std::string clean(std::string_view text);
 // The same, but line breaks and tabs stay: for blocks of text.
 std::string clean_block(std::string_view text);
@@ -32,9 +32,10 @@ int display_width(std::string_view text);
 // At most `width` columns; a cut is shown by "..".
 std::string shorten(std::string_view text, int width);
 
-// Breaks at spaces; a word longer than a line stays whole (it is a name or a path that somebody will copy).
-// Each line is at most `width` columns including its indent. Lines end in '\n'.
-std::string wrap(std::string_view text, int width, std::string_view first_indent, std::string_view next_indent);
+// Breaks at spaces; a word longer than a line stays whole (it is a name or a path that somebody
+// will copy). Each line is at most `width` columns including its indent. Lines end in '\n'.
+std::string wrap(std::string_view text, int width, std::string_view first_indent,
+                 std::string_view next_indent);
 
 struct Cell {
   std::string text;
@@ -46,13 +47,15 @@ enum class Align { kLeft, kRight };
 struct Column {
   std::string title;
   Align align = Align::kLeft;
-  // 0: always shown. Others: dropped, the highest first, while the table is too wide. No cell is ever cut.
+  // 0: always shown. Others: dropped, the highest first, while the table is too wide. No cell is
+  // ever cut.
   int expendable = 0;
 };
 
-// A table without lines, columns two spaces apart, under a row of titles. Cells that are empty show "-".
-std::string render_table(const std::vector<Column>& columns, const std::vector<std::vector<Cell>>& rows,
-                         const Style& style);
+// A table without lines, columns two spaces apart, under a row of titles. Cells that are empty show
+// "-".
+std::string render_table(const std::vector<Column>& columns,
+                         const std::vector<std::vector<Cell>>& rows, const Style& style);
 
 // "  title        text", the text wrapped under itself.
 struct Fact {

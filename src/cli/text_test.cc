@@ -1,5 +1,5 @@
-// Proves: text from outside cannot drive the terminal; lines keep to the width; names are never cut; columns go in
-// the stated order.
+// Proves: text from outside cannot drive the terminal; lines keep to the width; names are never
+// cut; columns go in the stated order.
 #include "cli/text.h"
 
 #include <gtest/gtest.h>
@@ -12,7 +12,10 @@ namespace {
 TEST(TextTest, ControlCharactersAndBrokenUtf8AreReplaced) {
   EXPECT_EQ(clean("a\x1b[31mb"), "a?[31mb");
   EXPECT_EQ(clean("line\nbreak\ttab\r"), "line break tab?");
-  EXPECT_EQ(clean("\xC2\x9B" "31m"), "?31m") << "C1 in two bytes starts a sequence too";
+  EXPECT_EQ(clean("\xC2\x9B"
+                  "31m"),
+            "?31m")
+      << "C1 in two bytes starts a sequence too";
   EXPECT_EQ(clean("\xFF\xC3"), "??");
   EXPECT_EQ(clean("\xE0\x80\x80"), "???") << "overlong";
   EXPECT_EQ(clean("\xED\xA0\x80"), "???") << "surrogate";
@@ -28,7 +31,8 @@ TEST(TextTest, ShortensAtCodePoints) {
 
 TEST(TextTest, WrapsAtSpacesAndKeepsLongWordsWhole) {
   EXPECT_EQ(wrap("one two three", 9, "", "  "), "one two\n  three\n");
-  EXPECT_EQ(wrap("see /a/path/that/is/long now", 10, "- ", "  "), "- see\n  /a/path/that/is/long\n  now\n");
+  EXPECT_EQ(wrap("see /a/path/that/is/long now", 10, "- ", "  "),
+            "- see\n  /a/path/that/is/long\n  now\n");
   EXPECT_EQ(wrap("", 10, "- ", "  "), "- \n");
 }
 
@@ -40,8 +44,9 @@ std::vector<Column> columns() {
 }
 
 TEST(TableTest, FitsByDroppingTheMostExpendableColumns) {
-  const std::vector<std::vector<Cell>> rows{{{"a-name-of-twenty-chars"}, {"some free text"}, {"x"}, {"1"}},
-                                            {{"b"}, {""}, {"yy"}, {"22"}}};
+  const std::vector<std::vector<Cell>> rows{
+      {{"a-name-of-twenty-chars"}, {"some free text"}, {"x"}, {"1"}},
+      {{"b"}, {""}, {"yy"}, {"22"}}};
   EXPECT_EQ(render_table(columns(), rows, Style{.width = 51}),
             "NAME                    TEXT            LESS  LEAST\n"
             "a-name-of-twenty-chars  some free text  x         1\n"
@@ -58,14 +63,16 @@ TEST(TableTest, FitsByDroppingTheMostExpendableColumns) {
 
 TEST(TableTest, NamesAreNeverCut) {
   const std::string name(63, 'n');
-  const std::string table = render_table(columns(), {{{name}, {"text"}, {"x"}, {"1"}}}, Style{.width = 40});
+  const std::string table =
+      render_table(columns(), {{{name}, {"text"}, {"x"}, {"1"}}}, Style{.width = 40});
   EXPECT_TRUE(table.contains(name));
   EXPECT_FALSE(table.contains("LESS"));
 }
 
 TEST(TableTest, ColourDoesNotChangeTheLayout) {
   const std::string table =
-      render_table({{.title = "A"}, {.title = "B"}}, {{{"x", Colour::kBad}, {"y"}}}, Style{.width = 80, .colour = true});
+      render_table({{.title = "A"}, {.title = "B"}}, {{{"x", Colour::kBad}, {"y"}}},
+                   Style{.width = 80, .colour = true});
   EXPECT_TRUE(table.contains("\x1b[31mx\x1b[0m  y\n")) << table;
 }
 

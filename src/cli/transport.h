@@ -10,9 +10,9 @@
 
 namespace perdure::cli {
 
-// One connection, used by one thread. Errors of both calls: kTimeout; kInvalid: what came is no Response or is too
-// large; kIo and kNotFound: the daemon closed the connection. After an error other than receive()'s kTimeout the
-// connection is of no use any more.
+// One connection, used by one thread. Errors of both calls: kTimeout; kInvalid: what came is no
+// Response or is too large; kIo and kNotFound: the daemon closed the connection. After an error
+// other than receive()'s kTimeout the connection is of no use any more.
 class Connection {
  public:
   virtual ~Connection() = default;

@@ -12,104 +12,150 @@ namespace v1 = control::v1;
 
 std::string_view word(v1::Phase phase) {
   switch (phase) {
-    case v1::PHASE_CREATING: return "creating";
-    case v1::PHASE_STARTING: return "starting";
-    case v1::PHASE_RUNNING: return "running";
-    case v1::PHASE_RECOVERING: return "recovering";
-    case v1::PHASE_STOPPING: return "stopping";
-    case v1::PHASE_STOPPED: return "stopped";
-    case v1::PHASE_EXITED: return "exited";
-    case v1::PHASE_FAILED: return "failed";
-    case v1::PHASE_REMOVING: return "removing";
-    default: return "unknown";
+    case v1::PHASE_CREATING:
+      return "creating";
+    case v1::PHASE_STARTING:
+      return "starting";
+    case v1::PHASE_RUNNING:
+      return "running";
+    case v1::PHASE_RECOVERING:
+      return "recovering";
+    case v1::PHASE_STOPPING:
+      return "stopping";
+    case v1::PHASE_STOPPED:
+      return "stopped";
+    case v1::PHASE_EXITED:
+      return "exited";
+    case v1::PHASE_FAILED:
+      return "failed";
+    case v1::PHASE_REMOVING:
+      return "removing";
+    default:
+      return "unknown";
   }
 }
 
 std::string_view word(v1::ProtectionState state) {
   switch (state) {
-    case v1::PROTECTION_PROTECTED: return "protected";
-    case v1::PROTECTION_PENDING: return "pending";
-    case v1::PROTECTION_STALE: return "stale";
-    case v1::PROTECTION_UNPROTECTED: return "unprotected";
-    case v1::PROTECTION_STATELESS: return "stateless";
-    default: return "unknown";
+    case v1::PROTECTION_PROTECTED:
+      return "protected";
+    case v1::PROTECTION_PENDING:
+      return "pending";
+    case v1::PROTECTION_STALE:
+      return "stale";
+    case v1::PROTECTION_UNPROTECTED:
+      return "unprotected";
+    case v1::PROTECTION_STATELESS:
+      return "stateless";
+    default:
+      return "unknown";
   }
 }
 
 std::string_view word(v1::Severity severity) {
   switch (severity) {
-    case v1::SEVERITY_INFO: return "info";
-    case v1::SEVERITY_WARNING: return "warning";
-    case v1::SEVERITY_ERROR: return "error";
-    default: return "unknown";
+    case v1::SEVERITY_INFO:
+      return "info";
+    case v1::SEVERITY_WARNING:
+      return "warning";
+    case v1::SEVERITY_ERROR:
+      return "error";
+    default:
+      return "unknown";
   }
 }
 
 std::string_view word(v1::GenerationKind kind) {
   switch (kind) {
-    case v1::GENERATION_KIND_FULL: return "full";
-    case v1::GENERATION_KIND_DELTA: return "delta";
-    default: return "unknown";
+    case v1::GENERATION_KIND_FULL:
+      return "full";
+    case v1::GENERATION_KIND_DELTA:
+      return "delta";
+    default:
+      return "unknown";
   }
 }
 
 std::string_view word(v1::VolumeKind kind) {
   switch (kind) {
-    case v1::VOLUME_CAPTURED: return "captured";
-    case v1::VOLUME_SHARED: return "shared";
-    default: return "unknown";
+    case v1::VOLUME_CAPTURED:
+      return "captured";
+    case v1::VOLUME_SHARED:
+      return "shared";
+    default:
+      return "unknown";
   }
 }
 
 std::string_view word(v1::CheckState state) {
   switch (state) {
-    case v1::CHECK_OK: return "ok";
-    case v1::CHECK_LIMITED: return "limited";
-    case v1::CHECK_MISSING: return "missing";
-    default: return "unknown";
+    case v1::CHECK_OK:
+      return "ok";
+    case v1::CHECK_LIMITED:
+      return "limited";
+    case v1::CHECK_MISSING:
+      return "missing";
+    default:
+      return "unknown";
   }
 }
 
 std::string_view word(v1::LogStream stream) {
   switch (stream) {
-    case v1::LOG_STREAM_STDOUT: return "stdout";
-    case v1::LOG_STREAM_STDERR: return "stderr";
-    default: return "unknown";
+    case v1::LOG_STREAM_STDOUT:
+      return "stdout";
+    case v1::LOG_STREAM_STDERR:
+      return "stderr";
+    default:
+      return "unknown";
   }
 }
 
 Colour colour_of(v1::Phase phase) {
   switch (phase) {
-    case v1::PHASE_RUNNING: return Colour::kGood;
-    case v1::PHASE_FAILED: return Colour::kBad;
+    case v1::PHASE_RUNNING:
+      return Colour::kGood;
+    case v1::PHASE_FAILED:
+      return Colour::kBad;
     case v1::PHASE_RECOVERING:
-    case v1::PHASE_EXITED: return Colour::kDoubtful;
-    default: return Colour::kNone;
+    case v1::PHASE_EXITED:
+      return Colour::kDoubtful;
+    default:
+      return Colour::kNone;
   }
 }
 
 Colour colour_of(v1::ProtectionState state) {
   switch (state) {
     case v1::PROTECTION_PROTECTED:
-    case v1::PROTECTION_STATELESS: return Colour::kGood;
-    case v1::PROTECTION_UNPROTECTED: return Colour::kBad;
-    default: return Colour::kDoubtful;
+    case v1::PROTECTION_STATELESS:
+      return Colour::kGood;
+    case v1::PROTECTION_UNPROTECTED:
+      return Colour::kBad;
+    default:
+      return Colour::kDoubtful;
   }
 }
 
 Colour colour_of(v1::Severity severity) {
   switch (severity) {
-    case v1::SEVERITY_ERROR: return Colour::kBad;
-    case v1::SEVERITY_WARNING: return Colour::kDoubtful;
-    default: return Colour::kNone;
+    case v1::SEVERITY_ERROR:
+      return Colour::kBad;
+    case v1::SEVERITY_WARNING:
+      return Colour::kDoubtful;
+    default:
+      return Colour::kNone;
   }
 }
 
 Colour colour_of(v1::CheckState state) {
   switch (state) {
-    case v1::CHECK_OK: return Colour::kGood;
-    case v1::CHECK_MISSING: return Colour::kBad;
-    default: return Colour::kDoubtful;
+    case v1::CHECK_OK:
+      return Colour::kGood;
+    case v1::CHECK_MISSING:
+      return Colour::kBad;
+    default:
+      return Colour::kDoubtful;
   }
 }
 
@@ -117,7 +163,9 @@ bool is_safe(v1::ProtectionState state) {
   return state == v1::PROTECTION_PROTECTED || state == v1::PROTECTION_STATELESS;
 }
 
-std::string duration_text(std::int64_t nanoseconds) { return format_duration(Duration(nanoseconds)); }
+std::string duration_text(std::int64_t nanoseconds) {
+  return format_duration(Duration(nanoseconds));
+}
 
 std::string short_duration(std::int64_t nanoseconds) {
   const std::int64_t seconds = nanoseconds / 1'000'000'000;
@@ -127,9 +175,13 @@ std::string short_duration(std::int64_t nanoseconds) {
   return std::format("{} d", seconds / 86400);
 }
 
-std::string bytes_text(std::uint64_t bytes) { return format_bytes(Bytes{bytes}); }
+std::string bytes_text(std::uint64_t bytes) {
+  return format_bytes(Bytes{bytes});
+}
 
-std::string rfc3339(std::int64_t unix_ms) { return format_wall_time(WallTime(std::chrono::milliseconds(unix_ms))); }
+std::string rfc3339(std::int64_t unix_ms) {
+  return format_wall_time(WallTime(std::chrono::milliseconds(unix_ms)));
+}
 
 std::string time_text(std::int64_t unix_ms) {
   std::string text = rfc3339(unix_ms);

@@ -13,8 +13,8 @@
 
 namespace perdure::cli {
 
-// Lower case, one word with underscores; "unknown" for a value of a newer daemon. Each list of words is part of
-// the documented JSON form (json_fields.cc).
+// Lower case, one word with underscores; "unknown" for a value of a newer daemon. Each list of
+// words is part of the documented JSON form (json_fields.cc).
 std::string_view word(control::v1::Phase phase);
 std::string_view word(control::v1::ProtectionState state);
 std::string_view word(control::v1::Severity severity);
@@ -31,11 +31,11 @@ Colour colour_of(control::v1::CheckState state);
 // A failure now would lose nothing that the specification wants kept.
 bool is_safe(control::v1::ProtectionState state);
 
-std::string duration_text(std::int64_t nanoseconds);    // "18.3 ms"
-std::string short_duration(std::int64_t nanoseconds);   // "3 min": one unit, for tables
-std::string bytes_text(std::uint64_t bytes);            // "31.4 MB"
-std::string time_text(std::int64_t unix_ms);            // "2026-01-31 12:00:00Z"
-std::string rfc3339(std::int64_t unix_ms);              // "2026-01-31T12:00:00.000Z"
+std::string duration_text(std::int64_t nanoseconds);   // "18.3 ms"
+std::string short_duration(std::int64_t nanoseconds);  // "3 min": one unit, for tables
+std::string bytes_text(std::uint64_t bytes);           // "31.4 MB"
+std::string time_text(std::int64_t unix_ms);           // "2026-01-31 12:00:00Z"
+std::string rfc3339(std::int64_t unix_ms);             // "2026-01-31T12:00:00.000Z"
 
 // "noticed", 1.2 ms, ...: in the order of time, names readable.
 std::vector<std::pair<std::string, std::int64_t>> in_order_of_time(
