@@ -8,8 +8,10 @@
 namespace perdure::policy {
 namespace {
 
-// No measured time is believed beyond this: it keeps the arithmetic far from overflow.
-constexpr Duration kLongestMeasured = std::chrono::hours(1);
+// No measured time is believed beyond these. CPU: it keeps the arithmetic far from overflow. Wall:
+// a capture's own deadline is seconds; what took longer hung, which says nothing of the next one.
+constexpr Duration kLongestCpu = std::chrono::hours(1);
+constexpr Duration kLongestWall = std::chrono::seconds(30);
 // The container is left alone for at least as long as a capture takes.
 constexpr int kWallShare = 2;
 // A stretched interval is a multiple of a twentieth of the asked one: small changes of the cost
@@ -22,8 +24,8 @@ std::uint32_t hash_of(std::string_view text) {  // FNV-1a, the same on every hos
   return hash ^ (hash >> 16);
 }
 
-Duration clamp_measured(Duration duration) {
-  return std::clamp(duration, Duration::zero(), kLongestMeasured);
+Duration clamp_measured(Duration duration, Duration longest) {
+  return std::clamp(duration, Duration::zero(), longest);
 }
 
 Duration round_up(Duration duration, Duration step) {
@@ -71,13 +73,14 @@ void CheckpointSchedule::started(Instant now) {
 void CheckpointSchedule::end_capture(Instant now, Duration cpu) {
   PERDURE_ASSERT(in_flight_);
   in_flight_ = false;
-  last_cost_ = clamp_measured(cpu);
+  last_cost_ = clamp_measured(cpu, kLongestCpu);
   due_ = next_beat(now);
 }
 
 void CheckpointSchedule::finished(Instant now, Duration cpu) {
   if (samples_.size() >= options_.cost_samples) samples_.erase(samples_.begin());
-  samples_.push_back({clamp_measured(cpu), clamp_measured(now - last_start_)});
+  samples_.push_back(
+      {clamp_measured(cpu, kLongestCpu), clamp_measured(now - last_start_, kLongestWall)});
   end_capture(now, cpu);
 }
 

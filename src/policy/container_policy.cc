@@ -123,8 +123,9 @@ void ContainerPolicy::on(const Started& event) {
   alive_ = true;
   pid_ = event.pid;
   cold_life_ = true;
+  failed_attempts_ = 0;
   life_began_ = now_;
-  fresh_since_ = now_;
+  set_fresh(now_);
   if (phase_ != Phase::kStarting) return;
   open_gate();
   emit(Severity::kInfo, "started", std::format("started as process {}", event.pid));
@@ -140,9 +141,7 @@ void ContainerPolicy::on(const OperatorStart&) {
   persistent_ = {
       .desired = DesiredState::kRunning, .begun = true, .finished = false, .gave_up = {}};
   record();
-  restores_.clear();
-  delays_in_row_ = 0;
-  next_attempt_ = next_cold_start_ = now_;
+  forget_failures();
   if (phase_ == Phase::kStopped) {
     begin_start();
     return;
@@ -153,7 +152,15 @@ void ContainerPolicy::on(const OperatorStart&) {
   question_.trouble = RecoveryQuestion::Trouble::kOperatorStart;
   killing_ = false;
   resume_.reset();
+  asked_restore_.reset();
   set_phase(Phase::kRecovering, "an operator starts it again");
+}
+
+// An operator's word: what failed before does not count any more.
+void ContainerPolicy::forget_failures() {
+  restores_.clear();
+  failed_attempts_ = short_lives_ = 0;
+  next_attempt_ = next_cold_start_ = now_;
 }
 
 // ---- Processes that are killed ----
@@ -207,7 +214,7 @@ void ContainerPolicy::advance_stopping() {
     cancel_capture();
     return;
   }
-  hold_gate();
+  if (gate_ == GateState::kOpen) hold_gate();
   const std::string reason = reason_;
   if (persistent_.desired == DesiredState::kRemoved) {
     set_phase(Phase::kRemoved, reason);
@@ -229,9 +236,9 @@ void ContainerPolicy::kill() {
 // Something of this container hangs in the kernel. Nothing may be begun beside it; should it end
 // after all, reconcile() goes on where it stopped.
 void ContainerPolicy::fail_stuck(const std::string& reason, const std::string& remedy) {
-  const Phase interrupted = phase_;
+  // A second thing that hangs does not change what the first one interrupted.
+  if (!resume_) resume_ = Interrupted{phase_, reason_};
   fail_with(reason, remedy);
-  resume_ = interrupted;
 }
 
 // ---- The state reached, and what it lacks ----
@@ -259,7 +266,8 @@ void ContainerPolicy::step() {
       return;
     case Phase::kFailed:
       if (!resume_ || alive_ || operation_ != Operation::kNone) return;
-      set_phase(*std::exchange(resume_, std::nullopt), "what hung has ended");
+      set_phase(resume_->phase, resume_->reason);
+      resume_.reset();
       return;
     default:
       return;
@@ -337,6 +345,8 @@ void ContainerPolicy::on(const TimerFired& event) {
 // ---- Effects ----
 
 void ContainerPolicy::record() {
+  if (recorded_ == persistent_) return;
+  recorded_ = persistent_;
   effects_.push_back(Record{persistent_});
 }
 

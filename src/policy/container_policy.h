@@ -83,6 +83,10 @@ class ContainerPolicy {
 
  private:
   enum class Operation { kNone, kPreparing, kStarting, kCapturing, kRestoring };
+  struct Interrupted {
+    Phase phase;
+    std::string reason;
+  };
 
   // container_policy.cc: the life from start to stop.
   void on(const SpecAccepted&);
@@ -106,6 +110,7 @@ class ContainerPolicy {
   void set_phase(Phase phase, std::string reason = {}, std::string remedy = {});
   bool running() const;
   void record();
+  void forget_failures();
   void hold_gate();
   void open_gate();
   void arm(TimerId timer, Instant at);
@@ -130,6 +135,7 @@ class ContainerPolicy {
   void await_oldest_commit();
   void become_protected(const Generation& generation, const std::string& text);
   void become_unprotected(const std::string& reason, const std::string& remedy);
+  void set_fresh(Instant since);
   void watch_age();
   void announce_pace();
   void discard(GenerationInfo& generation, Mark mark, const std::string& reason);
@@ -152,6 +158,7 @@ class ContainerPolicy {
   void give_up(const std::string& reason, const std::string& remedy);
   void fail_with(const std::string& reason, const std::string& remedy);
   void delay_attempts();
+  Duration restart_delay(std::uint32_t in_row) const;
   void count_restore() { restores_.push_back(now_); }
   void forget_old_restores();
   void take_over_running(pid_t pid);
@@ -168,8 +175,9 @@ class ContainerPolicy {
   Instant phase_since_{};
   std::string reason_;
   std::string remedy_;
-  std::optional<Phase> resume_;  // in kFailed: where to go on once what hangs has ended
+  std::optional<Interrupted> resume_;  // in kFailed: where to go on once what hangs has ended
   PersistentState persistent_;
+  std::optional<PersistentState> recorded_;
 
   Operation operation_ = Operation::kNone;
   Generation operation_generation_;  // while capturing or restoring
@@ -189,6 +197,7 @@ class ContainerPolicy {
   CaptureKind capture_kind_ = CaptureKind::kPeriodic;
   std::optional<Generation> announced_;  // its commit is worth an event
   Instant fresh_since_{};                // see ContainerStatus
+  Instant too_old_at_{};                 // when that ends to be protection
   std::string last_error_;               // of a capture, since the last commit
   std::string last_remedy_;
   Pace announced_pace_;
@@ -199,9 +208,11 @@ class ContainerPolicy {
   bool cold_life_ = false;  // this life began with a cold start
   Instant life_began_{};
   std::deque<Instant> restores_;  // restores and cold starts of recovery, within the window
-  std::uint32_t delays_in_row_ = 0;
-  Instant next_attempt_{};     // nothing is tried before
-  Instant next_cold_start_{};  // no cold start is tried before
+  std::uint32_t failed_attempts_ =
+      0;                           // restores and starts that failed by no fault of a generation
+  std::uint32_t short_lives_ = 0;  // lives in a row that began cold and ended soon
+  Instant next_attempt_{};         // nothing is tried before
+  Instant next_cold_start_{};      // no cold start is tried before
 };
 
 }  // namespace perdure::policy

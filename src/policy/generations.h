@@ -56,7 +56,7 @@ struct RetentionRules {
   Term term;                      // of the owner that deletes
   Incarnation incarnation;        // the same
   std::uint32_t keep = 3;         // unmarked committed ones, at least 2
-  std::uint32_t keep_marked = 2;  // marked ones, kept for inspection
+  std::uint32_t keep_marked = 3;  // marked ones, kept for inspection
   // The generation restored last, while the container is on probation: it and its `keep` - 1 good
   // predecessors stay, for they are what a second failure goes back to.
   std::optional<Generation> on_probation;

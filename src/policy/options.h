@@ -44,11 +44,18 @@ enum class RestartPolicy {
   kAlways,     // it is started afresh
 };
 
+// Which deaths within the probation say something against the generation restored.
+enum class Blame {
+  kAnyDeath,
+  kNotSigkill,  // SIGKILL comes from outside, unless it is the kernel's, out of memory
+};
+
 struct ContainerOptions {
   ScheduleOptions schedule;
   Statefulness statefulness = Statefulness::kStateful;
   ColdStart cold_start = ColdStart::kAllowed;
   RestartPolicy restart = RestartPolicy::kOnFailure;
+  Blame blame = Blame::kAnyDeath;
 
   Duration trial_delay = std::chrono::milliseconds(200);
   std::uint32_t failures_until_unprotected = 5;
@@ -69,7 +76,7 @@ struct ContainerOptions {
   Duration kill_deadline = std::chrono::seconds(10);
 
   std::uint32_t keep_generations = 3;
-  std::uint32_t keep_marked = 2;
+  std::uint32_t keep_marked = 3;
 };
 
 enum class Unit { kDuration, kPercent, kCount };

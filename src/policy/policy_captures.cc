@@ -126,13 +126,13 @@ void ContainerPolicy::commit(GenerationInfo& generation) {
   }
   await_oldest_commit();
   const GenerationInfo* newest = newest_good(generations_);
-  if (newest == nullptr || newest->captured_at < fresh_since_) {
+  if (newest == nullptr || newest->id < id) {
     // A delta may overtake its base; should the base never come, the age limit notices.
     last_error_ =
         std::format("generation {} needs a base that is not committed", perdure::to_string(id));
     return;
   }
-  fresh_since_ = newest->captured_at;
+  set_fresh(newest->captured_at);
   last_error_.clear();
   last_remedy_.clear();
   schedule_.committed(now_);
@@ -148,7 +148,7 @@ void ContainerPolicy::await_oldest_commit() {
   if (oldest == generations_.end()) {
     disarm(TimerId::kCommit);
   } else {
-    arm(TimerId::kCommit, oldest->captured_at + options_.commit_deadline);
+    arm(TimerId::kCommit, std::max(now_, oldest->captured_at + options_.commit_deadline));
   }
 }
 
@@ -165,7 +165,8 @@ void ContainerPolicy::fail_commit(const Generation& id, const std::string& reaso
   if (!running()) return;
   await_oldest_commit();
   schedule_.commit_failed(now_, failure);
-  count_failure(reason, {}, failure);
+  count_failure(reason, "mend the store that the reason names; it is tried again and again",
+                failure);
   apply_retention();
 }
 
@@ -195,8 +196,7 @@ void ContainerPolicy::count_failure(const std::string& reason, const std::string
   last_error_ = reason;
   last_remedy_ = remedy_or_default(remedy, failure);
   const std::uint32_t row = schedule_.failures_in_row();
-  emit(Severity::kWarning, "capture_failed",
-       std::format("no checkpoint ({} in a row); {}", row, schedule_.pace().text), reason);
+  emit(Severity::kWarning, "capture_failed", "no checkpoint; " + schedule_.pace().text, reason);
   if (failure == FailureClass::kPermanent || row >= options_.failures_until_unprotected) {
     become_unprotected(last_error_, last_remedy_);
   }
@@ -219,21 +219,29 @@ Duration ContainerPolicy::age_limit() const {
   return std::max(options_.age_limit_floor, schedule_.interval() * options_.age_limit_intervals);
 }
 
+void ContainerPolicy::set_fresh(Instant since) {
+  fresh_since_ = since;
+  too_old_at_ = since + age_limit();
+}
+
 void ContainerPolicy::watch_age() {
   if (phase_ == Phase::kUnprotected || options_.statefulness == Statefulness::kStateless) {
     disarm(TimerId::kAge);
     return;
   }
-  const Instant too_old = fresh_since_ + age_limit();
-  if (now_ < too_old) {
-    arm(TimerId::kAge, too_old);
+  // An interval that shrinks makes nothing old that was taken under the longer one.
+  too_old_at_ = std::max(too_old_at_, fresh_since_ + age_limit());
+  if (now_ < too_old_at_) {
+    arm(TimerId::kAge, too_old_at_);
     return;
   }
   disarm(TimerId::kAge);
   become_unprotected(
       std::format("no checkpoint was committed for {}{}", format_duration(now_ - fresh_since_),
                   last_error_.empty() ? "" : "; the last error: " + last_error_),
-      std::string(remedy_or_default(last_remedy_, FailureClass::kTransient)));
+      last_remedy_.empty() ? "look whether the host is overloaded or its store is slow; it is "
+                             "tried again and again"
+                           : last_remedy_);
 }
 
 // ---- Generations that are passed over, and those that go ----

@@ -17,21 +17,22 @@ void ContainerPolicy::on(const ContainerDied& event) {
   hold_gate();
   disarm(TimerId::kStop);
   disarm(TimerId::kKill);
+  leave_uncommitted("not committed when the container ended");
   if (!running()) return;  // expected: reconcile() goes on
 
   schedule_.disable();
   if (operation_ == Operation::kCapturing) cancel_capture();
-  leave_uncommitted("not committed when the container ended");
   question_ = {};
   question_.status = event.status;
   question_.probation = std::exchange(probation_, std::nullopt);
-  if (cold_life_ && now_ - life_began_ < options_.restart_delay_limit) {
-    delay_attempts();
-    next_attempt_ = now_;  // a restore need not wait
+  const bool short_life = cold_life_ && now_ - life_began_ < options_.restart_delay_limit;
+  short_lives_ = short_life ? short_lives_ + 1 : 0;
+  next_cold_start_ = now_ + restart_delay(short_lives_);
+  if (event.status == ExitStatus::exited(0)) {
+    emit(Severity::kInfo, "exited", "the container " + to_string(event.status));
   } else {
-    delays_in_row_ = 0;
+    emit(Severity::kError, "died", "the container " + to_string(event.status));
   }
-  emit(Severity::kError, "died", "the container " + to_string(event.status));
   const RecoveryDecision decision = decide();
   if (decision.action == RecoveryDecision::Action::kStayStopped) {
     persistent_.desired = DesiredState::kStopped;
@@ -52,6 +53,13 @@ void ContainerPolicy::advance_recovery() {
     return;
   }
   if (operation_ != Operation::kNone) return;
+  if (asked_restore_ && !restorable(generations_, *asked_restore_)) {
+    // Its base turned out to be corrupt while it waited.
+    emit(Severity::kWarning, "refused",
+         std::format("generation {} cannot be restored any more: a base of it is corrupt",
+                     perdure::to_string(*asked_restore_)));
+    asked_restore_.reset();
+  }
   if (asked_restore_) {
     begin_restore(*asked_restore_);
     return;
@@ -100,6 +108,7 @@ RecoveryDecision ContainerPolicy::decide() {
   question_.statefulness = options_.statefulness;
   question_.cold_start = options_.cold_start;
   question_.restart = options_.restart;
+  question_.blame = options_.blame;
   question_.restores_in_window = static_cast<std::uint32_t>(restores_.size());
   question_.max_restores = options_.max_restores;
   question_.restore_window = options_.restore_window;
@@ -108,11 +117,11 @@ RecoveryDecision ContainerPolicy::decide() {
   question_.generations = {};
   for (const auto& marked : decision.marks) {
     if (GenerationInfo* generation = known(marked.id)) {
-      discard(*generation, marked.mark, decision.reason);
+      discard(*generation, marked.mark, decision.trouble);
       emit(Severity::kWarning, "passed_over",
            std::format("generation {} is {} and will not be restored by itself",
                        perdure::to_string(marked.id), to_string(marked.mark)),
-           decision.reason);
+           decision.trouble);
     }
   }
   return decision;
@@ -136,17 +145,22 @@ void ContainerPolicy::give_up(const std::string& reason, const std::string& reme
 void ContainerPolicy::fail_with(const std::string& reason, const std::string& remedy) {
   hold_gate();
   effects_.push_back(GiveUp{reason, remedy});
-  emit(Severity::kError, "failed", "recovery is given up; " + remedy, reason);
+  emit(Severity::kError, "failed", reason, remedy);
   set_phase(Phase::kFailed, reason, remedy);
 }
 
-void ContainerPolicy::delay_attempts() {
+// Before the next try after `in_row` bad ones.
+Duration ContainerPolicy::restart_delay(std::uint32_t in_row) const {
+  if (in_row == 0) return Duration::zero();
   Duration delay = std::min(options_.restart_delay_first, options_.restart_delay_limit);
-  for (std::uint32_t n = 0; n < delays_in_row_ && delay < options_.restart_delay_limit; ++n) {
+  for (std::uint32_t n = 1; n < in_row && delay < options_.restart_delay_limit; ++n) {
     delay = std::min(delay * 2, options_.restart_delay_limit);
   }
-  ++delays_in_row_;
-  next_attempt_ = next_cold_start_ = now_ + delay;
+  return delay;
+}
+
+void ContainerPolicy::delay_attempts() {
+  next_attempt_ = now_ + restart_delay(++failed_attempts_);
 }
 
 void ContainerPolicy::forget_old_restores() {
@@ -164,8 +178,8 @@ void ContainerPolicy::on(const RestoreFinished& event) {
   pid_ = event.pid;
   cold_life_ = false;
   life_began_ = now_;
-  fresh_since_ = now_;
-  delays_in_row_ = 0;
+  set_fresh(now_);
+  failed_attempts_ = 0;
   if (phase_ != Phase::kRecovering) return;
   if (asked_restore_ && *asked_restore_ != event.generation)
     return;  // an operator wants another one
@@ -215,9 +229,7 @@ void ContainerPolicy::on(const OperatorRestore& event) {
       .desired = DesiredState::kRunning, .begun = true, .finished = false, .gave_up = {}};
   record();
   hold_gate();
-  restores_.clear();
-  delays_in_row_ = 0;
-  next_attempt_ = next_cold_start_ = now_;
+  forget_failures();
   probation_.reset();
   resume_.reset();
   schedule_.disable();
@@ -225,8 +237,10 @@ void ContainerPolicy::on(const OperatorRestore& event) {
   if (phase_ == Phase::kFailed) killing_ = false;
   if (phase_ != Phase::kRecovering) question_ = {};
   leave_uncommitted("not committed when an operator went back");
-  set_phase(Phase::kRecovering, std::format("an operator asked for generation {}",
-                                            perdure::to_string(event.generation)));
+  std::string reason =
+      std::format("an operator asked for generation {}", perdure::to_string(event.generation));
+  emit(Severity::kInfo, "restoring", reason);
+  set_phase(Phase::kRecovering, std::move(reason));
 }
 
 // ---- A restarted daemon ----
@@ -243,8 +257,9 @@ void ContainerPolicy::take_over_running(pid_t pid) {
   alive_ = true;
   pid_ = pid;
   life_began_ = now_;
-  fresh_since_ = now_;
-  if (!std::exchange(persistent_.gave_up, {}).empty()) record();
+  set_fresh(now_);
+  persistent_.gave_up.clear();
+  record();
   open_gate();  // what closed it may have happened while nobody listened
   if (options_.statefulness == Statefulness::kStateless) {
     become_protected({}, "stateless: it is started afresh when it fails");
@@ -252,7 +267,7 @@ void ContainerPolicy::take_over_running(pid_t pid) {
   }
   schedule_.enable(now_);
   const GenerationInfo* newest = newest_good(generations_);
-  if (newest != nullptr) fresh_since_ = std::min(now_, newest->captured_at);
+  if (newest != nullptr) set_fresh(std::min(now_, newest->captured_at));
   if (newest == nullptr || now_ >= fresh_since_ + age_limit()) {
     set_phase(Phase::kTrial, "its first checkpoint under this perdured is not committed yet");
     return;
@@ -264,6 +279,8 @@ void ContainerPolicy::take_over_running(pid_t pid) {
 void ContainerPolicy::on(const DaemonRestarted& event) {
   using Found = DaemonRestarted::Found;
   persistent_ = event.state;
+  recorded_ = event.state;
+  gate_ = GateState::kOpen;  // not known: what is wanted is ordered in any case
   generations_ = event.generations;
   std::ranges::sort(generations_, {}, &GenerationInfo::id);
   for (const auto& generation : generations_) {
@@ -278,6 +295,7 @@ void ContainerPolicy::on(const DaemonRestarted& event) {
               "find out which perdured owns the container before anything is restored here");
     return;
   }
+  if (event.found == Found::kDead) hold_gate();
   leave_uncommitted("not committed when perdured ended");
   emit(Severity::kInfo, "found",
        std::format("perdured has restarted and found the container {}",
@@ -299,7 +317,7 @@ void ContainerPolicy::on(const DaemonRestarted& event) {
     fail_with(persistent_.gave_up, "find out why it kept failing, then start it");
   } else {
     question_ = {};
-    hold_gate();
+    if (event.found == Found::kHalfRestored) hold_gate();
     alive_ = event.found == Found::kHalfRestored;  // recovery kills what is left of it first
     set_phase(Phase::kRecovering, alive_ ? "perdured ended in the middle of a restore"
                                          : "it was found dead when perdured restarted");

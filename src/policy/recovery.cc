@@ -1,5 +1,6 @@
 #include "policy/recovery.h"
 
+#include <csignal>
 #include <cstring>
 #include <format>
 
@@ -27,6 +28,9 @@ void lay_blame(const RecoveryQuestion& question, std::vector<GenerationInfo>& ge
          question.failure == RestoreFailure::kCorrupt ? Mark::kCorrupt : Mark::kSuspect, decision);
   }
   if (question.trouble != Trouble::kDied || !question.probation) return;
+  if (question.blame == Blame::kNotSigkill && question.status == ExitStatus::signalled(SIGKILL)) {
+    return;
+  }
   const std::vector<GenerationInfo> before = generations;
   for (const auto& generation : before) {
     // What was captured since the restore carries the same state on, and the same death.
@@ -72,7 +76,7 @@ RecoveryDecision& give_up(RecoveryDecision& decision, std::string reason, std::s
 RecoveryDecision& choose(const RecoveryQuestion& question,
                          const std::vector<GenerationInfo>& generations,
                          RecoveryDecision& decision) {
-  const std::string why = describe(question);
+  const std::string& why = decision.trouble;
   if (question.statefulness == Statefulness::kStateless) {
     return conclude(decision, Action::kColdStart, why + ": stateless, started afresh");
   }
@@ -132,7 +136,7 @@ std::string_view to_string(RestoreFailure why) {
 RecoveryDecision decide_recovery(const RecoveryQuestion& question) {
   RecoveryDecision decision;
   std::vector<GenerationInfo> generations(question.generations.begin(), question.generations.end());
-  const std::string why = describe(question);
+  const std::string& why = decision.trouble = describe(question);
   if (question.desired != DesiredState::kRunning) {
     return conclude(decision, Action::kStayStopped, why + ": it is not wanted to run");
   }

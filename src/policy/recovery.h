@@ -65,6 +65,7 @@ struct RecoveryQuestion {
   Statefulness statefulness = Statefulness::kStateful;
   ColdStart cold_start = ColdStart::kAllowed;
   RestartPolicy restart = RestartPolicy::kOnFailure;
+  Blame blame = Blame::kAnyDeath;
   std::uint32_t restores_in_window =
       0;  // restores and cold starts that policy, not an operator, began
   std::uint32_t max_restores = 5;
@@ -88,7 +89,8 @@ struct RecoveryDecision {
   } action = Action::kGiveUp;
   std::optional<Generation> generation;
   std::vector<MarkedGeneration> marks;  // what this failure says of generations, oldest first
-  std::string reason;                   // why this action: for people
+  std::string trouble;                  // what happened: for people
+  std::string reason;                   // the trouble, and what follows from it
   std::string remedy;                   // with kGiveUp: what an operator can do
 };
 

@@ -47,6 +47,8 @@ void parse_word(const std::string& key, const std::string& value, RecoveryQuesti
     question.cold_start = value == "never" ? ColdStart::kNever : ColdStart::kAllowed;
   } else if (key == "restart") {
     question.restart = value == "always" ? RestartPolicy::kAlways : RestartPolicy::kOnFailure;
+  } else if (key == "blame") {
+    question.blame = value == "not-sigkill" ? Blame::kNotSigkill : Blame::kAnyDeath;
   } else if (key == "stateless") {
     question.statefulness = Statefulness::kStateless;
   } else if (key == "restores") {

@@ -1,0 +1,298 @@
+// Proves the life of a container event by event: testdata/life.txt is a play in many scenes, in
+// which each line is an event and the expectation is every effect, in order, and the phase reached.
+// Timers fire by themselves while a scene waits. The gtest cases below hold what a play shows
+// badly.
+#include "policy/container_policy.h"
+
+#include <algorithm>
+#include <format>
+#include <map>
+#include <memory>
+
+#include "base/units.h"
+#include "gtest/gtest.h"
+#include "policy/golden_file.h"
+
+namespace perdure::policy {
+namespace {
+
+using std::chrono_literals::operator""ms;
+using std::chrono_literals::operator""s;
+
+ContainerName name() {
+  return ContainerName::parse("web").value();
+}
+
+class Stage {
+ public:
+  std::string play(const std::vector<std::string>& lines) {
+    output_.clear();
+    for (const auto& line : lines) play_line(line);
+    const ContainerStatus status = policy_->status();
+    output_ += std::format("-> {}{}\n", to_string(status.phase),
+                           status.gate == GateState::kOpen ? "" : ", gate held");
+    return output_;
+  }
+
+ private:
+  void play_line(const std::string& line) {
+    words_ = split(line, ' ');
+    const std::string& verb = words_.front();
+    if (verb == "new") {
+      begin();
+    } else if (verb == "wait") {
+      wait(parse_duration(words_.at(1)).value());
+    } else {
+      tell(event(verb));
+    }
+  }
+
+  void begin() {
+    ContainerOptions options;
+    options.trial_delay = 200ms;
+    for (std::size_t n = 1; n < words_.size(); ++n) {
+      const auto parts = split(words_[n], '=');
+      const std::string& key = parts.at(0);
+      const std::string value = parts.size() > 1 ? parts[1] : "";
+      if (key == "stateless") options.statefulness = Statefulness::kStateless;
+      if (key == "cold") options.cold_start = ColdStart::kNever;
+      if (key == "restart") options.restart = RestartPolicy::kAlways;
+      if (key == "interval") options.schedule.interval = parse_duration(value).value();
+      if (key == "keep") options.keep_generations = static_cast<std::uint32_t>(std::stoul(value));
+    }
+    policy_ = std::make_unique<ContainerPolicy>(name(), Term{1}, Incarnation{1}, options);
+    timers_.clear();
+    now_ = Instant{} + 100s;
+  }
+
+  void tell(const Event& event) {
+    for (const Effect& effect : policy_->handle(event, now_)) {
+      if (const auto* set = std::get_if<SetTimer>(&effect)) {
+        timers_[set->timer] = set->at;
+      } else if (const auto* cancel = std::get_if<CancelTimer>(&effect)) {
+        timers_.erase(cancel->timer);
+      } else {
+        output_ += to_string(effect, now_) + "\n";
+      }
+    }
+  }
+
+  void wait(Duration duration) {
+    const Instant end = now_ + duration;
+    for (;;) {
+      const auto next = std::ranges::min_element(
+          timers_, {}, [](const auto& timer) { return std::pair(timer.second, timer.first); });
+      if (next == timers_.end() || next->second > end) break;
+      const TimerId id = next->first;
+      now_ = std::max(now_, next->second);
+      timers_.erase(next);
+      output_ +=
+          std::format("({} later: {})\n", format_duration(duration - (end - now_)), to_string(id));
+      tell(TimerFired{id});
+    }
+    now_ = end;
+  }
+
+  Generation number(std::size_t index) const { return generation(std::stoull(words_.at(index))); }
+  std::string rest(std::size_t from) const {
+    std::string text;
+    for (std::size_t n = from; n < words_.size(); ++n) text += (n == from ? "" : " ") + words_[n];
+    return text;
+  }
+  FailureClass failure(std::size_t index) const {
+    return words_.at(index) == "permanent" ? FailureClass::kPermanent : FailureClass::kTransient;
+  }
+  ExitStatus exit_status() const {
+    const auto parts = split(words_.at(1), ':');
+    const int value = std::stoi(parts.at(1));
+    return parts.at(0) == "signal" ? ExitStatus::signalled(value) : ExitStatus::exited(value);
+  }
+
+  // captured N [committed] [<PARENT] [cpu=240ms]
+  CaptureFinished captured() const {
+    CaptureFinished event{.generation = number(1), .parent = std::nullopt, .stats = {.cpu = 20ms}};
+    for (std::size_t n = 2; n < words_.size(); ++n) {
+      if (words_[n] == "committed") event.state = CommitState::kCommitted;
+      if (words_[n].starts_with('<')) event.parent = generation(std::stoull(words_[n].substr(1)));
+      if (words_[n].starts_with("cpu="))
+        event.stats.cpu = parse_duration(words_[n].substr(4)).value();
+    }
+    return event;
+  }
+
+  // restarted alive|dead|half [stopped|removed] [begun] [finished] [gave-up] [generations=…]
+  DaemonRestarted restarted() const {
+    DaemonRestarted event;
+    for (std::size_t n = 1; n < words_.size(); ++n) {
+      const std::string& word = words_[n];
+      if (word == "alive")
+        event = {
+            .found = DaemonRestarted::Found::kAlive, .pid = 77, .state = {}, .generations = {}};
+      if (word == "half") event.found = DaemonRestarted::Found::kHalfRestored;
+      if (word == "stopped") event.state.desired = DesiredState::kStopped;
+      if (word == "removed") event.state.desired = DesiredState::kRemoved;
+      if (word == "begun") event.state.begun = true;
+      if (word == "finished") event.state.finished = true;
+      if (word == "gave-up") event.state.gave_up = "it kept failing";
+      if (word == "later-owner") event.generations.back().id.incarnation = Incarnation{9};
+      if (word.starts_with("generations=")) event.generations = parse_generations(word.substr(12));
+      if (word == "fresh") {
+        for (auto& info : event.generations) info.captured_at = now_ - 2s;
+      }
+    }
+    return event;
+  }
+
+  Event event(const std::string& verb) const {
+    if (verb == "spec") return SpecAccepted{};
+    if (verb == "image-ready") return ImageReady{};
+    if (verb == "image-failed") return ImageFailed{rest(2), failure(1)};
+    if (verb == "started") return Started{std::stoi(words_.at(1))};
+    if (verb == "start-failed") return StartFailed{rest(2), failure(1)};
+    if (verb == "captured") return captured();
+    if (verb == "capture-failed") {
+      return CaptureFailed{
+          .generation = number(1), .reason = rest(3), .remedy = "close it", .failure = failure(2)};
+    }
+    if (verb == "committed") return Committed{number(1)};
+    if (verb == "commit-failed") return CommitFailed{number(1), rest(3), failure(2)};
+    if (verb == "durable") return Durable{number(1)};
+    if (verb == "process-killed")
+      return ProcessKilled{std::stoi(words_.at(1)), std::stoi(words_.at(2))};
+    if (verb == "died") return ContainerDied{exit_status()};
+    if (verb == "restored") return RestoreFinished{number(1), std::stoi(words_.at(2))};
+    if (verb == "restore-failed") return RestoreFailed{number(1), why(), rest(3)};
+    if (verb == "checkpoint") return OperatorCheckpoint{};
+    if (verb == "stop") return OperatorStop{};
+    if (verb == "start") return OperatorStart{};
+    if (verb == "restore") return OperatorRestore{number(1)};
+    if (verb == "remove") return OperatorRemove{};
+    if (verb == "restarted") return restarted();
+    ADD_FAILURE() << "what is '" << verb << "'?";
+    return SpecAccepted{};
+  }
+
+  RestoreFailure why() const {
+    const std::string& word = words_.at(2);
+    return word == "corrupt"   ? RestoreFailure::kCorrupt
+           : word == "missing" ? RestoreFailure::kMissingFiles
+           : word == "host"    ? RestoreFailure::kHost
+                               : RestoreFailure::kCriu;
+  }
+
+  std::unique_ptr<ContainerPolicy> policy_;
+  std::map<TimerId, Instant> timers_;
+  Instant now_{};
+  std::vector<std::string> words_;
+  std::string output_;
+};
+
+TEST(ContainerPolicyTest, LivesAsThePlaySays) {
+  Stage stage;
+  run_golden_file(PERDURE_POLICY_TESTDATA "/life.txt",
+                  [&](const std::vector<std::string>& lines) { return stage.play(lines); });
+}
+
+TEST(ContainerPolicyTest, EventsThatDoNotFitAreIgnoredInEveryPhase) {
+  const std::vector<Event> strays{
+      ImageReady{},
+      Started{5},
+      CaptureFinished{.generation = generation(99), .parent = std::nullopt, .stats = {}},
+      CaptureFailed{.generation = generation(99), .reason = "x", .remedy = ""},
+      Committed{generation(99)},
+      CommitFailed{generation(99), "x"},
+      Durable{generation(99)},
+      RestoreFinished{generation(99), 5},
+      RestoreFailed{generation(99), RestoreFailure::kCriu, "x"},
+      TimerFired{TimerId::kKill},
+      SpecAccepted{}};
+  ContainerPolicy policy(name(), Term{1}, Incarnation{1}, {});
+  Instant now = Instant{} + 1s;
+  const auto expect_no_effect = [&] {
+    for (const Event& stray : strays) {
+      // What the phase waits for is no stray in it.
+      if (policy.phase() == Phase::kPreparing && std::holds_alternative<ImageReady>(stray))
+        continue;
+      if (policy.phase() == Phase::kStarting && std::holds_alternative<Started>(stray)) continue;
+      EXPECT_TRUE(policy.handle(stray, now).empty())
+          << to_string(stray) << " in " << to_string(policy.phase());
+    }
+  };
+  policy.handle(SpecAccepted{}, now);
+  expect_no_effect();
+  policy.handle(ImageReady{}, now);
+  expect_no_effect();
+  policy.handle(Started{5}, now);
+  expect_no_effect();
+  policy.handle(TimerFired{TimerId::kCapture}, now += 200ms);
+  expect_no_effect();
+  policy.handle(CaptureFinished{.generation = generation(1),
+                                .parent = std::nullopt,
+                                .stats = {},
+                                .state = CommitState::kCommitted},
+                now);
+  EXPECT_EQ(policy.phase(), Phase::kProtected);
+  expect_no_effect();
+  policy.handle(ContainerDied{ExitStatus::signalled(9)}, now);
+  EXPECT_EQ(policy.phase(), Phase::kRecovering);
+  expect_no_effect();
+  policy.handle(OperatorRemove{}, now);
+  policy.handle(RestoreFailed{generation(1), RestoreFailure::kCriu, "x"}, now);
+  EXPECT_EQ(policy.phase(), Phase::kRemoved);
+  expect_no_effect();
+}
+
+TEST(ContainerPolicyTest, ATimerThatFiresEarlyIsSetAgain) {
+  ContainerPolicy policy(name(), Term{1}, Incarnation{1}, {});
+  const Instant now = Instant{} + 1s;
+  policy.handle(SpecAccepted{}, now);
+  policy.handle(ImageReady{}, now);
+  policy.handle(Started{5}, now);
+  const auto effects = policy.handle(TimerFired{TimerId::kCapture}, now + 100ms);
+  ASSERT_EQ(effects.size(), 1U);
+  EXPECT_EQ(to_string(effects.front(), now), "set-timer capture +200 ms");
+}
+
+TEST(ContainerPolicyTest, AnOperatorIsToldWhyNot) {
+  ContainerPolicy policy(name(), Term{1}, Incarnation{1}, {});
+  const auto why_not = [&](const Event& event) -> std::string {
+    const Status status = policy.admit(event);
+    return status ? "admitted" : status.error().message();
+  };
+  EXPECT_EQ(why_not(OperatorStop{}), "stop container 'web': it is new");
+  policy.handle(SpecAccepted{}, Instant{} + 1s);
+  EXPECT_EQ(why_not(OperatorCheckpoint{}),
+            "checkpoint container 'web': it is preparing; only a running one can be captured");
+  EXPECT_EQ(why_not(OperatorStart{}), "start container 'web': it is preparing");
+  EXPECT_EQ(why_not(OperatorRestore{generation(4)}),
+            "restore container 'web': generation 1.1.4 is not known");
+  EXPECT_EQ(policy.admit(OperatorRestore{generation(4)}).error().code(), ErrorCode::kNotFound);
+  EXPECT_EQ(why_not(OperatorStop{}), "admitted");
+  EXPECT_EQ(why_not(ContainerDied{}), "admitted");
+}
+
+TEST(ContainerPolicyTest, StatusTellsWhatAFailureNowWouldLose) {
+  ContainerPolicy policy(name(), Term{1}, Incarnation{1}, {});
+  Instant now = Instant{} + 1s;
+  policy.handle(SpecAccepted{}, now);
+  policy.handle(ImageReady{}, now);
+  policy.handle(Started{5}, now);
+  EXPECT_EQ(policy.status().fresh_since, std::nullopt);
+  const Instant frozen = now += 200ms;
+  policy.handle(TimerFired{TimerId::kCapture}, now);
+  policy.handle(
+      CaptureFinished{.generation = generation(1), .parent = std::nullopt, .stats = {.cpu = 20ms}},
+      now += 30ms);
+  policy.handle(Committed{generation(1)}, now += 5ms);
+  policy.handle(Durable{generation(1)}, now += 40ms);
+  const ContainerStatus status = policy.status();
+  EXPECT_EQ(status.phase, Phase::kProtected);
+  EXPECT_EQ(status.pid, 5);
+  EXPECT_EQ(status.fresh_since, frozen) << "the state is as old as its freeze";
+  EXPECT_EQ(status.newest_good->id, generation(1));
+  EXPECT_EQ(status.newest_durable, generation(1));
+  EXPECT_EQ(status.pace.text, "every 1 s: as the spec asks for");
+}
+
+}  // namespace
+}  // namespace perdure::policy
