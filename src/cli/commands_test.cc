@@ -238,8 +238,7 @@ TEST_F(CommandsTest, OutputThatCannotBeWrittenIsAFailure) {
   EXPECT_EQ(run({"logs", "web"}), ExitCode::kFailure);
 }
 
-// --- Questions
-// ------------------------------------------------------------------------------------------------
+// --- Questions -----------------------------------------------------------------------------------
 
 TEST_F(CommandsTest, RemoveAsksOnATerminalAndTakesNoForAnAnswer) {
   program.terminal.terminal = true;
@@ -353,8 +352,7 @@ TEST_F(CommandsTest, WithoutATerminalAnInterfaceIsTakenOnlyWithYes) {
   EXPECT_EQ(program.terminal.questions, 0);
 }
 
-// --- Streams
-// --------------------------------------------------------------------------------------------------
+// --- Streams -------------------------------------------------------------------------------------
 
 TEST_F(CommandsTest, LogsKeepTheStreamsApartByteForByte) {
   program.behaviour = [](const v1::Request&, int) {
@@ -394,8 +392,7 @@ TEST_F(CommandsTest, FollowedEventsWaitForeverAndEndWithTheDaemon) {
   EXPECT_EQ(last_request().events().name(), "web");
 }
 
-// --- doctor, version, completion, local commands
-// --------------------------------------------------------------
+// --- doctor, version, completion, local commands -------------------------------------------------
 
 TEST_F(CommandsTest, DoctorWithoutADaemonChecksWhatItCan) {
   program.daemon.connect_error = Error(ErrorCode::kTransient, "x");

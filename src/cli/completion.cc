@@ -28,8 +28,7 @@ std::string visible_commands(std::string_view separator) {
   return names;
 }
 
-// --- bash
-// -----------------------------------------------------------------------------------------------------
+// --- bash ----------------------------------------------------------------------------------------
 
 // The command that puts the candidates for a value into COMPREPLY.
 std::string bash_candidates(ValueKind kind) {
@@ -168,8 +167,7 @@ std::string bash_script() {
   return replace_all(std::move(script), "@ARGUMENTS@", bash_argument_branches());
 }
 
-// --- zsh
-// ------------------------------------------------------------------------------------------------------
+// --- zsh -----------------------------------------------------------------------------------------
 
 // Inside '...' of an _arguments specification: brackets and colons separate there.
 std::string zsh_text(std::string_view text) {
@@ -284,8 +282,7 @@ std::string zsh_script() {
   return replace_all(std::move(script), "@BRANCHES@", zsh_branches());
 }
 
-// --- fish
-// -----------------------------------------------------------------------------------------------------
+// --- fish ----------------------------------------------------------------------------------------
 
 std::string fish_text(std::string_view text) {
   return replace_all(replace_all(std::string(text), "\\", "\\\\"), "'", "\\'");

@@ -1,6 +1,6 @@
-// The JSON form of every answer: stable, documented names. One table of fields (json_output.cc)
-// makes the output and the documentation. A field is never renamed or removed; new ones may come.
-// Unknown values are null.
+// The JSON form of every answer: stable, documented names. One table of fields (json_fields.h,
+// json_output.cc) makes the output and the documentation. A field is never renamed or removed; new
+// ones may come. Unknown values are null.
 #pragma once
 
 #include <cstdint>

@@ -14,7 +14,7 @@
 namespace perdure::cli {
 
 // Lower case, one word with underscores; "unknown" for a value of a newer daemon. Each list of
-// words is part of the documented JSON form (json_fields.cc).
+// words is part of the documented JSON form (json_fields.h).
 std::string_view word(control::v1::Phase phase);
 std::string_view word(control::v1::ProtectionState state);
 std::string_view word(control::v1::Severity severity);
