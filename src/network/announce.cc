@@ -33,8 +33,9 @@ Status ensure_injector(LinkControl& links, const LinkInfo& bridge, const std::st
   PERDURE_TRY(links.enslave(port, bridge.name));
   // It must neither draw the containers' addresses to itself nor get what is meant for others.
   PERDURE_TRY(links.set_port_options(port, BridgePortOptions{.learning = false, .flooding = false}));
-  PERDURE_TRY(links.set_up(input));
+  // In this order: the end that comes up second can send at once; the first, which is waited for, later.
   PERDURE_TRY(links.set_up(port));
+  PERDURE_TRY(links.set_up(input));
   return links.wait_forwarding(port, kForwardingDeadline);
 }
 

@@ -24,10 +24,10 @@ Status check(const AttachRequest& request) {
 Status configure_inside(const AttachRequest& request) {
   PERDURE_ASSIGN(auto inside, LinkControl::open(request.netns));
   PERDURE_TRY(inside.set_up("lo"));
+  PERDURE_TRY(inside.set_up(kContainerInterface));
   for (const IpPrefix& address : request.addresses) {
     PERDURE_TRY(inside.add_address(kContainerInterface, address));
   }
-  PERDURE_TRY(inside.set_up(kContainerInterface));
   for (const IpAddress& gateway : request.gateways) {
     PERDURE_TRY(inside.set_default_route(kContainerInterface, gateway));
   }
@@ -38,8 +38,10 @@ Result<Attachment> attach_pair(const AttachRequest& request, LinkControl& links,
                                const LinkInfo& host_end) {
   PERDURE_ASSIGN(Gate gate, Gate::attach(host_end.index, request.initial));
   PERDURE_TRY(links.enslave(host_end.name, bridge.name));
-  PERDURE_TRY(configure_inside(request));
+  // The container's end comes up second: then it has its carrier from the start and can send at once. The
+  // other way round, the kernel drops what it sends until a work item has noticed the carrier.
   PERDURE_TRY(links.set_up(host_end.name));
+  PERDURE_TRY(configure_inside(request));
   if (bridge.up) {
     PERDURE_TRY(links.wait_forwarding(host_end.name, kForwardingDeadline));
     PERDURE_TRY(links.learn_mac(host_end.name, request.mac));

@@ -4,11 +4,8 @@
 #include <linux/if_link.h>
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
-#include <linux/sockios.h>
 #include <linux/veth.h>
 #include <net/if.h>
-#include <poll.h>
-#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 
@@ -296,28 +293,16 @@ Status LinkControl::set_port_options(std::string_view name, const BridgePortOpti
 }
 
 Status LinkControl::wait_forwarding(std::string_view name, Duration at_most) {
-  const Instant deadline = BootClock::now() + at_most;
-  // Listen first, look second: no change falls between.
-  const UniqueFd own_netns(::ioctl(impl_->socket.fd(), SIOCGSKNS));
-  if (!own_netns) return fail_errno("find the namespace of a netlink socket");
-  PERDURE_ASSIGN(auto monitor, NetlinkSocket::open(own_netns.get(), NETLINK_ROUTE));
-  PERDURE_TRY(monitor.join(RTNLGRP_LINK));
-  while (true) {
+  const auto forwarding = [&]() -> Result<bool> {
     PERDURE_ASSIGN(const auto link, find_details(impl_->socket, name));
     if (!link) return fail(ErrorCode::kNotFound, std::format("there is no link '{}'", name));
-    if (link->port_state == BR_STATE_FORWARDING) return {};
-    const Duration left = deadline - BootClock::now();
-    if (left <= Duration::zero()) {
-      return fail(ErrorCode::kTimeout,
-                  std::format("bridge port '{}' passes no frames after {}; are it, its peer and the bridge up?",
-                              name, format_duration(at_most)));
-    }
-    pollfd ready{monitor.fd(), POLLIN, 0};
-    (void)::poll(&ready, 1, static_cast<int>(left / std::chrono::milliseconds(1)) + 1);
-    char ignored[4096];
-    while (::recv(monitor.fd(), ignored, sizeof ignored, MSG_DONTWAIT) > 0) {
-    }
-  }
+    return link->port_state == BR_STATE_FORWARDING;
+  };
+  PERDURE_ASSIGN(const bool done, wait_for_change(impl_->socket, RTNLGRP_LINK, at_most, forwarding));
+  if (done) return {};
+  return fail(ErrorCode::kTimeout,
+              std::format("bridge port '{}' passes no frames after {}; are it, its peer and the bridge up?", name,
+                          format_duration(at_most)));
 }
 
 Status LinkControl::learn_mac(std::string_view name, const MacAddress& mac) {

@@ -92,8 +92,8 @@ class LinkControl {
   // Teaches the bridge that `mac` lives behind its port `name`, also when it lived elsewhere before.
   Status learn_mac(std::string_view name, const MacAddress& mac);
 
-  // IPv6 addresses are added without duplicate address detection: usable at once; who must know whether
-  // somebody has it uses announce.h.
+  // IPv6 addresses are added without duplicate address detection, and on a link that is up are usable when
+  // this returns. Who must know whether somebody has it uses announce.h.
   Status add_address(std::string_view name, const IpPrefix& address);
   Status remove_address(std::string_view name, const IpPrefix& address);
   Result<std::vector<IpPrefix>> addresses(std::string_view name);

@@ -46,7 +46,17 @@ Status LinkControl::add_address(std::string_view name, const IpPrefix& address) 
   const auto status =
       impl_->socket.transact(message, std::format("add address {} to link '{}'", address.str(), name));
   if (!status && status.error().code() != ErrorCode::kExists) return status;
-  return {};
+  if (address.address.is_v4() || !link.up) return {};
+  // A work item of the kernel joins the group that solicitations are sent to, then makes the local route:
+  // who asks for the address before is not heard, and asks again a second later.
+  const auto usable = [&]() -> Result<bool> {
+    const auto route = route_to(address.address);
+    return route && route->local;
+  };
+  PERDURE_ASSIGN(const bool done, wait_for_change(impl_->socket, RTNLGRP_IPV6_IFADDR, kNetlinkDeadline, usable));
+  if (done) return {};
+  return fail(ErrorCode::kTimeout, std::format("address {} of link '{}' is not usable after {}", address.str(), name,
+                                               format_duration(kNetlinkDeadline)));
 }
 
 Status LinkControl::remove_address(std::string_view name, const IpPrefix& address) {

@@ -1,9 +1,10 @@
 // Proves that links, addresses and routes come out as asked, that asking twice is success, that errors name
 // the link, and that two attached containers and the host reach each other over both IP versions.
-#include <algorithm>
+#include <array>
 
 #include "gmock/gmock.h"
 #include "network/network_test_support.h"
+#include "network/packet_socket.h"
 
 namespace perdure::network {
 namespace {
@@ -94,6 +95,33 @@ TEST_F(AttachTest, ContainersAndHostReachEachOther) {
   EXPECT_TRUE(datagram_arrives(host, two.at(5000), in_two));
   EXPECT_TRUE(datagram_arrives(in_two, Endpoint{ip("10.1.0.1"), 5000}, host));
   EXPECT_GT(two.attachment.gate.counters().passed, 0u);
+}
+
+// The kernel asks again after a second when the first ARP request or solicitation is lost: that second would
+// be part of every recovery.
+TEST_F(AttachTest, FirstFramesAfterAttachAreNotLost) {
+  constexpr std::array kKinds{PacketKind::kArp, PacketKind::kNeighbour};
+  PacketSocket listener = value_of(PacketSocket::open_listener("br0", kKinds));
+  const UniqueFd host = socket_at(-1, SOCK_DGRAM, Endpoint{ip("10.1.0.1"), 5000});
+  const UniqueFd host6 = socket_at(-1, SOCK_DGRAM, Endpoint{ip("fd01::1"), 5000});
+  for (int number = 2; number < 10; ++number) {
+    auto container = make_container(number);
+    for (const bool v6 : {false, true}) {
+      const Endpoint there = v6 ? container.at6(5000) : container.at(5000);
+      const UniqueFd inside = socket_at(container.netns.fd(), SOCK_DGRAM, there);
+      const SocketAddress to(there);
+      ASSERT_EQ(::sendto((v6 ? host6 : host).get(), "x", 1, 0, to.get(), to.size), 1);
+      ASSERT_TRUE(readable_within(inside.get(), 20'000)) << there.str();
+      int asked = 0;
+      while (const auto frame = value_of(listener.receive(Instant{}))) {
+        const auto arp = parse_arp(*frame);
+        const auto message = parse_neighbour(*frame);
+        asked += arp && arp->operation == ArpPacket::kRequest && arp->target == there.address;
+        asked += message && message->type == NeighbourMessage::kSolicitation && message->target == there.address;
+      }
+      EXPECT_EQ(asked, 1) << there.str();
+    }
+  }
 }
 
 TEST_F(AttachTest, InsideIsAsAskedAndRepeatable) {

@@ -1,6 +1,8 @@
 #include "network/netlink.h"
 
+#include <linux/sockios.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -140,6 +142,26 @@ Result<NetlinkSocket::Outcome> NetlinkSocket::attempt(NetlinkMessage& message, s
         return fail(netlink_error(what, -error->error, explanation_of(reply)));
       }
       if (handler) handler(reply);
+    }
+  }
+}
+
+Result<bool> wait_for_change(const NetlinkSocket& socket, unsigned group, Duration at_most,
+                             const std::function<Result<bool>()>& condition) {
+  const Instant deadline = BootClock::now() + at_most;
+  // Listen first, look second: no change falls between.
+  const UniqueFd netns(::ioctl(socket.fd(), SIOCGSKNS));
+  if (!netns) return fail_errno("find the namespace of a netlink socket");
+  PERDURE_ASSIGN(auto monitor, NetlinkSocket::open(netns.get(), NETLINK_ROUTE));
+  PERDURE_TRY(monitor.join(group));
+  while (true) {
+    PERDURE_ASSIGN(const bool holds, condition());
+    const Duration left = deadline - BootClock::now();
+    if (holds || left <= Duration::zero()) return holds;
+    pollfd ready{monitor.fd(), POLLIN, 0};
+    (void)::poll(&ready, 1, static_cast<int>(left / std::chrono::milliseconds(1)) + 1);
+    char ignored[4096];  // what it says is not read; an overrun is a change as well
+    while (::recv(monitor.fd(), ignored, sizeof ignored, MSG_DONTWAIT) > 0) {
     }
   }
 }

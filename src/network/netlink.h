@@ -74,6 +74,11 @@ class NetlinkSocket {
   std::uint32_t sequence_ = 0;
 };
 
+// Waits until `condition` holds, looking again at every message of a multicast group of the namespace that
+// `socket` is in. False: it did not within `at_most`.
+Result<bool> wait_for_change(const NetlinkSocket& socket, unsigned group, Duration at_most,
+                             const std::function<Result<bool>()>& condition);
+
 // visit(type, attribute) for the attributes of a stretch of a message, in any order.
 template <typename Visitor>
 void for_each_attribute_in(const void* begin, std::size_t size, Visitor&& visit) {

@@ -144,9 +144,10 @@ class BridgeTest : public SandboxTest {
     if (IsSkipped() || HasFatalFailure()) return;
     auto links = value_of(LinkControl::open());
     ASSERT_TRUE(links.ensure_bridge("br0"));
+    ASSERT_OK(links.set_up("br0"));
     ASSERT_OK(links.add_address("br0", prefix("10.1.0.1/24")));
     ASSERT_OK(links.add_address("br0", prefix("fd01::1/64")));
-    ASSERT_OK(links.set_up("br0"));
+    ASSERT_OK(links.add_address("br0", prefix("fe80::1/64")));  // usable at once, unlike the automatic one
   }
 
   // Container number 2..9: 10.1.0.N, fd01::N.

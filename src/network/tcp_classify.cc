@@ -2,6 +2,12 @@
 #include "network/tcp_probe.h"
 
 namespace perdure::network {
+namespace {
+
+// Linux from 6.7 on uses the lowest bit of TCP_TIMESTAMP for something else: the value may be one too low.
+constexpr std::int32_t kTimestampSlack = 1;
+
+}  // namespace
 
 std::string_view to_string(PeerState state) {
   switch (state) {
@@ -24,9 +30,9 @@ PeerState classify(const RestoredSocket& socket, const std::optional<PeerAnswer>
   if (ahead < 0) return PeerState::kMoved;
   if (socket.timestamp && answer->timestamp_echo) {
     // Whoever acknowledged the peer's bytes did so with a timestamp later than the checkpoint's: the gate
-    // is locked while a container is frozen.
+    // is locked while a container is frozen, which takes several ticks.
     const auto later = static_cast<std::int32_t>(*answer->timestamp_echo - *socket.timestamp);
-    return later <= 0 ? PeerState::kUnmoved : PeerState::kMoved;
+    return later <= kTimestampSlack ? PeerState::kUnmoved : PeerState::kMoved;
   }
   return PeerState::kMoved;
 }

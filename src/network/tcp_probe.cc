@@ -12,9 +12,11 @@
 namespace perdure::network {
 namespace {
 
-// Rounds of asking, spread evenly over the deadline: the first is a bare ACK; a peer that has answered a
-// stranger less than 500 ms ago (Linux: tcp_invalid_ratelimit) ignores it, so later ones carry one old byte.
-constexpr unsigned kRounds = 4;
+// The first round of asking is a bare ACK; a peer that has answered a stranger less than 500 ms ago (Linux:
+// tcp_invalid_ratelimit) ignores it, so later ones carry one old byte. There are four within a short deadline;
+// a longer one is for slow peers and adds rounds.
+constexpr unsigned kRoundsAtLeast = 4;
+constexpr Duration kRoundAtMost = std::chrono::milliseconds(100);
 constexpr std::string_view kContainerInterface = "eth0";
 
 struct Target {
@@ -174,16 +176,17 @@ Status ProbeRun::take(FrameView frame) {
 Status ProbeRun::run(Duration deadline) {
   const Instant start = BootClock::now();
   const Instant end = start + deadline;
+  const Duration interval = std::min<Duration>(deadline / kRoundsAtLeast, kRoundAtMost);
   unsigned round = 0;
   while (open_ > 0) {
     const Instant now = BootClock::now();
     if (now >= end) break;
-    const Instant next = start + round * (deadline / kRounds);
-    if (round < kRounds && now >= next) {
+    const Instant next = start + round * interval;
+    if (now >= next) {
       PERDURE_TRY(ask(round++));
       continue;
     }
-    PERDURE_ASSIGN(const auto frame, listener_.receive(round < kRounds ? next : end));
+    PERDURE_ASSIGN(const auto frame, listener_.receive(std::min(next, end)));
     if (frame) PERDURE_TRY(take(*frame));
   }
   return {};
