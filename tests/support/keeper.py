@@ -37,6 +37,7 @@ class Keeper:
         self.name = name
         self.clients = 0
         self.holders = []
+        self.children = []
         self.notify_address = f"\0{name}-notify"
         self.selector = selectors.DefaultSelector()
 
@@ -65,10 +66,11 @@ class Keeper:
             cgroups.enter(f"{self.name}-node")
             os.setsid()
         environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8",
-                       "NOTIFY_SOCKET": "@" + self.notify_address[1:]}
+                       "NOTIFY_SOCKET": "@" + self.notify_address[1:], "WATCHDOG_USEC": "4000000"}
         with open(log, "ab") as output:
             child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment,
                                      preexec_fn=prepare_child, close_fds=True)
+        self.children.append(child)  # or subprocess would reap it behind reap()
         return child.pid
 
     def client(self, addresses):

@@ -1,0 +1,180 @@
+"""A container is killed behind perdured's back; afterwards everything that its clients saw committed is there again:
+memory, files, address, connections that had not moved on. Those that had are reset at once."""
+
+import os
+import signal
+
+import pytest
+from specs import PORT, ipv4, ipv6, make_spec
+
+
+@pytest.fixture
+def counter(node, remove_after):
+    spec = make_spec("counter", "counter.py", 8)
+    remove_after.append("counter")
+    return node.run(spec), spec
+
+
+def counted(container, lines, times=5):
+    """Counts up and waits until a generation taken afterwards is committed; returns the number."""
+    number = [lines.ask("incr") for _ in range(times)][-1]
+    container.checkpoint()
+    return number
+
+
+@pytest.mark.parametrize("family", [ipv4, ipv6])
+def test_memory_files_and_address_come_back(node, counter, family):
+    container, spec = counter
+    client = node.client()
+    before = client.lines(family(spec), PORT)
+    life = before.ask("pid")
+    number = counted(container, before)
+    mac = container.inspect()["mac_address"]
+    restored = container.kill_and_wait()
+    after = client.lines(family(spec), PORT)
+    assert after.ask("pid") == life
+    assert after.ask("get") == number
+    assert after.ask("file") == number
+    assert container.inspect()["mac_address"] == mac
+    assert restored["generation"]
+
+
+def test_memory_alone_is_enough_without_a_network(node, remove_after):
+    remove_after.append("alone")
+    container = node.run(make_spec("alone", "features.py", network=False))
+    container.kill_and_wait()
+    assert container.inspect()["phase"] == "running"
+
+
+@pytest.mark.parametrize("family", [ipv4, ipv6])
+def test_connection_that_did_not_move_goes_on(node, counter, family):
+    container, spec = counter
+    idle = node.client().lines(family(spec), PORT)
+    number = counted(container, idle)
+    # A generation that knows of the last answer and its acknowledgement.
+    container.wait_for_newer_generation(container.checkpoint()["generation"]["generation"])
+    container.kill_and_wait()
+    assert idle.ask("get") == number
+    assert int(idle.ask("incr")) == int(number) + 1
+
+
+@pytest.mark.parametrize("family", [ipv4, ipv6])
+def test_connection_that_moved_on_is_reset_at_once(node, remove_after, family):
+    remove_after.append("streamer")
+    spec = make_spec("streamer", "counter.py", checkpoint={"interval": "1h"})
+    container = node.run(spec)
+    client = node.client()
+    moving = client.lines(family(spec), PORT)
+    moving.send("stream 1000000")
+    moving.receive()
+    container.checkpoint()
+    for _ in range(200):  # of which the generation knows nothing
+        moving.receive()
+    container.kill_and_wait()
+    # Not after a retransmission timeout: the peer is told while the container is being restored.
+    assert moving.reset_within(5) == "reset"
+    assert client.lines(family(spec), PORT).ask("get") == "0"
+
+
+def test_the_server_also_sees_its_end_of_a_moved_connection_reset(node, remove_after):
+    remove_after.append("streamer")
+    spec = make_spec("streamer", "counter.py", checkpoint={"interval": "1h"})
+    container = node.run(spec)
+    moving = node.client().lines(ipv4(spec), PORT)
+    moving.send("stream 1000000")
+    moving.receive()
+    container.checkpoint()
+    for _ in range(50):
+        moving.receive()
+    container.kill_and_wait()
+    assert moving.reset_within(5) == "reset"
+    # One of the server's threads meets the error while it sends, or the loop while it receives.
+    from support.node import until
+    until(lambda: "stream ended: Connection reset" in container.logs() or
+          "connection failed: Connection reset" in container.logs(), "the server was told nothing")
+
+
+def test_times_of_a_recovery_are_told(node, counter):
+    container, _ = counter
+    container.checkpoint()
+    after, _ = container.kill()
+    restored = container.wait_for_event("restored", after)
+    times = restored["durations_ns"]
+    assert 0 < times["noticed"] < times["restored"] < 5e9
+    record = container.inspect()["last_restore"]
+    assert record["generation"] == restored["generation"]
+    assert record["restored_ns"] == times["restored"]
+    assert record["lost_ns"] > 0
+
+
+def test_killing_every_process_is_one_failure(node, remove_after):
+    remove_after.append("tree")
+    container = node.run(make_spec("tree", "tree.py", 6))
+    failures = container.inspect()["failures"]
+    after = node.events.last_sequence()
+    for pid in container.pids():
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    container.wait_for_event("restored", after)
+    assert container.inspect()["failures"] == failures + 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGTERM])
+def test_other_deadly_signals_are_failures_too(node, counter, number):
+    container, spec = counter
+    container.checkpoint()
+    after, _ = container.kill(number)
+    died = container.wait_for_event("died", after)
+    assert str(int(number)) in died["text"]
+    container.wait_for_event("restored", after)
+    assert node.client().lines(ipv4(spec), PORT).ask("get") == "0"
+
+
+def test_exit_with_an_error_is_a_failure(node, counter):
+    container, spec = counter
+    client = node.client()
+    number = counted(container, client.lines(ipv4(spec), PORT))
+    after = node.events.last_sequence()
+    client.lines(ipv4(spec), PORT).send("exit 3")
+    assert "3" in container.wait_for_event("died", after)["text"]
+    container.wait_for_event("restored", after)
+    assert client.lines(ipv4(spec), PORT).ask("get") == number
+
+
+def test_exit_without_error_is_the_end(node, counter):
+    container, spec = counter
+    after = node.events.last_sequence()
+    node.client().lines(ipv4(spec), PORT).send("exit 0")
+    container.wait_for_event("exited", after)
+    status = container.wait_until(lambda s: s["phase"] in ("exited", "stopped"), "has not ended")
+    assert status["exit_status"] == 0
+
+
+def test_protected_again_after_a_restore(node, counter):
+    container, spec = counter
+    client = node.client()
+    for _ in range(3):
+        number = counted(container, client.lines(ipv4(spec), PORT))
+        container.kill_and_wait()
+        assert client.lines(ipv4(spec), PORT).ask("get") == number
+        status = container.wait_until_protected()
+        container.wait_for_newer_generation(status["newest_committed"]["generation"])
+
+
+def test_two_containers_fail_and_come_back_side_by_side(node, remove_after):
+    specs = [make_spec(f"twin{i}", "counter.py", 4) for i in range(2)]
+    remove_after.extend(spec["name"] for spec in specs)
+    containers = [node.run(spec) for spec in specs]
+    client = node.client()
+    numbers = []
+    for index, (container, spec) in enumerate(zip(containers, specs)):
+        numbers.append(counted(container, client.lines(ipv4(spec), PORT), 3 + index))
+    after = node.events.last_sequence()
+    for container in containers:
+        container.kill()
+    for container in containers:
+        container.wait_for_event("restored", after)
+    for spec, number in zip(specs, numbers):
+        assert client.lines(ipv4(spec), PORT).ask("get") == number
