@@ -11,6 +11,10 @@ namespace {
 // A header is some kilobytes; this is read first, the rest where there is more.
 constexpr std::size_t kHeaderGuessBytes = 65536;
 
+// Of a reader in a directory that changes all the time: one generation per search is much more than
+// is usual.
+constexpr int kSearches = 5;
+
 // Of a file with that much content: nothing in it grows but by header and padding.
 std::uint64_t file_limit(Bytes content) {
   return content.count + content.count / 128 + capsule::kMaxHeaderBytes + capsule::kPartBytes;
@@ -149,9 +153,8 @@ Result<capsule::CapsuleRef> DirectoryStore::load(const Generation& generation) {
   return loaded.capsule;
 }
 
-Result<RestorableGeneration> DirectoryStore::newest_restorable(const std::set<Generation>& skip) {
-  const std::shared_lock guard(files_);
-  PERDURE_ASSIGN(const Names found, names());
+Result<RestorableGeneration> DirectoryStore::search(const Names& found,
+                                                    const std::set<Generation>& skip) {
   LoadedTable table;
   std::vector<SkippedGeneration> skipped;
   for (auto at = found.marks.rbegin(); at != found.marks.rend(); ++at) {
@@ -172,6 +175,22 @@ Result<RestorableGeneration> DirectoryStore::newest_restorable(const std::set<Ge
     message += std::format("; {}: {}", to_string(one.generation), one.reason.message());
   }
   return fail(ErrorCode::kNotFound, std::move(message));
+}
+
+Result<RestorableGeneration> DirectoryStore::newest_restorable(const std::set<Generation>& skip) {
+  const std::shared_lock guard(files_);
+  PERDURE_ASSIGN(Names found, names());
+  for (int attempt = 1;; ++attempt) {
+    auto result = search(found, skip);
+    if (options_.access == DirectoryStoreOptions::Access::kOwner || attempt == kSearches) {
+      return result;
+    }
+    // A reader is not alone: the owner may have removed files below the search, after it had put
+    // newer ones.
+    PERDURE_ASSIGN(Names now, names());
+    if (now.marks == found.marks) return result;
+    found = std::move(now);
+  }
 }
 
 }  // namespace perdure::replica

@@ -94,6 +94,7 @@ class DirectoryStore final : public CapsuleStore {
   Status write_new(const std::string& name, std::span<const std::span<const std::byte>> pieces);
   Result<Loaded> load_chain(const Generation& generation, LoadedTable& table, std::size_t depth);
   Result<Loaded> load_one(const Generation& generation, LoadedTable& table, std::size_t depth);
+  Result<RestorableGeneration> search(const Names& found, const std::set<Generation>& skip);
   Status remove_files(const StoredGeneration& stored);
   void remember(const Generation& generation, const Known& known);
   void forget(const Generation& generation);

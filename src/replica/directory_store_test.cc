@@ -6,8 +6,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
+
+#include <atomic>
+#include <thread>
 
 #include "capsule/format/test_capsules.h"
 #include "io/atomic_file.h"
@@ -417,6 +419,45 @@ TEST(PosixStore, KeepsItsPromisesOnARealDirectory) {
   ASSERT_TRUE((*store)->retain_only({}));
   EXPECT_TRUE((*store)->list()->empty());
   EXPECT_TRUE(same_state(*found->capsule, capsule_of(2)));  // its mappings outlive the files
+}
+
+// The owner puts and removes as fast as it can; whoever reads the same store meanwhile always finds
+// a generation, never one older than it has seen, and a reader beside it finds the newest.
+TEST(PosixStore, ReadersAlwaysFindAGenerationWhileTheOwnerWrites) {
+  const RealDirectory directory;
+  PosixFileSystem files;
+  DirectoryStoreOptions options;
+  options.directory = directory.path();
+  auto owner = std::move(DirectoryStore::open(options, files)).value();
+  EncodedCapsule last = encoded_full(capsule_of(1));
+  ASSERT_TRUE(owner->put(last));
+  options.access = DirectoryStoreOptions::Access::kReader;
+  auto looker_on = std::move(DirectoryStore::open(options, files)).value();
+
+  std::atomic<bool> done = false;
+  const auto read = [&](DirectoryStore& store) {
+    std::uint64_t seen = 0;
+    while (!done) {
+      const auto found = store.newest_restorable({});
+      ASSERT_TRUE(found) << found.error().message();
+      ASSERT_GE(found->generation.number, seen);
+      seen = found->generation.number;
+      ASSERT_TRUE(same_state(*found->capsule, capsule_of(seen)));
+    }
+  };
+  std::thread beside([&] { read(*owner); });
+  for (std::uint64_t number = 2; number < 60; ++number) {
+    const EncodedCapsule next =
+        number % 5 == 0 ? encoded_full(capsule_of(number))
+                        : encoded_delta(capsule_of(number), capsule_of(number - 1), last.digest);
+    EXPECT_TRUE(owner->put(next));
+    EXPECT_TRUE(owner->retain_only({generation(number), generation(number - 1)}));
+    const auto found = looker_on->newest_restorable({});
+    EXPECT_TRUE(found && found->generation.number == number);
+    last = next;
+  }
+  done = true;
+  beside.join();
 }
 
 TEST(PosixFileSystem, RenameNeverReplaces) {

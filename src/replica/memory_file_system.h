@@ -1,4 +1,4 @@
-// A file system in memory that fails and crashes on demand. Test programs only.
+// A file system in memory that fails and crashes on demand. Test programs only; one thread.
 //
 // It keeps two states: what programs see, and what is on stable storage. Content gets there by
 // sync() of the file, names by sync_directory(). A crash throws away what programs saw; how much of
