@@ -156,15 +156,19 @@ def _digest(sources):
     return state.hexdigest()[:16]
 
 
-def make_rootfs(name):
+def make_rootfs(name, files=()):
     """The directory of the root file system called `name`: "tools" (busybox, python3 with sqlite3, redis, and the
-    programs of tests/support/programs in /app) or "vlc" (a server of RTSP without codecs)."""
+    programs of tests/support/programs in /app) or "vlc" (a server of RTSP without codecs). `files` are further files
+    of this machine, with their libraries, which go to the top directory."""
     build, sources = _RECIPES[name]
-    target = os.path.join(CACHE, f"{name}-{_digest(sources)}")
+    target = os.path.join(CACHE, f"{name}-{_digest([*sources, *files])}")
     if os.path.isdir(target):
         return target
     partial = f"{target}.{os.getpid()}"
-    build(RootFs(partial))
+    root = RootFs(partial)
+    build(root)
+    for file in files:
+        root.add_file(file, f"/{os.path.basename(file)}")
     try:
         os.rename(partial, target)
     except OSError:  # somebody else was faster
