@@ -18,10 +18,10 @@
 namespace perdure::network {
 namespace {
 
-// The port's state, one of BR_STATE_*, and the rest of the link.
 struct LinkDetails {
   LinkInfo info;
-  std::optional<std::uint8_t> port_state;
+  std::optional<std::uint8_t> port_state;  // BR_STATE_*, of a bridge's port
+  bool sends = false;  // until the kernel has noticed the carrier, it drops what is sent (qdisc "noop")
 };
 
 Status check_name(std::string_view name) {
@@ -58,9 +58,19 @@ LinkDetails parse_link(const nlmsghdr* message) {
     if (type == IFLA_MTU) link.info.mtu = attribute_u32(attribute);
     if (type == IFLA_MASTER) link.info.bridge_index = attribute_u32(attribute);
     if (type == IFLA_LINKINFO) parse_link_info(attribute, link);
+    if (type == IFLA_QDISC) link.sends = attribute_string(attribute) != "noop";
   });
   if (!link.port_state) link.info.bridge_index = 0;  // a port of something else
   return link;
+}
+
+Result<std::optional<LinkDetails>> find_by(NetlinkSocket& socket, NetlinkMessage& message, std::string_view what) {
+  std::optional<LinkDetails> found;
+  const auto status = socket.transact(message, what, [&](const nlmsghdr* reply) {
+    if (reply->nlmsg_type == RTM_NEWLINK) found = parse_link(reply);
+  });
+  if (!status && status.error().code() != ErrorCode::kNotFound) return fail(status.error());
+  return found;
 }
 
 Result<std::optional<LinkDetails>> find_details(NetlinkSocket& socket, std::string_view name) {
@@ -68,13 +78,13 @@ Result<std::optional<LinkDetails>> find_details(NetlinkSocket& socket, std::stri
   NetlinkMessage message(RTM_GETLINK, 0);
   message.extra_header<ifinfomsg>().ifi_family = AF_UNSPEC;
   message.put_string(IFLA_IFNAME, name);
-  std::optional<LinkDetails> found;
-  const auto status = socket.transact(message, std::format("look up link '{}'", name),
-                                      [&](const nlmsghdr* reply) {
-                                        if (reply->nlmsg_type == RTM_NEWLINK) found = parse_link(reply);
-                                      });
-  if (!status && status.error().code() != ErrorCode::kNotFound) return fail(status.error());
-  return found;
+  return find_by(socket, message, std::format("look up link '{}'", name));
+}
+
+Result<std::optional<LinkDetails>> find_details(NetlinkSocket& socket, unsigned index) {
+  NetlinkMessage message(RTM_GETLINK, 0);
+  message.extra_header<ifinfomsg>().ifi_index = static_cast<int>(index);
+  return find_by(socket, message, std::format("look up link {}", index));
 }
 
 // Not derived from the name: two hosts with bridges of the same name may share a segment.
@@ -296,7 +306,9 @@ Status LinkControl::wait_forwarding(std::string_view name, Duration at_most) {
   const auto forwarding = [&]() -> Result<bool> {
     PERDURE_ASSIGN(const auto link, find_details(impl_->socket, name));
     if (!link) return fail(ErrorCode::kNotFound, std::format("there is no link '{}'", name));
-    return link->port_state == BR_STATE_FORWARDING;
+    if (link->port_state != BR_STATE_FORWARDING || !link->sends) return false;
+    PERDURE_ASSIGN(const auto bridge, find_details(impl_->socket, link->info.bridge_index));
+    return bridge && bridge->sends;
   };
   PERDURE_ASSIGN(const bool done, wait_for_change(impl_->socket, RTNLGRP_LINK, at_most, forwarding));
   if (done) return {};

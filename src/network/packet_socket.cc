@@ -16,6 +16,9 @@
 namespace perdure::network {
 namespace {
 
+// More than the receive buffer holds; whoever floods faster than we read does not stop us.
+constexpr int kQueuedFrames = 4096;
+
 Result<unsigned> index_of(const std::string& interface) {
   const unsigned index = ::if_nametoindex(interface.c_str());
   if (index == 0) return fail(ErrorCode::kNotFound, std::format("there is no link '{}'", interface));
@@ -101,6 +104,14 @@ Status PacketSocket::send(FrameView frame) {
     if (errno == EINTR) continue;
     return fail_errno(std::format("send a frame of {} bytes on link '{}'", frame.size(), interface_));
   }
+}
+
+Status PacketSocket::drain() {
+  for (int i = 0; i < kQueuedFrames; ++i) {
+    PERDURE_ASSIGN(const auto frame, receive(Instant{}));
+    if (!frame) return {};
+  }
+  return {};
 }
 
 Result<std::optional<FrameView>> PacketSocket::receive(Instant deadline) {

@@ -29,6 +29,8 @@ class PacketSocket {
   Status send(FrameView frame);
   // The next frame; nothing once the deadline has passed. Valid until the next call.
   Result<std::optional<FrameView>> receive(Instant deadline);
+  // Forgets what has been queued so far.
+  Status drain();
 
  private:
   PacketSocket(UniqueFd fd, std::string interface) : fd_(std::move(fd)), interface_(std::move(interface)) {}

@@ -42,8 +42,8 @@ Frame probe_segment(const ProbePath& path, const Target& target, bool old_byte) 
 
 class ProbeRun {
  public:
-  ProbeRun(const ProbePath& path, Injector injector, PacketSocket listener)
-      : path_(path), injector_(std::move(injector)), listener_(std::move(listener)) {}
+  ProbeRun(const ProbePath& path, Injector& injector, PacketSocket& listener)
+      : path_(path), injector_(injector), listener_(listener) {}
 
   Status prepare(const std::vector<RestoredSocket>& sockets);
   Status run(Duration deadline);
@@ -58,8 +58,8 @@ class ProbeRun {
   void take_segment(const TcpSegment& segment);
 
   const ProbePath& path_;
-  Injector injector_;
-  PacketSocket listener_;
+  Injector& injector_;
+  PacketSocket& listener_;
   std::vector<Target> targets_;
   std::map<TcpTuple, Target*> by_tuple_;
   std::size_t open_ = 0;  // targets that can answer and have not
@@ -200,34 +200,61 @@ std::vector<std::optional<PeerAnswer>> ProbeRun::answers() const {
 
 }  // namespace
 
-Result<std::vector<std::optional<PeerAnswer>>> probe_peers(const ProbePath& path,
-                                                           const std::vector<RestoredSocket>& sockets,
-                                                           const ProbeOptions& options) {
-  if (sockets.empty()) return std::vector<std::optional<PeerAnswer>>();
+struct PeerProber::Impl {
+  ProbePath path;
+  Injector injector;
+  PacketSocket listener;
+};
+
+PeerProber::PeerProber(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+PeerProber::PeerProber(PeerProber&&) noexcept = default;
+PeerProber& PeerProber::operator=(PeerProber&&) noexcept = default;
+PeerProber::~PeerProber() = default;
+
+Result<PeerProber> PeerProber::open(const ProbePath& path) {
   PERDURE_ASSIGN(Injector injector, Injector::open(path.bridge));
   constexpr std::array kKinds{PacketKind::kTcp, PacketKind::kArp, PacketKind::kNeighbour};
   PERDURE_ASSIGN(auto listener, PacketSocket::open_listener(path.host_interface, kKinds));
-  ProbeRun run(path, std::move(injector), std::move(listener));
+  return PeerProber(std::make_unique<Impl>(Impl{path, std::move(injector), std::move(listener)}));
+}
+
+Result<std::vector<std::optional<PeerAnswer>>> PeerProber::probe(const std::vector<RestoredSocket>& sockets,
+                                                                 const ProbeOptions& options) {
+  if (sockets.empty()) return std::vector<std::optional<PeerAnswer>>();
+  // What a peer said before it was asked may be older than what it did since.
+  PERDURE_TRY(impl_->listener.drain());
+  ProbeRun run(impl_->path, impl_->injector, impl_->listener);
   PERDURE_TRY(run.prepare(sockets));
   PERDURE_TRY(run.run(options.deadline));
   return run.answers();
 }
 
-Status reset_peer(const ProbePath& path, const RestoredSocket& socket, const PeerAnswer& answer) {
+Status PeerProber::reset(const RestoredSocket& socket, const PeerAnswer& answer) {
   if (answer.reset) {
     return fail(ErrorCode::kInvalid,
                 std::format("reset {}: it does not know the connection", socket.remote.str()));
   }
-  PERDURE_ASSIGN(Injector injector, Injector::open(path.bridge));
   TcpSegment segment;
-  segment.source_mac = path.mac;
+  segment.source_mac = impl_->path.mac;
   segment.destination_mac = answer.next_hop;
   segment.source = socket.local;
   segment.destination = socket.remote;
   segment.sequence = answer.rcv_nxt;
   segment.acknowledgement = answer.snd_nxt;
   segment.flags = TcpSegment::kRst | TcpSegment::kAck;
-  return injector.send(make_tcp(segment));
+  return impl_->injector.send(make_tcp(segment));
+}
+
+Result<std::vector<std::optional<PeerAnswer>>> probe_peers(const ProbePath& path,
+                                                           const std::vector<RestoredSocket>& sockets,
+                                                           const ProbeOptions& options) {
+  PERDURE_ASSIGN(auto prober, PeerProber::open(path));
+  return prober.probe(sockets, options);
+}
+
+Status reset_peer(const ProbePath& path, const RestoredSocket& socket, const PeerAnswer& answer) {
+  PERDURE_ASSIGN(auto prober, PeerProber::open(path));
+  return prober.reset(socket, answer);
 }
 
 }  // namespace perdure::network

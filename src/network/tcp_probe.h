@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -62,16 +63,38 @@ struct ProbeOptions {
   Duration deadline = std::chrono::milliseconds(100);  // for all peers together
 };
 
-// Asks all peers in parallel; one result per socket, in order. The container's gate has to keep its own RST
-// back (kRstGuard or kArpOnly or kLocked), else its kernel may answer a peer's answer before the restore;
-// the input must not be locked. Frames go through the bridge beside the gate. A socket whose next hop
-// cannot be found has no answer. Errors only if no probe could be sent at all.
+// The container's gate has to keep its own RST back (kRstGuard, kArpOnly or kLocked), else its kernel may
+// answer a peer's answer before the restore; the input must not be locked. Frames go through the bridge
+// beside the gate. Not for several threads at once.
+//
+// Open it before the restore and drop it after the gate has opened: closing its packet sockets waits for two
+// RCU grace periods, together 10 to 40 ms.
+class PeerProber {
+ public:
+  // The descriptor in `path` must stay open. kNotFound names a missing link.
+  static Result<PeerProber> open(const ProbePath& path);
+  PeerProber(PeerProber&&) noexcept;
+  PeerProber& operator=(PeerProber&&) noexcept;
+  ~PeerProber();
+
+  // Asks all peers in parallel; one result per socket, in order. A socket whose next hop cannot be found, or
+  // whose other end is in the container itself, has no answer. Errors only if no probe could be sent at all.
+  Result<std::vector<std::optional<PeerAnswer>>> probe(const std::vector<RestoredSocket>& sockets,
+                                                       const ProbeOptions& options = {});
+  // Ends the peer's side: RST with exactly the sequence number it expects (RFC 5961 section 3.2). A peer that
+  // moved on since its answer replies with a challenge; probe again then. kInvalid if the answer is a reset.
+  Status reset(const RestoredSocket& socket, const PeerAnswer& answer);
+
+ private:
+  struct Impl;
+  explicit PeerProber(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+// The same with a prober of their own, for a single use.
 Result<std::vector<std::optional<PeerAnswer>>> probe_peers(const ProbePath& path,
                                                            const std::vector<RestoredSocket>& sockets,
                                                            const ProbeOptions& options = {});
-
-// Ends the peer's side: RST with exactly the sequence number it expects (RFC 5961 section 3.2). A peer that
-// moved on since its answer replies with a challenge; probe again then. kInvalid if the answer is a reset.
 Status reset_peer(const ProbePath& path, const RestoredSocket& socket, const PeerAnswer& answer);
 
 struct TcpTuple {

@@ -116,8 +116,9 @@ class TcpProbeTest : public BridgeTest, public testing::WithParamInterface<PeerP
     ASSERT_EQ(::read(to.get(), buffer, sizeof buffer), 10);
     wait_acknowledged(from.get());
   }
-  std::optional<PeerAnswer> ask(const RestoredSocket& socket) const {
-    return value_of(probe_peers(path(), {socket}, {kEventDeadline})).at(0);
+  std::optional<PeerAnswer> ask(const RestoredSocket& socket) {
+    if (!prober_) prober_.emplace(value_of(PeerProber::open(path())));
+    return value_of(prober_->probe({socket}, {kEventDeadline})).at(0);
   }
   static int pending_error(const UniqueFd& fd) {
     int error = 0;
@@ -127,6 +128,7 @@ class TcpProbeTest : public BridgeTest, public testing::WithParamInterface<PeerP
   }
 
   std::optional<Container> container_;
+  std::optional<PeerProber> prober_;
 
  private:
   void make_neighbour_peer() {
@@ -244,7 +246,7 @@ TEST_P(TcpProbeTest, MovedPeerAcceptsTheReset) {
   vanish(pair);
   const auto answer = ask(socket);
   ASSERT_EQ(classify(socket, answer), PeerState::kMoved);
-  ASSERT_OK(reset_peer(path(), socket, *answer));
+  ASSERT_OK(prober_->reset(socket, *answer));
   ASSERT_TRUE(readable_within(pair.client.get(), 20'000));
   EXPECT_EQ(pending_error(pair.client), ECONNRESET);
   EXPECT_EQ(classify(socket, ask(socket)), PeerState::kGone);
