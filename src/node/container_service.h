@@ -75,6 +75,8 @@ class ContainerService {
   // With `remove`: what becomes of the capsules.
   void keep_capsules(ContainerBackend::Capsules capsules) { capsules_at_release_ = capsules; }
   void set_stop_deadline_passed(bool killed) { stop_was_kill_ = killed; }
+  // Whether the last stop took SIGKILL.
+  bool stop_was_kill() const { return stop_was_kill_; }
 
   // From the exit hook: a process was killed by a signal, at this instant.
   void process_killed(pid_t pid, int signal, bool is_init, Instant at);

@@ -18,6 +18,7 @@
 #include "model/spec_yaml.h"
 #include "network/announce.h"
 #include "network/link.h"
+#include "node/bridge_name.h"
 
 namespace perdure::node {
 namespace {
@@ -48,13 +49,6 @@ std::vector<network::IpPrefix> addresses_of(const model::NetworkSpec& spec) {
   if (spec.ipv4) addresses.push_back(to_network(*spec.ipv4));
   if (spec.ipv6) addresses.push_back(to_network(*spec.ipv6));
   return addresses;
-}
-
-// A name of at most 15 characters that tells where the bridge comes from.
-std::string bridge_name_of(const model::NicAttachment& nic) {
-  const std::string name = nic.vlan ? std::format("pb-{}.{}", nic.nic, *nic.vlan) : "pb-" + nic.nic;
-  if (name.size() <= network::kMaxInterfaceName) return name;
-  return std::format("pb-{:012x}", network::stable_hash(name) & 0xffffffffffff);
 }
 
 network::MacAddress mac_of(const model::ContainerSpec& spec) {
@@ -112,15 +106,7 @@ Status LinuxBackend::prepare_cgroup() {
   return {};
 }
 
-std::string LinuxBackend::bridge() const {
-  if (const auto* attached = std::get_if<model::BridgeAttachment>(&spec_.network.attachment)) {
-    return attached->bridge;
-  }
-  if (const auto* nic = std::get_if<model::NicAttachment>(&spec_.network.attachment)) {
-    return bridge_name_of(*nic);
-  }
-  return {};
-}
+std::string LinuxBackend::bridge() const { return bridge_of(spec_.network); }
 
 Status LinuxBackend::probe_addresses() const {
   for (const network::IpPrefix& prefix : addresses_of(spec_.network)) {

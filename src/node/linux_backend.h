@@ -57,6 +57,8 @@ class LinuxBackend final : public ContainerBackend {
   std::string cgroup_directory() const override;
   std::vector<pid_t> processes() const override;
 
+  const model::ContainerSpec& spec() const { return spec_; }
+
  private:
   // A tree whose changes belong to the capsule: the writable layer or a captured volume.
   struct Tree {

@@ -1,0 +1,115 @@
+// One request on the control socket, from its frame to its final answer. Loop thread only.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/result.h"
+#include "control.pb.h"
+#include "io/loop.h"
+#include "io/unix_socket.h"
+#include "node/node.h"
+
+namespace perdure::node {
+
+// The connections, as a request sees them.
+class RequestHost {
+ public:
+  virtual ~RequestHost() = default;
+  // What send() of io::Connection says.
+  virtual Status send(io::ConnectionId connection, const control::v1::Response& response) = 0;
+  // The request has sent its final answer; it is destroyed at the loop's next turn.
+  virtual void finished(io::ConnectionId connection, std::uint64_t request_id) = 0;
+};
+
+struct RequestSetup {
+  Node& node;
+  RequestHost& host;
+  io::ConnectionId connection = 0;
+  control::v1::Request message;
+  UniqueFd fd;
+};
+
+// Destroyed when it is finished or its connection is gone; whatever it started goes on.
+class ControlRequest {
+ public:
+  explicit ControlRequest(RequestSetup setup) : setup_(std::move(setup)) {}
+  virtual ~ControlRequest() = default;
+  ControlRequest(const ControlRequest&) = delete;
+  ControlRequest& operator=(const ControlRequest&) = delete;
+
+  virtual void begin() = 0;
+  // The operator's answer to a Question of this request.
+  virtual void answered(std::uint32_t question, bool yes);
+
+ protected:
+  // False: the connection is gone, and with it soon this request.
+  bool send(control::v1::Response response);
+  void finish(control::v1::Response response);  // once
+  void fail(control::v1::Error error);
+  void fail(const Error& error, std::string_view remedy = {});
+  bool is_finished() const { return finished_; }
+
+  // Null after fail(): there is no such container.
+  ContainerService* find_or_fail(const std::string& name);
+
+  Node& node() { return setup_.node; }
+  const control::v1::Request& message() const { return setup_.message; }
+  UniqueFd take_fd() { return std::move(setup_.fd); }
+
+ private:
+  RequestSetup setup_;
+  bool finished_ = false;
+
+ protected:
+  io::Lifetime lifetime_;
+};
+
+// A request that waits until a container has come to where the operator wants it. Tells what goes on meanwhile.
+class ContainerRequest : public ControlRequest {
+ public:
+  using ControlRequest::ControlRequest;
+  ~ContainerRequest() override;
+
+ protected:
+  // From now on look() is called after every change, first at the loop's next turn; past the limit the request
+  // fails with TIMEOUT.
+  void wait_for(ContainerService& service, Duration limit);
+  // Calls finish() or fail() when it has come.
+  virtual void look(ContainerService& service) = 0;
+  // The container has been removed; `error`: what could not be.
+  virtual void gone(const std::string& error);
+
+  const std::string& name() const { return name_; }
+
+ private:
+  void changed();
+  void look_soon();
+  void tell_progress();
+  void keep_telling();
+
+  ContainerService* service_ = nullptr;
+  std::uint64_t listener_ = 0;
+  std::string name_;
+  std::string release_error_;
+  bool look_posted_ = false;
+  std::string told_;
+  io::Timer deadline_;
+  io::Timer tick_;
+};
+
+// Never null: a request of no known kind answers so.
+std::unique_ptr<ControlRequest> make_request(RequestSetup setup);
+// Whether it can be answered before the containers are known after a start of the daemon.
+bool needs_containers(const control::v1::Request& message);
+
+// Of the files beside control_requests.cc.
+std::unique_ptr<ControlRequest> make_change_request(RequestSetup setup);  // null: not one of those
+
+}  // namespace perdure::node

@@ -1,0 +1,168 @@
+// Requests that change nothing: version, list, inspect, generations, events.
+#include <unistd.h>
+
+#include <algorithm>
+#include <format>
+#include <limits.h>
+
+#include "control_limits.h"
+#include "model/spec_yaml.h"
+#include "node/control_request.h"
+#include "node/status_codec.h"
+
+namespace perdure::node {
+namespace {
+
+namespace v1 = control::v1;
+
+std::string host_name() {
+  char name[HOST_NAME_MAX + 1] = {};
+  return ::gethostname(name, sizeof name - 1) == 0 ? name : "";
+}
+
+std::string version_of(const runtime::Program& program) {
+  return program.version ? runtime::to_string(*program.version) : std::string();
+}
+
+class VersionRequest final : public ControlRequest {
+ public:
+  using ControlRequest::ControlRequest;
+  void begin() override {
+    const HostServices& host = node().host();
+    v1::Response response;
+    v1::VersionReply& version = *response.mutable_version();
+    version.set_version(PERDURE_VERSION);
+    version.set_node(host_name());
+    version.set_incarnation(std::format("{:x}", node().identity().incarnation.value));
+    version.set_pid(::getpid());
+    version.set_started_unix_ms(unix_ms(node().identity().started));
+    version.set_kernel(host.facts.kernel_release);
+    version.set_criu(version_of(host.facts.criu));
+    version.set_runtime("runc " + version_of(host.facts.runc));
+    finish(std::move(response));
+  }
+};
+
+class ListRequest final : public ControlRequest {
+ public:
+  using ControlRequest::ControlRequest;
+  void begin() override {
+    v1::Response response;
+    response.mutable_list();
+    for (const ContainerService* service : node().containers()) {
+      *response.mutable_list()->add_containers() = status_of(*service, node().clock());
+    }
+    finish(std::move(response));
+  }
+};
+
+class InspectRequest final : public ControlRequest {
+ public:
+  using ControlRequest::ControlRequest;
+  void begin() override {
+    const ContainerService* service = find_or_fail(message().inspect().name());
+    if (service == nullptr) return;
+    v1::Response response;
+    v1::InspectReply& inspect = *response.mutable_inspect();
+    *inspect.mutable_status() = status_of(*service, node().clock());
+    inspect.set_spec_yaml(model::to_yaml(service->spec()));
+    std::vector<const v1::Event*> events;
+    for (const v1::Event& event : node().events().recent()) {
+      if (event.container() == service->spec().name.str()) events.push_back(&event);
+    }
+    const std::size_t first = events.size() - std::min(events.size(), control::kMaxRecentEvents);
+    for (std::size_t i = first; i < events.size(); ++i) *inspect.add_recent_events() = *events[i];
+    finish(std::move(response));
+  }
+};
+
+class GenerationsRequest final : public ControlRequest {
+ public:
+  using ControlRequest::ControlRequest;
+  void begin() override {
+    const ContainerService* service = find_or_fail(message().generations().name());
+    if (service == nullptr) return;
+    v1::Response response;
+    response.mutable_generations()->set_name(service->spec().name.str());
+    for (v1::GenerationRow& row : generation_rows(*service, node().clock())) {
+      *response.mutable_generations()->add_generations() = std::move(row);
+    }
+    finish(std::move(response));
+  }
+};
+
+class EventsRequest final : public ControlRequest {
+ public:
+  using ControlRequest::ControlRequest;
+  ~EventsRequest() override {
+    if (subscription_ != 0) node().events().unsubscribe(subscription_);
+  }
+
+  void begin() override {
+    // Of a container that is gone as well: its events say what became of it.
+    for (const v1::Event& event : node().events().recent()) {
+      if (!tell(event)) return;
+    }
+    if (message().events().follow()) {
+      subscription_ = node().events().subscribe([this](const v1::Event& event) { tell(event); });
+      return;
+    }
+    v1::Response response;
+    response.mutable_done();
+    finish(std::move(response));
+  }
+
+ private:
+  bool tell(const v1::Event& event) {
+    const v1::EventsRequest& wanted = message().events();
+    if (wanted.has_since_sequence() && event.sequence() <= wanted.since_sequence()) return true;
+    if (wanted.has_since_unix_ms() && event.time_unix_ms() < wanted.since_unix_ms()) return true;
+    if (!wanted.name().empty() && event.container() != wanted.name()) return true;
+    v1::Response response;
+    *response.mutable_event() = event;
+    return send(std::move(response));
+  }
+
+  std::uint64_t subscription_ = 0;
+};
+
+class UnknownRequest final : public ControlRequest {
+ public:
+  using ControlRequest::ControlRequest;
+  void begin() override {
+    fail(Error(ErrorCode::kUnsupported,
+               std::format("perdured {} does not know this kind of request; compare the versions of both programs",
+                           PERDURE_VERSION)));
+  }
+};
+
+}  // namespace
+
+bool needs_containers(const v1::Request& message) {
+  switch (message.body_case()) {
+    case v1::Request::kVersion:
+    case v1::Request::kDoctor:
+    case v1::Request::kEvents:
+    case v1::Request::BODY_NOT_SET: return false;
+    default: return true;
+  }
+}
+
+std::unique_ptr<ControlRequest> make_request(RequestSetup setup) {
+  switch (setup.message.body_case()) {
+    case v1::Request::kVersion: return std::make_unique<VersionRequest>(std::move(setup));
+    case v1::Request::kList: return std::make_unique<ListRequest>(std::move(setup));
+    case v1::Request::kInspect: return std::make_unique<InspectRequest>(std::move(setup));
+    case v1::Request::kGenerations: return std::make_unique<GenerationsRequest>(std::move(setup));
+    case v1::Request::kEvents: return std::make_unique<EventsRequest>(std::move(setup));
+    case v1::Request::kRun:
+    case v1::Request::kStart:
+    case v1::Request::kStop:
+    case v1::Request::kCheckpoint:
+    case v1::Request::kRestore:
+    case v1::Request::kRemove: return make_change_request(std::move(setup));
+    default: return std::make_unique<UnknownRequest>(std::move(setup));
+  }
+}
+
+}  // namespace perdure::node

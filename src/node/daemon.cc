@@ -1,0 +1,211 @@
+#include "node/daemon.h"
+
+#include <unistd.h>
+
+#include <csignal>
+#include <format>
+#include <memory>
+#include <optional>
+
+#include "base/log.h"
+#include "io/loop.h"
+#include "io/pool.h"
+#include "io/unix_socket.h"
+#include "network/exit_hook.h"
+#include "node/control_service.h"
+#include "node/daemon_directories.h"
+#include "node/event_log.h"
+#include "node/node.h"
+#include "node/service_manager.h"
+#include "runtime/preflight.h"
+#include "runtime/process_watch.h"
+
+namespace perdure::node {
+namespace {
+
+namespace v1 = control::v1;
+
+constexpr const char* kDefaultGroup = "perdure";
+// Work that waits for a thread. Containers ask again later when it is full.
+constexpr std::size_t kPoolQueue = 256;
+
+void report(EventLog& events, v1::Severity severity, std::string_view kind, std::string text, std::string reason) {
+  if (severity == v1::SEVERITY_INFO) {
+    log::info("{}", text);
+  } else {
+    log::warning("{}{}{}", text, reason.empty() ? "" : ": ", reason);
+  }
+  v1::Event event;
+  event.set_severity(severity);
+  event.set_kind(std::string(kind));
+  event.set_text(std::move(text));
+  event.set_reason(std::move(reason));
+  events.append(std::move(event));
+}
+
+class Daemon {
+ public:
+  explicit Daemon(const DaemonOptions& options) : options_(options) {}
+  Status start();
+  void run();
+
+ private:
+  Status find_group();
+  Status find_host();
+  Status open_events();
+  void install_exit_hook();
+  Status watch_signals();
+  void tell_findings();
+  void stop(const char* signal);
+
+  const DaemonOptions& options_;
+  const SystemClock clock_;
+  ServiceManager manager_;
+  std::optional<io::FileLock> lock_;
+  std::optional<gid_t> group_;
+  NodeIdentity identity_;
+  HostServices host_;
+  std::unique_ptr<runtime::RuncRuntime> runtime_;
+  std::optional<network::ExitHook> exit_hook_;
+  std::string no_exit_hook_;
+  std::optional<EventLog> events_;
+  std::unique_ptr<io::Loop> loop_;
+  io::SignalHandler terminate_;
+  io::SignalHandler interrupt_;
+  std::unique_ptr<io::Pool> pool_;
+  std::unique_ptr<Node> node_;
+  std::unique_ptr<ControlService> control_;
+  std::optional<WatchdogFeeder> watchdog_;
+};
+
+Status Daemon::find_group() {
+  auto group = io::find_group(options_.group.empty() ? kDefaultGroup : options_.group);
+  if (group) {
+    group_ = *group;
+  } else if (!options_.group.empty()) {
+    return fail(group.error().context("--group"));
+  }
+  return {};
+}
+
+Status Daemon::find_host() {
+  PERDURE_ASSIGN(host_.facts, runtime::read_host_facts(options_.programs));
+  if (!host_.facts.cgroups) {
+    return fail(ErrorCode::kUnsupported,
+                "no cgroup2 file system is mounted; mount one: 'mount -t cgroup2 none /sys/fs/cgroup/unified'");
+  }
+  host_.paths = options_.paths;
+  host_.cgroups = *host_.facts.cgroups;
+  host_.tracking = options_.tracking;
+  runtime_ = std::make_unique<runtime::RuncRuntime>(runtime::RuncOptions{
+      .program = host_.facts.runc.path.empty() ? options_.programs.runc : host_.facts.runc.path,
+      .root_dir = options_.paths.runc_root(),
+      .cgroups = host_.cgroups,
+  });
+  host_.runtime = runtime_.get();
+  return {};
+}
+
+Status Daemon::open_events() {
+  auto opened = EventLog::open({.path = options_.paths.events()}, clock_);
+  if (!opened) {
+    log::error("{}; events are kept in memory only", opened.error().message());
+    opened = EventLog::open({.path = {}}, clock_);
+  }
+  PERDURE_ASSIGN(events_, std::move(opened));
+  return {};
+}
+
+void Daemon::install_exit_hook() {
+  auto hook = network::ExitHook::install({options_.paths.bpf()});
+  if (!hook) {
+    no_exit_hook_ = hook.error().message();
+    return;
+  }
+  exit_hook_.emplace(*std::move(hook));
+  host_.exit_hook = &*exit_hook_;
+}
+
+Status Daemon::watch_signals() {
+  std::signal(SIGPIPE, SIG_IGN);
+  PERDURE_ASSIGN(terminate_, loop_->on_signal(SIGTERM, [this] { stop("SIGTERM"); }));
+  PERDURE_ASSIGN(interrupt_, loop_->on_signal(SIGINT, [this] { stop("SIGINT"); }));
+  return {};
+}
+
+void Daemon::stop(const char* signal) {
+  log::info("{}: stopping; containers run on, unprotected until perdured runs again", signal);
+  manager_.notify("STOPPING=1");
+  loop_->stop();
+}
+
+void Daemon::tell_findings() {
+  if (!exit_hook_) {
+    report(*events_, v1::SEVERITY_WARNING, "no-exit-hook",
+           "a dying container may close its connections before its recovery begins: this kernel offers no exit hook",
+           no_exit_hook_);
+  } else if (!exit_hook_->pinned()) {
+    report(*events_, v1::SEVERITY_WARNING, "exit-hook-unpinned",
+           "while perdured does not run, a dying container closes its connections: the exit hook cannot be pinned",
+           exit_hook_->unpinned_reason());
+  }
+  for (const runtime::Finding& finding : runtime::check_host(host_.facts)) {
+    report(*events_, v1::SEVERITY_WARNING, "host", std::format("{}; {}", finding.what, finding.remedy), {});
+  }
+}
+
+Status Daemon::start() {
+  PERDURE_TRY(find_group());
+  PERDURE_ASSIGN(lock_, claim_directories(options_.paths));
+  PERDURE_ASSIGN(identity_.incarnation, next_incarnation(options_.paths));
+  identity_.started = clock_.wall();
+  PERDURE_TRY(prepare_scratch(options_.paths));
+  PERDURE_TRY(runtime::become_subreaper());
+  PERDURE_TRY(find_host());
+  PERDURE_TRY(open_events());
+  install_exit_hook();
+  PERDURE_ASSIGN(loop_, io::Loop::create());
+  PERDURE_TRY(watch_signals());
+  PERDURE_ASSIGN(pool_, io::Pool::create(
+                            {.name = "perdure-pool", .threads = options_.pool_threads, .queue_limit = kPoolQueue}));
+  node_ = std::make_unique<Node>(NodeOptions{.loop = *loop_,
+                                             .pool = *pool_,
+                                             .clock = clock_,
+                                             .events = *events_,
+                                             .host = host_,
+                                             .identity = identity_,
+                                             .make_backend = {}});
+  PERDURE_ASSIGN(control_, ControlService::listen(*node_, {options_.paths.socket(), group_}));
+  report(*events_, v1::SEVERITY_INFO, "daemon-started",
+         std::format("perdured {} began its life number {:x} as process {}", PERDURE_VERSION,
+                     identity_.incarnation.value, ::getpid()),
+         {});
+  tell_findings();
+  watchdog_.emplace(manager_, *loop_, *pool_, clock_);
+  node_->recover([this] {
+    control_->containers_known();
+    manager_.notify("READY=1");
+    log::info("ready: {} containers, control socket {}", node_->containers().size(), options_.paths.socket());
+  });
+  return {};
+}
+
+void Daemon::run() {
+  loop_->run();
+  // No answer is half sent, no new work begins; what blocks is finished, then everything goes in the reverse
+  // order of its making.
+  control_.reset();
+  watchdog_.reset();
+  pool_->stop();
+}
+
+}  // namespace
+
+Status run_daemon(const DaemonOptions& options) {
+  Daemon daemon(options);
+  PERDURE_TRY(daemon.start());
+  daemon.run();
+  return {};
+}
+
+}  // namespace perdure::node
