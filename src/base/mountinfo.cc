@@ -11,7 +11,9 @@ namespace {
 // A host with thousands of containers has some MB of it.
 constexpr std::size_t kMountinfoLimitBytes = std::size_t{64} << 20;
 
-bool is_octal(char c) { return c >= '0' && c <= '7'; }
+bool is_octal(char c) {
+  return c >= '0' && c <= '7';
+}
 
 // Space, tab, newline and backslash are written as \ooo.
 std::string unescape(std::string_view text) {

@@ -12,12 +12,12 @@ namespace perdure {
 struct MountEntry {
   int id = 0;
   int parent_id = 0;
-  std::string device;         // "254:0"
-  std::string root;           // of the mount within its file system
-  std::string mount_point;    // escapes resolved
-  std::string options;        // per mount: "rw,nosuid"
+  std::string device;                    // "254:0"
+  std::string root;                      // of the mount within its file system
+  std::string mount_point;               // escapes resolved
+  std::string options;                   // per mount: "rw,nosuid"
   std::vector<std::string> propagation;  // "shared:5", "master:2"; empty: private
-  std::string type;           // "overlay", "cgroup2"
+  std::string type;                      // "overlay", "cgroup2"
   std::string source;
   std::string super_options;  // escapes resolved
 };

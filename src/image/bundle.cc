@@ -21,8 +21,8 @@ struct PlainDirectory {
   mode_t mode;
 };
 // What other engines mount and we do not.
-constexpr PlainDirectory kDirectories[] = {{"/dev", 0755},      {"/dev/shm", 01777}, {"/tmp", 01777},
-                                           {"/run", 0755},      {"/proc", 0755},     {"/sys", 0755},
+constexpr PlainDirectory kDirectories[] = {{"/dev", 0755}, {"/dev/shm", 01777}, {"/tmp", 01777},
+                                           {"/run", 0755}, {"/proc", 0755},     {"/sys", 0755},
                                            {"/etc", 0755}};
 
 std::string hosts_text(const model::ContainerSpec& spec) {
@@ -41,9 +41,11 @@ std::string hosts_text(const model::ContainerSpec& spec) {
 std::string resolver_text(const model::ContainerSpec& spec) {
   std::string text;
   for (const auto& server : spec.network.dns) {
-    std::visit([&](const auto& address) {
-      text += std::format("nameserver {}\n", model::to_string(address));
-    }, server);
+    std::visit(
+        [&](const auto& address) {
+          text += std::format("nameserver {}\n", model::to_string(address));
+        },
+        server);
   }
   return text;
 }

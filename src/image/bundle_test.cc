@@ -1,5 +1,5 @@
-// Proves what config.json says for a spec: a golden file for the whole, single tests for what the spec or
-// the image may override.
+// Proves what config.json says for a spec: a golden file for the whole, single tests for what the
+// spec or the image may override.
 #include "image/bundle.h"
 
 #include <sys/resource.h>
@@ -174,8 +174,8 @@ TEST_F(BundleTest, WritesDirectoriesAndHostFiles) {
   EXPECT_EQ(test::read_text(root() + "/etc/hostname"), "web\n");
   EXPECT_THAT(test::read_text(root() + "/etc/hosts"), HasSubstr("10.1.0.5 web\n"));
   EXPECT_EQ(test::read_text(root() + "/etc/resolv.conf"), "nameserver 10.1.0.1\n");
-  for (const char* directory : {"/dev/shm", "/tmp", "/run", "/proc", "/sys", "/srv/app",
-                                "/var/lib/data"}) {
+  for (const char* directory :
+       {"/dev/shm", "/tmp", "/run", "/proc", "/sys", "/srv/app", "/var/lib/data"}) {
     EXPECT_TRUE(std::filesystem::is_directory(root() + directory)) << directory;
   }
   EXPECT_FALSE(Json::parse(test::read_text(bundle_dir() + "/config.json")).empty());

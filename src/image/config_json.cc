@@ -23,8 +23,8 @@ constexpr std::string_view kDefaultPath =
 constexpr std::uint64_t kCpuPeriodUs = 100'000;
 constexpr std::uint64_t kMinCpuQuotaUs = 1'000;  // the kernel refuses less
 
-// Only files: runc masks a directory with a tmpfs, which costs CRIU a spawned `tar` per dump. What is not
-// there is passed over by runc.
+// Only files: runc masks a directory with a tmpfs, which costs CRIU a spawned `tar` per dump. What
+// is not there is passed over by runc.
 constexpr std::string_view kMaskedFiles[] = {"/proc/kcore", "/proc/keys", "/proc/latency_stats",
                                              "/proc/timer_list", "/proc/sched_debug"};
 // uid 0 without capabilities may write these all the same.
@@ -67,15 +67,14 @@ Json process_json(const model::ContainerSpec& spec, const ImageDefaults& default
 }
 
 Json mounts_json(const std::vector<BindMount>& volumes) {
-  Json mounts = Json::array(
-      {{{"destination", "/proc"},
-        {"type", "proc"},
-        {"source", "proc"},
-        {"options", {"nosuid", "noexec", "nodev"}}},
-       {{"destination", "/sys"},
-        {"type", "sysfs"},
-        {"source", "sysfs"},
-        {"options", {"nosuid", "noexec", "nodev", "ro"}}}});
+  Json mounts = Json::array({{{"destination", "/proc"},
+                              {"type", "proc"},
+                              {"source", "proc"},
+                              {"options", {"nosuid", "noexec", "nodev"}}},
+                             {{"destination", "/sys"},
+                              {"type", "sysfs"},
+                              {"source", "sysfs"},
+                              {"options", {"nosuid", "noexec", "nodev", "ro"}}}});
   for (const BindMount& volume : volumes) {
     // Not rbind: a mount below the source would be one more that CRIU has to be told about.
     Json options = Json::array({"bind", "rprivate"});
@@ -102,9 +101,12 @@ Json resources_json(const model::ResourcesSpec& limits) {
 
 std::string_view operator_name(ArgumentTest test) {
   switch (test) {
-    case ArgumentTest::kEqual: return "SCMP_CMP_EQ";
-    case ArgumentTest::kGreater: return "SCMP_CMP_GT";
-    case ArgumentTest::kMaskedEqual: return "SCMP_CMP_MASKED_EQ";
+    case ArgumentTest::kEqual:
+      return "SCMP_CMP_EQ";
+    case ArgumentTest::kGreater:
+      return "SCMP_CMP_GT";
+    case ArgumentTest::kMaskedEqual:
+      return "SCMP_CMP_MASKED_EQ";
   }
   return "";
 }
@@ -116,9 +118,8 @@ Json seccomp_json(const std::vector<std::string>& capabilities, const std::strin
         std::ranges::contains(capabilities, rule.unless_capability)) {
       continue;
     }
-    Json entry = {{"names", rule.names},
-                  {"action", "SCMP_ACT_ERRNO"},
-                  {"errnoRet", rule.error_number}};
+    Json entry = {
+        {"names", rule.names}, {"action", "SCMP_ACT_ERRNO"}, {"errnoRet", rule.error_number}};
     if (rule.argument) {
       Json argument = {{"index", rule.argument->index},
                        {"value", rule.argument->value},

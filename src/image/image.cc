@@ -54,8 +54,12 @@ struct ImagePaths {
   std::string lock;
 };
 
-std::string rootfs_in(const std::string& directory) { return directory + "/rootfs"; }
-std::string description_in(const std::string& directory) { return directory + "/image.json"; }
+std::string rootfs_in(const std::string& directory) {
+  return directory + "/rootfs";
+}
+std::string description_in(const std::string& directory) {
+  return directory + "/image.json";
+}
 
 // What the kernel still holds in memory reaches the disk before the rename makes it visible.
 Status sync_file_system(const std::string& directory) {
@@ -130,8 +134,8 @@ class Preparation {
       auto acquired = io::FileLock::acquire(paths.lock);
       if (acquired || acquired.error().code() != ErrorCode::kConflict) return acquired;
       if (BootClock::now() >= deadline_) {
-        return fail(ErrorCode::kTimeout, std::format("image '{}' is being unpacked by somebody else",
-                                                     paths.directory));
+        return fail(ErrorCode::kTimeout,
+                    std::format("image '{}' is being unpacked by somebody else", paths.directory));
       }
       if (!waited) progress("waiting for the same image being unpacked");
       waited = true;
@@ -185,7 +189,8 @@ class Preparation {
 
 }  // namespace
 
-Result<PreparedImage> prepare_root(const model::RootFilesystem& root, const PrepareOptions& options) {
+Result<PreparedImage> prepare_root(const model::RootFilesystem& root,
+                                   const PrepareOptions& options) {
   PERDURE_TRY(io::make_directories(options.images_dir, 0700));
   PERDURE_ASSIGN(const std::string images_dir, canonical(options.images_dir));
   PrepareOptions resolved = options;

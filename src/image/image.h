@@ -1,13 +1,14 @@
-// From the root file system that a spec names to a directory that an overlay can use as its lower layer.
+// From the root file system that a spec names to a directory that an overlay can use as its lower
+// layer.
 //
-// A root is a directory (used in place, never written), a tar archive (.tar, .tar.gz, .tar.zst) or an OCI
-// image layout. Archives and layouts are unpacked once into IMAGES_DIR/<digest>/rootfs, beside image.json,
-// which keeps what the image says about command, environment and user.
+// A root is a directory (used in place, never written), a tar archive (.tar, .tar.gz, .tar.zst) or
+// an OCI image layout. Archives and layouts are unpacked once into IMAGES_DIR/<digest>/rootfs,
+// beside image.json, which keeps what the image says about command, environment and user.
 //
-// Content-addressed: the same input gives the same digest on every node. Idempotent, and safe to call from
-// several threads and processes at once: one unpacks under a lock, the others wait for it. A half image is
-// never visible: unpacking happens beside and ends with a rename; what a crash left is cleared by the next
-// call for the same digest.
+// Content-addressed: the same input gives the same digest on every node. Idempotent, and safe to
+// call from several threads and processes at once: one unpacks under a lock, the others wait for
+// it. A half image is never visible: unpacking happens beside and ends with a rename; what a crash
+// left is cleared by the next call for the same digest.
 #pragma once
 
 #include <chrono>
@@ -22,7 +23,8 @@
 
 namespace perdure::image {
 
-// What the image's own configuration says (OCI image spec, "config"); all empty for directories and tars.
+// What the image's own configuration says (OCI image spec, "config"); all empty for directories and
+// tars.
 struct ImageDefaults {
   std::vector<std::string> entrypoint;
   std::vector<std::string> command;
@@ -34,8 +36,8 @@ struct ImageDefaults {
 };
 
 struct PreparedImage {
-  // "sha256:<64 hex>": of the archive's bytes, of the layout's manifest, or of a directory's tree (sorted
-  // names, types, modes, owners, link targets, extended attributes and contents; no times).
+  // "sha256:<64 hex>": of the archive's bytes, of the layout's manifest, or of a directory's tree
+  // (sorted names, types, modes, owners, link targets, extended attributes and contents; no times).
   std::string digest;
   std::string lower_dir;  // absolute; nobody writes below it
   ImageDefaults defaults;
@@ -43,18 +45,21 @@ struct PreparedImage {
 
 struct PrepareOptions {
   std::string images_dir;  // created when missing, mode 0700
-  // A 441 MB root unpacks in about 5 s here; the limit stops what hangs on a dead network file system.
+  // A 441 MB root unpacks in about 5 s here; the limit stops what hangs on a dead network file
+  // system.
   Duration deadline = std::chrono::minutes(10);
   std::function<void(std::string_view)> progress{};  // may be empty; called from the calling thread
 };
 
-// kNotFound: no such source or tag. kInvalid: the source is no such thing, or an archive that leaves its
-// root ("..", through a link). kCorrupt: a layout whose blobs do not match their digests. kNoSpace, kTimeout.
-Result<PreparedImage> prepare_root(const model::RootFilesystem& root, const PrepareOptions& options);
+// kNotFound: no such source or tag. kInvalid: the source is no such thing, or an archive that
+// leaves its root ("..", through a link). kCorrupt: a layout whose blobs do not match their
+// digests. kNoSpace, kTimeout.
+Result<PreparedImage> prepare_root(const model::RootFilesystem& root,
+                                   const PrepareOptions& options);
 
-// Digest of a directory's tree as in PreparedImage::digest. The answer is remembered in CACHE_DIR under a
-// digest of names, inodes, sizes and change times, so that an unchanged tree is only walked, not read;
-// an empty CACHE_DIR always reads.
+// Digest of a directory's tree as in PreparedImage::digest. The answer is remembered in CACHE_DIR
+// under a digest of names, inodes, sizes and change times, so that an unchanged tree is only
+// walked, not read; an empty CACHE_DIR always reads.
 Result<std::string> digest_tree(const std::string& directory, const std::string& cache_dir);
 
 }  // namespace perdure::image

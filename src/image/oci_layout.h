@@ -13,14 +13,16 @@ struct OciImage {
   ImageDefaults defaults;
 };
 
-// The image that index.json names TAG (annotation org.opencontainers.image.ref.name), for ARCHITECTURE as
-// the image spec calls it ("amd64") where the tag is an index of several. kNotFound: no layout, or no such
-// tag (the message lists those there are). kCorrupt: a blob that does not match its digest. kUnsupported: not
-// for this architecture or operating system, or another digest than sha256.
+// The image that index.json names TAG (annotation org.opencontainers.image.ref.name), for
+// ARCHITECTURE as the image spec calls it ("amd64") where the tag is an index of several.
+// kNotFound: no layout, or no such tag (the message lists those there are). kCorrupt: a blob that
+// does not match its digest. kUnsupported: not for this architecture or operating system, or
+// another digest than sha256.
 Result<OciImage> read_oci_image(const std::string& layout_dir, const std::string& tag,
                                 const std::string& architecture);
 
-// uname's machine as the image spec calls it: x86_64 -> amd64, aarch64 -> arm64, the rest unchanged.
+// uname's machine as the image spec calls it: x86_64 -> amd64, aarch64 -> arm64, the rest
+// unchanged.
 std::string oci_architecture(const std::string& machine);
 
 // ImageDefaults as JSON and back, for image.json.

@@ -1,5 +1,5 @@
-// Proves that a layout's defaults are read, that the right platform is chosen, and that a blob which does not
-// match its digest is never believed.
+// Proves that a layout's defaults are read, that the right platform is chosen, and that a blob
+// which does not match its digest is never believed.
 #include "image/oci_layout.h"
 
 #include <nlohmann/json.hpp>
@@ -33,22 +33,22 @@ class OciLayoutTest : public testing::Test {
   const std::string& layout() const { return directory_.path(); }
 
   std::string add_image(const std::string& architecture) {
-    const std::string config =
-        add_blob({{"architecture", architecture},
-                  {"os", "linux"},
-                  {"config",
-                   {{"Entrypoint", {"/bin/server"}},
-                    {"Cmd", {"--port", "80"}},
-                    {"Env", {"A=1"}},
-                    {"WorkingDir", "/srv"},
-                    {"User", "web"}}}});
+    const std::string config = add_blob({{"architecture", architecture},
+                                         {"os", "linux"},
+                                         {"config",
+                                          {{"Entrypoint", {"/bin/server"}},
+                                           {"Cmd", {"--port", "80"}},
+                                           {"Env", {"A=1"}},
+                                           {"WorkingDir", "/srv"},
+                                           {"User", "web"}}}});
     return add_blob({{"schemaVersion", 2}, {"config", {{"digest", config}}}});
   }
   void write_index(const std::string& digest, const char* type, const std::string& tag) {
     const Json index = {
-        {"manifests", Json::array({{{"digest", digest},
-                                    {"mediaType", type},
-                                    {"annotations", {{"org.opencontainers.image.ref.name", tag}}}}})}};
+        {"manifests",
+         Json::array({{{"digest", digest},
+                       {"mediaType", type},
+                       {"annotations", {{"org.opencontainers.image.ref.name", tag}}}}})}};
     test::write_text(layout() + "/index.json", index.dump());
   }
 
@@ -85,8 +85,9 @@ TEST_F(OciLayoutTest, AnIndexLeadsToTheImageOfThisMachine) {
   const std::string arm = add_image("arm64");
   const Json index = {
       {"manifests",
-       Json::array({{{"digest", amd}, {"platform", {{"architecture", "amd64"}, {"os", "linux"}}}},
-                    {{"digest", arm}, {"platform", {{"architecture", "arm64"}, {"os", "linux"}}}}})}};
+       Json::array(
+           {{{"digest", amd}, {"platform", {{"architecture", "amd64"}, {"os", "linux"}}}},
+            {{"digest", arm}, {"platform", {{"architecture", "arm64"}, {"os", "linux"}}}}})}};
   write_index(add_blob(index), kIndexType, "v1");
   EXPECT_EQ(read_oci_image(layout(), "v1", "arm64").value().manifest_digest, arm);
   EXPECT_EQ(read_oci_image(layout(), "v1", "riscv64").error().code(), ErrorCode::kUnsupported);

@@ -16,14 +16,15 @@ namespace {
 // mount(2) takes one page of options.
 constexpr std::size_t kMaxOptionBytes = 4095;
 
-// overlayfs separates layers by ':' and options by ',', and '\' escapes both in ways that differ between
-// kernels.
+// overlayfs separates layers by ':' and options by ',', and '\' escapes both in ways that differ
+// between kernels.
 Status check_path(const std::string& path, std::string_view what) {
   if (path.starts_with('/') && path.find_first_of(":,\\\"") == std::string::npos) return {};
-  return fail(ErrorCode::kInvalid,
-              std::format("overlay: {} '{}' must be an absolute path without ':', ',', '\"' and '\\': "
-                          "overlayfs cannot name it",
-                          what, path));
+  return fail(
+      ErrorCode::kInvalid,
+      std::format("overlay: {} '{}' must be an absolute path without ':', ',', '\"' and '\\': "
+                  "overlayfs cannot name it",
+                  what, path));
 }
 
 Result<std::string> mount_options(const OverlayPaths& paths) {
@@ -59,8 +60,7 @@ Result<std::optional<MountEntry>> mount_at(const std::string& path) {
 }
 
 bool is_overlay(const MountEntry& mount, const OverlayPaths& paths) {
-  return mount.type == "overlay" &&
-         has_option(mount.super_options, "lowerdir=" + paths.lower) &&
+  return mount.type == "overlay" && has_option(mount.super_options, "lowerdir=" + paths.lower) &&
          has_option(mount.super_options, "upperdir=" + paths.upper());
 }
 
@@ -76,9 +76,8 @@ Status mount_overlay(const OverlayPaths& paths) {
   PERDURE_ASSIGN(const auto present, mount_at(paths.merged));
   if (present) {
     if (is_overlay(*present, paths)) return {};
-    return fail(ErrorCode::kConflict,
-                std::format("'{}' has a {} mount of '{}' on it: unmount it", paths.merged,
-                            present->type, present->source));
+    return fail(ErrorCode::kConflict, std::format("'{}' has a {} mount of '{}' on it: unmount it",
+                                                  paths.merged, present->type, present->source));
   }
   for (const std::string& directory : {paths.upper(), paths.work(), paths.merged}) {
     PERDURE_TRY(io::make_directories(directory, 0755));
@@ -88,10 +87,11 @@ Status mount_overlay(const OverlayPaths& paths) {
     const std::string what = std::format("mount overlay of '{}' and '{}' at '{}'", paths.lower,
                                          paths.upper(), paths.merged);
     if (error == EINVAL || error == ENODEV) {
-      return fail(ErrorCode::kUnsupported,
-                  std::format("{}: the kernel refuses; '{}' must lie on a file system that can be an "
-                              "overlay's upper layer (ext4, xfs, btrfs; not overlay, nfs): see dmesg",
-                              what, paths.rw_dir));
+      return fail(
+          ErrorCode::kUnsupported,
+          std::format("{}: the kernel refuses; '{}' must lie on a file system that can be an "
+                      "overlay's upper layer (ext4, xfs, btrfs; not overlay, nfs): see dmesg",
+                      what, paths.rw_dir));
     }
     return fail(Error::from_errno(what, error));
   }
@@ -125,8 +125,8 @@ Status unmount_overlay(const std::string& merged) {
 Status clear_upper(const OverlayPaths& paths) {
   PERDURE_ASSIGN(const auto mount, mount_at(paths.merged));
   if (mount) {
-    return fail(ErrorCode::kConflict,
-                std::format("clear '{}': its overlay is mounted at '{}'", paths.rw_dir, paths.merged));
+    return fail(ErrorCode::kConflict, std::format("clear '{}': its overlay is mounted at '{}'",
+                                                  paths.rw_dir, paths.merged));
   }
   for (const std::string& directory : {paths.upper(), paths.work()}) {
     PERDURE_TRY(io::remove_tree(directory));

@@ -1,9 +1,10 @@
 // The container's root: read-only lower directory + writable upper directory, joined by overlayfs.
 //
-// The upper directory is the writable layer that capsules copy, so it must mean the same anywhere: no
-// metacopy, no redirects, no index (their extended attributes tie an upper to one lower's file handles).
-// A mount belongs to the host's mount namespace and lives until unmount_overlay or reboot; it survives
-// the daemon. Calls for different containers may run at once, for one container one at a time.
+// The upper directory is the writable layer that capsules copy, so it must mean the same anywhere:
+// no metacopy, no redirects, no index (their extended attributes tie an upper to one lower's file
+// handles). A mount belongs to the host's mount namespace and lives until unmount_overlay or
+// reboot; it survives the daemon. Calls for different containers may run at once, for one container
+// one at a time.
 #pragma once
 
 #include <string>
@@ -13,7 +14,8 @@
 namespace perdure::image {
 
 struct OverlayPaths {
-  std::string lower;   // PreparedImage::lower_dir; must hold no ':' (kInvalid: overlayfs cannot name it)
+  std::string
+      lower;  // PreparedImage::lower_dir; must hold no ':' (kInvalid: overlayfs cannot name it)
   std::string rw_dir;  // holds upper/ and work/, both made when missing
   std::string merged;  // the mount point, made when missing
 
@@ -21,18 +23,20 @@ struct OverlayPaths {
   std::string work() const { return rw_dir + "/work"; }
 };
 
-// Mounts, or does nothing if exactly this overlay is mounted there already. Its propagation is private.
-// kConflict: something else is mounted at merged. kUnsupported: rw_dir's file system cannot be an upper.
+// Mounts, or does nothing if exactly this overlay is mounted there already. Its propagation is
+// private. kConflict: something else is mounted at merged. kUnsupported: rw_dir's file system
+// cannot be an upper.
 Status mount_overlay(const OverlayPaths& paths);
 
-// Unmounts, or does nothing if nothing is mounted there. kConflict: somebody still uses it (a process with
-// its root or a file there): kill the container first.
+// Unmounts, or does nothing if nothing is mounted there. kConflict: somebody still uses it (a
+// process with its root or a file there): kill the container first.
 Status unmount_overlay(const std::string& merged);
 
 // Looked up in /proc/self/mountinfo.
 Result<bool> overlay_mounted(const OverlayPaths& paths);
 
-// Empties upper/ and work/ (the overlay must not be mounted: kConflict), so that a restore can fill them.
+// Empties upper/ and work/ (the overlay must not be mounted: kConflict), so that a restore can fill
+// them.
 Status clear_upper(const OverlayPaths& paths);
 
 }  // namespace perdure::image

@@ -1,6 +1,6 @@
-// Proves with the real overlayfs: mounting is idempotent and self-contained, a foreign mount is never
-// touched, a used one is not taken away. Every test runs in a mount namespace of its own, so nothing is
-// left when it crashes. Needs root.
+// Proves with the real overlayfs: mounting is idempotent and self-contained, a foreign mount is
+// never touched, a used one is not taken away. Every test runs in a mount namespace of its own, so
+// nothing is left when it crashes. Needs root.
 #include "image/overlay.h"
 
 #include <fcntl.h>
@@ -74,8 +74,8 @@ TEST_F(OverlayTest, UpperHoldsWholeFilesAndNoReferences) {
       << "no redirect";
   EXPECT_EQ(errno, EXDEV);
   char value[64];
-  for (const char* name : {"trusted.overlay.metacopy", "trusted.overlay.redirect",
-                           "trusted.overlay.origin.index"}) {
+  for (const char* name :
+       {"trusted.overlay.metacopy", "trusted.overlay.redirect", "trusted.overlay.origin.index"}) {
     EXPECT_LT(::getxattr((paths().upper() + "/dir/file").c_str(), name, value, sizeof value), 0);
   }
 }

@@ -33,7 +33,9 @@ std::string parent_of(const std::string& path) {
   return slash == std::string::npos || slash == 0 ? "/" : path.substr(0, slash);
 }
 
-std::string name_of(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+std::string name_of(const std::string& path) {
+  return path.substr(path.rfind('/') + 1);
+}
 
 }  // namespace
 
@@ -74,9 +76,10 @@ Status RootDirectory::make_directory(const std::string& path, mode_t mode) const
   const std::string name = name_of(path);
   if (::mkdirat(parent.get(), name.c_str(), mode) != 0) {
     if (errno == EEXIST) {
-      return fail(ErrorCode::kConflict, std::format("directory '{}': a link that leads nowhere is in "
-                                                    "the way",
-                                                    host_name(path)));
+      return fail(ErrorCode::kConflict,
+                  std::format("directory '{}': a link that leads nowhere is in "
+                              "the way",
+                              host_name(path)));
     }
     return fail_errno(std::format("make directory '{}'", host_name(path)));
   }

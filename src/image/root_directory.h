@@ -1,5 +1,5 @@
-// Paths inside a container's root, as the container sees them: a symbolic link of the image never leads
-// out of the root (openat2(2), RESOLVE_IN_ROOT).
+// Paths inside a container's root, as the container sees them: a symbolic link of the image never
+// leads out of the root (openat2(2), RESOLVE_IN_ROOT).
 #pragma once
 
 #include <sys/types.h>
@@ -18,12 +18,13 @@ class RootDirectory {
  public:
   static Result<RootDirectory> open(const std::string& path);
 
-  // Makes PATH and what is missing above it (mode 0755); PATH gets MODE if it was made here. A directory that
-  // is there stays as it is. kConflict: something else is in the way, or a link that leads nowhere.
+  // Makes PATH and what is missing above it (mode 0755); PATH gets MODE if it was made here. A
+  // directory that is there stays as it is. kConflict: something else is in the way, or a link that
+  // leads nowhere.
   Status make_directory(const std::string& path, mode_t mode) const;
 
-  // PATH becomes a regular file (0644) with this text; what is there with the same text stays untouched, a
-  // link is replaced. Its directory must exist.
+  // PATH becomes a regular file (0644) with this text; what is there with the same text stays
+  // untouched, a link is replaced. Its directory must exist.
   Status write_file(const std::string& path, std::string_view text) const;
 
   // The whole file; nullopt if nothing is there (also: dangling link).

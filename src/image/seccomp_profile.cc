@@ -9,7 +9,8 @@ namespace perdure::image {
 namespace {
 
 constexpr std::uint64_t kNamespaceFlags = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS |
-                                          CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET;
+                                          CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID |
+                                          CLONE_NEWNET;
 
 constexpr SyscallArgument is(unsigned index, std::uint64_t value) {
   return {.index = index, .test = ArgumentTest::kEqual, .value = value};
@@ -46,13 +47,12 @@ std::vector<SyscallRule> socket_rules() {
                      .argument = is(0, static_cast<std::uint64_t>(family)),
                      .why = "CRIU cannot dump sockets of this family"});
   }
-  rules.push_back({.names = {"socket", "socketpair"},
-                   .error_number = EAFNOSUPPORT,
-                   .unless_capability = {},
-                   .argument = SyscallArgument{.index = 0,
-                                               .test = ArgumentTest::kGreater,
-                                               .value = AF_PACKET},
-                   .why = "CRIU cannot dump sockets of this family"});
+  rules.push_back(
+      {.names = {"socket", "socketpair"},
+       .error_number = EAFNOSUPPORT,
+       .unless_capability = {},
+       .argument = SyscallArgument{.index = 0, .test = ArgumentTest::kGreater, .value = AF_PACKET},
+       .why = "CRIU cannot dump sockets of this family"});
   return rules;
 }
 
@@ -81,10 +81,11 @@ std::vector<SyscallRule> make_rules() {
        .unless_capability = "CAP_SYS_ADMIN",
        .argument = {},
        .why = "its flags lie in memory, where no filter sees them"},
-      {.names = {"unshare", "setns", "mount", "umount", "umount2", "pivot_root", "move_mount",
-                 "open_tree", "open_tree_attr", "fsopen", "fsconfig", "fsmount", "fspick",
-                 "mount_setattr", "swapon", "swapoff", "quotactl", "quotactl_fd", "lookup_dcookie",
-                 "sethostname", "setdomainname"},
+      {.names = {"unshare",      "setns",      "mount",       "umount",         "umount2",
+                 "pivot_root",   "move_mount", "open_tree",   "open_tree_attr", "fsopen",
+                 "fsconfig",     "fsmount",    "fspick",      "mount_setattr",  "swapon",
+                 "swapoff",      "quotactl",   "quotactl_fd", "lookup_dcookie", "sethostname",
+                 "setdomainname"},
        .error_number = EPERM,
        .unless_capability = "CAP_SYS_ADMIN",
        .argument = {},
@@ -104,8 +105,8 @@ std::vector<SyscallRule> make_rules() {
        .unless_capability = "CAP_SYS_BOOT",
        .argument = {},
        .why = "the host"},
-      {.names = {"init_module", "finit_module", "delete_module", "create_module",
-                 "get_kernel_syms", "query_module"},
+      {.names = {"init_module", "finit_module", "delete_module", "create_module", "get_kernel_syms",
+                 "query_module"},
        .error_number = EPERM,
        .unless_capability = "CAP_SYS_MODULE",
        .argument = {},
@@ -140,7 +141,8 @@ std::vector<SyscallRule> make_rules() {
        .unless_capability = "CAP_SYS_TTY_CONFIG",
        .argument = {},
        .why = "the host's terminals"},
-      {.names = {"nfsservctl", "uselib", "ustat", "sysfs", "_sysctl", "vm86", "vm86old", "modify_ldt"},
+      {.names = {"nfsservctl", "uselib", "ustat", "sysfs", "_sysctl", "vm86", "vm86old",
+                 "modify_ldt"},
        .error_number = ENOSYS,
        .unless_capability = {},
        .argument = {},

@@ -39,7 +39,8 @@ void Sha256::update(std::span<const std::byte> data) {
 
 void Sha256::update_number(std::uint64_t number) {
   std::array<std::byte, 8> bytes{};
-  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(number >> (8 * i));
+  for (std::size_t i = 0; i < bytes.size(); ++i)
+    bytes[i] = static_cast<std::byte>(number >> (8 * i));
   update(bytes);
 }
 

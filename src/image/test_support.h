@@ -1,4 +1,5 @@
-// For tests of this room: directories that go away, files in one line, the smallest root file system.
+// For tests of this room: directories that go away, files in one line, the smallest root file
+// system.
 #pragma once
 
 #include <sys/mount.h>
@@ -43,19 +44,25 @@ inline std::string read_text(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
 
-inline bool is_root() { return ::geteuid() == 0; }
+inline bool is_root() {
+  return ::geteuid() == 0;
+}
 
-inline bool have_busybox() { return std::filesystem::exists("/bin/busybox"); }
+inline bool have_busybox() {
+  return std::filesystem::exists("/bin/busybox");
+}
 
 // A root file system that can run a shell: the static busybox and a passwd.
 inline void make_busybox_root(const std::string& root) {
   namespace fs = std::filesystem;
   fs::create_directories(root + "/bin");
   fs::copy_file("/bin/busybox", root + "/bin/busybox");
-  for (const char* name : {"sh", "sleep", "cat", "ls", "mkdir", "id", "mount", "echo", "kill", "seq"}) {
+  for (const char* name :
+       {"sh", "sleep", "cat", "ls", "mkdir", "id", "mount", "echo", "kill", "seq"}) {
     fs::create_symlink("busybox", root + "/bin/" + name);
   }
-  write_text(root + "/etc/passwd", "root:x:0:0:root:/root:/bin/sh\nweb:x:33:33::/var/www:/bin/sh\n");
+  write_text(root + "/etc/passwd",
+             "root:x:0:0:root:/root:/bin/sh\nweb:x:33:33::/var/www:/bin/sh\n");
   write_text(root + "/etc/group", "root:x:0:\nweb:x:33:\nssl:x:99:web,root\n");
 }
 

@@ -66,7 +66,8 @@ Result<std::string> read_link(int directory_fd, const std::string& name, const s
   return std::string(target.data(), static_cast<std::size_t>(length));
 }
 
-// Capabilities and user attributes; what the host's security module or an overlay adds is not the image.
+// Capabilities and user attributes; what the host's security module or an overlay adds is not the
+// image.
 bool belongs_to_image(std::string_view attribute) {
   return attribute == "security.capability" || attribute.starts_with("user.");
 }
@@ -103,8 +104,7 @@ void add_identity(Sha256& hash, const struct stat& info) {
 
 class TreeWalk {
  public:
-  TreeWalk(Sha256& hash, Depth depth, dev_t device)
-      : hash_(hash), depth_(depth), device_(device) {}
+  TreeWalk(Sha256& hash, Depth depth, dev_t device) : hash_(hash), depth_(depth), device_(device) {}
 
   std::int64_t newest_change_s() const { return newest_change_s_; }
 
@@ -146,8 +146,8 @@ class TreeWalk {
     PERDURE_TRY(add_metadata(info, path, relative));
     if (S_ISDIR(info.st_mode)) {
       if (info.st_dev != device_) return {};  // a mount: overlayfs does not see into it either
-      const UniqueFd child(::openat(directory_fd, name.c_str(),
-                                    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+      const UniqueFd child(
+          ::openat(directory_fd, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
       if (!child) return fail_errno(std::format("open '{}'", path));
       return add_directory(child.get(), path, relative, level + 1);
     }
@@ -204,8 +204,8 @@ std::string recall(const std::string& cache_dir, const std::string& key) {
   return text && !digest_hex(*text).empty() ? *text : std::string{};
 }
 
-// Two changes within one tick of the file system's clock look like one: what was changed a moment ago is
-// not remembered.
+// Two changes within one tick of the file system's clock look like one: what was changed a moment
+// ago is not remembered.
 bool settled(std::int64_t change_s) {
   constexpr std::int64_t kSettleTimeS = 2;
   return std::chrono::system_clock::to_time_t(std::chrono::system_clock::now()) - change_s >=

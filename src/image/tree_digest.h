@@ -8,8 +8,8 @@
 
 namespace perdure::image {
 
-// Digest of a regular file's bytes, remembered in CACHE_DIR (may be empty: never) under its path, inode,
-// size and change time. kTransient: the file changed while it was read.
+// Digest of a regular file's bytes, remembered in CACHE_DIR (may be empty: never) under its path,
+// inode, size and change time. kTransient: the file changed while it was read.
 Result<std::string> digest_file(const std::string& path, const std::string& cache_dir);
 
 }  // namespace perdure::image

@@ -1,5 +1,6 @@
-// Proves that a tree's digest depends on what a container sees (names, modes, targets, contents) and on
-// nothing else (times, where it lies), and that what changed is never answered from the cache.
+// Proves that a tree's digest depends on what a container sees (names, modes, targets, contents)
+// and on nothing else (times, where it lies), and that what changed is never answered from the
+// cache.
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -71,8 +72,8 @@ TEST(TreeDigestTest, TimesDoNotMatter) {
   const test::TemporaryDirectory directory;
   make_tree(directory.path());
   const auto before = digest_tree(directory.path(), "");
-  fs::last_write_time(directory.path() + "/etc/passwd", fs::file_time_type::clock::now() -
-                                                            std::chrono::hours(1));
+  fs::last_write_time(directory.path() + "/etc/passwd",
+                      fs::file_time_type::clock::now() - std::chrono::hours(1));
   EXPECT_EQ(digest_tree(directory.path(), "").value(), before.value());
 }
 

@@ -33,8 +33,9 @@ Status run(const std::vector<std::string>& argv, const std::string& what, Instan
   io::CommandOptions options;
   options.deadline = deadline;
   // Messages are compared below, so they must not be translated.
-  options.process.environment = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-                                 "LC_ALL=C", "HOME=/root"};
+  options.process.environment = {
+      "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C",
+      "HOME=/root"};
   auto result = io::run_command(argv, options);
   if (!result) return fail(std::move(result).error().context(what));
   if (result->status.success()) return {};
@@ -81,9 +82,9 @@ Status unpack_tar(const std::string& archive, const std::string& into, Instant d
 Status unpack_oci(const std::string& layout_dir, const std::string& tag, const std::string& scratch,
                   const std::string& into, Instant deadline) {
   if (layout_dir.contains(':')) {
-    return fail(ErrorCode::kInvalid,
-                std::format("image layout '{}': umoci cannot name a path with ':'; move it",
-                            layout_dir));
+    return fail(
+        ErrorCode::kInvalid,
+        std::format("image layout '{}': umoci cannot name a path with ':'; move it", layout_dir));
   }
   const std::string what = std::format("unpack '{}:{}'", layout_dir, tag);
   PERDURE_TRY(run({"umoci", "--log=warn", "unpack", "--image", layout_dir + ":" + tag, scratch},

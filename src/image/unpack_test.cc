@@ -1,6 +1,6 @@
-// Proves with the real tar and umoci: archives of every compression unpack once and completely, concurrent
-// calls agree, an archive that leaves its root is refused, and nothing half is ever visible. Needs root (owners,
-// device nodes) and busybox-static.
+// Proves with the real tar and umoci: archives of every compression unpack once and completely,
+// concurrent calls agree, an archive that leaves its root is refused, and nothing half is ever
+// visible. Needs root (owners, device nodes) and busybox-static.
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
@@ -90,8 +90,9 @@ TEST_F(UnpackTest, MembersThatLeaveTheRootAreRefused) {
   fs::create_symlink("/etc", tree() + "/leads-out");
   const std::string up =
       make_tar("up.tar", {"-P", "--transform=s,^etc/group$,../../escaped,", "etc/group"});
-  const std::string link = make_tar(
-      "link.tar", {"--transform=s,^etc/group$,leads-out/perdure-escaped,", "leads-out", "etc/group"});
+  const std::string link =
+      make_tar("link.tar",
+               {"--transform=s,^etc/group$,leads-out/perdure-escaped,", "leads-out", "etc/group"});
   for (const std::string& path : {up, link}) {
     const auto image = prepare_root(model::TarRoot{path}, options());
     ASSERT_FALSE(image) << path;
@@ -148,7 +149,8 @@ TEST_F(UnpackTest, WhatAnInterruptedCallLeftIsClearedAway) {
   const auto image = prepare_root(model::TarRoot{path}, options());
   ASSERT_TRUE(image);
   const std::string final_dir = fs::path(image->lower_dir).parent_path();
-  const std::string staging = scratch() + "/images/.staging-" + fs::path(final_dir).filename().string();
+  const std::string staging =
+      scratch() + "/images/.staging-" + fs::path(final_dir).filename().string();
   fs::rename(final_dir, staging);
   fs::remove_all(staging + "/rootfs/etc");
   test::write_text(staging + "/rootfs/half", "");
@@ -180,8 +182,8 @@ TEST_F(UnpackTest, OciLayoutBringsItsDefaults) {
   ASSERT_TRUE(umoci({"init", "--layout", layout}));
   ASSERT_TRUE(umoci({"new", "--image", image_name}));
   ASSERT_TRUE(umoci({"unpack", "--image", image_name, bundle}));
-  fs::copy(tree() + "/bin", bundle + "/rootfs/bin", fs::copy_options::recursive |
-                                                        fs::copy_options::copy_symlinks);
+  fs::copy(tree() + "/bin", bundle + "/rootfs/bin",
+           fs::copy_options::recursive | fs::copy_options::copy_symlinks);
   ASSERT_TRUE(umoci({"repack", "--image", image_name, bundle}));
   ASSERT_TRUE(umoci({"config", "--image", image_name, "--config.cmd", "/bin/sh", "--config.user",
                      "0:0", "--config.workingdir", "/srv", "--config.env", "A=1"}));

@@ -1,4 +1,5 @@
-// Users of a container: numbers and names resolved in the image's passwd and group (passwd(5), group(5)).
+// Users of a container: numbers and names resolved in the image's passwd and group (passwd(5),
+// group(5)).
 #include <algorithm>
 #include <charconv>
 #include <format>
@@ -78,7 +79,8 @@ Result<std::vector<GroupEntry>> read_groups(const RootDirectory& root) {
     if (!gid) continue;
     GroupEntry group{std::string(fields[0]), *gid, {}};
     if (fields.size() > 3) {
-      for (const std::string_view member : split(fields[3], ',')) group.members.emplace_back(member);
+      for (const std::string_view member : split(fields[3], ','))
+        group.members.emplace_back(member);
     }
     groups.push_back(std::move(group));
   }
@@ -121,18 +123,20 @@ Result<ProcessIdentity> resolve_user(const std::string& user, const std::string&
   } else if (const auto uid = parse_id(name)) {
     identity.uid = *uid;
   } else {
-    return fail(ErrorCode::kNotFound,
-                std::format("user '{}' is not in the image's /etc/passwd: name one that is, or give "
-                            "numbers",
-                            name));
+    return fail(
+        ErrorCode::kNotFound,
+        std::format("user '{}' is not in the image's /etc/passwd: name one that is, or give "
+                    "numbers",
+                    name));
   }
   if (!group.empty()) {
     const auto gid = find_group(groups, group);
     if (!gid) {
-      return fail(ErrorCode::kNotFound,
-                  std::format("group '{}' is not in the image's /etc/group: name one that is, or give "
-                              "a number",
-                              group));
+      return fail(
+          ErrorCode::kNotFound,
+          std::format("group '{}' is not in the image's /etc/group: name one that is, or give "
+                      "a number",
+                      group));
     }
     identity.gid = *gid;
     return identity;  // a named group replaces the additional ones

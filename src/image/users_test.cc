@@ -1,5 +1,5 @@
-// Proves that users are resolved as other engines do: names in the image's files, unknown numbers as they
-// are, unknown names refused, broken lines passed over.
+// Proves that users are resolved as other engines do: names in the image's files, unknown numbers
+// as they are, unknown names refused, broken lines passed over.
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "image/bundle.h"
@@ -17,7 +17,8 @@ class UsersTest : public testing::Test {
     test::write_text(root() + "/etc/passwd",
                      "root:x:0:0:root:/root:/bin/sh\nbroken\nweb:x:33:34::/var/www:\n"
                      "1000:x:77:77::/odd:\nbad:x:notanumber:1::/:\n");
-    test::write_text(root() + "/etc/group", "root:x:0:\nweb:x:34:web\nssl:x:99:other,web\nadm:x:4:\n");
+    test::write_text(root() + "/etc/group",
+                     "root:x:0:\nweb:x:34:web\nssl:x:99:other,web\nadm:x:4:\n");
   }
   const std::string& root() const { return directory_.path(); }
   ProcessIdentity resolved(const std::string& user) const {
@@ -58,7 +59,9 @@ TEST_F(UsersTest, NumbersNeedNoEntry) {
   EXPECT_EQ(resolved("5000:6000").gid, 6000u);
 }
 
-TEST_F(UsersTest, AUserMayBeCalledLikeANumber) { EXPECT_EQ(resolved("1000").uid, 77u); }
+TEST_F(UsersTest, AUserMayBeCalledLikeANumber) {
+  EXPECT_EQ(resolved("1000").uid, 77u);
+}
 
 TEST_F(UsersTest, UnknownNamesAreRefused) {
   for (const char* user : {"nobody", "web:nogroup", "bad", "-1", "4294967295", "99999999999"}) {

@@ -33,8 +33,8 @@ Status append_processes(const std::string& directory, std::vector<pid_t>& pids) 
     position = next + 1;
   }
   std::error_code failed;
-  for (std::filesystem::directory_iterator entry(directory, failed), last;
-       !failed && entry != last; entry.increment(failed)) {
+  for (std::filesystem::directory_iterator entry(directory, failed), last; !failed && entry != last;
+       entry.increment(failed)) {
     std::error_code ignored;
     if (entry->is_directory(ignored)) PERDURE_TRY(append_processes(entry->path().string(), pids));
   }
@@ -74,7 +74,9 @@ Status Cgroup::write(std::string_view file, std::string_view text) const {
   return write_control_file(std::format("{}/{}", directory_, file), text);
 }
 
-Status Cgroup::add(pid_t pid) const { return write("cgroup.procs", std::to_string(pid)); }
+Status Cgroup::add(pid_t pid) const {
+  return write("cgroup.procs", std::to_string(pid));
+}
 
 Result<std::vector<pid_t>> Cgroup::processes() const {
   std::vector<pid_t> pids;
@@ -87,12 +89,16 @@ Result<bool> Cgroup::event(std::string_view key) const {
   const auto value = parse_cgroup_event(text, key);
   if (value) return *value;
   return fail(ErrorCode::kUnsupported,
-              std::format("'{}/cgroup.events' has no '{}': kernel 5.2 or later is needed", directory_,
-                          key));
+              std::format("'{}/cgroup.events' has no '{}': kernel 5.2 or later is needed",
+                          directory_, key));
 }
 
-Result<bool> Cgroup::populated() const { return event("populated"); }
-Result<bool> Cgroup::frozen() const { return event("frozen"); }
+Result<bool> Cgroup::populated() const {
+  return event("populated");
+}
+Result<bool> Cgroup::frozen() const {
+  return event("frozen");
+}
 
 Result<UniqueFd> Cgroup::open_events() const {
   return open_file(directory_ + "/cgroup.events", O_RDONLY);
@@ -108,7 +114,8 @@ Status Cgroup::wait_for_event(std::string_view key, bool value, Instant deadline
       return fail_errno(std::format("read '{}/cgroup.events'", directory_));
     }
     if (got >= 0) {
-      const auto now = parse_cgroup_event(std::string_view(buffer, static_cast<std::size_t>(got)), key);
+      const auto now =
+          parse_cgroup_event(std::string_view(buffer, static_cast<std::size_t>(got)), key);
       if (now == value) return {};
     }
     PERDURE_ASSIGN(const bool changed, wait_for(events.get(), POLLPRI, deadline));
@@ -145,9 +152,9 @@ Status Cgroup::kill_all(Duration deadline) const {
   if (auto killed = write("cgroup.kill", "1"); !killed) {
     if (killed.error().code() != ErrorCode::kNotFound) return killed;
     if (::access(directory_.c_str(), F_OK) != 0) return {};
-    return fail(ErrorCode::kUnsupported,
-                std::format("cgroup '{}' has no cgroup.kill: kernel 5.14 or later is needed",
-                            directory_));
+    return fail(
+        ErrorCode::kUnsupported,
+        std::format("cgroup '{}' has no cgroup.kill: kernel 5.14 or later is needed", directory_));
   }
   PERDURE_TRY(wait_for_event("populated", false, end));
   return write("cgroup.freeze", "0");

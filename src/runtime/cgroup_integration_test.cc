@@ -1,6 +1,6 @@
-// Proves on the real hierarchies of this host: freezing stops everything at once, killing ends everything
-// (frozen or not) and leaves the cgroup usable, limits are written where runc writes them, and nothing is
-// left behind.
+// Proves on the real hierarchies of this host: freezing stops everything at once, killing ends
+// everything (frozen or not) and leaves the cgroup usable, limits are written where runc writes
+// them, and nothing is left behind.
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/stat.h>
@@ -120,7 +120,8 @@ TEST_F(CgroupIntegrationTest, IdIsThatOfTheFileHandle) {
   } handle{};
   handle.header.handle_bytes = sizeof handle.id;
   int mount_id = 0;
-  ASSERT_EQ(::name_to_handle_at(AT_FDCWD, cgroup->directory().c_str(), &handle.header, &mount_id, 0), 0);
+  ASSERT_EQ(
+      ::name_to_handle_at(AT_FDCWD, cgroup->directory().c_str(), &handle.header, &mount_id, 0), 0);
   EXPECT_EQ(cgroup->id(), handle.id);
 }
 

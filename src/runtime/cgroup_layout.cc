@@ -31,8 +31,7 @@ std::vector<std::string> split(std::string_view text, std::string_view separator
 bool is_controller(std::string_view option) {
   return option != "rw" && option != "ro" && option != "xattr" && option != "none" &&
          option != "noprefix" && option != "clone_children" && option != "cpuset_v2_mode" &&
-         option != "favordynmods" && !option.starts_with("release_agent=") &&
-         option != "seclabel";
+         option != "favordynmods" && !option.starts_with("release_agent=") && option != "seclabel";
 }
 
 std::vector<std::string> controllers_of(const MountEntry& mount) {
@@ -47,7 +46,8 @@ bool is_directory(const std::string& path) {
   return ::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
 }
 
-// The directory of cgroup PATH (as /proc/PID/cgroup names it) below a mount of ROOT; empty: not visible.
+// The directory of cgroup PATH (as /proc/PID/cgroup names it) below a mount of ROOT; empty: not
+// visible.
 std::string directory_of(const std::string& mount_point, const std::string& root,
                          const std::string& path) {
   if (root == "/") return path == "/" ? std::string{} : mount_point + path;
@@ -68,7 +68,8 @@ std::vector<Membership> parse_memberships(const std::string& text) {
     const auto second = first == std::string::npos ? first : line.find(':', first + 1);
     if (second == std::string::npos) continue;
     Membership membership;
-    membership.controllers = split(std::string_view(line).substr(first + 1, second - first - 1), ",");
+    membership.controllers =
+        split(std::string_view(line).substr(first + 1, second - first - 1), ",");
     std::ranges::sort(membership.controllers);
     membership.path = line.substr(second + 1);
     memberships.push_back(std::move(membership));
@@ -78,8 +79,8 @@ std::vector<Membership> parse_memberships(const std::string& text) {
 
 void collect_depth_first(const std::string& directory, std::vector<std::string>& directories) {
   std::error_code failed;
-  for (std::filesystem::directory_iterator entry(directory, failed), last;
-       !failed && entry != last; entry.increment(failed)) {
+  for (std::filesystem::directory_iterator entry(directory, failed), last; !failed && entry != last;
+       entry.increment(failed)) {
     std::error_code ignored;
     if (entry->is_directory(ignored)) collect_depth_first(entry->path().string(), directories);
   }
@@ -109,9 +110,8 @@ Result<CgroupLayout> CgroupLayout::parse(std::string_view mountinfo) {
     } else if (mount.type == "cgroup") {
       V1Mount v1{controllers_of(mount), mount.mount_point, mount.root};
       // The same hierarchy may be mounted again elsewhere.
-      const bool known = std::ranges::any_of(layout.v1, [&](const V1Mount& other) {
-        return other.controllers == v1.controllers;
-      });
+      const bool known = std::ranges::any_of(
+          layout.v1, [&](const V1Mount& other) { return other.controllers == v1.controllers; });
       if (!known && !v1.controllers.empty()) layout.v1.push_back(std::move(v1));
     }
   }
@@ -125,8 +125,7 @@ Result<CgroupLayout> CgroupLayout::parse(std::string_view mountinfo) {
 Result<CgroupLayout> CgroupLayout::find() {
   PERDURE_ASSIGN(const std::string text, read_file("/proc/self/mountinfo", std::size_t{64} << 20));
   PERDURE_ASSIGN(CgroupLayout layout, parse(text));
-  PERDURE_ASSIGN(const std::string controllers,
-                 read_file(layout.v2_mount + "/cgroup.controllers"));
+  PERDURE_ASSIGN(const std::string controllers, read_file(layout.v2_mount + "/cgroup.controllers"));
   layout.v2_controllers = split(controllers, " \n");
   return layout;
 }

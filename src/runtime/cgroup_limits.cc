@@ -12,10 +12,10 @@ namespace {
 constexpr std::uint64_t kCpuPeriodUs = 100'000;  // the kernel's default
 constexpr std::uint64_t kMinCpuQuotaUs = 1'000;  // the kernel refuses less
 
-// What runc allows every container: making any node, and using null, zero, full, random, urandom, tty,
-// console, ptmx and ptys (libcontainer/specconv, AllowedDevices).
-constexpr std::string_view kAllowedDevices[] = {"c *:* m",   "b *:* m",   "c 1:3 rwm", "c 1:5 rwm",
-                                                "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm", "c 5:0 rwm",
+// What runc allows every container: making any node, and using null, zero, full, random, urandom,
+// tty, console, ptmx and ptys (libcontainer/specconv, AllowedDevices).
+constexpr std::string_view kAllowedDevices[] = {"c *:* m",   "b *:* m",   "c 1:3 rwm",  "c 1:5 rwm",
+                                                "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm",  "c 5:0 rwm",
                                                 "c 5:1 rwm", "c 5:2 rwm", "c 136:* rwm"};
 
 std::uint64_t quota_us(model::MilliCores cpu) {
@@ -33,10 +33,11 @@ bool has(const std::vector<std::string>& controllers, std::string_view controlle
 Status check_supported(const CgroupLayout& layout, const model::ResourcesSpec& limits) {
   const auto check = [&](bool wanted, std::string_view controller) -> Status {
     if (!wanted || layout.has_controller(controller)) return {};
-    return fail(ErrorCode::kUnsupported,
-                std::format("this host has no cgroup controller '{}': remove that limit, or boot with "
-                            "the controller",
-                            controller));
+    return fail(
+        ErrorCode::kUnsupported,
+        std::format("this host has no cgroup controller '{}': remove that limit, or boot with "
+                    "the controller",
+                    controller));
   };
   PERDURE_TRY(check(limits.memory.has_value(), "memory"));
   PERDURE_TRY(check(limits.cpu.has_value(), "cpu"));
@@ -87,8 +88,8 @@ Status write_v2_limits(const CgroupLayout& layout, const std::string& path,
   }
   if (limits.cpu && has(layout.v2_controllers, "cpu")) {
     PERDURE_TRY(delegate(layout, path, "cpu"));
-    PERDURE_TRY(write_in(directory, "cpu.max",
-                         std::format("{} {}", quota_us(*limits.cpu), kCpuPeriodUs)));
+    PERDURE_TRY(
+        write_in(directory, "cpu.max", std::format("{} {}", quota_us(*limits.cpu), kCpuPeriodUs)));
   }
   if (limits.pids && has(layout.v2_controllers, "pids")) {
     PERDURE_TRY(delegate(layout, path, "pids"));

@@ -1,5 +1,6 @@
-// Proves that what image::write_bundle and RuncRuntime make can be dumped by CRIU and restored without runc,
-// again and again, with the options of docs/containers.md and no others: same memory, files, limits, output.
+// Proves that what image::write_bundle and RuncRuntime make can be dumped by CRIU and restored
+// without runc, again and again, with the options of docs/containers.md and no others: same memory,
+// files, limits, output.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -21,7 +22,8 @@ namespace {
 
 using testing::Contains;
 
-// Counts in its memory; holds open what a server holds: devices, proc, a file in /tmp, one in a volume.
+// Counts in its memory; holds open what a server holds: devices, proc, a file in /tmp, one in a
+// volume.
 const std::vector<std::string> kCounter = {
     "/bin/sh", "-c",
     "exec 3</dev/zero 4>/dev/null 5</proc/self/status 6>/dev/shm/file 7>/tmp/file 8>>/data/file;"
@@ -57,12 +59,27 @@ class CriuTest : public testing::Test {
     ASSERT_TRUE(network);
     io::CommandOptions options;
     options.process.namespaces = {network->get()};
-    const auto dumped = io::run_command(
-        {"criu", "dump", "--tree", std::to_string(pid), "--images-dir", images, "--root",
-         container.merged(), "--external", "mnt[/data]:/data", "--manage-cgroups=ignore",
-         "--network-lock", "skip", "--tcp-established", "--leave-running", "--freeze-cgroup",
-         cgroup.directory(), "--log-file", "dump.log", "-v4"},
-        options);
+    const auto dumped = io::run_command({"criu",
+                                         "dump",
+                                         "--tree",
+                                         std::to_string(pid),
+                                         "--images-dir",
+                                         images,
+                                         "--root",
+                                         container.merged(),
+                                         "--external",
+                                         "mnt[/data]:/data",
+                                         "--manage-cgroups=ignore",
+                                         "--network-lock",
+                                         "skip",
+                                         "--tcp-established",
+                                         "--leave-running",
+                                         "--freeze-cgroup",
+                                         cgroup.directory(),
+                                         "--log-file",
+                                         "dump.log",
+                                         "-v4"},
+                                        options);
     ASSERT_TRUE(dumped) << dumped.error().message();
     ASSERT_TRUE(dumped->status.success()) << log_of(images + "/dump.log");
     EXPECT_TRUE(cgroup.frozen().value()) << "the caller thaws, when the files are captured too";
@@ -74,17 +91,35 @@ class CriuTest : public testing::Test {
     const auto network = open_file(container.network_namespace(), O_RDONLY);
     EXPECT_TRUE(network);
     const std::string pid_file = images + "/restored.pid";
-    io::ProcessOptions options{.namespaces = {network->get()},
-                               .inherited = {{pipes.stdout_write.get(), 20},
-                                             {pipes.stderr_write.get(), 21}},
-                               .standard_input = io::Stdio::kPipe};
-    auto criu = io::ChildProcess::spawn(
-        {"sh", "-c", "read go; exec \"$@\"", "sh", "criu", "restore", "--images-dir", images, "--root",
-         container.merged(), "--external", "mnt[/data]:" + container.volume(),
-         "--manage-cgroups=ignore", "--tcp-established", "--restore-detached", "--pidfile", pid_file,
-         "--inherit-fd", "fd[20]:" + dumped_with.stdout_key, "--inherit-fd",
-         "fd[21]:" + dumped_with.stderr_key, "--log-file", "restore.log", "-v4"},
-        options);
+    io::ProcessOptions options{
+        .namespaces = {network->get()},
+        .inherited = {{pipes.stdout_write.get(), 20}, {pipes.stderr_write.get(), 21}},
+        .standard_input = io::Stdio::kPipe};
+    auto criu = io::ChildProcess::spawn({"sh",
+                                         "-c",
+                                         "read go; exec \"$@\"",
+                                         "sh",
+                                         "criu",
+                                         "restore",
+                                         "--images-dir",
+                                         images,
+                                         "--root",
+                                         container.merged(),
+                                         "--external",
+                                         "mnt[/data]:" + container.volume(),
+                                         "--manage-cgroups=ignore",
+                                         "--tcp-established",
+                                         "--restore-detached",
+                                         "--pidfile",
+                                         pid_file,
+                                         "--inherit-fd",
+                                         "fd[20]:" + dumped_with.stdout_key,
+                                         "--inherit-fd",
+                                         "fd[21]:" + dumped_with.stderr_key,
+                                         "--log-file",
+                                         "restore.log",
+                                         "-v4"},
+                                        options);
     EXPECT_TRUE(criu) << criu.error().message();
     EXPECT_TRUE(enter_all(cgroup_dirs_at(container.cgroups().layout(), container.cgroup_path()),
                           criu->pid()));

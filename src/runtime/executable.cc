@@ -16,7 +16,8 @@
 namespace perdure::runtime {
 namespace {
 
-// The kernel reads this much of a script's first line (BINPRM_BUF_SIZE), and a loader's path is shorter.
+// The kernel reads this much of a script's first line (BINPRM_BUF_SIZE), and a loader's path is
+// shorter.
 constexpr std::size_t kHeadBytes = 4096;
 constexpr unsigned kMaxProgramHeaders = 64;
 
@@ -137,8 +138,8 @@ class Check {
 
   void check_helper(const std::string& path, const std::string& helper, std::string_view kind) {
     if (!helper.starts_with('/') || in_volume(helper) || root_.resolve(helper)) return;
-    add(std::format("command '{}' needs the {} '{}', which is not in the root file system", path, kind,
-                    helper),
+    add(std::format("command '{}' needs the {} '{}', which is not in the root file system", path,
+                    kind, helper),
         std::format("add '{}' to the image", helper));
   }
 

@@ -14,12 +14,12 @@ struct ExecutableProblem {
 };
 
 struct CommandLookup {
-  std::string root_dir;                    // the image's lower directory
-  std::string command;                     // argv[0]
-  std::string path;                        // PATH of the container
+  std::string root_dir;  // the image's lower directory
+  std::string command;   // argv[0]
+  std::string path;      // PATH of the container
   std::string working_directory;
-  std::vector<std::string> volume_paths;   // what lies there is not in the image and is not judged
-  std::string machine;                     // uname -m
+  std::vector<std::string> volume_paths;  // what lies there is not in the image and is not judged
+  std::string machine;                    // uname -m
 };
 
 // Empty: it is there, may be executed, is for this machine, and its loader or interpreter exists.

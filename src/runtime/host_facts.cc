@@ -17,9 +17,12 @@ namespace {
 
 constexpr Duration kVersionTime = std::chrono::seconds(10);
 // A daemon's PATH often lacks these.
-constexpr std::string_view kMoreDirectories = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+constexpr std::string_view kMoreDirectories =
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
 
 bool is_program(const std::string& path) {
   return ::access(path.c_str(), X_OK) == 0;
@@ -35,7 +38,8 @@ std::uint64_t hex_field(std::string_view status, std::string_view name) {
   return number;
 }
 
-// The type of the file system that PATH lies on: of the longest mount point that is PATH or above it.
+// The type of the file system that PATH lies on: of the longest mount point that is PATH or above
+// it.
 std::string file_system_of(const std::vector<MountEntry>& mounts, const std::string& path) {
   std::string type;
   std::size_t longest = 0;
@@ -50,7 +54,8 @@ std::string file_system_of(const std::vector<MountEntry>& mounts, const std::str
   return type;
 }
 
-// Not installed is a fact, not an error; a program that is there and does not answer has no version.
+// Not installed is a fact, not an error; a program that is there and does not answer has no
+// version.
 Program look_at(const std::string& name) {
   Program program;
   auto path = find_program(name);
@@ -93,7 +98,8 @@ Result<std::string> find_program(const std::string& name) {
     return fail(ErrorCode::kNotFound, std::format("program '{}' does not exist", name));
   }
   const char* path = std::getenv("PATH");
-  const std::string directories = std::format("{}:{}", path == nullptr ? "" : path, kMoreDirectories);
+  const std::string directories =
+      std::format("{}:{}", path == nullptr ? "" : path, kMoreDirectories);
   std::string_view rest = directories;
   while (!rest.empty()) {
     const auto colon = rest.find(':');

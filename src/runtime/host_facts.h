@@ -1,5 +1,5 @@
-// What this host can do, for `perdure doctor` and for pre-flight checks. Reading it costs two spawned
-// processes (runc, criu --version): read it once.
+// What this host can do, for `perdure doctor` and for pre-flight checks. Reading it costs two
+// spawned processes (runc, criu --version): read it once.
 #pragma once
 
 #include <cstdint>

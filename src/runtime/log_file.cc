@@ -21,7 +21,8 @@ std::uint64_t size_of(int fd) {
   return ::fstat(fd, &info) == 0 ? static_cast<std::uint64_t>(info.st_size) : 0;
 }
 
-// Held for one append. Without the lock (it could not be opened) two loggers may tear a line: better than none.
+// Held for one append. Without the lock (it could not be opened) two loggers may tear a line:
+// better than none.
 class DirectoryLock {
  public:
   explicit DirectoryLock(int fd) : fd_(fd) {

@@ -1,5 +1,5 @@
-// The files of perdure-logger. Plain system calls and no stream or format library: the program is linked
-// statically and runs once per container.
+// The files of perdure-logger. Plain system calls and no stream or format library: the program is
+// linked statically and runs once per container.
 #pragma once
 
 #include <sys/types.h>
@@ -10,8 +10,9 @@
 
 namespace perdure::runtime {
 
-// LOG_DIR/container.log with LOG_DIR/container.log.1 … .(files-1), oldest last. Shared with other loggers of
-// the same directory: every append happens under a lock and looks whether another one has rotated.
+// LOG_DIR/container.log with LOG_DIR/container.log.1 … .(files-1), oldest last. Shared with other
+// loggers of the same directory: every append happens under a lock and looks whether another one
+// has rotated.
 class LogFile {
  public:
   struct Options {
@@ -24,8 +25,8 @@ class LogFile {
   LogFile& operator=(const LogFile&) = delete;
   ~LogFile();
 
-  // Appends whole lines, or drops and counts them. The first append that works again is preceded by a
-  // line that says how many were lost and why. Never gives up, never blocks on a full disk.
+  // Appends whole lines, or drops and counts them. The first append that works again is preceded by
+  // a line that says how many were lost and why. Never gives up, never blocks on a full disk.
   void append(std::string_view lines);
   std::uint64_t dropped_lines() const { return dropped_lines_; }
 
@@ -45,8 +46,8 @@ class LogFile {
 // "2025-06-01T12:00:00.123Z" of now.
 std::string log_time_stamp();
 
-// Cuts a stream into stamped lines: `TIME TAG text`. What has no newline yet is kept, up to kMaxLineBytes;
-// then it is written as a piece that ends with " \".
+// Cuts a stream into stamped lines: `TIME TAG text`. What has no newline yet is kept, up to
+// kMaxLineBytes; then it is written as a piece that ends with " \".
 class LineSplitter {
  public:
   static constexpr std::size_t kMaxLineBytes = 8192;
@@ -58,7 +59,8 @@ class LineSplitter {
   void finish(std::string_view time_stamp, std::string& output);
 
  private:
-  void emit(std::string_view text, bool continues, std::string_view time_stamp, std::string& output);
+  void emit(std::string_view text, bool continues, std::string_view time_stamp,
+            std::string& output);
   char tag_;
   std::string partial_;
 };

@@ -1,5 +1,5 @@
-// Proves that lines are stamped, cut and kept apart, that files rotate within their limit, that two loggers of
-// one directory do not mix lines, and that a full disk loses lines but says how many.
+// Proves that lines are stamped, cut and kept apart, that files rotate within their limit, that two
+// loggers of one directory do not mix lines, and that a full disk loses lines but says how many.
 #include "runtime/log_file.h"
 
 #include <signal.h>
@@ -63,7 +63,8 @@ TEST(LineSplitterTest, LongLinesAreCut) {
   LineSplitter lines('e');
   const std::string line(2 * LineSplitter::kMaxLineBytes + 5, 'x');
   std::string output;
-  for (std::size_t i = 0; i < line.size(); i += 1000) lines.split(line.substr(i, 1000), "T", output);
+  for (std::size_t i = 0; i < line.size(); i += 1000)
+    lines.split(line.substr(i, 1000), "T", output);
   lines.split("\n", "T", output);
   const std::string piece = "T e " + std::string(LineSplitter::kMaxLineBytes, 'x') + " \\\n";
   EXPECT_EQ(output, piece + piece + "T e xxxxx\n");
@@ -94,7 +95,9 @@ TEST_F(LogFileTest, OneFileIsEmptiedAtTheLimit) {
 }
 
 TEST_F(LogFileTest, AppendsToWhatIsThere) {
-  { LogFile(options(1000, 2)).append("before\n"); }
+  {
+    LogFile(options(1000, 2)).append("before\n");
+  }
   LogFile(options(1000, 2)).append("after\n");
   EXPECT_EQ(text(), "before\nafter\n");
 }
@@ -116,7 +119,8 @@ TEST_F(LogFileTest, TwoWritersShareOneDirectory) {
     EXPECT_LE(content.size(), 3000u);
     for (std::size_t at = 0; at < content.size(); at += 21) {
       const std::string line = content.substr(at, 21);
-      EXPECT_TRUE(line == std::string(20, 'a') + "\n" || line == std::string(20, 'b') + "\n") << line;
+      EXPECT_TRUE(line == std::string(20, 'a') + "\n" || line == std::string(20, 'b') + "\n")
+          << line;
       ++lines;
     }
   }

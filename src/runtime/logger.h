@@ -1,11 +1,12 @@
 // Where a container's output goes: perdure-logger, one small process per container.
 //
-// The container's stdout and stderr are pipes. Their read ends must outlive the daemon (a writer to a pipe
-// without reader gets SIGPIPE), so they belong to a process of their own: another session, the daemon's
-// cgroup, about 1 MB. It writes LOG_DIR/container.log and renames it to container.log.1, .2 … at the size
-// limit. Each line reads "2025-06-01T12:00:00.123Z o text" (e for stderr; a long line is cut into pieces that
-// end with " \"). It ends when the last writer has closed both pipes.
-// A full disk never stops the container: lines are dropped and counted, and a notice follows.
+// The container's stdout and stderr are pipes. Their read ends must outlive the daemon (a writer to
+// a pipe without reader gets SIGPIPE), so they belong to a process of their own: another session,
+// the daemon's cgroup, about 1 MB. It writes LOG_DIR/container.log and renames it to
+// container.log.1, .2 … at the size limit. Each line reads "2025-06-01T12:00:00.123Z o text" (e for
+// stderr; a long line is cut into pieces that end with " \"). It ends when the last writer has
+// closed both pipes. A full disk never stops the container: lines are dropped and counted, and a
+// notice follows.
 #pragma once
 
 #include <sys/types.h>
@@ -34,8 +35,8 @@ struct LoggerPipes {
   pid_t logger_pid = -1;  // our child: reap it, or let reap_orphans() do it
 };
 
-// Several loggers may write to one directory (the one of a dying container and the one of its restored
-// successor): lines and rotations do not mix. kNotFound: no such program.
+// Several loggers may write to one directory (the one of a dying container and the one of its
+// restored successor): lines and rotations do not mix. kNotFound: no such program.
 Result<LoggerPipes> start_logger(const LoggerOptions& options);
 
 }  // namespace perdure::runtime

@@ -1,5 +1,5 @@
-// Proves that perdure-logger collects what is written, outlives whoever started it, ends with its pipes and not
-// with signals, and stays small.
+// Proves that perdure-logger collects what is written, outlives whoever started it, ends with its
+// pipes and not with signals, and stays small.
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -62,7 +62,8 @@ TEST_F(LoggerTest, SignalsDoNotEndIt) {
   // The first line proves that it runs and has its signals in order.
   write(pipes->stdout_write, "ready\n");
   ASSERT_TRUE(test::eventually([&] { return text().contains("ready"); }));
-  for (const int number : {SIGTERM, SIGINT, SIGHUP}) ASSERT_EQ(::kill(pipes->logger_pid, number), 0);
+  for (const int number : {SIGTERM, SIGINT, SIGHUP})
+    ASSERT_EQ(::kill(pipes->logger_pid, number), 0);
   write(pipes->stdout_write, "still here\n");
   EXPECT_TRUE(test::eventually([&] { return text().contains("still here"); }));
 }

@@ -1,7 +1,7 @@
 // perdure-logger LOG_DIR LIMIT_BYTES FILES STDOUT_FD STDERR_FD
 //
-// Reads a container's stdout and stderr from two pipes and writes them as stamped lines to rotated files
-// until both pipes have ended (runtime/logger.h). Started by perdured, outlives it.
+// Reads a container's stdout and stderr from two pipes and writes them as stamped lines to rotated
+// files until both pipes have ended (runtime/logger.h). Started by perdured, outlives it.
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>

@@ -20,24 +20,52 @@ constexpr std::string_view kDefaultPath =
 // Below this a runtime cannot even start the process (runc init needs about 6 MB by itself).
 constexpr std::uint64_t kMinMemoryBytes = std::uint64_t{8} << 20;
 
-constexpr std::array<std::string_view, 41> kCapabilityNames = {
-    "CAP_CHOWN",           "CAP_DAC_OVERRIDE",   "CAP_DAC_READ_SEARCH", "CAP_FOWNER",
-    "CAP_FSETID",          "CAP_KILL",           "CAP_SETGID",          "CAP_SETUID",
-    "CAP_SETPCAP",         "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST",
-    "CAP_NET_ADMIN",       "CAP_NET_RAW",        "CAP_IPC_LOCK",        "CAP_IPC_OWNER",
-    "CAP_SYS_MODULE",      "CAP_SYS_RAWIO",      "CAP_SYS_CHROOT",      "CAP_SYS_PTRACE",
-    "CAP_SYS_PACCT",       "CAP_SYS_ADMIN",      "CAP_SYS_BOOT",        "CAP_SYS_NICE",
-    "CAP_SYS_RESOURCE",    "CAP_SYS_TIME",       "CAP_SYS_TTY_CONFIG",  "CAP_MKNOD",
-    "CAP_LEASE",           "CAP_AUDIT_WRITE",    "CAP_AUDIT_CONTROL",   "CAP_SETFCAP",
-    "CAP_MAC_OVERRIDE",    "CAP_MAC_ADMIN",      "CAP_SYSLOG",          "CAP_WAKE_ALARM",
-    "CAP_BLOCK_SUSPEND",   "CAP_AUDIT_READ",     "CAP_PERFMON",         "CAP_BPF",
-    "CAP_CHECKPOINT_RESTORE"};
+constexpr std::array<std::string_view, 41> kCapabilityNames = {"CAP_CHOWN",
+                                                               "CAP_DAC_OVERRIDE",
+                                                               "CAP_DAC_READ_SEARCH",
+                                                               "CAP_FOWNER",
+                                                               "CAP_FSETID",
+                                                               "CAP_KILL",
+                                                               "CAP_SETGID",
+                                                               "CAP_SETUID",
+                                                               "CAP_SETPCAP",
+                                                               "CAP_LINUX_IMMUTABLE",
+                                                               "CAP_NET_BIND_SERVICE",
+                                                               "CAP_NET_BROADCAST",
+                                                               "CAP_NET_ADMIN",
+                                                               "CAP_NET_RAW",
+                                                               "CAP_IPC_LOCK",
+                                                               "CAP_IPC_OWNER",
+                                                               "CAP_SYS_MODULE",
+                                                               "CAP_SYS_RAWIO",
+                                                               "CAP_SYS_CHROOT",
+                                                               "CAP_SYS_PTRACE",
+                                                               "CAP_SYS_PACCT",
+                                                               "CAP_SYS_ADMIN",
+                                                               "CAP_SYS_BOOT",
+                                                               "CAP_SYS_NICE",
+                                                               "CAP_SYS_RESOURCE",
+                                                               "CAP_SYS_TIME",
+                                                               "CAP_SYS_TTY_CONFIG",
+                                                               "CAP_MKNOD",
+                                                               "CAP_LEASE",
+                                                               "CAP_AUDIT_WRITE",
+                                                               "CAP_AUDIT_CONTROL",
+                                                               "CAP_SETFCAP",
+                                                               "CAP_MAC_OVERRIDE",
+                                                               "CAP_MAC_ADMIN",
+                                                               "CAP_SYSLOG",
+                                                               "CAP_WAKE_ALARM",
+                                                               "CAP_BLOCK_SUSPEND",
+                                                               "CAP_AUDIT_READ",
+                                                               "CAP_PERFMON",
+                                                               "CAP_BPF",
+                                                               "CAP_CHECKPOINT_RESTORE"};
 
 // What the daemon itself needs: namespaces and mounts, other processes' memory, network, cgroups.
-constexpr int kNeededCapabilities[] = {CAP_SYS_ADMIN, CAP_SYS_PTRACE,   CAP_NET_ADMIN,
-                                       CAP_CHOWN,     CAP_DAC_OVERRIDE, CAP_FOWNER,
-                                       CAP_SETUID,    CAP_SETGID,       CAP_SYS_CHROOT,
-                                       CAP_KILL,      CAP_MKNOD};
+constexpr int kNeededCapabilities[] = {CAP_SYS_ADMIN,    CAP_SYS_PTRACE, CAP_NET_ADMIN, CAP_CHOWN,
+                                       CAP_DAC_OVERRIDE, CAP_FOWNER,     CAP_SETUID,    CAP_SETGID,
+                                       CAP_SYS_CHROOT,   CAP_KILL,       CAP_MKNOD};
 
 // Rights that let a container make what CRIU cannot restore, or reach around its image.
 struct RiskyCapability {
@@ -53,8 +81,8 @@ constexpr RiskyCapability kRiskyCapabilities[] = {
     {"CAP_SYS_TIME", "it would set the host's clock"},
 };
 
-// CRIU 3.17 and older cannot start on kernels from 6.13 on (vDSO), those before 4.2 cannot dump inet
-// sockets from 6.16 on (SO_PASSCRED).
+// CRIU 3.17 and older cannot start on kernels from 6.13 on (vDSO), those before 4.2 cannot dump
+// inet sockets from 6.16 on (SO_PASSCRED).
 constexpr Version kNeedsCriu41{6, 13, 0};
 constexpr Version kNeedsCriu42{6, 16, 0};
 constexpr Version kCriu42{4, 2, 0};
@@ -121,12 +149,13 @@ void check_command(const model::ContainerSpec& spec, const image::PreparedImage&
     findings.refuse(command.error().message(), "set 'command' in the spec");
     return;
   }
-  CommandLookup lookup{.root_dir = image.lower_dir,
-                       .command = command->front(),
-                       .path = path_of(spec, image.defaults),
-                       .working_directory = image::effective_working_directory(spec, image.defaults),
-                       .volume_paths = {},
-                       .machine = facts.machine};
+  CommandLookup lookup{
+      .root_dir = image.lower_dir,
+      .command = command->front(),
+      .path = path_of(spec, image.defaults),
+      .working_directory = image::effective_working_directory(spec, image.defaults),
+      .volume_paths = {},
+      .machine = facts.machine};
   for (const model::VolumeSpec& volume : spec.volumes) {
     lookup.volume_paths.push_back(volume.mount_path);
   }
@@ -148,13 +177,14 @@ void check_rights(const model::ContainerSpec& spec, const HostFacts& facts, Find
   }
   for (const RiskyCapability& risky : kRiskyCapabilities) {
     if (!std::ranges::contains(spec.security.capabilities, risky.name)) continue;
-    findings.warn(in_container(spec, std::format("with {} {}", risky.name, risky.risk)),
-                  std::format("remove {} from 'capabilities' if the program does without",
-                              risky.name));
+    findings.warn(
+        in_container(spec, std::format("with {} {}", risky.name, risky.risk)),
+        std::format("remove {} from 'capabilities' if the program does without", risky.name));
   }
   if (spec.security.seccomp == model::Seccomp::kUnconfined) {
-    findings.warn(in_container(spec, "without the seccomp profile it may use io_uring and other things "
-                                     "that CRIU cannot dump"),
+    findings.warn(in_container(spec,
+                               "without the seccomp profile it may use io_uring and other things "
+                               "that CRIU cannot dump"),
                   "use 'seccomp: default'");
   }
 }
@@ -184,10 +214,11 @@ void check_volumes(const model::ContainerSpec& spec, Findings& findings) {
 void check_limits(const model::ContainerSpec& spec, const HostFacts& facts, Findings& findings) {
   const auto check = [&](bool wanted, std::string_view key, std::string_view controller) {
     if (!wanted || !facts.cgroups || facts.cgroups->has_controller(controller)) return;
-    findings.refuse(in_container(spec, std::format("this host has no cgroup controller '{}', so the "
-                                                   "limit '{}' cannot be kept",
-                                                   controller, key)),
-                    std::format("remove 'resources.{}', or boot with the controller", key));
+    findings.refuse(
+        in_container(spec, std::format("this host has no cgroup controller '{}', so the "
+                                       "limit '{}' cannot be kept",
+                                       controller, key)),
+        std::format("remove 'resources.{}', or boot with the controller", key));
   };
   check(spec.resources.memory.has_value(), "memory", "memory");
   check(spec.resources.cpu.has_value(), "cpu", "cpu");
@@ -204,7 +235,8 @@ void check_program(const Program& program, std::string_view name, const Version&
   if (program.path.empty()) {
     findings.refuse(std::format("{} is not installed", name), std::string(remedy));
   } else if (!program.version) {
-    findings.refuse(std::format("'{} --version' does not answer", program.path), std::string(remedy));
+    findings.refuse(std::format("'{} --version' does not answer", program.path),
+                    std::string(remedy));
   } else if (*program.version < oldest) {
     findings.refuse(std::format("{} {} at '{}' is too old: {} or later is needed here", name,
                                 to_string(*program.version), program.path, to_string(oldest)),
@@ -241,12 +273,13 @@ std::vector<Finding> check_host(const HostFacts& facts) {
     findings.refuse("no cgroup2 hierarchy is mounted",
                     "mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified");
   }
-  if (!facts.has_overlay) findings.refuse("the kernel has no overlayfs", "load it: modprobe overlay");
+  if (!facts.has_overlay)
+    findings.refuse("the kernel has no overlayfs", "load it: modprobe overlay");
   for (const int capability : kNeededCapabilities) {
     if ((facts.capability_effective >> capability) & 1) continue;
-    findings.refuse(std::format("perdured lacks {}",
-                                kCapabilityNames[static_cast<std::size_t>(capability)]),
-                    "run perdured as root with its full capabilities");
+    findings.refuse(
+        std::format("perdured lacks {}", kCapabilityNames[static_cast<std::size_t>(capability)]),
+        "run perdured as root with its full capabilities");
   }
   check_program(facts.runc, "runc", kOldestRunc, "apt install runc", findings);
   check_program(facts.criu, "criu", oldest_criu(facts.kernel), "run scripts/setup", findings);
@@ -255,10 +288,11 @@ std::vector<Finding> check_host(const HostFacts& facts) {
                   "add it to perdured's bounding set where the host allows it");
   }
   if (!facts.run_is_tmpfs()) {
-    findings.warn(std::format("/run is {}, not tmpfs: CRIU keeps no feature cache there and each call "
-                              "takes 60-100 ms longer",
-                              facts.run_filesystem),
-                  "mount -t tmpfs tmpfs /run in perdured's mount namespace");
+    findings.warn(
+        std::format("/run is {}, not tmpfs: CRIU keeps no feature cache there and each call "
+                    "takes 60-100 ms longer",
+                    facts.run_filesystem),
+        "mount -t tmpfs tmpfs /run in perdured's mount namespace");
   }
   return std::move(findings).take();
 }

@@ -1,5 +1,5 @@
-// Proves that each thing which would leave a container unprotected is refused before it starts, with the
-// object's name and a remedy, and that a good spec on a good host passes.
+// Proves that each thing which would leave a container unprotected is refused before it starts,
+// with the object's name and a remedy, and that a good spec on a good host passes.
 #include "runtime/preflight.h"
 
 #include <elf.h>
@@ -27,8 +27,10 @@ HostFacts good_host() {
   facts.kernel_release = "6.18.0";
   facts.kernel = {6, 18, 0};
   facts.capability_bounding = facts.capability_effective = ~std::uint64_t{0};
-  facts.cgroups = CgroupLayout{
-      .v2_mount = "/sys/fs/cgroup", .v2_root = "/", .v2_controllers = {"cpu", "memory", "pids"}, .v1 = {}};
+  facts.cgroups = CgroupLayout{.v2_mount = "/sys/fs/cgroup",
+                               .v2_root = "/",
+                               .v2_controllers = {"cpu", "memory", "pids"},
+                               .v1 = {}};
   facts.has_overlay = true;
   facts.run_filesystem = "tmpfs";
   facts.machine = "x86_64";

@@ -15,14 +15,15 @@
 namespace perdure::runtime {
 namespace {
 
-constexpr int kFieldsBeforeStartTime = 19;  // after the name: field 3 is the first, 22 the wanted one
+constexpr int kFieldsBeforeStartTime =
+    19;  // after the name: field 3 is the first, 22 the wanted one
 
 }  // namespace
 
 Result<std::uint64_t> parse_start_ticks(std::string_view stat) {
   const auto corrupt = [&] {
-    return fail(ErrorCode::kCorrupt, std::format("process status '{}' cannot be parsed",
-                                                 stat.substr(0, 100)));
+    return fail(ErrorCode::kCorrupt,
+                std::format("process status '{}' cannot be parsed", stat.substr(0, 100)));
   };
   const auto name_end = stat.rfind(')');
   if (name_end == std::string_view::npos) return corrupt();
@@ -52,7 +53,8 @@ std::string to_string(const ProcessEnd& end) {
 
 Result<ProcessWatch> ProcessWatch::open(const ProcessId& process) {
   auto pidfd = open_pidfd(process.pid);
-  // Compared after the descriptor is open: from then on the number cannot pass to another process unseen.
+  // Compared after the descriptor is open: from then on the number cannot pass to another process
+  // unseen.
   const auto now = ProcessId::of(process.pid);
   if (!pidfd || !now || *now != process) {
     return fail(ErrorCode::kNotFound,

@@ -1,8 +1,9 @@
 // Watching a container's first process: whether it lives, and how it ended.
 //
-// A pid alone may be reused while the daemon is away, so a process is named by pid and start time. The exit
-// status is known only to the parent: the daemon makes itself a subreaper, which makes it the parent of every
-// container that runc or CRIU leaves behind; after a restart of the daemon the status is unknown.
+// A pid alone may be reused while the daemon is away, so a process is named by pid and start time.
+// The exit status is known only to the parent: the daemon makes itself a subreaper, which makes it
+// the parent of every container that runc or CRIU leaves behind; after a restart of the daemon the
+// status is unknown.
 #pragma once
 
 #include <sys/types.h>
@@ -35,8 +36,8 @@ struct ProcessEnd {
 };
 std::string to_string(const ProcessEnd& end);  // "exit status 3", …, "unknown status"
 
-// Not for two threads at once. Destroying it changes nothing for the process; if it is our child and
-// has not been waited for, io::reap_orphans() does that later.
+// Not for two threads at once. Destroying it changes nothing for the process; if it is our child
+// and has not been waited for, io::reap_orphans() does that later.
 class ProcessWatch {
  public:
   // kNotFound: no such process, or another one has its number by now.
@@ -46,11 +47,13 @@ class ProcessWatch {
   ~ProcessWatch();
 
   const ProcessId& process() const { return process_; }
-  int fd() const { return pidfd_.get(); }  // readable once the process has ended; for Loop::watch_readable
+  int fd() const {
+    return pidfd_.get();
+  }  // readable once the process has ended; for Loop::watch_readable
   bool is_child() const { return child_.has_value(); }
 
-  // Waits for the end of the whole process (all threads) and reaps it if it is our child; a second call
-  // returns the same. kTimeout: still running.
+  // Waits for the end of the whole process (all threads) and reaps it if it is our child; a second
+  // call returns the same. kTimeout: still running.
   Result<ProcessEnd> wait(Instant deadline);
   // To this very process, never to a successor with its number. kNotFound after its end.
   Status signal(int number) const;

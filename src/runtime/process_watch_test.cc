@@ -1,5 +1,5 @@
-// Proves that a process is told from a successor with its number, that its end is seen, and that its status
-// is known exactly when it was our child.
+// Proves that a process is told from a successor with its number, that its end is seen, and that
+// its status is known exactly when it was our child.
 #include "runtime/process_watch.h"
 
 #include <signal.h>
@@ -12,7 +12,9 @@ namespace perdure::runtime {
 namespace {
 
 constexpr Duration kPatience = std::chrono::seconds(20);
-Instant soon() { return BootClock::now() + kPatience; }
+Instant soon() {
+  return BootClock::now() + kPatience;
+}
 
 TEST(ProcessIdTest, StartTimeSurvivesStrangeNames) {
   const std::string fields = " S 1 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 111 222";
@@ -84,7 +86,9 @@ TEST(ProcessWatchTest, AbandonedWatchLeavesTheProcessAlone) {
   auto child = io::ChildProcess::spawn({"sleep", "1000"}, {});
   ASSERT_TRUE(child);
   const ProcessId process = ProcessId::of(child->release()).value();
-  { const auto watch = ProcessWatch::open(process); }
+  {
+    const auto watch = ProcessWatch::open(process);
+  }
   auto again = ProcessWatch::open(process);
   ASSERT_TRUE(again);
   EXPECT_TRUE(again->is_child());

@@ -18,13 +18,16 @@ namespace {
 
 using Json = nlohmann::json;
 
-// Cleaning up after a failure must not wait for ever either, nor inherit a deadline that has passed.
+// Cleaning up after a failure must not wait for ever either, nor inherit a deadline that has
+// passed.
 constexpr Duration kCleanUpTime = std::chrono::seconds(10);
 constexpr std::size_t kMaxStateBytes = std::size_t{8} << 20;
 // The name of runc's first process until it becomes the container's command (libcontainer/nsenter).
 constexpr std::string_view kWaitingName = "runc:[2:INIT]\n";
 
-bool exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
+bool exists(const std::string& path) {
+  return ::access(path.c_str(), F_OK) == 0;
+}
 
 Status remove_file(const std::string& path) {
   if (::unlink(path.c_str()) == 0 || errno == ENOENT) return {};

@@ -1,6 +1,6 @@
-// Proves with the real runc: a container waits between create and start, lives in its cgroup, is forgotten by
-// runc after start, ends with a known status; failures say why and leave nothing. Runs in a mount namespace and a
-// cgroup subtree of its own.
+// Proves with the real runc: a container waits between create and start, lives in its cgroup, is
+// forgotten by runc after start, ends with a known status; failures say why and leave nothing. Runs
+// in a mount namespace and a cgroup subtree of its own.
 #include <signal.h>
 #include <unistd.h>
 
@@ -31,7 +31,9 @@ class RuncTest : public testing::Test {
   }
 };
 
-std::string comm_of(pid_t pid) { return test::read_text(std::format("/proc/{}/comm", pid)); }
+std::string comm_of(pid_t pid) {
+  return test::read_text(std::format("/proc/{}/comm", pid));
+}
 
 TEST_F(RuncTest, WaitsForStartThenRunsAndIsForgotten) {
   test::TestContainer container({.command = kIdle});
@@ -49,8 +51,8 @@ TEST_F(RuncTest, WaitsForStartThenRunsAndIsForgotten) {
   // Whatever is said to runc now cannot reach the process.
   const auto watch = ProcessWatch::open(*process);
   ASSERT_TRUE(watch);
-  ASSERT_TRUE(io::run_command({"runc", "--root", container.runc_root(), "delete", "--force",
-                               container.name().str()}));
+  ASSERT_TRUE(io::run_command(
+      {"runc", "--root", container.runc_root(), "delete", "--force", container.name().str()}));
   ASSERT_TRUE(container.runtime().discard(container.name(), test::kPatience));
   EXPECT_TRUE(watch->signal(0)) << "alive";
   EXPECT_TRUE(watch->is_child()) << "we are its subreaper";
@@ -115,9 +117,8 @@ TEST_F(RuncTest, LimitsApplyAndLiveInRemovableDirectories) {
   ASSERT_TRUE(process) << process.error().message();
   const auto directories = cgroup_dirs_of(container.cgroups().layout(), process->pid);
   ASSERT_TRUE(directories);
-  EXPECT_THAT(*directories,
-              testing::UnorderedElementsAreArray(
-                  cgroup_dirs_at(container.cgroups().layout(), container.cgroup_path())));
+  EXPECT_THAT(*directories, testing::UnorderedElementsAreArray(cgroup_dirs_at(
+                                container.cgroups().layout(), container.cgroup_path())));
   for (const std::string& directory : *directories) {
     const std::string pids = test::read_text(directory + "/pids.max");
     if (limits.pids && !pids.empty()) {
@@ -125,8 +126,8 @@ TEST_F(RuncTest, LimitsApplyAndLiveInRemovableDirectories) {
     }
   }
   ASSERT_TRUE(container.cgroup().kill_all(test::kPatience));
-  ASSERT_TRUE(remove_everywhere(container.cgroups().layout(), container.cgroup_path(),
-                                test::kPatience));
+  ASSERT_TRUE(
+      remove_everywhere(container.cgroups().layout(), container.cgroup_path(), test::kPatience));
   EXPECT_THAT(cgroup_dirs_at(container.cgroups().layout(), container.cgroup_path()), IsEmpty());
 }
 

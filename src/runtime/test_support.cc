@@ -38,7 +38,8 @@ std::string make_network_namespace(const std::string& name) {
   PERDURE_ASSERT(io::make_directories(directory, 0755).has_value());
   const std::string path = directory + "/" + name;
   std::ofstream(path).flush();
-  const auto made = io::command_output({"unshare", "--net=" + path, "ip", "link", "set", "lo", "up"});
+  const auto made =
+      io::command_output({"unshare", "--net=" + path, "ip", "link", "set", "lo", "up"});
   PERDURE_ASSERT(made.has_value());
   return path;
 }
@@ -53,7 +54,9 @@ std::string missing_for_integration() {
   return {};
 }
 
-std::string read_text(const std::string& path) { return image::test::read_text(path); }
+std::string read_text(const std::string& path) {
+  return image::test::read_text(path);
+}
 
 TestCgroup::TestCgroup() : layout_(CgroupLayout::find().value()) {
   static std::atomic<int> number = 0;
@@ -99,8 +102,7 @@ Status TestContainer::prepare() {
   if (options_.lower_dir.empty()) image::test::make_busybox_root(overlay_.lower);
   PERDURE_TRY(io::make_directories(volume(), 0755));
   PERDURE_TRY(image::mount_overlay(overlay_));
-  model::ContainerSpec spec{.name = name_,
-                            .root_filesystem = model::DirectoryRoot{overlay_.lower}};
+  model::ContainerSpec spec{.name = name_, .root_filesystem = model::DirectoryRoot{overlay_.lower}};
   spec.command = options_.command;
   spec.resources = options_.resources;
   spec.security.seccomp = options_.seccomp;
@@ -144,7 +146,9 @@ Result<ProcessId> TestContainer::create() {
   return process;
 }
 
-Status TestContainer::start() { return runtime_.start(name_, kPatience); }
+Status TestContainer::start() {
+  return runtime_.start(name_, kPatience);
+}
 
 Result<ProcessId> TestContainer::create_and_start() {
   PERDURE_ASSIGN(const ProcessId process, create());

@@ -1,5 +1,5 @@
-// For integration tests of this room: a node of one's own. Cgroups, mounts, network namespaces and processes of
-// a test are its own and go away with it, also after a failure.
+// For integration tests of this room: a node of one's own. Cgroups, mounts, network namespaces and
+// processes of a test are its own and go away with it, also after a failure.
 #pragma once
 
 #include <sys/types.h>
@@ -25,7 +25,9 @@ namespace perdure::runtime::test {
 
 // Generous: a loaded machine is no failure.
 inline constexpr Duration kPatience = std::chrono::seconds(20);
-inline Instant soon() { return BootClock::now() + kPatience; }
+inline Instant soon() {
+  return BootClock::now() + kPatience;
+}
 
 // The reason why integration tests cannot run here; empty if they can.
 std::string missing_for_integration();
@@ -57,8 +59,8 @@ class TestCgroup {
 // Once per process: a mount namespace of its own with a tmpfs on /run (as a node has), subreaper.
 void enter_private_node();
 
-// One busybox container with everything around it: scratch directories, overlay, volume, network namespace,
-// bundle, logger.
+// One busybox container with everything around it: scratch directories, overlay, volume, network
+// namespace, bundle, logger.
 class TestContainer {
  public:
   struct Options {

@@ -6,8 +6,8 @@
 
 namespace perdure::runtime {
 
-// poll(2) over EINTR. False at the deadline; a passed deadline still looks once. Errors and hang-ups
-// count as ready.
+// poll(2) over EINTR. False at the deadline; a passed deadline still looks once. Errors and
+// hang-ups count as ready.
 Result<bool> wait_for(int fd, short events, Instant deadline);
 
 }  // namespace perdure::runtime
