@@ -179,10 +179,10 @@ Pace CheckpointSchedule::pace() const {
                          every, format_duration(median_of(&Sample::wall)));
       break;
     default:
-      text = std::format("every {}: as {}", format_duration(interval),
+      text = std::format("every {}: {}", format_duration(interval),
                          options_.interval_source == IntervalSource::kStateSensitivity
-                             ? "the state sensitivity asks for"
-                             : "the spec asks for");
+                             ? "half of the state sensitivity"
+                             : "as the spec asks for");
   }
   if (requested_) return {interval, PaceReason::kRequested, "now: an operator asked; then " + text};
   if (failures_in_row_ == 0) return {interval, reason, std::move(text)};

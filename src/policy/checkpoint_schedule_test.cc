@@ -64,7 +64,7 @@ TEST(CheckpointScheduleTest, KeepsTheAskedIntervalFromDueTimeToDueTime) {
 
 TEST(CheckpointScheduleTest, SaysWhenTheStateSensitivityAsked) {
   Driver driver({.interval = 500ms, .interval_source = IntervalSource::kStateSensitivity});
-  EXPECT_EQ(driver.schedule_.pace().text, "every 500 ms: as the state sensitivity asks for");
+  EXPECT_EQ(driver.schedule_.pace().text, "every 500 ms: half of the state sensitivity");
 }
 
 TEST(CheckpointScheduleTest, StretchesTheIntervalToTheCpuBudgetAndSaysWhy) {

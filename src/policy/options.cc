@@ -37,8 +37,8 @@ std::int64_t number(const ContainerOptions& options) {
 using S = ScheduleOptions;
 using C = ContainerOptions;
 constexpr auto kTable = std::to_array<OptionRow>({
-    {"interval", Unit::kDuration, ns(20ms), ns(24h),
-     "what a failure may lose; below 20 ms a container does nothing but be captured",
+    {"interval", Unit::kDuration, ns(5ms), ns(24h),
+     "what a failure may lose; a capture takes longer than the shortest ones, which are stretched",
      schedule_duration<&S::interval>},
     {"cpu_budget_percent", Unit::kPercent, 1, 100,
      "of one core; what protection may cost, the interval gives way to it",
@@ -149,10 +149,12 @@ Status validate(const ContainerOptions& options) {
 ContainerOptions options_from(const model::ContainerSpec& spec) {
   ContainerOptions options;
   options.schedule.interval = spec.checkpoint.interval;
-  options.schedule.interval_source =
-      spec.checkpoint.interval_source == model::IntervalSource::kStateSensitivity
-          ? IntervalSource::kStateSensitivity
-          : IntervalSource::kInterval;
+  if (spec.checkpoint.interval_source == model::IntervalSource::kStateSensitivity) {
+    // A state that is restored is at most an interval and a capture old, and has to be worth
+    // something.
+    options.schedule.interval /= 2;
+    options.schedule.interval_source = IntervalSource::kStateSensitivity;
+  }
   options.schedule.cpu_budget_percent = spec.checkpoint.cpu_budget_percent;
   options.keep_generations = spec.checkpoint.generations_kept;
   options.max_restores = spec.restart.max_restores;

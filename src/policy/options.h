@@ -98,8 +98,8 @@ std::string option_table_markdown();
 // kInvalid names the option, its value and the range.
 Status validate(const ContainerOptions& options);
 
-// What the spec says, over the defaults. Its interval already follows from the state sensitivity
-// where that is what the operator wrote.
+// What the spec says, over the defaults. Where the operator wrote a state sensitivity (for how long
+// a state is worth having), the interval is half of it.
 ContainerOptions options_from(const model::ContainerSpec& spec);
 
 }  // namespace perdure::policy

@@ -33,8 +33,7 @@ GenerationInfo* ContainerPolicy::known(const Generation& id) {
 void ContainerPolicy::advance_captures() {
   const auto uncommitted = std::ranges::count_if(generations_, awaits_commit);
   const bool blocked = options_.statefulness == Statefulness::kStateless ||
-                       operation_ != Operation::kNone || timer(TimerId::kExitGrace) ||
-                       uncommitted >= options_.max_uncommitted;
+                       timer(TimerId::kExitGrace) || uncommitted >= options_.max_uncommitted;
   if (!blocked && schedule_.due(now_)) {
     begin_capture();
   } else if (!blocked && schedule_.next()) {

@@ -43,6 +43,7 @@ PolicyWorld::PolicyWorld(std::uint64_t seed)
     : random_(seed), options_(random_options(random_)), now_(Instant{} + 1h) {
   policy_ = std::make_unique<ContainerPolicy>(ContainerName::parse(name_of(seed)).value(), Term{1},
                                               Incarnation{incarnation_}, options_);
+  failing_percent_ = std::array{5U, 30U, 70U}[draw(3)];
 }
 
 bool PolicyWorld::play(int steps) {
@@ -58,7 +59,7 @@ bool PolicyWorld::play(int steps) {
 
 void PolicyWorld::step() {
   if (released_) return send_stray();
-  const bool well = !chance(30);
+  const bool well = !chance(failing_percent_);
   switch (draw(16)) {
     case 0:
     case 1:
@@ -79,7 +80,9 @@ void PolicyWorld::step() {
     case 12:
       return strike();
     case 13:
-      return chance(40) ? ask_something() : pass_time(1ms * static_cast<int>(draw(400)));
+      return chance(policy_->phase() == Phase::kRecovering ? 80 : 40)
+                 ? ask_something()
+                 : pass_time(1ms * static_cast<int>(draw(400)));
     case 14:
       return chance(15) ? restart_daemon() : pass_time(1ms * static_cast<int>(draw(20)));
     default:
@@ -180,12 +183,12 @@ void PolicyWorld::finish_capture(bool well) {
   }
   CaptureFinished finished{.generation = id, .parent = std::nullopt, .stats = {}};
   finished.stats.cpu = 1ms * static_cast<int>(draw(60));
-  if (base_ && chance(40)) finished.parent = base_;
+  if (base_ && chance(50)) finished.parent = base_;
   if (chance(50)) finished.state = CommitState::kCommitted;
   base_ = id;
   store_[id] = {
       .info = {.id = id, .parent = finished.parent, .state = finished.state, .captured_at = now_},
-      .corrupt_on_disk = !healed_ && chance(5),
+      .corrupt_on_disk = !healed_ && chance(10),
       .poisoned = poisoned_};
   if (finished.state == CommitState::kProvisional) {
     uncommitted_.insert(id);
@@ -198,7 +201,8 @@ void PolicyWorld::finish_capture(bool well) {
 void PolicyWorld::finish_restore(bool well) {
   operation_ = Operation::kNone;
   const Generation id = operation_generation_;
-  if (asked_ == id) asked_.reset();
+  const bool was_asked = asked_ == id;
+  if (was_asked) asked_.reset();
   if (!capsule_is_sound(id))
     return tell(RestoreFailed{id, RestoreFailure::kCorrupt, "digest differs"});
   if (!well) {
@@ -212,6 +216,7 @@ void PolicyWorld::finish_restore(bool well) {
   poisoned_ = store_.at(id).poisoned;
   base_ = id;
   tell(RestoreFinished{id, 200});
+  if (policy_runs() && was_asked) check_all_marked_after(id);
   if (policy_runs() && options_.probation > 0s) probation_ = {id, highest_.number + 1};
 }
 

@@ -122,6 +122,7 @@ class PolicyWorld {
   Operation operation_ = Operation::kNone;
   Generation operation_generation_;
   bool cancelled_ = false;
+  unsigned failing_percent_ = 30;  // of what may fail
   bool alive_ = false;
   std::optional<ExitStatus> death_;  // happened, not reported yet
   bool doomed_ = false;              // Terminate or Kill is under way
