@@ -338,6 +338,11 @@ Status FileTracker::warm_up(const FrozenHints& hints) {
   return impl_->absorb(std::move(taken));
 }
 
+void FileTracker::set_merged(UniqueFd merged) {
+  impl_->merged = std::move(merged);
+  impl_->overlay_paths.clear();
+}
+
 void FileTracker::adopt(const FileTree& tree) {
   FileList list;
   std::map<std::string_view, const FileEntry*> linked_to;

@@ -155,6 +155,11 @@ class FileTracker {
   // instant fits it.
   Status warm_up(const FrozenHints& hints);
 
+  // The overlay mount as it is from now on; an invalid one lets go of it, so that it can be
+  // unmounted for a roll-back. While processes run on the overlay it must be there: mapped files
+  // are found through it.
+  void set_merged(UniqueFd merged);
+
   // Takes a tree that was just rolled back for the capture before, so that equal pages are shared
   // with it. Every file is still read at the next snapshot (call warm_up() first).
   void adopt(const FileTree& tree);

@@ -3,8 +3,8 @@
 // capture loses nothing. The oracle for "every change" is a tracker that sees the same tree for the
 // first time.
 #include <linux/fs.h>
+#include <signal.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -223,118 +223,6 @@ TEST(FileTrackerTest, AFileChangedJustBeforeTheCaptureIsReadOnceMore) {
   EXPECT_EQ(tree.last.files_read, 1u);
 }
 
-class SharedStore {
- public:
-  explicit SharedStore(const std::string& path) {
-    const UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC));
-    data_ = static_cast<char*>(
-        ::mmap(nullptr, kPageSize, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0));
-    EXPECT_NE(data_, MAP_FAILED);
-  }
-  ~SharedStore() { ::munmap(data_, kPageSize); }
-  SharedStore(const SharedStore&) = delete;
-  SharedStore& operator=(const SharedStore&) = delete;
-  void store(char value) { *static_cast<volatile char*>(data_) = value; }
-  void protect(int protection) { ::mprotect(data_, kPageSize, protection); }
-  void* data() const { return data_; }
-
- private:
-  char* data_;
-};
-
-FrozenHints own_hints() {
-  const pid_t self = ::getpid();
-  auto hints = collect_shared_writable_mappings({&self, 1});
-  EXPECT_TRUE(hints) << hints.error().message();
-  return hints.value_or(FrozenHints{});
-}
-
-TEST(SharedMappingTest, StoresWithoutATraceAreFound) {
-  if (::geteuid() != 0) GTEST_SKIP() << "/proc/PID/map_files needs root";
-  TestTree tree;
-  write_file(tree / "file", std::string(kPageSize, '0'));
-  SharedStore mapping(tree / "file");
-  mapping.store('1');  // faults: this one sets ctime
-  tree.settle();
-  tree.must_capture(own_hints());
-  struct stat before{};
-  struct stat after{};
-  ::stat((tree / "file").c_str(), &before);
-  mapping.store('2');
-  ::stat((tree / "file").c_str(), &after);
-  ASSERT_EQ(before.st_ctim.tv_nsec, after.st_ctim.tv_nsec)
-      << "the store left a trace: this proves nothing";
-  EXPECT_EQ(content_of(*find_entry(tree.must_capture(own_hints()), "file")).front(), '2');
-}
-
-TEST(SharedMappingTest, StoresBeforeTheMappingWentAwayAreFound) {
-  if (::geteuid() != 0) GTEST_SKIP() << "/proc/PID/map_files needs root";
-  TestTree tree;
-  write_file(tree / "file", std::string(kPageSize, '0'));
-  {
-    SharedStore mapping(tree / "file");
-    mapping.store('1');
-    tree.settle();
-    tree.must_capture(own_hints());
-    mapping.store('2');
-  }
-  EXPECT_EQ(content_of(*find_entry(tree.must_capture(own_hints()), "file")).front(), '2');
-  tree.must_capture(own_hints());
-  EXPECT_EQ(tree.last.files_read, 0u) << "and once is enough";
-}
-
-TEST(SharedMappingTest, StoresBetweenTwoChangesOfProtectionAreFound) {
-  if (::geteuid() != 0) GTEST_SKIP() << "/proc/PID/map_files needs root";
-  TestTree tree;
-  write_file(tree / "file", std::string(kPageSize, '0'));
-  SharedStore mapping(tree / "file");
-  mapping.store('1');
-  mapping.protect(PROT_READ);
-  tree.settle();
-  tree.must_capture(own_hints());
-  for (const char value : {'2', '3'}) {
-    mapping.protect(PROT_READ | PROT_WRITE);
-    mapping.store(value);
-    mapping.protect(PROT_READ);
-    EXPECT_EQ(content_of(*find_entry(tree.must_capture(own_hints()), "file")).front(), value);
-  }
-}
-
-TEST(SharedMappingTest, AMappedFileThatIsWrittenBackIsNotReadUntilItChanges) {
-  if (::geteuid() != 0) GTEST_SKIP() << "/proc/PID/map_files needs root";
-  TestTree tree;
-  write_file(tree / "file", std::string(kPageSize, '0'));
-  SharedStore mapping(tree / "file");
-  mapping.store('1');
-  tree.settle();
-  ASSERT_EQ(::msync(mapping.data(), kPageSize, MS_SYNC), 0);
-  tree.must_capture(own_hints());
-  tree.must_capture(own_hints());
-  if (tree.last.files_read > 0)
-    GTEST_SKIP() << "this kernel has no cachestat(2): mapped files are always read";
-  for (const char value : {'2', '3'}) {
-    mapping.store(value);
-    EXPECT_EQ(content_of(*find_entry(tree.must_capture(own_hints()), "file")).front(), value);
-  }
-}
-
-TEST(SharedMappingTest, FilesOpenedForReadingDoNotCount) {
-  if (::geteuid() != 0) GTEST_SKIP() << "/proc/PID/map_files needs root";
-  TestTree tree;
-  constexpr std::size_t kSize = 37 * kPageSize;  // no range that was looked at before
-  write_file(tree / "file", std::string(kSize, '0'));
-  const std::size_t before = own_hints().shared_writable.size();
-  const UniqueFd fd(::open((tree / "file").c_str(), O_RDONLY | O_CLOEXEC));
-  void* data = ::mmap(nullptr, kSize, PROT_READ, MAP_SHARED, fd.get(), 0);
-  EXPECT_EQ(own_hints().shared_writable.size(), before);
-  ::munmap(data, kSize);
-}
-
-TEST(SharedMappingTest, AProcessThatIsGoneCountsForNothing) {
-  const pid_t gone = 0x3fffff;
-  EXPECT_TRUE(collect_shared_writable_mappings({&gone, 1}));
-}
-
 TEST(FileTrackerTest, AnAbandonedCaptureLosesNothing) {
   TestTree tree;
   write_file(tree / "file", "one");
@@ -388,6 +276,20 @@ TEST(FileTrackerTest, TooManyBytesAreRefusedAndFewerAccepted) {
               testing::AllOf(HasSubstr("the test tree"), HasSubstr("100 kB")));
   fs::remove(tree / "second");
   expect_same(tree.must_capture(), tree.capture_anew());
+}
+
+TEST(FileTrackerTest, ALeaseDoesNotBlockTheFreeze) {
+  TestTree tree;
+  write_file(tree / "leased", "x");
+  ::signal(SIGIO, SIG_IGN);  // tells the holder that somebody wants to read
+  UniqueFd holder(::open((tree / "leased").c_str(), O_RDWR | O_CLOEXEC));
+  ASSERT_EQ(::fcntl(holder.get(), F_SETLEASE, F_WRLCK), 0);
+  const auto refused = tree.capture();
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), ErrorCode::kTransient);
+  EXPECT_THAT(refused.error().message(), HasSubstr("'leased'"));
+  holder.reset();
+  EXPECT_EQ(content_of(*find_entry(tree.must_capture(), "leased")), "x");
 }
 
 TEST(FileTrackerTest, StagingInsideTheTreeIsRefused) {
