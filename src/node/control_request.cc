@@ -52,7 +52,7 @@ ContainerService* ControlRequest::find_or_fail(const std::string& name) {
   ContainerService* service = node().find(*parsed);
   if (service == nullptr) {
     fail(Error(ErrorCode::kNotFound, std::format("there is no container '{}'", name)),
-         "'perdure ls' shows the containers of this host");
+         "'perdure list' shows the containers of this host");
   }
   return service;
 }
