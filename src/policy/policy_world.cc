@@ -286,6 +286,12 @@ void PolicyWorld::ask_something() {
       const auto wanted =
           std::next(store_.begin(), static_cast<std::ptrdiff_t>(draw(store_.size())));
       event = OperatorRestore{wanted->first};
+      // Now and then a delta of what is being restored, whose fate it shares.
+      for (const auto& [id, capsule] : store_) {
+        const bool delta =
+            operation_ == Operation::kRestoring && capsule.info.parent == operation_generation_;
+        if (delta && chance(60)) event = OperatorRestore{id};
+      }
       break;
     }
     default:
