@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::string_view kPurpose = "keep Linux containers running through failures";
 constexpr std::string_view kDescription =
-    "perdure talks to perdured on this host through its control socket. perdured takes complete "
+    "perdure talks to perdured(8) on this host through its control socket. perdured takes complete "
     "states "
     "(generations) of each container again and again and, when the container fails, restores the "
     "newest of them in "
@@ -214,7 +214,7 @@ std::string command_manual_roff() {
   page.section("FILES");
   for (const NamedText& row : files_table()) page.item(row.name, row.text);
   page.section("SEE ALSO");
-  page.paragraph("`perdure-spec`(5), `criu`(8), `runc`(8)");
+  page.paragraph("`perdure-spec`(5), `perdured`(8), `criu`(8), `runc`(8)");
   return page.text();
 }
 
@@ -229,7 +229,7 @@ std::string spec_manual_roff() {
     roff_block(page, blocks[i]);
   }
   page.section("SEE ALSO");
-  page.paragraph("`perdure`(1)");
+  page.paragraph("`perdure`(1), `perdured`(8)");
   return page.text();
 }
 
