@@ -155,24 +155,26 @@ ContainerService::ContainerService(ServiceEnvironment environment, model::Contai
 
 ContainerService::~ContainerService() = default;
 
+// The pool is bounded. A container's steps come one at a time, so a refusal means a host with more busy
+// containers than places: the step is tried again, nothing is lost.
 template <typename Work, typename Done>
 void ContainerService::run(Work work, Done done) {
-  // The pool is bounded. A container's steps come one at a time, so a refusal means a host with more busy
-  // containers than places: the step is tried again, nothing is lost.
-  auto shared_work = std::make_shared<Work>(std::move(work));
-  auto shared_done = std::make_shared<Done>(std::move(done));
-  auto attempt = std::make_shared<std::function<void()>>();
-  auto timer = std::make_shared<io::Timer>();
-  *attempt = [this, shared_work, shared_done, attempt, timer, token = lifetime_.token()] {
-    if (!token.alive()) return;
-    const Status submitted = environment_.pool.submit(
-        environment_.loop, lifetime_, [shared_work] { return (*shared_work)(); },
-        [shared_done](auto result) { (*shared_done)(std::move(result)); });
-    if (submitted || submitted.error().code() != ErrorCode::kTransient) return;
-    constexpr Duration kAgain = std::chrono::milliseconds(20);
-    *timer = environment_.loop.after(kAgain, [attempt] { (*attempt)(); });
+  struct Job {
+    Work work;
+    Done done;
   };
-  (*attempt)();
+  submit(std::make_shared<Job>(std::move(work), std::move(done)));
+}
+
+template <typename Job>
+void ContainerService::submit(std::shared_ptr<Job> job) {
+  const Status submitted =
+      environment_.pool.submit(environment_.loop, lifetime_, [job] { return job->work(); },
+                               [job](auto result) { job->done(std::move(result)); });
+  if (submitted || submitted.error().code() != ErrorCode::kTransient) return;
+  constexpr Duration kAgain = std::chrono::milliseconds(20);
+  std::erase_if(retries_, [](const io::Timer& timer) { return !timer.active(); });
+  retries_.push_back(environment_.loop.after(kAgain, [this, job = std::move(job)] { submit(job); }));
 }
 
 // ---- Beginnings ----
@@ -450,13 +452,15 @@ void ContainerService::do_restore(const policy::Restore& effect) {
     ++record_.restores;
     watch_init(restored->facts);
     frames_before_ = restored->frames_before;
+    measure_restore(effect, *restored);
     handle(policy::RestoreFinished{effect.generation, restored->facts.init.pid});
-    report_restore(effect, *restored);
+    restored_details_.reset();
     save_record();
   });
 }
 
-void ContainerService::report_restore(const policy::Restore& effect, const RestoreResult& result) {
+// Keeps what only the shell knows for the event by which the policy tells of the restore.
+void ContainerService::measure_restore(const policy::Restore& effect, const RestoreResult& result) {
   const Instant now = environment_.clock.now();
   RestoreReport report;
   report.at = environment_.clock.wall();
@@ -470,23 +474,18 @@ void ContainerService::report_restore(const policy::Restore& effect, const Resto
       report.lost = std::max(Duration::zero(), Duration(*failed_at_ - info.captured_at));
     }
   }
-  control::v1::Event event;
-  event.set_severity(control::v1::SEVERITY_INFO);
-  event.set_container(spec_.name.str());
-  event.set_kind("timeline");
-  event.set_text(std::format("runs again {} after the failure; {} of {} connections were reset",
-                             format_duration(*report.restored), result.connections_reset,
-                             result.connections));
-  event.set_reason(failure_reason_);
-  event.set_generation(to_string(effect.generation));
-  auto& durations = *event.mutable_durations_ns();
+  control::v1::Event& details = restored_details_.emplace();
+  details.set_text(std::format("; {} after the failure; {} of {} connections were reset",
+                               format_duration(*report.restored), result.connections_reset, result.connections));
+  details.set_reason(failure_reason_);
+  details.set_generation(to_string(effect.generation));
+  auto& durations = *details.mutable_durations_ns();
   durations["noticed"] = report.noticed->count();
   durations["restored"] = report.restored->count();
   durations["killed"] = result.killed.count();
   durations["files"] = result.files.count();
   durations["processes"] = result.processes.count();
   if (report.lost) durations["lost"] = report.lost->count();
-  environment_.events.append(std::move(event));
   last_restore_ = report;
   watch_first_packet(*failed_at_, now + kFirstPacketTime);
   failed_at_.reset();
@@ -505,7 +504,7 @@ void ContainerService::watch_first_packet(Instant failed_at, Instant give_up) {
     control::v1::Event event;
     event.set_severity(control::v1::SEVERITY_INFO);
     event.set_container(spec_.name.str());
-    event.set_kind("first-packet");
+    event.set_kind("first_packet");
     event.set_text(std::format("first packet {} after the failure", format_duration(now - failed_at)));
     (*event.mutable_durations_ns())["first_packet"] = (now - failed_at).count();
     environment_.events.append(std::move(event));
@@ -612,6 +611,10 @@ void ContainerService::emit(const policy::Emit& effect) {
   event.set_kind(effect.kind);
   event.set_text(effect.text);
   event.set_reason(effect.reason);
+  if (effect.kind == "restored" && restored_details_) {
+    restored_details_->set_text(effect.text + restored_details_->text());
+    event.MergeFrom(*restored_details_);
+  }
   environment_.events.append(std::move(event));
 }
 

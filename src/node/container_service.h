@@ -128,13 +128,15 @@ class ContainerService {
   void finish_recovery(const Found& found, std::vector<policy::GenerationInfo> generations);
   void watch_init(const RuntimeFacts& facts);
   void init_ended();
-  void report_restore(const policy::Restore& effect, const RestoreResult& result);
+  void measure_restore(const policy::Restore& effect, const RestoreResult& result);
   void watch_first_packet(Instant failed_at, Instant give_up);
   std::vector<policy::GenerationInfo> stored_generations();
   void save_record();
   void notify();
   template <typename Work, typename Done>
   void run(Work work, Done done);
+  template <typename Job>
+  void submit(std::shared_ptr<Job> job);
 
   ServiceEnvironment environment_;
   const model::ContainerSpec spec_;
@@ -146,6 +148,7 @@ class ContainerService {
   policy::ContainerPolicy policy_;
 
   std::array<io::Timer, policy::kTimerCount> timers_;
+  std::vector<io::Timer> retries_;  // steps that the pool had no room for
   std::optional<runtime::ProcessWatch> process_;
   io::Watch process_watch_;
   std::shared_ptr<CancelFlag> cancel_;
@@ -165,6 +168,7 @@ class ContainerService {
   std::uint64_t frames_before_ = 0;
   std::optional<CaptureReport> last_capture_;
   std::optional<RestoreReport> last_restore_;
+  std::optional<control::v1::Event> restored_details_;  // for the event that is about to be emitted
   std::uint64_t captures_ = 0;
   std::uint64_t capture_failures_ = 0;
   std::string last_capture_error_;

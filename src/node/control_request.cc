@@ -19,6 +19,19 @@ constexpr Duration kProgressTick = std::chrono::seconds(10);
 
 // ---- Any request ----
 
+Result<TransferSlot> TransferSlot::take(std::shared_ptr<std::atomic<int>> taken) {
+  if (taken->fetch_add(1) < kMaxTransfers) return TransferSlot(std::move(taken));
+  taken->fetch_sub(1);
+  return perdure::fail(ErrorCode::kTransient,
+                       std::format("{} exports or imports are under way; wait for one of them", kMaxTransfers));
+}
+
+TransferSlot::~TransferSlot() {
+  if (taken_) taken_->fetch_sub(1);
+}
+
+void ControlRequest::drained() {}
+
 void ControlRequest::answered(std::uint32_t, bool) {}
 
 bool ControlRequest::send(v1::Response response) {

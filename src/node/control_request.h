@@ -1,6 +1,8 @@
 // One request on the control socket, from its frame to its final answer. Loop thread only.
 #pragma once
 
+#include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -18,10 +20,29 @@
 
 namespace perdure::node {
 
+// Exports and imports at once: each holds a thread of the pool for as long as the other end of its pipe likes.
+inline constexpr int kMaxTransfers = 2;
+// The right to be one of them. Any thread.
+class TransferSlot {
+ public:
+  // kTransient: all are taken.
+  static Result<TransferSlot> take(std::shared_ptr<std::atomic<int>> taken);
+  TransferSlot(TransferSlot&&) noexcept = default;
+  TransferSlot& operator=(TransferSlot&&) = delete;
+  ~TransferSlot();
+
+ private:
+  explicit TransferSlot(std::shared_ptr<std::atomic<int>> taken) : taken_(std::move(taken)) {}
+  std::shared_ptr<std::atomic<int>> taken_;
+};
+
 // The connections, as a request sees them.
 class RequestHost {
  public:
   virtual ~RequestHost() = default;
+  virtual const std::shared_ptr<std::atomic<int>>& transfers() = 0;
+  // Of the connection; 0 if it is gone.
+  virtual std::size_t queued_bytes(io::ConnectionId connection) = 0;
   // What send() of io::Connection says.
   virtual Status send(io::ConnectionId connection, const control::v1::Response& response) = 0;
   // The request has sent its final answer; it is destroyed at the loop's next turn.
@@ -47,6 +68,8 @@ class ControlRequest {
   virtual void begin() = 0;
   // The operator's answer to a Question of this request.
   virtual void answered(std::uint32_t question, bool yes);
+  // All that was sent on its connection has been taken by the client.
+  virtual void drained();
 
  protected:
   // False: the connection is gone, and with it soon this request.
@@ -62,6 +85,8 @@ class ControlRequest {
   Node& node() { return setup_.node; }
   const control::v1::Request& message() const { return setup_.message; }
   UniqueFd take_fd() { return std::move(setup_.fd); }
+  Result<TransferSlot> take_transfer() { return TransferSlot::take(setup_.host.transfers()); }
+  std::size_t queued_bytes() { return setup_.host.queued_bytes(setup_.connection); }
 
  private:
   RequestSetup setup_;
@@ -109,7 +134,11 @@ std::unique_ptr<ControlRequest> make_request(RequestSetup setup);
 // Whether it can be answered before the containers are known after a start of the daemon.
 bool needs_containers(const control::v1::Request& message);
 
-// Of the files beside control_requests.cc.
-std::unique_ptr<ControlRequest> make_change_request(RequestSetup setup);  // null: not one of those
+// Of the files beside control_requests.cc. Null: not one of those.
+std::unique_ptr<ControlRequest> make_change_request(RequestSetup setup);
+std::unique_ptr<ControlRequest> make_nic_request(RequestSetup setup);       // run, start
+std::unique_ptr<ControlRequest> make_transfer_request(RequestSetup setup);  // export, import
+std::unique_ptr<ControlRequest> make_log_request(RequestSetup setup);
+std::unique_ptr<ControlRequest> make_doctor_request(RequestSetup setup);
 
 }  // namespace perdure::node

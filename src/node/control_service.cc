@@ -29,6 +29,7 @@ Result<std::unique_ptr<ControlService>> ControlService::listen(Node& node, Contr
   handlers.on_frame = [raw](io::Connection& connection, io::Frame frame) {
     raw->received(connection, std::move(frame));
   };
+  handlers.on_drained = [raw](io::Connection& connection) { raw->drained(connection); };
   handlers.on_close = [raw](io::ConnectionId id, const Error& error) {
     if (error.code() != ErrorCode::kCancelled) log::warning("control connection {}: {}", id, error.message());
     raw->closed(id);
@@ -58,6 +59,17 @@ void ControlService::opened(io::Connection& connection) {
                                                    "group that owns {}",
                                                    peer.uid, options_.path)));
   connection.close_when_sent();
+}
+
+void ControlService::drained(io::Connection& connection) {
+  const auto client = clients_.find(connection.id());
+  if (client == clients_.end()) return;
+  for (const auto& [id, request] : client->second.requests) request->drained();
+}
+
+std::size_t ControlService::queued_bytes(io::ConnectionId connection) {
+  const io::Connection* found = server_->find(connection);
+  return found == nullptr ? 0 : found->queued_bytes();
 }
 
 void ControlService::closed(io::ConnectionId connection) { clients_.erase(connection); }

@@ -48,17 +48,21 @@ class ControlService final : private RequestHost {
   ControlService(Node& node, ControlServiceOptions options) : node_(node), options_(std::move(options)) {}
   Status send(io::ConnectionId connection, const control::v1::Response& response) override;
   void finished(io::ConnectionId connection, std::uint64_t request_id) override;
+  std::size_t queued_bytes(io::ConnectionId connection) override;
+  const std::shared_ptr<std::atomic<int>>& transfers() override { return transfers_; }
 
   bool may_speak(const io::PeerCredentials& peer) const;
   void opened(io::Connection& connection);
   void received(io::Connection& connection, io::Frame frame);
   void answered(Client& client, const control::v1::AnswerRequest& answer);
+  void drained(io::Connection& connection);
   void closed(io::ConnectionId connection);
   void refuse(io::ConnectionId connection, std::uint64_t id, const Error& error);
   void begin(io::ConnectionId connection, std::uint64_t id);
 
   Node& node_;
   const ControlServiceOptions options_;
+  const std::shared_ptr<std::atomic<int>> transfers_ = std::make_shared<std::atomic<int>>(0);
   bool containers_known_ = false;
   std::unique_ptr<io::UnixServer> server_;
   std::map<io::ConnectionId, Client> clients_;

@@ -141,11 +141,11 @@ void Daemon::stop(const char* signal) {
 
 void Daemon::tell_findings() {
   if (!exit_hook_) {
-    report(*events_, v1::SEVERITY_WARNING, "no-exit-hook",
+    report(*events_, v1::SEVERITY_WARNING, "no_exit_hook",
            "a dying container may close its connections before its recovery begins: this kernel offers no exit hook",
            no_exit_hook_);
   } else if (!exit_hook_->pinned()) {
-    report(*events_, v1::SEVERITY_WARNING, "exit-hook-unpinned",
+    report(*events_, v1::SEVERITY_WARNING, "exit_hook_unpinned",
            "while perdured does not run, a dying container closes its connections: the exit hook cannot be pinned",
            exit_hook_->unpinned_reason());
   }
@@ -176,7 +176,7 @@ Status Daemon::start() {
                                              .identity = identity_,
                                              .make_backend = {}});
   PERDURE_ASSIGN(control_, ControlService::listen(*node_, {options_.paths.socket(), group_}));
-  report(*events_, v1::SEVERITY_INFO, "daemon-started",
+  report(*events_, v1::SEVERITY_INFO, "daemon_started",
          std::format("perdured {} began its life number {:x} as process {}", PERDURE_VERSION,
                      identity_.incarnation.value, ::getpid()),
          {});
