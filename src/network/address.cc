@@ -30,8 +30,8 @@ Result<MacAddress> MacAddress::parse(std::string_view text) {
 }
 
 std::string MacAddress::str() const {
-  return std::format("{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", bytes[0], bytes[1], bytes[2], bytes[3],
-                     bytes[4], bytes[5]);
+  return std::format("{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", bytes[0], bytes[1], bytes[2],
+                     bytes[3], bytes[4], bytes[5]);
 }
 
 MacAddress derive_mac(std::string_view seed) {
@@ -76,7 +76,9 @@ bool IpAddress::is_link_local() const {
 
 Result<IpPrefix> IpPrefix::parse(std::string_view text) {
   const auto slash = text.find('/');
-  const auto bad = [&] { return fail(invalid("address with a prefix length", text, "10.0.0.5/24")); };
+  const auto bad = [&] {
+    return fail(invalid("address with a prefix length", text, "10.0.0.5/24"));
+  };
   if (slash == std::string_view::npos) return bad();
   const auto address = IpAddress::parse(text.substr(0, slash));
   if (!address) return bad();
@@ -87,12 +89,15 @@ Result<IpPrefix> IpPrefix::parse(std::string_view text) {
   return prefix;
 }
 
-std::string IpPrefix::str() const { return std::format("{}/{}", address.str(), bits); }
+std::string IpPrefix::str() const {
+  return std::format("{}/{}", address.str(), bits);
+}
 
 bool IpPrefix::contains(const IpAddress& other) const {
   if (other.family != address.family) return false;
   const std::size_t whole = bits / 8;
-  if (!std::equal(address.bytes.begin(), address.bytes.begin() + std::ptrdiff_t(whole), other.bytes.begin())) {
+  if (!std::equal(address.bytes.begin(), address.bytes.begin() + std::ptrdiff_t(whole),
+                  other.bytes.begin())) {
     return false;
   }
   if (bits % 8 == 0) return true;
@@ -101,7 +106,8 @@ bool IpPrefix::contains(const IpAddress& other) const {
 }
 
 std::string Endpoint::str() const {
-  return address.is_v4() ? std::format("{}:{}", address.str(), port) : std::format("[{}]:{}", address.str(), port);
+  return address.is_v4() ? std::format("{}:{}", address.str(), port)
+                         : std::format("[{}]:{}", address.str(), port);
 }
 
 }  // namespace perdure::network

@@ -1,5 +1,6 @@
-// Proves that addresses parse exactly what they print, refuse the rest with kInvalid, and that derived
-// names and MACs are stable: they must come out the same on every host and in every version.
+// Proves that addresses parse exactly what they print, refuse the rest with kInvalid, and that
+// derived names and MACs are stable: they must come out the same on every host and in every
+// version.
 #include "network/address.h"
 
 #include "gtest/gtest.h"
@@ -12,8 +13,8 @@ TEST(MacAddressTest, PrintsAndParsesTheSame) {
   const auto mac = MacAddress::parse("02:00:5e:10:AB:01");
   ASSERT_TRUE(mac);
   EXPECT_EQ(mac->str(), "02:00:5e:10:ab:01");
-  for (const char* bad : {"", "02:00:5e:10:00", "02:00:5e:10:00:0g", "02-00-5e-10-00-01", "02:00:5e:10:00:001",
-                          "02:00:5e:10:00:1:"}) {
+  for (const char* bad : {"", "02:00:5e:10:00", "02:00:5e:10:00:0g", "02-00-5e-10-00-01",
+                          "02:00:5e:10:00:001", "02:00:5e:10:00:1:"}) {
     const auto parsed = MacAddress::parse(bad);
     ASSERT_FALSE(parsed) << bad;
     EXPECT_EQ(parsed.error().code(), ErrorCode::kInvalid);
@@ -46,7 +47,8 @@ TEST(IpPrefixTest, ChecksLengthAndMembership) {
   EXPECT_FALSE(prefix.contains(IpAddress::parse("10.1.16.0").value()));
   EXPECT_FALSE(prefix.contains(IpAddress::parse("fd00::1").value()));
   EXPECT_TRUE(IpPrefix::parse("::/0").value().contains(IpAddress::parse("fd00::1").value()));
-  for (const char* bad : {"10.0.0.5", "10.0.0.5/", "10.0.0.5/33", "fd00::5/129", "10.0.0.5/-1", "10.0.0.5/2 "}) {
+  for (const char* bad :
+       {"10.0.0.5", "10.0.0.5/", "10.0.0.5/33", "fd00::5/129", "10.0.0.5/-1", "10.0.0.5/2 "}) {
     EXPECT_FALSE(IpPrefix::parse(bad)) << bad;
   }
 }

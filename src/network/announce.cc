@@ -32,8 +32,10 @@ Status ensure_injector(LinkControl& links, const LinkInfo& bridge, const std::st
   }
   PERDURE_TRY(links.enslave(port, bridge.name));
   // It must neither draw the containers' addresses to itself nor get what is meant for others.
-  PERDURE_TRY(links.set_port_options(port, BridgePortOptions{.learning = false, .flooding = false}));
-  // In this order: the end that comes up second can send at once; the first, which is waited for, later.
+  PERDURE_TRY(
+      links.set_port_options(port, BridgePortOptions{.learning = false, .flooding = false}));
+  // In this order: the end that comes up second can send at once; the first, which is waited for,
+  // later.
   PERDURE_TRY(links.set_up(port));
   PERDURE_TRY(links.set_up(input));
   return links.wait_forwarding(port, kForwardingDeadline);
@@ -50,18 +52,23 @@ Injector::~Injector() = default;
 Result<Injector> Injector::open(const std::string& bridge) {
   PERDURE_ASSIGN(auto links, LinkControl::open());
   PERDURE_ASSIGN(const LinkInfo info, links.get(bridge));
-  if (info.kind != "bridge") return fail(ErrorCode::kInvalid, std::format("link '{}' is no bridge", bridge));
+  if (info.kind != "bridge")
+    return fail(ErrorCode::kInvalid, std::format("link '{}' is no bridge", bridge));
   const std::string input = injector_name(bridge, 'i');
   if (auto made = ensure_injector(links, info, input, injector_name(bridge, 'p')); !made) {
-    return fail(std::move(made).error().context(std::format("prepare bridge '{}' for announcements", bridge)));
+    return fail(std::move(made).error().context(
+        std::format("prepare bridge '{}' for announcements", bridge)));
   }
   PERDURE_ASSIGN(auto socket, PacketSocket::open_sender(input));
   return Injector(bridge, std::make_unique<PacketSocket>(std::move(socket)));
 }
 
-Status Injector::send(std::span<const std::uint8_t> frame) { return socket_->send(frame); }
+Status Injector::send(std::span<const std::uint8_t> frame) {
+  return socket_->send(frame);
+}
 
-Status announce(Injector& injector, const MacAddress& mac, const std::vector<IpAddress>& addresses) {
+Status announce(Injector& injector, const MacAddress& mac,
+                const std::vector<IpAddress>& addresses) {
   for (const IpAddress& address : addresses) {
     if (!address.is_v4()) {
       PERDURE_TRY(injector.send(make_unsolicited_advertisement(mac, address)));
@@ -80,17 +87,20 @@ namespace {
 
 Frame holder_probe(const MacAddress& own, const IpAddress& address) {
   if (address.is_v4()) {
-    return make_arp(ArpPacket{ArpPacket::kRequest, own, IpAddress::any(IpFamily::kV4), MacAddress{}, address},
-                    kBroadcastMac);
+    return make_arp(
+        ArpPacket{ArpPacket::kRequest, own, IpAddress::any(IpFamily::kV4), MacAddress{}, address},
+        kBroadcastMac);
   }
   return make_solicitation(own, IpAddress::any(IpFamily::kV6), address);
 }
 
 // Who speaks as `address`, or asks for it as we do.
-std::optional<MacAddress> holder_in(FrameView frame, const MacAddress& own, const IpAddress& address) {
+std::optional<MacAddress> holder_in(FrameView frame, const MacAddress& own,
+                                    const IpAddress& address) {
   if (const auto arp = parse_arp(frame)) {
     if (arp->sender == address) return arp->sender_mac;
-    const bool is_probe = arp->operation == ArpPacket::kRequest && arp->sender == IpAddress::any(IpFamily::kV4);
+    const bool is_probe =
+        arp->operation == ArpPacket::kRequest && arp->sender == IpAddress::any(IpFamily::kV4);
     if (is_probe && arp->target == address && arp->sender_mac != own) return arp->sender_mac;
   }
   if (const auto message = parse_neighbour(frame)) {
@@ -99,7 +109,8 @@ std::optional<MacAddress> holder_in(FrameView frame, const MacAddress& own, cons
     if (message->source == address) return mac;
     const bool is_probe = message->type == NeighbourMessage::kSolicitation &&
                           message->source == IpAddress::any(IpFamily::kV6);
-    if (is_probe && message->target == address && message->sender_mac != own) return message->sender_mac;
+    if (is_probe && message->target == address && message->sender_mac != own)
+      return message->sender_mac;
   }
   return std::nullopt;
 }

@@ -1,5 +1,5 @@
-// Telling the segment where an address lives, and asking who has it, from the host's side: the container
-// need not run and its gate may be closed.
+// Telling the segment where an address lives, and asking who has it, from the host's side: the
+// container need not run and its gate may be closed.
 #pragma once
 
 #include <cstdint>
@@ -17,9 +17,9 @@ namespace perdure::network {
 
 class PacketSocket;
 
-// A way to put frames onto a bridge as if they came in through a port: they reach the other ports, the
-// wire and the host itself. It is a veth pair, one end a port that neither learns nor is flooded to; made
-// on first use, shared by all containers of the bridge, and left in place.
+// A way to put frames onto a bridge as if they came in through a port: they reach the other ports,
+// the wire and the host itself. It is a veth pair, one end a port that neither learns nor is
+// flooded to; made on first use, shared by all containers of the bridge, and left in place.
 class Injector {
  public:
   // kNotFound: no such bridge in the caller's namespace.
@@ -46,13 +46,13 @@ struct HolderQuery {
   std::string bridge;
   IpAddress address;
   Duration deadline = std::chrono::seconds(1);  // how long to listen
-  unsigned probes = 3;                           // spread over the first half of the deadline
+  unsigned probes = 3;                          // spread over the first half of the deadline
 };
 
-// Who has the address? RFC 5227 ARP probe (sender 0.0.0.0) or a neighbour solicitation from :: (RFC 4862),
-// sent with the bridge's own MAC, so that a second copy of the container, which has the same MAC as ours,
-// is found too. Another host's probe for the same address counts as a holder. Returns at the first answer; nothing
-// when the deadline passed in silence.
+// Who has the address? RFC 5227 ARP probe (sender 0.0.0.0) or a neighbour solicitation from :: (RFC
+// 4862), sent with the bridge's own MAC, so that a second copy of the container, which has the same
+// MAC as ours, is found too. Another host's probe for the same address counts as a holder. Returns
+// at the first answer; nothing when the deadline passed in silence.
 Result<std::optional<MacAddress>> find_holder(const HolderQuery& query);
 
 }  // namespace perdure::network

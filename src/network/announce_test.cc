@@ -1,6 +1,6 @@
-// Proves that announcements reach the other containers and the host though the container's gate is closed,
-// that they do not draw its traffic away, and that the holder of an address is found: another container, the
-// host, a second copy of ourselves, or somebody who is asking too.
+// Proves that announcements reach the other containers and the host though the container's gate is
+// closed, that they do not draw its traffic away, and that the holder of an address is found:
+// another container, the host, a second copy of ourselves, or somebody who is asking too.
 #include "network/announce.h"
 
 #include <atomic>
@@ -19,7 +19,8 @@ constexpr std::array kKinds{PacketKind::kArp, PacketKind::kNeighbour};
 class AnnounceTest : public BridgeTest {
  protected:
   static PacketSocket listen_in(const NetworkNamespace& netns, const std::string& interface) {
-    return value_of(call_in_netns(netns.fd(), [&] { return PacketSocket::open_listener(interface, kKinds); }));
+    return value_of(
+        call_in_netns(netns.fd(), [&] { return PacketSocket::open_listener(interface, kKinds); }));
   }
   struct Heard {
     bool request = false;
@@ -27,13 +28,15 @@ class AnnounceTest : public BridgeTest {
     bool advertisement = false;
     bool all() const { return request && reply && advertisement; }
   };
-  static Heard hear(PacketSocket& listener, const MacAddress& mac, const IpAddress& v4, const IpAddress& v6) {
+  static Heard hear(PacketSocket& listener, const MacAddress& mac, const IpAddress& v4,
+                    const IpAddress& v6) {
     Heard heard;
     const Instant deadline = BootClock::now() + kEventDeadline;
     while (!heard.all()) {
       const auto frame = value_of(listener.receive(deadline));
       if (!frame) break;
-      if (const auto arp = parse_arp(*frame); arp && arp->sender == v4 && arp->target == v4 && arp->sender_mac == mac) {
+      if (const auto arp = parse_arp(*frame);
+          arp && arp->sender == v4 && arp->target == v4 && arp->sender_mac == mac) {
         (arp->operation == ArpPacket::kRequest ? heard.request : heard.reply) = true;
       }
       const auto message = parse_neighbour(*frame);
@@ -102,7 +105,8 @@ TEST_F(AnnounceTest, FindsHolders) {
 TEST_F(AnnounceTest, WhoAsksTooCounts) {
   auto three = make_container(3);
   const MacAddress rival{{2, 0, 0, 0, 0, 9}};
-  PacketSocket sender = value_of(call_in_netns(three.netns.fd(), [] { return PacketSocket::open_sender("eth0"); }));
+  PacketSocket sender =
+      value_of(call_in_netns(three.netns.fd(), [] { return PacketSocket::open_sender("eth0"); }));
   const auto ask_for = [&](const IpAddress& address, const Frame& frame) {
     std::atomic<bool> stop = false;
     std::thread asking([&] {
@@ -116,9 +120,12 @@ TEST_F(AnnounceTest, WhoAsksTooCounts) {
     asking.join();
     return holder;
   };
-  const ArpPacket probe{ArpPacket::kRequest, rival, IpAddress::any(IpFamily::kV4), {}, ip("10.1.0.9")};
+  const ArpPacket probe{
+      ArpPacket::kRequest, rival, IpAddress::any(IpFamily::kV4), {}, ip("10.1.0.9")};
   EXPECT_EQ(ask_for(ip("10.1.0.9"), make_arp(probe, kBroadcastMac)), rival);
-  EXPECT_EQ(ask_for(ip("fd01::9"), make_solicitation(rival, IpAddress::any(IpFamily::kV6), ip("fd01::9"))), rival);
+  EXPECT_EQ(ask_for(ip("fd01::9"),
+                    make_solicitation(rival, IpAddress::any(IpFamily::kV6), ip("fd01::9"))),
+            rival);
 }
 
 }  // namespace

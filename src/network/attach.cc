@@ -15,8 +15,9 @@ constexpr Duration kForwardingDeadline = std::chrono::seconds(2);
 Status check(const AttachRequest& request) {
   const auto v4 = std::ranges::count_if(request.gateways, &IpAddress::is_v4);
   if (v4 > 1 || std::ssize(request.gateways) - v4 > 1) {
-    return fail(ErrorCode::kInvalid, std::format("attach container '{}': more than one gateway of a family",
-                                                 request.container.str()));
+    return fail(ErrorCode::kInvalid,
+                std::format("attach container '{}': more than one gateway of a family",
+                            request.container.str()));
   }
   return {};
 }
@@ -34,12 +35,13 @@ Status configure_inside(const AttachRequest& request) {
   return {};
 }
 
-Result<Attachment> attach_pair(const AttachRequest& request, LinkControl& links, const LinkInfo& bridge,
-                               const LinkInfo& host_end) {
+Result<Attachment> attach_pair(const AttachRequest& request, LinkControl& links,
+                               const LinkInfo& bridge, const LinkInfo& host_end) {
   PERDURE_ASSIGN(Gate gate, Gate::attach(host_end.index, request.initial));
   PERDURE_TRY(links.enslave(host_end.name, bridge.name));
-  // The container's end comes up second: then it has its carrier from the start and can send at once. The
-  // other way round, the kernel drops what it sends until a work item has noticed the carrier.
+  // The container's end comes up second: then it has its carrier from the start and can send at
+  // once. The other way round, the kernel drops what it sends until a work item has noticed the
+  // carrier.
   PERDURE_TRY(links.set_up(host_end.name));
   PERDURE_TRY(configure_inside(request));
   if (bridge.up) {
@@ -68,13 +70,14 @@ Result<Attachment> attach(const AttachRequest& request) {
   PERDURE_TRY(links.remove(veth.host_name));
   const auto host_end = links.create_veth(veth);
   if (!host_end) {
-    return fail(host_end.error().context(std::format("attach container '{}'", request.container.str())));
+    return fail(
+        host_end.error().context(std::format("attach container '{}'", request.container.str())));
   }
   auto attached = attach_pair(request, links, bridge, *host_end);
   if (!attached) {
     (void)links.remove(veth.host_name);
-    return fail(std::move(attached).error().context(
-        std::format("attach container '{}' to bridge '{}'", request.container.str(), request.bridge)));
+    return fail(std::move(attached).error().context(std::format(
+        "attach container '{}' to bridge '{}'", request.container.str(), request.bridge)));
   }
   return attached;
 }

@@ -16,7 +16,9 @@ namespace {
 constexpr std::size_t kTailBytes = 600;
 constexpr std::size_t kCollectedBytes = 64 << 10;
 
-std::size_t entry_bytes() { return static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)); }
+std::size_t entry_bytes() {
+  return static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+}
 
 }  // namespace
 
@@ -29,7 +31,9 @@ BpfLog::BpfLog() : outer_(current_) {
   });
 }
 
-BpfLog::~BpfLog() { current_ = outer_; }
+BpfLog::~BpfLog() {
+  current_ = outer_;
+}
 
 int BpfLog::collect(int level, const char* format, va_list arguments) {
   if (level == LIBBPF_DEBUG || current_ == nullptr) return 0;
@@ -47,11 +51,20 @@ Error BpfLog::error(std::string_view what, int error_number) const {
   std::string message = std::format("{}: {}", what, std::strerror(error_number));
   if (!tail.empty()) message += std::format(" ({})", tail);
   switch (error_number) {
-    case EPERM: case EACCES: return Error(ErrorCode::kPermission, std::move(message));
-    case ENODEV: case ENXIO: return Error(ErrorCode::kNotFound, std::move(message));
-    case ENOMEM: case E2BIG: return Error(ErrorCode::kNoSpace, std::move(message));
-    case EAGAIN: case EINTR: return Error(ErrorCode::kTransient, std::move(message));
-    default: return Error(ErrorCode::kUnsupported, std::move(message));
+    case EPERM:
+    case EACCES:
+      return Error(ErrorCode::kPermission, std::move(message));
+    case ENODEV:
+    case ENXIO:
+      return Error(ErrorCode::kNotFound, std::move(message));
+    case ENOMEM:
+    case E2BIG:
+      return Error(ErrorCode::kNoSpace, std::move(message));
+    case EAGAIN:
+    case EINTR:
+      return Error(ErrorCode::kTransient, std::move(message));
+    default:
+      return Error(ErrorCode::kUnsupported, std::move(message));
   }
 }
 

@@ -19,7 +19,8 @@ class BpfLog {
   BpfLog(const BpfLog&) = delete;
   BpfLog& operator=(const BpfLog&) = delete;
 
-  // kUnsupported unless the number says something more specific; the last lines that libbpf had to say.
+  // kUnsupported unless the number says something more specific; the last lines that libbpf had to
+  // say.
   Error error(std::string_view what, int error_number) const;
 
  private:

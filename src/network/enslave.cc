@@ -22,7 +22,8 @@ namespace perdure::network {
 namespace {
 
 constexpr Duration kForwardingDeadline = std::chrono::seconds(5);
-// A roll-back that fails at the deadline is the host's last hope: it is tried again until it succeeds.
+// A roll-back that fails at the deadline is the host's last hope: it is tried again until it
+// succeeds.
 constexpr Duration kRetryInterval = std::chrono::seconds(1);
 
 // Everything happens in one namespace, whichever thread asks.
@@ -77,7 +78,8 @@ Status undo_and_forget(int netns, const LinkState& state, const std::string& sta
   }();
   if (!undone) {
     return fail(undone.error().context(
-        std::format("give link '{}' back what bridge '{}' took (kept in '{}')", state.port, state.bridge, state_file)));
+        std::format("give link '{}' back what bridge '{}' took (kept in '{}')", state.port,
+                    state.bridge, state_file)));
   }
   return forget_state(state_file);
 }
@@ -107,14 +109,16 @@ Result<Plan> make_plan(Tools& tools, const EnslaveRequest& request) {
   plan.state.bridge = request.bridge;
   PERDURE_ASSIGN(plan.port, tools.links.get(request.nic));
   if (request.vlan) {
-    PERDURE_ASSIGN(const auto existing, tools.links.find(std::format("{}.{}", request.nic, *request.vlan)));
+    PERDURE_ASSIGN(const auto existing,
+                   tools.links.find(std::format("{}.{}", request.nic, *request.vlan)));
     PERDURE_ASSIGN(plan.port, tools.links.ensure_vlan(request.nic, *request.vlan));
     plan.state.made_port = !existing;
   }
   plan.state.port = plan.port.name;
   plan.state.was_up = plan.port.up;
   if (plan.port.bridge_index != 0) {
-    return fail(ErrorCode::kExists, std::format("link '{}' is a port of a bridge already", plan.port.name));
+    return fail(ErrorCode::kExists,
+                std::format("link '{}' is a port of a bridge already", plan.port.name));
   }
   PERDURE_ASSIGN(const auto bridge, tools.links.find(request.bridge));
   plan.state.made_bridge = !bridge;
@@ -156,10 +160,11 @@ struct Enslavement::Impl {
   void watch(const std::stop_token& stop, Instant deadline) {
     std::unique_lock lock(mutex);
     const auto left = std::chrono::steady_clock::now() + (deadline - BootClock::now());
-    const bool decided = changed.wait_until(lock, stop, left, [&] { return phase != Phase::kPending; });
+    const bool decided =
+        changed.wait_until(lock, stop, left, [&] { return phase != Phase::kPending; });
     if (decided || stop.stop_requested()) return;
-    log::warning("nobody confirmed that the host is reachable by bridge '{}': link '{}' goes back", state.bridge,
-                 state.port);
+    log::warning("nobody confirmed that the host is reachable by bridge '{}': link '{}' goes back",
+                 state.bridge, state.port);
     while (!stop.stop_requested() && phase == Phase::kPending) {
       const auto undone = rollback_locked();
       if (undone) return;
@@ -177,7 +182,8 @@ Enslavement::~Enslavement() = default;
 Status Enslavement::confirm() {
   const std::lock_guard lock(impl_->mutex);
   if (impl_->phase == Impl::Phase::kRolledBack) {
-    return fail(ErrorCode::kTimeout, std::format("link '{}' has been rolled back already", impl_->state.port));
+    return fail(ErrorCode::kTimeout,
+                std::format("link '{}' has been rolled back already", impl_->state.port));
   }
   PERDURE_TRY(forget_state(impl_->state_file));
   impl_->phase = Impl::Phase::kConfirmed;
@@ -188,16 +194,19 @@ Status Enslavement::confirm() {
 Status Enslavement::rollback() {
   const std::lock_guard lock(impl_->mutex);
   if (impl_->phase == Impl::Phase::kConfirmed) {
-    return fail(ErrorCode::kInvalid, std::format("link '{}' has been confirmed already", impl_->state.port));
+    return fail(ErrorCode::kInvalid,
+                std::format("link '{}' has been confirmed already", impl_->state.port));
   }
   return impl_->rollback_locked();
 }
 
 Status Enslavement::wait_decided(Duration at_most) {
   std::unique_lock lock(impl_->mutex);
-  if (impl_->changed.wait_for(lock, at_most, [&] { return impl_->phase != Impl::Phase::kPending; })) return {};
-  return fail(ErrorCode::kTimeout, std::format("link '{}': neither confirmed nor rolled back within {}",
-                                               impl_->state.port, format_duration(at_most)));
+  if (impl_->changed.wait_for(lock, at_most, [&] { return impl_->phase != Impl::Phase::kPending; }))
+    return {};
+  return fail(ErrorCode::kTimeout,
+              std::format("link '{}': neither confirmed nor rolled back within {}",
+                          impl_->state.port, format_duration(at_most)));
 }
 
 bool Enslavement::rolled_back() const {
@@ -208,8 +217,9 @@ bool Enslavement::rolled_back() const {
 Result<Enslavement> enslave_nic(const EnslaveRequest& request) {
   struct stat info{};
   if (::stat(request.state_file.c_str(), &info) == 0) {
-    return fail(ErrorCode::kExists, std::format("'{}' holds an unfinished change: roll it back first",
-                                                request.state_file));
+    return fail(
+        ErrorCode::kExists,
+        std::format("'{}' holds an unfinished change: roll it back first", request.state_file));
   }
   PERDURE_ASSIGN(auto netns, NetworkNamespace::current());
   PERDURE_ASSIGN(auto tools, Tools::open(netns.fd()));
@@ -218,20 +228,24 @@ Result<Enslavement> enslave_nic(const EnslaveRequest& request) {
   Status moved = saved;
   if (saved) moved = move_to_bridge(tools, plan.state, plan.port);
   if (!moved) {
-    const auto undone = saved ? undo_and_forget(netns.fd(), plan.state, request.state_file)
-                              : (plan.state.made_port ? tools.links.remove(plan.state.port) : Status{});
-    std::string text = std::format("make link '{}' a port of bridge '{}'", plan.state.port, plan.state.bridge);
+    const auto undone =
+        saved ? undo_and_forget(netns.fd(), plan.state, request.state_file)
+              : (plan.state.made_port ? tools.links.remove(plan.state.port) : Status{});
+    std::string text =
+        std::format("make link '{}' a port of bridge '{}'", plan.state.port, plan.state.bridge);
     if (!undone) text += std::format(" (and undoing it: {})", undone.error().message());
     return fail(moved.error().context(text));
   }
-  auto impl = std::make_unique<Enslavement::Impl>(std::move(plan.state), request.state_file, std::move(netns));
+  auto impl = std::make_unique<Enslavement::Impl>(std::move(plan.state), request.state_file,
+                                                  std::move(netns));
   const Instant deadline = BootClock::now() + request.deadline;
   try {
     impl->watchdog = std::jthread([&watched = *impl, deadline](const std::stop_token& stop) {
       watched.watch(stop, deadline);
     });
   } catch (const std::system_error& error) {
-    return fail(ErrorCode::kTransient, std::format("start a thread: {}", error.what()));  // rolls back
+    return fail(ErrorCode::kTransient,
+                std::format("start a thread: {}", error.what()));  // rolls back
   }
   return Enslavement(std::move(impl));
 }

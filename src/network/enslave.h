@@ -1,6 +1,6 @@
-// Makes a NIC a port of a new bridge, so that containers share its segment, without losing the host: the
-// NIC's addresses and routes move to the bridge, and move back by themselves unless somebody confirms in
-// time that the host is still reachable.
+// Makes a NIC a port of a new bridge, so that containers share its segment, without losing the
+// host: the NIC's addresses and routes move to the bridge, and move back by themselves unless
+// somebody confirms in time that the host is still reachable.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +21,9 @@ struct EnslaveRequest {
   Duration deadline = std::chrono::seconds(30);  // then it goes back
 };
 
-// Neither confirmed nor rolled back in time: a thread of this object rolls back. Destruction without
-// confirm() rolls back at once. Works in the network namespace that the maker's thread was in.
+// Neither confirmed nor rolled back in time: a thread of this object rolls back. Destruction
+// without confirm() rolls back at once. Works in the network namespace that the maker's thread was
+// in.
 class Enslavement {
  public:
   Enslavement(Enslavement&&) noexcept;
@@ -44,8 +45,8 @@ class Enslavement {
   std::unique_ptr<Impl> impl_;
 };
 
-// kExists: the NIC is a port already, or the state file is there (recover first). The state file is durable
-// before anything changes; a failure on the way rolls back.
+// kExists: the NIC is a port already, or the state file is there (recover first). The state file is
+// durable before anything changes; a failure on the way rolls back.
 Result<Enslavement> enslave_nic(const EnslaveRequest& request);
 
 // At start: rolls back what a crash left unconfirmed. No state file is success.

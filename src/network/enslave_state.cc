@@ -29,7 +29,8 @@ Result<RawMessage> from_hex(std::string_view text, std::size_t header_bytes) {
     const auto [end, error] = std::from_chars(at, at + 2, message[i], 16);
     if (error != std::errc() || end != at + 2) return fail(ErrorCode::kCorrupt, "bad digits");
   }
-  if (text.size() % 2 != 0 || message.size() < header_bytes) return fail(ErrorCode::kCorrupt, "too short");
+  if (text.size() % 2 != 0 || message.size() < header_bytes)
+    return fail(ErrorCode::kCorrupt, "too short");
   return message;
 }
 
@@ -98,7 +99,8 @@ RouteFacts facts_of(const RawMessage& route, unsigned link_index) {
   return facts;
 }
 
-std::vector<std::uint8_t> move_hops(std::span<const std::uint8_t> hops, unsigned from, unsigned to) {
+std::vector<std::uint8_t> move_hops(std::span<const std::uint8_t> hops, unsigned from,
+                                    unsigned to) {
   std::vector<std::uint8_t> moved(hops.begin(), hops.end());
   for (std::size_t at = 0; at + sizeof(rtnexthop) <= moved.size();) {
     rtnexthop hop;
@@ -112,11 +114,13 @@ std::vector<std::uint8_t> move_hops(std::span<const std::uint8_t> hops, unsigned
   return moved;
 }
 
-Status add_route(NetlinkSocket& socket, const RawMessage& route, unsigned old_index, const LinkInfo& link) {
+Status add_route(NetlinkSocket& socket, const RawMessage& route, unsigned old_index,
+                 const LinkInfo& link) {
   NetlinkMessage message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE);
   auto& header = message.extra_header<rtmsg>();
   header = header_of<rtmsg>(route);
-  header.rtm_flags &= RTNH_F_ONLINK | RTNH_F_PERVASIVE;  // the rest is the kernel's view of the moment
+  header.rtm_flags &=
+      RTNH_F_ONLINK | RTNH_F_PERVASIVE;  // the rest is the kernel's view of the moment
   for_each_raw(route, sizeof(rtmsg), [&](std::uint16_t type, std::span<const std::uint8_t> value) {
     if (type == RTA_CACHEINFO) return;
     if (type == RTA_OIF) {
@@ -134,9 +138,11 @@ Status add_route(NetlinkSocket& socket, const RawMessage& route, unsigned old_in
 }  // namespace
 
 std::string to_text(const LinkState& state) {
-  std::string text = std::format("{}\nport {}\nbridge {}\nmade_port {:d}\nmade_bridge {:d}\nwas_up {:d}\n", kHeader,
-                                 state.port, state.bridge, state.made_port, state.made_bridge, state.was_up);
-  for (const RawMessage& address : state.addresses) text += std::format("address {}\n", to_hex(address));
+  std::string text = std::format(
+      "{}\nport {}\nbridge {}\nmade_port {:d}\nmade_bridge {:d}\nwas_up {:d}\n", kHeader,
+      state.port, state.bridge, state.made_port, state.made_bridge, state.was_up);
+  for (const RawMessage& address : state.addresses)
+    text += std::format("address {}\n", to_hex(address));
   for (const RawMessage& route : state.routes) text += std::format("route {}\n", to_hex(route));
   return text + "end\n";
 }
@@ -179,10 +185,11 @@ Status read_link_state(NetlinkSocket& socket, unsigned link_index, LinkState& st
     RawMessage raw = copy_payload(reply);
     if (raw.size() < sizeof(ifaddrmsg)) return;
     const auto header = header_of<ifaddrmsg>(raw);
-    if (header.ifa_index == link_index && !is_automatic_address(header)) state.addresses.push_back(std::move(raw));
+    if (header.ifa_index == link_index && !is_automatic_address(header))
+      state.addresses.push_back(std::move(raw));
   };
-  PERDURE_TRY(socket.transact(addresses, std::format("list addresses of link '{}'", state.port), take_address,
-                              [&] { state.addresses.clear(); }));
+  PERDURE_TRY(socket.transact(addresses, std::format("list addresses of link '{}'", state.port),
+                              take_address, [&] { state.addresses.clear(); }));
 
   NetlinkMessage routes(RTM_GETROUTE, NLM_F_DUMP);
   routes.extra_header<rtmsg>().rtm_family = AF_UNSPEC;
@@ -195,13 +202,15 @@ Status read_link_state(NetlinkSocket& socket, unsigned link_index, LinkState& st
     by_object |= facts.by_object;
     state.routes.push_back(std::move(raw));
   };
-  PERDURE_TRY(socket.transact(routes, std::format("list routes of link '{}'", state.port), take_route,
-                              [&] { state.routes.clear(); }));
+  PERDURE_TRY(socket.transact(routes, std::format("list routes of link '{}'", state.port),
+                              take_route, [&] { state.routes.clear(); }));
   if (by_object) {
-    return fail(ErrorCode::kUnsupported,
-                std::format("link '{}' has routes by next-hop objects, which cannot be moved; make the bridge with "
-                            "your system's network configuration instead",
-                            state.port));
+    return fail(
+        ErrorCode::kUnsupported,
+        std::format(
+            "link '{}' has routes by next-hop objects, which cannot be moved; make the bridge with "
+            "your system's network configuration instead",
+            state.port));
   }
   return {};
 }
@@ -216,26 +225,28 @@ Status apply_address(NetlinkSocket& socket, const RawMessage& address, const Lin
   header.ifa_flags = 0;
   IpPrefix prefix;
   prefix.bits = header.ifa_prefixlen;
-  for_each_raw(address, sizeof(ifaddrmsg), [&](std::uint16_t type, std::span<const std::uint8_t> value) {
-    if (type == IFA_ADDRESS && value.size() <= prefix.address.bytes.size()) {
-      prefix.address.family = header.ifa_family == AF_INET ? IpFamily::kV4 : IpFamily::kV6;
-      std::copy(value.begin(), value.end(), prefix.address.bytes.begin());
-    }
-    if (type == IFA_FLAGS && value.size() == 4) {
-      std::uint32_t flags;
-      std::memcpy(&flags, value.data(), sizeof flags);
-      // It was ours a moment ago: no second duplicate address detection.
-      flags = (flags & (IFA_F_HOMEADDRESS | IFA_F_NOPREFIXROUTE | IFA_F_MANAGETEMPADDR | IFA_F_MCAUTOJOIN)) |
-              (header.ifa_family == AF_INET6 ? IFA_F_NODAD : 0u);
-      message.put_u32(IFA_FLAGS, flags);
-      return;
-    }
-    if (type == IFA_LABEL) return;  // an alias name of the old link
-    message.put(type, value.data(), value.size());
-  });
-  const auto status = socket.transact(
-      message, std::format("{} address {} {} link '{}'", add ? "add" : "remove", prefix.str(),
-                           add ? "to" : "from", link.name));
+  for_each_raw(
+      address, sizeof(ifaddrmsg), [&](std::uint16_t type, std::span<const std::uint8_t> value) {
+        if (type == IFA_ADDRESS && value.size() <= prefix.address.bytes.size()) {
+          prefix.address.family = header.ifa_family == AF_INET ? IpFamily::kV4 : IpFamily::kV6;
+          std::copy(value.begin(), value.end(), prefix.address.bytes.begin());
+        }
+        if (type == IFA_FLAGS && value.size() == 4) {
+          std::uint32_t flags;
+          std::memcpy(&flags, value.data(), sizeof flags);
+          // It was ours a moment ago: no second duplicate address detection.
+          flags = (flags & (IFA_F_HOMEADDRESS | IFA_F_NOPREFIXROUTE | IFA_F_MANAGETEMPADDR |
+                            IFA_F_MCAUTOJOIN)) |
+                  (header.ifa_family == AF_INET6 ? IFA_F_NODAD : 0u);
+          message.put_u32(IFA_FLAGS, flags);
+          return;
+        }
+        if (type == IFA_LABEL) return;  // an alias name of the old link
+        message.put(type, value.data(), value.size());
+      });
+  const auto status =
+      socket.transact(message, std::format("{} address {} {} link '{}'", add ? "add" : "remove",
+                                           prefix.str(), add ? "to" : "from", link.name));
   const ErrorCode settled = add ? ErrorCode::kExists : ErrorCode::kNotFound;
   if (!status && status.error().code() != settled) return status;
   return {};

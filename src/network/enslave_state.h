@@ -1,5 +1,5 @@
-// Private to the room: what a link had before it became a bridge's port, as text in a file and as netlink
-// messages that give it back.
+// Private to the room: what a link had before it became a bridge's port, as text in a file and as
+// netlink messages that give it back.
 #pragma once
 
 #include <cstdint>
@@ -17,9 +17,9 @@ namespace perdure::network {
 using RawMessage = std::vector<std::uint8_t>;
 
 struct LinkState {
-  std::string port;    // the link that becomes a port
+  std::string port;  // the link that becomes a port
   std::string bridge;
-  bool made_port = false;    // a VLAN interface that was not there before
+  bool made_port = false;  // a VLAN interface that was not there before
   bool made_bridge = false;
   bool was_up = false;
   std::vector<RawMessage> addresses;  // without automatic link-local ones
@@ -34,7 +34,8 @@ Status read_link_state(NetlinkSocket& socket, unsigned link_index, LinkState& st
 
 enum class AddressChange { kAdd, kRemove };
 // Gives an address to another link or takes it; there already, gone already is success.
-Status apply_address(NetlinkSocket& socket, const RawMessage& address, const LinkInfo& link, AddressChange change);
+Status apply_address(NetlinkSocket& socket, const RawMessage& address, const LinkInfo& link,
+                     AddressChange change);
 // Adds the routes with every mention of the old link replaced.
 Status add_routes(NetlinkSocket& socket, const std::vector<RawMessage>& routes, unsigned old_index,
                   const LinkInfo& link);

@@ -1,5 +1,6 @@
-// Proves that a NIC (here a veth whose other end is "the LAN") becomes a bridge's port with its addresses and
-// routes, and goes back exactly to what it was: on demand, at the deadline, by destruction, after a crash.
+// Proves that a NIC (here a veth whose other end is "the LAN") becomes a bridge's port with its
+// addresses and routes, and goes back exactly to what it was: on demand, at the deadline, by
+// destruction, after a crash.
 #include "network/enslave.h"
 
 #include <filesystem>
@@ -76,7 +77,8 @@ class EnslaveTest : public SandboxTest {
     const LinkInfo nic = value_of(links_->get("nic0"));
     EXPECT_EQ(nic.bridge_index, 0u);
     EXPECT_TRUE(nic.up);
-    EXPECT_THAT(nic_addresses(), IsSupersetOf({prefix("10.5.0.2/24"), prefix("10.5.0.3/24"), prefix("fd05::2/64")}));
+    EXPECT_THAT(nic_addresses(),
+                IsSupersetOf({prefix("10.5.0.2/24"), prefix("10.5.0.3/24"), prefix("fd05::2/64")}));
     const LinkState now = link_state("nic0");
     EXPECT_EQ(now.routes, before_.routes);
     EXPECT_FALSE(std::filesystem::exists(kStateFile));
@@ -113,7 +115,8 @@ TEST_F(EnslaveTest, ConfirmedChangeStays) {
   EXPECT_FALSE(std::filesystem::exists(kStateFile));
   ASSERT_OK(recover_enslavement(kStateFile));
   expect_moved();
-  EXPECT_EQ(enslave_nic(request(kEventDeadline)).error().code(), ErrorCode::kExists) << "a port already";
+  EXPECT_EQ(enslave_nic(request(kEventDeadline)).error().code(), ErrorCode::kExists)
+      << "a port already";
 }
 
 TEST_F(EnslaveTest, RollsBackOnDemand) {
@@ -133,7 +136,9 @@ TEST_F(EnslaveTest, RollsBackAtTheDeadline) {
 }
 
 TEST_F(EnslaveTest, RollsBackWhenDropped) {
-  { Enslavement change = value_of(enslave_nic(request(kEventDeadline))); }
+  {
+    Enslavement change = value_of(enslave_nic(request(kEventDeadline)));
+  }
   expect_as_before();
 }
 
@@ -148,7 +153,8 @@ TEST_F(EnslaveTest, CrashIsRolledBackAtTheNextStart) {
   ASSERT_EQ(::waitpid(daemon, &status, 0), daemon);
   ASSERT_TRUE(WIFSIGNALED(status));
   expect_moved();
-  EXPECT_EQ(enslave_nic(request(kEventDeadline)).error().code(), ErrorCode::kExists) << "recover first";
+  EXPECT_EQ(enslave_nic(request(kEventDeadline)).error().code(), ErrorCode::kExists)
+      << "recover first";
   ASSERT_OK(recover_enslavement(kStateFile));
   expect_as_before();
   ASSERT_OK(recover_enslavement(kStateFile));
@@ -203,9 +209,10 @@ TEST(LinkStateTest, ParsesWhatItPrints) {
   state.routes = {RawMessage(40, 0x01), RawMessage(44, 0xff)};
   const LinkState again = value_of(parse_link_state(to_text(state)));
   EXPECT_EQ(to_text(again), to_text(state));
-  for (const char* bad : {"", "perdure-link-state 2\nport a\nbridge b\nend\n", "perdure-link-state 1\nend\n",
-                          "perdure-link-state 1\nport a\nbridge b\nroute 0\nend\n",
-                          "perdure-link-state 1\nport a\nbridge b\naddress zz\nend\n"}) {
+  for (const char* bad :
+       {"", "perdure-link-state 2\nport a\nbridge b\nend\n", "perdure-link-state 1\nend\n",
+        "perdure-link-state 1\nport a\nbridge b\nroute 0\nend\n",
+        "perdure-link-state 1\nport a\nbridge b\naddress zz\nend\n"}) {
     EXPECT_EQ(parse_link_state(bad).error().code(), ErrorCode::kCorrupt) << bad;
   }
 }

@@ -51,9 +51,11 @@ bool is_bpffs(const std::string& directory) {
 Status ensure_bpffs(const std::string& directory) {
   std::error_code error;
   std::filesystem::create_directories(directory, error);
-  if (error) return fail(Error::from_errno(std::format("create directory '{}'", directory), error.value()));
+  if (error)
+    return fail(Error::from_errno(std::format("create directory '{}'", directory), error.value()));
   if (is_bpffs(directory)) return {};
-  if (::mount("bpf", directory.c_str(), "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700") != 0) {
+  if (::mount("bpf", directory.c_str(), "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700") !=
+      0) {
     return fail_errno(std::format("mount a bpf file system at '{}'", directory));
   }
   return {};
@@ -122,7 +124,8 @@ Result<std::unique_ptr<ExitHook::Impl>> ExitHook::Impl::load() {
   const Skeleton skeleton(exit_hook_bpf__open_and_load());
   if (!skeleton) return fail(log.error("load the exit hook's BPF program", errno));
   bpf_link* attached = bpf_program__attach(skeleton->progs.pd_on_exit);
-  if (attached == nullptr) return fail(log.error("attach the exit hook to sched_process_exit", errno));
+  if (attached == nullptr)
+    return fail(log.error("attach the exit hook to sched_process_exit", errno));
   auto impl = std::make_unique<Impl>();
   auto link = duplicate(bpf_link__fd(attached));
   bpf_link__destroy(attached);  // the duplicate keeps it
@@ -136,7 +139,8 @@ Result<std::unique_ptr<ExitHook::Impl>> ExitHook::Impl::load() {
 Status ExitHook::Impl::pin(const std::string& directory) const {
   const PinPaths pins = pin_paths(directory);
   const auto put = [](int fd, const std::string& path) -> Status {
-    if (bpf_obj_pin(fd, path.c_str()) != 0) return fail_errno(std::format("pin the exit hook at '{}'", path));
+    if (bpf_obj_pin(fd, path.c_str()) != 0)
+      return fail_errno(std::format("pin the exit hook at '{}'", path));
     return {};
   };
   // The link last: with it the three are complete.
@@ -151,11 +155,14 @@ Result<std::uint64_t> cgroup_id(const std::string& cgroup_path) {
     return fail_errno(std::format("look up cgroup '{}'", cgroup_path));
   }
   if (file_system.f_type != CGROUP2_SUPER_MAGIC) {
-    return fail(ErrorCode::kInvalid, std::format("'{}' is not in a cgroup v2 hierarchy", cgroup_path));
+    return fail(ErrorCode::kInvalid,
+                std::format("'{}' is not in a cgroup v2 hierarchy", cgroup_path));
   }
   struct stat info{};
-  if (::stat(cgroup_path.c_str(), &info) != 0) return fail_errno(std::format("look up cgroup '{}'", cgroup_path));
-  return static_cast<std::uint64_t>(info.st_ino);  // kernfs: the inode number is the id, 64 bits wide
+  if (::stat(cgroup_path.c_str(), &info) != 0)
+    return fail_errno(std::format("look up cgroup '{}'", cgroup_path));
+  return static_cast<std::uint64_t>(
+      info.st_ino);  // kernfs: the inode number is the id, 64 bits wide
 }
 
 ExitHook::ExitHook(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -192,14 +199,16 @@ Status ExitHook::protect(std::uint64_t cgroup, const Gate& gate) {
   const int map = gate.map_fd();
   if (bpf_map_update_elem(impl_->protected_cgroups.get(), &cgroup, &map, BPF_ANY) == 0) return {};
   if (errno == E2BIG || errno == ENOMEM) {
-    return fail(ErrorCode::kNoSpace,
-                std::format("protect cgroup {}: {} are protected already", cgroup, kMaxProtectedCgroups));
+    return fail(ErrorCode::kNoSpace, std::format("protect cgroup {}: {} are protected already",
+                                                 cgroup, kMaxProtectedCgroups));
   }
-  return fail_errno(std::format("protect cgroup {} with the gate of link {}", cgroup, gate.link_index()));
+  return fail_errno(
+      std::format("protect cgroup {} with the gate of link {}", cgroup, gate.link_index()));
 }
 
 Status ExitHook::unprotect(std::uint64_t cgroup) {
-  if (bpf_map_delete_elem(impl_->protected_cgroups.get(), &cgroup) == 0 || errno == ENOENT) return {};
+  if (bpf_map_delete_elem(impl_->protected_cgroups.get(), &cgroup) == 0 || errno == ENOENT)
+    return {};
   return fail_errno(std::format("end protection of cgroup {}", cgroup));
 }
 
@@ -216,14 +225,20 @@ Result<std::vector<std::uint64_t>> ExitHook::protected_cgroups() const {
   return all;
 }
 
-int ExitHook::event_fd() const { return ring_buffer__epoll_fd(impl_->ring.get()); }
+int ExitHook::event_fd() const {
+  return ring_buffer__epoll_fd(impl_->ring.get());
+}
 
 std::optional<Death> ExitHook::next_death() {
   (void)ring_buffer__consume(impl_->ring.get());
   return std::exchange(impl_->read, std::nullopt);
 }
 
-bool ExitHook::pinned() const { return impl_->unpinned_reason.empty(); }
-const std::string& ExitHook::unpinned_reason() const { return impl_->unpinned_reason; }
+bool ExitHook::pinned() const {
+  return impl_->unpinned_reason.empty();
+}
+const std::string& ExitHook::unpinned_reason() const {
+  return impl_->unpinned_reason;
+}
 
 }  // namespace perdure::network

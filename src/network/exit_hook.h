@@ -1,6 +1,7 @@
-// The exit hook: closes a container's gate in the instant one of its processes is killed by a signal,
-// before the kernel closes the sockets, so that no FIN or RST tells the peers of a death that a recovery
-// is going to undo (FINDINGS 2). One BPF program on the raw tracepoint sched_process_exit per daemon.
+// The exit hook: closes a container's gate in the instant one of its processes is killed by a
+// signal, before the kernel closes the sockets, so that no FIN or RST tells the peers of a death
+// that a recovery is going to undo (FINDINGS 2). One BPF program on the raw tracepoint
+// sched_process_exit per daemon.
 #pragma once
 
 #include <cstdint>
@@ -33,14 +34,15 @@ struct ExitHookOptions {
 // Containers that one hook watches at most: the size of its map.
 inline constexpr unsigned kMaxProtectedCgroups = 4096;
 
-// The id by which BPF knows a cgroup of the v2 hierarchy. kInvalid if the path is in a v1 hierarchy.
+// The id by which BPF knows a cgroup of the v2 hierarchy. kInvalid if the path is in a v1
+// hierarchy.
 Result<std::uint64_t> cgroup_id(const std::string& cgroup_path);
 
 class ExitHook {
  public:
-  // Takes over the hook pinned in the directory, with what it protects, or loads, attaches and pins a new
-  // one. Where pinning is impossible, the hook lives as long as this object and unpinned_reason() tells
-  // why. kUnsupported with the kernel's reason if there can be no hook.
+  // Takes over the hook pinned in the directory, with what it protects, or loads, attaches and pins
+  // a new one. Where pinning is impossible, the hook lives as long as this object and
+  // unpinned_reason() tells why. kUnsupported with the kernel's reason if there can be no hook.
   static Result<ExitHook> install(const ExitHookOptions& options);
   // Detaches a pinned hook for good (uninstallation). Nothing there is success.
   static Status uninstall(const ExitHookOptions& options);
@@ -49,15 +51,15 @@ class ExitHook {
   ExitHook& operator=(ExitHook&&) noexcept;
   ~ExitHook();
 
-  // From now on a death in the cgroup (v2), or in one nested in it up to 16 levels below the root, counts
-  // in the gate, and holds it if its flags say so. Replaces an earlier protection. Waits for an RCU grace
-  // period (milliseconds). kNoSpace beyond kMaxProtectedCgroups.
+  // From now on a death in the cgroup (v2), or in one nested in it up to 16 levels below the root,
+  // counts in the gate, and holds it if its flags say so. Replaces an earlier protection. Waits for
+  // an RCU grace period (milliseconds). kNoSpace beyond kMaxProtectedCgroups.
   Status protect(std::uint64_t cgroup, const Gate& gate);
   Status unprotect(std::uint64_t cgroup);  // nothing there is success
   Result<std::vector<std::uint64_t>> protected_cgroups() const;
 
-  // Becomes readable when next_death() has something. Deaths are reported, in order, to the one reader;
-  // when 4096 are unread, further ones only count in the gate.
+  // Becomes readable when next_death() has something. Deaths are reported, in order, to the one
+  // reader; when 4096 are unread, further ones only count in the gate.
   int event_fd() const;
   std::optional<Death> next_death();
 

@@ -1,6 +1,6 @@
-// Proves that a process of a protected cgroup that a signal kills says nothing more to its TCP peers (the
-// control without the hook says FIN), that an exit of its own will is not held, and that the hook outlives
-// the daemon. Real processes in a cgroup of the test's own below the v2 mount.
+// Proves that a process of a protected cgroup that a signal kills says nothing more to its TCP
+// peers (the control without the hook says FIN), that an exit of its own will is not held, and that
+// the hook outlives the daemon. Real processes in a cgroup of the test's own below the v2 mount.
 #include "network/exit_hook.h"
 
 #include <sys/stat.h>
@@ -23,7 +23,8 @@ const std::string kPins = "/run/perdure/bpf";
 
 std::string cgroup_mount() {
   std::ifstream mounts("/proc/self/mounts");
-  for (std::string device, point, type, rest; mounts >> device >> point >> type && std::getline(mounts, rest);) {
+  for (std::string device, point, type, rest;
+       mounts >> device >> point >> type && std::getline(mounts, rest);) {
     if (type == "cgroup2") return point;
   }
   return {};
@@ -32,7 +33,8 @@ std::string cgroup_mount() {
 // A cgroup with everything in it; those of dead test processes are removed as well.
 class TestCgroup {
  public:
-  explicit TestCgroup(const std::string& mount) : path_(mount + "/" + prefix() + std::to_string(::getpid())) {
+  explicit TestCgroup(const std::string& mount)
+      : path_(mount + "/" + prefix() + std::to_string(::getpid())) {
     for (const auto& entry : std::filesystem::directory_iterator(mount)) {
       const std::string file = entry.path().filename();
       if (!file.starts_with(prefix())) continue;
@@ -98,7 +100,8 @@ class ExitHookTest : public BridgeTest {
 
   Gate& gate() { return container_->attachment.gate; }
 
-  [[noreturn]] static void child_main(const Container& container, const ProcessOptions& options, int told) {
+  [[noreturn]] static void child_main(const Container& container, const ProcessOptions& options,
+                                      int told) {
     const Endpoint host{ip("10.1.0.1"), kPort};
     if (::setns(container.netns.fd(), CLONE_NEWNET) != 0) ::_exit(101);
     if (!write_control_file(options.cgroup + "/cgroup.procs", "0")) ::_exit(102);
@@ -144,7 +147,8 @@ class ExitHookTest : public BridgeTest {
   // The peer has heard the end of the connection.
   static bool ended(const Process& process, int within_ms) {
     char byte;
-    return readable_within(process.peer.get(), within_ms) && ::read(process.peer.get(), &byte, 1) <= 0;
+    return readable_within(process.peer.get(), within_ms) &&
+           ::read(process.peer.get(), &byte, 1) <= 0;
   }
 
   static std::vector<Death> deaths_of(ExitHook& hook) {
@@ -175,7 +179,8 @@ TEST_F(ExitHookTest, KilledProcessIsSilentUntilReleased) {
   kill_and_reap(process);
   EXPECT_TRUE(gate().held());
   EXPECT_EQ(gate().holds(), 1u);
-  ASSERT_TRUE(eventually([&] { return gate().counters().dropped_held > 0; })) << "the FIN was tried";
+  ASSERT_TRUE(eventually([&] { return gate().counters().dropped_held > 0; }))
+      << "the FIN was tried";
   EXPECT_FALSE(ended(process, 2 * kSilenceMs));
 
   ASSERT_TRUE(readable_within(hook.event_fd(), 20'000));
@@ -199,13 +204,13 @@ TEST_F(ExitHookTest, CoreDumpingSignalOfAThreadedProcessIsOneDeath) {
   gate().set_flags(GateFlags::kHoldOnDeath);
   ASSERT_OK(hook.protect(cgroup_id_, gate()));
   const Process process = start({.threads = 7});
-  kill_and_reap(process, SIGSEGV);
+  kill_and_reap(process, SIGQUIT);
   EXPECT_TRUE(gate().held());
   EXPECT_FALSE(ended(process, kSilenceMs));
   EXPECT_EQ(gate().deaths(), 1u);
   const auto deaths = deaths_of(hook);
   ASSERT_EQ(deaths.size(), 1u);
-  EXPECT_EQ(deaths[0].signal, SIGSEGV);
+  EXPECT_EQ(deaths[0].signal, SIGQUIT);
 }
 
 TEST_F(ExitHookTest, ExitOfItsOwnWillIsNotHeld) {
@@ -216,7 +221,8 @@ TEST_F(ExitHookTest, ExitOfItsOwnWillIsNotHeld) {
   ASSERT_EQ(::write(process.tell.get(), "x", 1), 1);
   int status = 0;
   ASSERT_EQ(::waitpid(process.pid, &status, 0), process.pid);
-  ASSERT_TRUE(WIFEXITED(status)) << "its other threads are killed by the kernel, that is no death by a signal";
+  ASSERT_TRUE(WIFEXITED(status))
+      << "its other threads are killed by the kernel, that is no death by a signal";
   EXPECT_TRUE(ended(process, 20'000));
   EXPECT_FALSE(gate().held());
   EXPECT_EQ(gate().deaths(), 0u);

@@ -14,7 +14,8 @@ constexpr std::size_t kTcpBytes = 20;
 constexpr std::size_t kMinimumFrame = 60;  // Ethernet without its checksum
 constexpr std::uint8_t kProtocolTcp = 6;
 constexpr std::uint8_t kProtocolIcmpv6 = 58;
-constexpr std::uint8_t kNdHopLimit = 255;  // anything else has been routed and is ignored (RFC 4861)
+constexpr std::uint8_t kNdHopLimit =
+    255;  // anything else has been routed and is ignored (RFC 4861)
 constexpr std::uint8_t kHopLimit = 64;
 constexpr std::uint8_t kOverride = 0x20;
 constexpr std::uint8_t kTimestampOption = 8;
@@ -73,8 +74,8 @@ IpAddress read_ip(FrameView data, std::size_t at, IpFamily family) {
   return ip;
 }
 
-void write_ip_header(Writer& out, const IpAddress& source, const IpAddress& destination, std::uint8_t protocol,
-                     std::uint8_t hop_limit, std::size_t payload) {
+void write_ip_header(Writer& out, const IpAddress& source, const IpAddress& destination,
+                     std::uint8_t protocol, std::uint8_t hop_limit, std::size_t payload) {
   if (source.is_v4()) {
     const std::size_t start = out.size();
     out.u8(0x45);
@@ -98,22 +99,25 @@ void write_ip_header(Writer& out, const IpAddress& source, const IpAddress& dest
   }
 }
 
-std::uint16_t upper_checksum(const IpAddress& source, const IpAddress& destination, std::uint8_t protocol,
-                             FrameView upper) {
+std::uint16_t upper_checksum(const IpAddress& source, const IpAddress& destination,
+                             std::uint8_t protocol, FrameView upper) {
   Writer pseudo;
   pseudo.ip(source);
   pseudo.ip(destination);
-  pseudo.u32(static_cast<std::uint32_t>(upper.size()));  // for IPv4 the same sum: zero, protocol, length
+  pseudo.u32(
+      static_cast<std::uint32_t>(upper.size()));  // for IPv4 the same sum: zero, protocol, length
   pseudo.u32(protocol);
   return checksum_finish(checksum_add(checksum_add(0, pseudo.from(0)), upper));
 }
 
 MacAddress multicast_mac(const IpAddress& group) {
-  return MacAddress{{0x33, 0x33, group.bytes[12], group.bytes[13], group.bytes[14], group.bytes[15]}};
+  return MacAddress{
+      {0x33, 0x33, group.bytes[12], group.bytes[13], group.bytes[14], group.bytes[15]}};
 }
 
-Frame make_neighbour(std::uint8_t type, std::uint8_t flags, const MacAddress& sender, const IpAddress& source,
-                     const IpAddress& destination, const IpAddress& target, bool with_link_layer) {
+Frame make_neighbour(std::uint8_t type, std::uint8_t flags, const MacAddress& sender,
+                     const IpAddress& source, const IpAddress& destination, const IpAddress& target,
+                     bool with_link_layer) {
   Writer out;
   out.ether(multicast_mac(destination), sender, kEtherTypeIpv6);
   const std::size_t upper_bytes = 24 + (with_link_layer ? 8u : 0u);
@@ -216,7 +220,8 @@ Frame make_arp(const ArpPacket& packet, const MacAddress& destination) {
 }
 
 std::optional<ArpPacket> parse_arp(FrameView frame) {
-  if (frame.size() < kEtherBytes + kArpBytes || read_u16(frame, 12) != kEtherTypeArp) return std::nullopt;
+  if (frame.size() < kEtherBytes + kArpBytes || read_u16(frame, 12) != kEtherTypeArp)
+    return std::nullopt;
   const FrameView arp = frame.subspan(kEtherBytes);
   if (read_u16(arp, 0) != 1 || read_u16(arp, 2) != kEtherTypeIpv4 || arp[4] != 6 || arp[5] != 4) {
     return std::nullopt;
@@ -230,15 +235,18 @@ std::optional<ArpPacket> parse_arp(FrameView frame) {
   return packet;
 }
 
-Frame make_solicitation(const MacAddress& sender, const IpAddress& source, const IpAddress& target) {
+Frame make_solicitation(const MacAddress& sender, const IpAddress& source,
+                        const IpAddress& target) {
   IpAddress group{IpFamily::kV6, {0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff}};
   std::copy_n(target.bytes.begin() + 13, 3, group.bytes.begin() + 13);
   const bool unspecified = source == IpAddress::any(IpFamily::kV6);
-  return make_neighbour(NeighbourMessage::kSolicitation, 0, sender, source, group, target, !unspecified);
+  return make_neighbour(NeighbourMessage::kSolicitation, 0, sender, source, group, target,
+                        !unspecified);
 }
 
 Frame make_unsolicited_advertisement(const MacAddress& mac, const IpAddress& address) {
-  return make_neighbour(NeighbourMessage::kAdvertisement, kOverride, mac, address, kAllNodes, address, true);
+  return make_neighbour(NeighbourMessage::kAdvertisement, kOverride, mac, address, kAllNodes,
+                        address, true);
 }
 
 std::optional<NeighbourMessage> parse_neighbour(FrameView frame) {
@@ -248,7 +256,8 @@ std::optional<NeighbourMessage> parse_neighbour(FrameView frame) {
   FrameView message = frame.subspan(ip->upper_at);
   message = message.first(std::min(message.size(), ip->upper_bytes));
   if (message.size() < 24) return std::nullopt;
-  if (message[0] != NeighbourMessage::kSolicitation && message[0] != NeighbourMessage::kAdvertisement) {
+  if (message[0] != NeighbourMessage::kSolicitation &&
+      message[0] != NeighbourMessage::kAdvertisement) {
     return std::nullopt;
   }
   NeighbourMessage result;
@@ -271,8 +280,10 @@ Frame make_tcp(const TcpSegment& segment) {
   const IpAddress& source = segment.source.address;
   const IpAddress& destination = segment.destination.address;
   const std::size_t header = kTcpBytes + (segment.timestamps ? 12u : 0u);
-  out.ether(segment.destination_mac, segment.source_mac, source.is_v4() ? kEtherTypeIpv4 : kEtherTypeIpv6);
-  write_ip_header(out, source, destination, kProtocolTcp, kHopLimit, header + segment.payload_bytes);
+  out.ether(segment.destination_mac, segment.source_mac,
+            source.is_v4() ? kEtherTypeIpv4 : kEtherTypeIpv6);
+  write_ip_header(out, source, destination, kProtocolTcp, kHopLimit,
+                  header + segment.payload_bytes);
   const std::size_t start = out.size();
   out.u16(segment.source.port);
   out.u16(segment.destination.port);
@@ -297,7 +308,8 @@ Frame make_tcp(const TcpSegment& segment) {
 
 std::optional<TcpSegment> parse_tcp(FrameView frame) {
   const auto ip = parse_ip(frame);
-  if (!ip || ip->protocol != kProtocolTcp || frame.size() < ip->upper_at + kTcpBytes) return std::nullopt;
+  if (!ip || ip->protocol != kProtocolTcp || frame.size() < ip->upper_at + kTcpBytes)
+    return std::nullopt;
   const FrameView tcp = frame.subspan(ip->upper_at);
   const std::size_t header = std::size_t{tcp[12]} / 16 * 4;
   if (header < kTcpBytes || header > ip->upper_bytes) return std::nullopt;
@@ -311,7 +323,8 @@ std::optional<TcpSegment> parse_tcp(FrameView frame) {
   segment.flags = tcp[13];
   segment.window = read_u16(tcp, 14);
   segment.payload_bytes = static_cast<std::uint32_t>(ip->upper_bytes - header);
-  if (tcp.size() >= header) segment.timestamps = find_timestamps(tcp.first(header).subspan(kTcpBytes));
+  if (tcp.size() >= header)
+    segment.timestamps = find_timestamps(tcp.first(header).subspan(kTcpBytes));
   return segment;
 }
 

@@ -1,5 +1,5 @@
-// Private to the room: the few kinds of Ethernet frames it makes and reads. Pure; input from the wire is
-// never trusted: what is short or odd is no frame of the kind.
+// Private to the room: the few kinds of Ethernet frames it makes and reads. Pure; input from the
+// wire is never trusted: what is short or odd is no frame of the kind.
 #pragma once
 
 #include <cstdint>
@@ -31,8 +31,9 @@ struct ArpPacket {
 Frame make_arp(const ArpPacket& packet, const MacAddress& destination);
 std::optional<ArpPacket> parse_arp(FrameView frame);
 
-// RFC 4861: neighbour solicitation (sent to the target's solicited-node group; from :: without the link
-// layer option, as duplicate address detection wants it) and advertisement (to all nodes, override set).
+// RFC 4861: neighbour solicitation (sent to the target's solicited-node group; from :: without the
+// link layer option, as duplicate address detection wants it) and advertisement (to all nodes,
+// override set).
 struct NeighbourMessage {
   enum Type : std::uint8_t { kSolicitation = 135, kAdvertisement = 136 };
   std::uint8_t type = kSolicitation;
@@ -60,7 +61,8 @@ struct TcpSegment {
   std::uint32_t acknowledgement = 0;
   std::uint8_t flags = 0;
   std::uint16_t window = 0;
-  std::uint32_t payload_bytes = 0;  // made: zero bytes; parsed: from the IP length, the frame may be cut
+  std::uint32_t payload_bytes =
+      0;  // made: zero bytes; parsed: from the IP length, the frame may be cut
   std::optional<TcpTimestamps> timestamps;
 };
 Frame make_tcp(const TcpSegment& segment);

@@ -1,4 +1,5 @@
-// Proves that frames parse what they make, with right checksums, and that cut or odd input is no frame.
+// Proves that frames parse what they make, with right checksums, and that cut or odd input is no
+// frame.
 #include "network/frame.h"
 
 #include <algorithm>
@@ -32,13 +33,14 @@ TcpSegment segment_between(const IpAddress& from, const IpAddress& to) {
 }
 
 // The sum over pseudo header and segment, checksum included, is all ones.
-bool checksum_is_right(FrameView frame, const IpAddress& from, const IpAddress& to, std::uint8_t protocol,
-                       std::size_t upper_bytes) {
+bool checksum_is_right(FrameView frame, const IpAddress& from, const IpAddress& to,
+                       std::uint8_t protocol, std::size_t upper_bytes) {
   const std::size_t at = from.is_v4() ? 34 : 54;
   Frame pseudo(from.bytes.begin(), from.bytes.begin() + std::ptrdiff_t(from.size()));
   pseudo.insert(pseudo.end(), to.bytes.begin(), to.bytes.begin() + std::ptrdiff_t(to.size()));
   pseudo.insert(pseudo.end(), {0, protocol, 0, std::uint8_t(upper_bytes)});
-  return checksum_finish(checksum_add(checksum_add(0, pseudo), frame.subspan(at, upper_bytes))) == 0;
+  return checksum_finish(checksum_add(checksum_add(0, pseudo), frame.subspan(at, upper_bytes))) ==
+         0;
 }
 
 TEST(TcpFrameTest, ParsesWhatItMakes) {
@@ -100,18 +102,21 @@ TEST(NeighbourFrameTest, ParsesWhatItMakes) {
 
 TEST(FrameTest, CutOrRandomInputIsRefusedOrParsedWithinBounds) {
   std::mt19937 random(1);
-  const std::vector<Frame> seeds = {make_tcp(segment_between(kV4, kPeerV4)), make_tcp(segment_between(kV6, kPeerV6)),
-                                    make_arp(ArpPacket{}, kPeer), make_unsolicited_advertisement(kMac, kV6)};
+  const std::vector<Frame> seeds = {
+      make_tcp(segment_between(kV4, kPeerV4)), make_tcp(segment_between(kV6, kPeerV6)),
+      make_arp(ArpPacket{}, kPeer), make_unsolicited_advertisement(kMac, kV6)};
   for (const Frame& seed : seeds) {
     for (std::size_t size = 0; size <= seed.size(); ++size) {
-      const Frame cut(seed.begin(), seed.begin() + std::ptrdiff_t(size));  // exact size, for the sanitizer
+      const Frame cut(seed.begin(),
+                      seed.begin() + std::ptrdiff_t(size));  // exact size, for the sanitizer
       (void)parse_tcp(cut);
       (void)parse_arp(cut);
       (void)parse_neighbour(cut);
     }
     for (int i = 0; i < 20'000; ++i) {
       Frame changed = seed;
-      for (int byte = 0; byte < 3; ++byte) changed[random() % changed.size()] = std::uint8_t(random());
+      for (int byte = 0; byte < 3; ++byte)
+        changed[random() % changed.size()] = std::uint8_t(random());
       (void)parse_tcp(changed);
       (void)parse_arp(changed);
       (void)parse_neighbour(changed);

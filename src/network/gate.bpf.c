@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The gate (gate.h): one instance per container, on clsact of the host end of its veth. Ingress there is
-// the container's output, egress its input. Only helpers that are open to every licence are used.
-#include <linux/types.h>
-#include <linux/bpf.h>
-#include <linux/pkt_cls.h>
+// The gate (gate.h): one instance per container, on clsact of the host end of its veth. Ingress
+// there is the container's output, egress its input. Only helpers that are open to every licence
+// are used.
+#include <linux/types.h> /* first: libbpf's headers rely on it */
+
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
 
 #include "gate_abi.h"
 
@@ -44,20 +46,21 @@ struct frame {
   __u8 first; /* TCP flags or ICMP type */
 };
 
-static __always_inline void read_upper(struct __sk_buff *skb, __u32 offset, __u8 proto, struct frame *frame) {
+static __always_inline void read_upper(struct __sk_buff* skb, __u32 offset, __u8 proto,
+                                       struct frame* frame) {
   __u32 at = proto == PROTO_TCP ? offset + TCP_FLAGS_OFFSET : offset;
   if (proto != PROTO_TCP && proto != PROTO_ICMP && proto != PROTO_ICMPV6) return;
   if (bpf_skb_load_bytes(skb, at, &frame->first, 1) == 0) frame->proto = proto;
 }
 
-static __always_inline void read_ipv4(struct __sk_buff *skb, __u32 offset, struct frame *frame) {
+static __always_inline void read_ipv4(struct __sk_buff* skb, __u32 offset, struct frame* frame) {
   __u8 header[20];
   if (bpf_skb_load_bytes(skb, offset, header, sizeof(header))) return;
   if ((header[6] & 0x1f) || header[7]) return; /* a later fragment: no upper header */
   read_upper(skb, offset + (header[0] & 0x0f) * 4u, header[9], frame);
 }
 
-static __always_inline void read_ipv6(struct __sk_buff *skb, __u32 offset, struct frame *frame) {
+static __always_inline void read_ipv6(struct __sk_buff* skb, __u32 offset, struct frame* frame) {
   __u8 next, header[4];
   if (bpf_skb_load_bytes(skb, offset + 6, &next, 1)) return;
   offset += 40;
@@ -78,7 +81,7 @@ static __always_inline void read_ipv6(struct __sk_buff *skb, __u32 offset, struc
   read_upper(skb, offset, next, frame);
 }
 
-static __always_inline void read_frame(struct __sk_buff *skb, struct frame *frame) {
+static __always_inline void read_frame(struct __sk_buff* skb, struct frame* frame) {
   __u32 offset = ETHER_BYTES;
   __be16 type = 0;
   if (bpf_skb_load_bytes(skb, 12, &type, sizeof(type))) return;
@@ -93,29 +96,30 @@ static __always_inline void read_frame(struct __sk_buff *skb, struct frame *fram
   if (frame->ethertype == 0x86dd) read_ipv6(skb, offset, frame);
 }
 
-/* ARP, router and neighbour solicitations and advertisements, and MLD reports, without which a switch that
-   snoops does not deliver solicitations. */
-static __always_inline int is_address_resolution(const struct frame *frame) {
+/* ARP, router and neighbour solicitations and advertisements, and MLD reports, without which a
+   switch that snoops does not deliver solicitations. */
+static __always_inline int is_address_resolution(const struct frame* frame) {
   if (frame->ethertype == 0x0806) return 1;
   if (frame->ethertype != 0x86dd || frame->proto != PROTO_ICMPV6) return 0;
   return frame->first == 133 || frame->first == 135 || frame->first == 136 || frame->first == 131 ||
          frame->first == 132 || frame->first == 143;
 }
 
-static __always_inline int is_refusal(const struct frame *frame) {
+static __always_inline int is_refusal(const struct frame* frame) {
   if (frame->proto == PROTO_TCP) return frame->first & TCP_RST;
-  if (frame->proto == PROTO_ICMP) return frame->ethertype == 0x0800 && frame->first == ICMP_UNREACHABLE;
+  if (frame->proto == PROTO_ICMP)
+    return frame->ethertype == 0x0800 && frame->first == ICMP_UNREACHABLE;
   if (frame->proto == PROTO_ICMPV6) return frame->first == ICMPV6_UNREACHABLE;
   return 0;
 }
 
-#define READ_ONCE(word) (*(volatile typeof(word) *)&(word))
+#define READ_ONCE(word) (*(volatile typeof(word)*)&(word))
 #define COUNT(word) __sync_fetch_and_add(&(word), 1)
 
 SEC("tc")
-int pd_gate_out(struct __sk_buff *skb) {
+int pd_gate_out(struct __sk_buff* skb) {
   __u32 zero = 0;
-  struct pd_gate_entry *gate = bpf_map_lookup_elem(&pd_gate, &zero);
+  struct pd_gate_entry* gate = bpf_map_lookup_elem(&pd_gate, &zero);
   if (!gate) return DROP;
   __u32 flags = READ_ONCE(gate->flags);
   if (flags & PD_GATE_LOCKED) {
@@ -148,9 +152,9 @@ int pd_gate_out(struct __sk_buff *skb) {
 }
 
 SEC("tc")
-int pd_gate_in(struct __sk_buff *skb) {
+int pd_gate_in(struct __sk_buff* skb) {
   __u32 zero = 0;
-  struct pd_gate_entry *gate = bpf_map_lookup_elem(&pd_gate, &zero);
+  struct pd_gate_entry* gate = bpf_map_lookup_elem(&pd_gate, &zero);
   if (!gate) return DROP;
   if (READ_ONCE(gate->flags) & PD_GATE_INPUT_LOCKED) {
     COUNT(gate->input_dropped);

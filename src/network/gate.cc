@@ -60,7 +60,8 @@ Word load(const Word& word) {
   return __atomic_load_n(&word, __ATOMIC_ACQUIRE);
 }
 
-Status put_filter(unsigned link_index, int attach_point, const bpf_program* program, const BpfLog& log) {
+Status put_filter(unsigned link_index, int attach_point, const bpf_program* program,
+                  const BpfLog& log) {
   bpf_tc_hook hook = make_hook(link_index, attach_point);
   bpf_tc_opts options = make_options();
   options.prog_fd = bpf_program__fd(program);
@@ -80,7 +81,8 @@ Result<UniqueFd> filter_program(unsigned link_index) {
   if (error == -ENOENT || error == -EINVAL || error == -ENODEV) {
     return fail(ErrorCode::kNotFound, std::format("link {} has no gate", link_index));
   }
-  if (error != 0) return fail(log.error(std::format("look up the gate of link {}", link_index), -error));
+  if (error != 0)
+    return fail(log.error(std::format("look up the gate of link {}", link_index), -error));
   UniqueFd program(bpf_prog_get_fd_by_id(options.prog_id));
   if (!program) return fail_errno(std::format("open the gate of link {}", link_index));
   return program;
@@ -103,8 +105,9 @@ Result<UniqueFd> map_of_program(int program, unsigned link_index) {
     if (kMapName != map_info.name) continue;
     if (map_info.value_size == sizeof(pd_gate_entry)) return map;
   }
-  return fail(ErrorCode::kUnsupported,
-              std::format("the filter of link {} is no gate of this version of perdure", link_index));
+  return fail(
+      ErrorCode::kUnsupported,
+      std::format("the filter of link {} is no gate of this version of perdure", link_index));
 }
 
 }  // namespace
@@ -136,9 +139,10 @@ Result<Gate> Gate::recover(unsigned link_index) {
   PERDURE_ASSIGN(pd_gate_entry* const entry, map_gate_entry(map.get()));
   Gate gate(link_index, std::move(map), entry);
   if (load(entry->version) != PD_GATE_VERSION) {
-    return fail(ErrorCode::kUnsupported,
-                std::format("the gate of link {} was made by an incompatible version (layout {:#x})", link_index,
-                            load(entry->version)));
+    return fail(
+        ErrorCode::kUnsupported,
+        std::format("the gate of link {} was made by an incompatible version (layout {:#x})",
+                    link_index, load(entry->version)));
   }
   return gate;
 }
@@ -157,7 +161,9 @@ Status Gate::remove(unsigned link_index) {
 }
 
 Gate::Gate(Gate&& other) noexcept
-    : link_index_(other.link_index_), map_(std::move(other.map_)), entry_(std::exchange(other.entry_, nullptr)) {}
+    : link_index_(other.link_index_),
+      map_(std::move(other.map_)),
+      entry_(std::exchange(other.entry_, nullptr)) {}
 
 Gate& Gate::operator=(Gate&& other) noexcept {
   if (this != &other) {
@@ -169,11 +175,17 @@ Gate& Gate::operator=(Gate&& other) noexcept {
   return *this;
 }
 
-Gate::~Gate() { unmap_gate_entry(entry_); }
+Gate::~Gate() {
+  unmap_gate_entry(entry_);
+}
 
-void Gate::set_deadline(Instant deadline) { store(entry_->deadline_ns, to_entry(deadline)); }
+void Gate::set_deadline(Instant deadline) {
+  store(entry_->deadline_ns, to_entry(deadline));
+}
 
-void Gate::set_flags(GateFlags flags) { store(entry_->flags, static_cast<std::uint32_t>(flags)); }
+void Gate::set_flags(GateFlags flags) {
+  store(entry_->flags, static_cast<std::uint32_t>(flags));
+}
 
 void Gate::open() {
   set_flags(state().flags & (GateFlags::kHoldOnDeath | GateFlags::kHoldOnInitDeath));
@@ -197,9 +209,17 @@ GateCounters Gate::counters() const {
   return counters;
 }
 
-std::uint64_t Gate::holds() const { return load(entry_->holds); }
-bool Gate::held() const { return holds() != load(entry_->holds_released); }
-void Gate::release_holds(std::uint64_t up_to) { store(entry_->holds_released, up_to); }
-std::uint64_t Gate::deaths() const { return load(entry_->deaths); }
+std::uint64_t Gate::holds() const {
+  return load(entry_->holds);
+}
+bool Gate::held() const {
+  return holds() != load(entry_->holds_released);
+}
+void Gate::release_holds(std::uint64_t up_to) {
+  store(entry_->holds_released, up_to);
+}
+std::uint64_t Gate::deaths() const {
+  return load(entry_->deaths);
+}
 
 }  // namespace perdure::network

@@ -1,7 +1,8 @@
-// The gate: a tc-BPF program on the host end of a container's veth that every frame of the container has
-// to pass (DESIGN 4). It compares CLOCK_BOOTTIME with an absolute deadline in a map that is mapped into
-// the daemon, so that a renewal is one store (about 1 µs with the clock read) and a late one is harmless.
-// It lives in a clsact filter: the daemon's death does not detach it, and output stops by itself.
+// The gate: a tc-BPF program on the host end of a container's veth that every frame of the
+// container has to pass (DESIGN 4). It compares CLOCK_BOOTTIME with an absolute deadline in a map
+// that is mapped into the daemon, so that a renewal is one store (about 1 µs with the clock read)
+// and a late one is harmless. It lives in a clsact filter: the daemon's death does not detach it,
+// and output stops by itself.
 #pragma once
 
 #include <cstdint>
@@ -17,12 +18,12 @@ namespace perdure::network {
 
 enum class GateFlags : std::uint32_t {
   kNone = 0,
-  kLocked = PD_GATE_LOCKED,                          // drops every frame: a capture or a recovery is going on
-  kRstGuard = PD_GATE_RST_GUARD,                     // drops TCP RST and ICMP, ICMPv6 destination unreachable
-  kArpOnly = PD_GATE_ARP_ONLY,                       // passes ARP, neighbour discovery and MLD only
-  kHoldOnDeath = PD_GATE_HOLD_ON_DEATH,              // any process killed by a signal closes the gate
-  kHoldOnInitDeath = PD_GATE_HOLD_ON_INIT_DEATH,     // only PID 1 of the container does
-  kInputLocked = PD_GATE_INPUT_LOCKED,               // drops frames into the container
+  kLocked = PD_GATE_LOCKED,              // drops every frame: a capture or a recovery is going on
+  kRstGuard = PD_GATE_RST_GUARD,         // drops TCP RST and ICMP, ICMPv6 destination unreachable
+  kArpOnly = PD_GATE_ARP_ONLY,           // passes ARP, neighbour discovery and MLD only
+  kHoldOnDeath = PD_GATE_HOLD_ON_DEATH,  // any process killed by a signal closes the gate
+  kHoldOnInitDeath = PD_GATE_HOLD_ON_INIT_DEATH,  // only PID 1 of the container does
+  kInputLocked = PD_GATE_INPUT_LOCKED,            // drops frames into the container
 };
 constexpr GateFlags operator|(GateFlags a, GateFlags b) {
   return GateFlags(std::uint32_t(a) | std::uint32_t(b));
@@ -30,8 +31,12 @@ constexpr GateFlags operator|(GateFlags a, GateFlags b) {
 constexpr GateFlags operator&(GateFlags a, GateFlags b) {
   return GateFlags(std::uint32_t(a) & std::uint32_t(b));
 }
-constexpr GateFlags operator~(GateFlags a) { return GateFlags(~std::uint32_t(a)); }
-constexpr bool has(GateFlags set, GateFlags flag) { return (set & flag) != GateFlags::kNone; }
+constexpr GateFlags operator~(GateFlags a) {
+  return GateFlags(~std::uint32_t(a));
+}
+constexpr bool has(GateFlags set, GateFlags flag) {
+  return (set & flag) != GateFlags::kNone;
+}
 
 // Never: the default on one node. A deadline in the past closes.
 inline constexpr Instant kNoDeadline = Instant::max();
@@ -52,16 +57,17 @@ struct GateCounters {  // frames since the gate was attached
   std::uint64_t input_dropped = 0;
 };
 
-// Any thread may call any member; set_flags and its relatives have one writer at a time (the owner of the
-// container). Dropping the object leaves the gate in place and as it is.
+// Any thread may call any member; set_flags and its relatives have one writer at a time (the owner
+// of the container). Dropping the object leaves the gate in place and as it is.
 class Gate {
  public:
-  // Loads the program, writes `initial` and puts it in front of the link, which should still be down.
-  // A gate that is there already is replaced. kNotFound: no such link; kUnsupported: the kernel refuses,
-  // the message carries its reason. The link is looked up in the caller's network namespace.
+  // Loads the program, writes `initial` and puts it in front of the link, which should still be
+  // down. A gate that is there already is replaced. kNotFound: no such link; kUnsupported: the
+  // kernel refuses, the message carries its reason. The link is looked up in the caller's network
+  // namespace.
   static Result<Gate> attach(unsigned link_index, const GateState& initial);
-  // Finds the gate of a link that outlived the daemon, and leaves it as it is. kNotFound; kUnsupported
-  // if it was made by an incompatible version.
+  // Finds the gate of a link that outlived the daemon, and leaves it as it is. kNotFound;
+  // kUnsupported if it was made by an incompatible version.
   static Result<Gate> recover(unsigned link_index);
   // Takes it away: frames pass freely. For tests and for giving a link back.
   static Status remove(unsigned link_index);
@@ -76,15 +82,18 @@ class Gate {
   void clear_flags(GateFlags flags) { set_flags(state().flags & ~flags); }
   void lock() { add_flags(GateFlags::kLocked); }
   void unlock() { clear_flags(GateFlags::kLocked); }
-  // No deadline, no lock, no ARP-only, no guard, no input lock; the hold flags stay. Does not end a hold.
+  // No deadline, no lock, no ARP-only, no guard, no input lock; the hold flags stay. Does not end a
+  // hold.
   void open();
 
   GateState state() const;
   GateCounters counters() const;
 
-  // Deaths by a signal that closed this gate and have not been released: it is held while this is not 0.
-  // Separate from the flags: the kernel counts up, the daemon says up to which count it has dealt with it,
-  // so a death that happens meanwhile is never lost.
+  // How often a death by a signal closed this gate; it is held until the daemon has released up to
+  // this very number. Separate from the flags: the kernel counts up, the daemon says with which
+  // count it has dealt, so a death that happens meanwhile is never lost. Read holds() first, look
+  // after the death, then release_holds() that number, and never deaths(): one process can count
+  // more than once here.
   std::uint64_t holds() const;
   bool held() const;
   void release_holds(std::uint64_t up_to);
@@ -108,10 +117,10 @@ struct Feature {
 };
 
 struct GateSupport {
-  Feature gate;        // clsact, BPF, mapped entry
-  Feature exit_hook;   // closing on a death by a signal
-  Feature pinning;     // the hook outlives the daemon
-  Feature destroy;     // aborting a restored socket (INET_DIAG_DESTROY)
+  Feature gate;       // clsact, BPF, mapped entry
+  Feature exit_hook;  // closing on a death by a signal
+  Feature pinning;    // the hook outlives the daemon
+  Feature destroy;    // aborting a restored socket (INET_DIAG_DESTROY)
 };
 
 // Tries everything for real, in a network and mount namespace of its own that vanishes afterwards.

@@ -1,5 +1,5 @@
-/* Shared by the BPF programs (C) and their user (C++): the one map entry of a gate. Changing the layout
-   needs a new PD_GATE_VERSION: a restarted daemon refuses gates of another version. */
+/* Shared by the BPF programs (C) and their user (C++): the one map entry of a gate. Changing the
+   layout needs a new PD_GATE_VERSION: a restarted daemon refuses gates of another version. */
 #pragma once
 
 #include <linux/types.h>
@@ -25,8 +25,8 @@ struct pd_gate_entry {
   __u64 holds_released; /* the gate is held while holds != holds_released */
   __u64 reserved[5];
   /* written by the exit hook */
-  __u64 holds;  /* deaths by a signal while a hold flag was set */
-  __u64 deaths; /* deaths by a signal, all */
+  __u64 holds; /* raised by each death while a hold flag was set, maybe by several threads of one */
+  __u64 deaths; /* processes that died by a signal */
   __u64 reserved_hook[6];
   /* written by the gate */
   __u64 passed;

@@ -44,13 +44,15 @@ Status try_gate() {
   const auto send_until = [&](auto&& seen) -> Status {
     const Instant deadline = BootClock::now() + kFrameDeadline;
     while (!seen(gate.counters())) {
-      if (BootClock::now() >= deadline) return fail(ErrorCode::kUnsupported, "the gate's program sees no frames");
+      if (BootClock::now() >= deadline)
+        return fail(ErrorCode::kUnsupported, "the gate's program sees no frames");
       PERDURE_TRY(sender.send(frame));
       std::this_thread::yield();
     }
     return {};
   };
-  PERDURE_TRY(send_until([](const GateCounters& counters) { return counters.dropped_deadline > 0; }));
+  PERDURE_TRY(
+      send_until([](const GateCounters& counters) { return counters.dropped_deadline > 0; }));
   gate.set_deadline(kNoDeadline);
   return send_until([](const GateCounters& counters) { return counters.passed > 0; });
 }
@@ -66,16 +68,19 @@ Status try_destroy() {
   socklen_t size = sizeof address;
   auto* generic = reinterpret_cast<sockaddr*>(&address);
   if (::bind(listener.get(), generic, size) != 0 || ::listen(listener.get(), 1) != 0 ||
-      ::getsockname(listener.get(), generic, &size) != 0 || ::connect(client.get(), generic, size) != 0) {
+      ::getsockname(listener.get(), generic, &size) != 0 ||
+      ::connect(client.get(), generic, size) != 0) {
     return fail_errno("connect over the loopback");
   }
   const Endpoint server{IpAddress{IpFamily::kV4, {127, 0, 0, 1}}, ntohs(address.sin_port)};
-  if (::getsockname(client.get(), generic, &size) != 0) return fail_errno("read a socket's address");
+  if (::getsockname(client.get(), generic, &size) != 0)
+    return fail_errno("read a socket's address");
   const Endpoint local{server.address, ntohs(address.sin_port)};
   return destroy_socket(-1, TcpTuple{local, server});
 }
 
-// The directory exists on the caller's file system; what is mounted on it is seen by this thread only.
+// The directory exists on the caller's file system; what is mounted on it is seen by this thread
+// only.
 void try_exit_hook(const std::string& directory, GateSupport& support) {
   const auto hook = ExitHook::install({directory});
   support.exit_hook = hook ? Feature{true, {}} : Feature{false, hook.error().message()};
@@ -84,7 +89,8 @@ void try_exit_hook(const std::string& directory, GateSupport& support) {
 }
 
 Status probe_here(const std::string& directory, GateSupport& support) {
-  if (::unshare(CLONE_NEWNET | CLONE_NEWNS) != 0) return fail_errno("make a namespace to try the gate in");
+  if (::unshare(CLONE_NEWNET | CLONE_NEWNS) != 0)
+    return fail_errno("make a namespace to try the gate in");
   if (::mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
     return fail_errno("make the mounts of a namespace private");
   }
@@ -98,7 +104,8 @@ Status probe_here(const std::string& directory, GateSupport& support) {
 
 Result<GateSupport> probe_gate() {
   std::string directory = std::filesystem::temp_directory_path() / "perdure-gate.XXXXXX";
-  if (::mkdtemp(directory.data()) == nullptr) return fail_errno(std::format("make directory '{}'", directory));
+  if (::mkdtemp(directory.data()) == nullptr)
+    return fail_errno(std::format("make directory '{}'", directory));
   GateSupport support;
   Status status;
   try {

@@ -1,5 +1,6 @@
-// Proves what the gate lets through and what not, that it acts without the daemon and is found again by a
-// later one. Absence of a frame is proved by the gate's counters; silence is watched for a bounded time.
+// Proves what the gate lets through and what not, that it acts without the daemon and is found
+// again by a later one. Absence of a frame is proved by the gate's counters; silence is watched for
+// a bounded time.
 #include "network/gate.h"
 
 #include <atomic>
@@ -54,7 +55,8 @@ class GateTest : public BridgeTest {
       return gate().counters().*reason > before;
     });
     if (!counted) return testing::AssertionFailure() << "no frame was counted as dropped";
-    if (readable_within(host_.get(), kSilenceMs)) return testing::AssertionFailure() << "a frame came through";
+    if (readable_within(host_.get(), kSilenceMs))
+      return testing::AssertionFailure() << "a frame came through";
     return testing::AssertionSuccess();
   }
 
@@ -121,15 +123,16 @@ TEST_F(GateTest, RstGuardDropsRefusalsOnly) {
   EXPECT_TRUE(passes());
   for (const Endpoint& closed : {container_->at(81), container_->at6(81)}) {
     const std::uint64_t before = gate().counters().dropped_guard;
-    const UniqueFd client =
-        socket_at(-1, SOCK_STREAM | SOCK_NONBLOCK, Endpoint{IpAddress::any(closed.address.family), 0});
+    const UniqueFd client = socket_at(-1, SOCK_STREAM | SOCK_NONBLOCK,
+                                      Endpoint{IpAddress::any(closed.address.family), 0});
     const SocketAddress to(closed);
     ASSERT_EQ(::connect(client.get(), to.get(), to.size), -1);
     EXPECT_TRUE(eventually([&] { return gate().counters().dropped_guard > before; })) << "RST";
     pollfd ready{client.get(), POLLOUT, 0};
     EXPECT_EQ(::poll(&ready, 1, kSilenceMs), 0) << "the client heard of it";
     const std::uint64_t reset = gate().counters().dropped_guard;
-    const UniqueFd datagrams = socket_at(-1, SOCK_DGRAM, Endpoint{IpAddress::any(closed.address.family), 0});
+    const UniqueFd datagrams =
+        socket_at(-1, SOCK_DGRAM, Endpoint{IpAddress::any(closed.address.family), 0});
     EXPECT_TRUE(eventually([&] {
       (void)::sendto(datagrams.get(), "x", 1, 0, to.get(), to.size);
       return gate().counters().dropped_guard > reset + 2;  // the SYN is repeated meanwhile
@@ -221,7 +224,8 @@ TEST_F(GateTest, RenewalIsOneStore) {
   constexpr std::int64_t kHigh = 0x7000'0000'7000'0000;
   std::atomic<bool> stop = false;
   std::thread writer([&] {
-    for (bool high = false; !stop; high = !high) gate().set_deadline(Instant(Duration(high ? kHigh : kLow)));
+    for (bool high = false; !stop; high = !high)
+      gate().set_deadline(Instant(Duration(high ? kHigh : kLow)));
   });
   gate().set_deadline(Instant(Duration(kLow)));
   for (int i = 0; i < 100'000; ++i) {
@@ -236,7 +240,8 @@ class GateProbeTest : public SandboxTest {};
 
 TEST_F(GateProbeTest, ReportsWhatThisKernelCanDo) {
   const GateSupport support = value_of(probe_gate());
-  for (const Feature* feature : {&support.gate, &support.exit_hook, &support.pinning, &support.destroy}) {
+  for (const Feature* feature :
+       {&support.gate, &support.exit_hook, &support.pinning, &support.destroy}) {
     EXPECT_EQ(feature->works, feature->reason.empty()) << feature->reason;
   }
   EXPECT_TRUE(support.gate.works) << support.gate.reason;

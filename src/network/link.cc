@@ -21,15 +21,21 @@ namespace {
 struct LinkDetails {
   LinkInfo info;
   std::optional<std::uint8_t> port_state;  // BR_STATE_*, of a bridge's port
-  bool sends = false;  // until the kernel has noticed the carrier, it drops what is sent (qdisc "noop")
+  bool sends =
+      false;  // until the kernel has noticed the carrier, it drops what is sent (qdisc "noop")
 };
 
 Status check_name(std::string_view name) {
-  const bool bad_character = std::ranges::any_of(name, [](char c) { return c == '/' || c == ':' || c <= ' '; });
-  if (!name.empty() && name.size() <= kMaxInterfaceName && !bad_character && name != "." && name != "..") return {};
-  return fail(ErrorCode::kInvalid,
-              std::format("'{}' is no interface name: it needs 1 to {} characters without '/', ':' and blanks",
-                          name, kMaxInterfaceName));
+  const bool bad_character =
+      std::ranges::any_of(name, [](char c) { return c == '/' || c == ':' || c <= ' '; });
+  if (!name.empty() && name.size() <= kMaxInterfaceName && !bad_character && name != "." &&
+      name != "..")
+    return {};
+  return fail(
+      ErrorCode::kInvalid,
+      std::format(
+          "'{}' is no interface name: it needs 1 to {} characters without '/', ':' and blanks",
+          name, kMaxInterfaceName));
 }
 
 void parse_link_info(const nlattr* nested, LinkDetails& link) {
@@ -64,7 +70,8 @@ LinkDetails parse_link(const nlmsghdr* message) {
   return link;
 }
 
-Result<std::optional<LinkDetails>> find_by(NetlinkSocket& socket, NetlinkMessage& message, std::string_view what) {
+Result<std::optional<LinkDetails>> find_by(NetlinkSocket& socket, NetlinkMessage& message,
+                                           std::string_view what) {
   std::optional<LinkDetails> found;
   const auto status = socket.transact(message, what, [&](const nlmsghdr* reply) {
     if (reply->nlmsg_type == RTM_NEWLINK) found = parse_link(reply);
@@ -104,7 +111,8 @@ void put_no_address_generation(NetlinkMessage& message) {
   message.end_nested(families);
 }
 
-Status set_flag_up(NetlinkSocket& socket, const LinkInfo& link, unsigned flags, std::string_view what) {
+Status set_flag_up(NetlinkSocket& socket, const LinkInfo& link, unsigned flags,
+                   std::string_view what) {
   NetlinkMessage message(RTM_NEWLINK, 0);
   auto& header = message.extra_header<ifinfomsg>();
   header.ifi_index = static_cast<int>(link.index);
@@ -113,7 +121,8 @@ Status set_flag_up(NetlinkSocket& socket, const LinkInfo& link, unsigned flags, 
   return socket.transact(message, std::format("{} link '{}'", what, link.name));
 }
 
-Status set_master(NetlinkSocket& socket, const LinkInfo& link, unsigned master, std::string_view what) {
+Status set_master(NetlinkSocket& socket, const LinkInfo& link, unsigned master,
+                  std::string_view what) {
   NetlinkMessage message(RTM_NEWLINK, 0);
   message.extra_header<ifinfomsg>().ifi_index = static_cast<int>(link.index);
   message.put_u32(IFLA_MASTER, master);
@@ -161,14 +170,16 @@ Result<std::vector<LinkInfo>> LinkControl::links() {
 Result<LinkInfo> LinkControl::ensure_bridge(std::string_view name, unsigned mtu) {
   PERDURE_ASSIGN(const auto existing, find(name));
   if (existing && existing->kind != "bridge") {
-    return fail(ErrorCode::kExists, std::format("link '{}' exists and is no bridge; choose another name", name));
+    return fail(ErrorCode::kExists,
+                std::format("link '{}' exists and is no bridge; choose another name", name));
   }
   if (!existing) {
     NetlinkMessage message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
     message.extra_header<ifinfomsg>().ifi_family = AF_UNSPEC;
     message.put_string(IFLA_IFNAME, name);
     message.put_u32(IFLA_MTU, mtu);
-    // A bridge without an address of its own takes its ports' lowest: it would change as containers come.
+    // A bridge without an address of its own takes its ports' lowest: it would change as containers
+    // come.
     message.put_mac(IFLA_ADDRESS, random_mac());
     nlattr* info = message.begin_nested(IFLA_LINKINFO);
     message.put_string(IFLA_INFO_KIND, "bridge");
@@ -194,7 +205,8 @@ Result<LinkInfo> LinkControl::create_veth(const VethRequest& request) {
   message.put_string(IFLA_IFNAME, request.peer_name);
   message.put_u32(IFLA_MTU, request.mtu);
   if (request.peer_mac) message.put_mac(IFLA_ADDRESS, *request.peer_mac);
-  if (request.peer_netns >= 0) message.put_u32(IFLA_NET_NS_FD, static_cast<std::uint32_t>(request.peer_netns));
+  if (request.peer_netns >= 0)
+    message.put_u32(IFLA_NET_NS_FD, static_cast<std::uint32_t>(request.peer_netns));
   message.end_nested(peer);
   message.end_nested(data);
   message.end_nested(info);
@@ -205,14 +217,16 @@ Result<LinkInfo> LinkControl::create_veth(const VethRequest& request) {
   quiet.extra_header<ifinfomsg>().ifi_index = static_cast<int>(link.index);
   put_no_address_generation(quiet);
   // Without IPv6 in the kernel there is nothing to switch off.
-  (void)impl_->socket.transact(quiet, std::format("switch off IPv6 addresses of link '{}'", link.name));
+  (void)impl_->socket.transact(quiet,
+                               std::format("switch off IPv6 addresses of link '{}'", link.name));
   return link;
 }
 
 Result<LinkInfo> LinkControl::ensure_vlan(std::string_view nic, std::uint16_t vlan) {
   const std::string name = std::format("{}.{}", nic, vlan);
   if (vlan < 1 || vlan > 4094) {
-    return fail(ErrorCode::kInvalid, std::format("VLAN {} of link '{}': a VLAN is 1 to 4094", vlan, nic));
+    return fail(ErrorCode::kInvalid,
+                std::format("VLAN {} of link '{}': a VLAN is 1 to 4094", vlan, nic));
   }
   PERDURE_ASSIGN(const LinkInfo parent, get(nic));
   PERDURE_ASSIGN(const auto existing, find(name));
@@ -230,7 +244,8 @@ Result<LinkInfo> LinkControl::ensure_vlan(std::string_view nic, std::uint16_t vl
     message.put_u16(IFLA_VLAN_ID, vlan);
     message.end_nested(data);
     message.end_nested(info);
-    const auto made = impl_->socket.transact(message, std::format("make VLAN interface '{}'", name));
+    const auto made =
+        impl_->socket.transact(message, std::format("make VLAN interface '{}'", name));
     if (!made && made.error().code() != ErrorCode::kExists) return fail(made.error());
   }
   return get(name);
@@ -310,11 +325,13 @@ Status LinkControl::wait_forwarding(std::string_view name, Duration at_most) {
     PERDURE_ASSIGN(const auto bridge, find_details(impl_->socket, link->info.bridge_index));
     return bridge && bridge->sends;
   };
-  PERDURE_ASSIGN(const bool done, wait_for_change(impl_->socket, RTNLGRP_LINK, at_most, forwarding));
+  PERDURE_ASSIGN(const bool done,
+                 wait_for_change(impl_->socket, RTNLGRP_LINK, at_most, forwarding));
   if (done) return {};
-  return fail(ErrorCode::kTimeout,
-              std::format("bridge port '{}' passes no frames after {}; are it, its peer and the bridge up?", name,
-                          format_duration(at_most)));
+  return fail(
+      ErrorCode::kTimeout,
+      std::format("bridge port '{}' passes no frames after {}; are it, its peer and the bridge up?",
+                  name, format_duration(at_most)));
 }
 
 Status LinkControl::learn_mac(std::string_view name, const MacAddress& mac) {
@@ -323,10 +340,12 @@ Status LinkControl::learn_mac(std::string_view name, const MacAddress& mac) {
   auto& header = message.extra_header<ndmsg>();
   header.ndm_family = AF_BRIDGE;
   header.ndm_ifindex = static_cast<int>(link.index);
-  header.ndm_state = NUD_REACHABLE;  // may move again: a later takeover elsewhere is learnt from frames
+  header.ndm_state =
+      NUD_REACHABLE;  // may move again: a later takeover elsewhere is learnt from frames
   header.ndm_flags = NTF_MASTER;
   message.put_mac(NDA_LLADDR, mac);
-  return impl_->socket.transact(message, std::format("teach the bridge of port '{}' MAC {}", name, mac.str()));
+  return impl_->socket.transact(
+      message, std::format("teach the bridge of port '{}' MAC {}", name, mac.str()));
 }
 
 }  // namespace perdure::network

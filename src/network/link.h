@@ -26,7 +26,7 @@ struct LinkInfo {
   std::string name;
   std::string kind;  // "bridge", "veth", "vlan", …; empty for hardware
   MacAddress mac;
-  unsigned mtu = 0;          // bytes
+  unsigned mtu = 0;           // bytes
   unsigned bridge_index = 0;  // of the bridge it is a port of; 0: none
   bool up = false;
 };
@@ -54,11 +54,11 @@ struct Route {
   std::optional<IpAddress> source;   // the address the kernel would send from
   std::optional<IpAddress> gateway;  // none: on the link
   unsigned link_index = 0;
-  bool local = false;                // the destination is an address of this namespace
+  bool local = false;  // the destination is an address of this namespace
 };
 
-// One rtnetlink socket in one namespace. Not for several threads at once. Every call waits at most two
-// seconds for the kernel (kTimeout).
+// One rtnetlink socket in one namespace. Not for several threads at once. Every call waits at most
+// two seconds for the kernel (kTimeout).
 class LinkControl {
  public:
   // netns_fd < 0: the caller's own namespace. The descriptor is not kept.
@@ -85,19 +85,21 @@ class LinkControl {
   Status set_mac(std::string_view name, const MacAddress& mac);
   Status enslave(std::string_view name, std::string_view bridge);
   Status release_from_bridge(std::string_view name);
-  // Waits until frames pass between the port and its bridge, which takes the kernel some time after both
-  // are up. kTimeout.
+  // Waits until frames pass between the port and its bridge, which takes the kernel some time after
+  // both are up. kTimeout.
   Status wait_forwarding(std::string_view name, Duration at_most);
   Status set_port_options(std::string_view name, const BridgePortOptions& options);
-  // Teaches the bridge that `mac` lives behind its port `name`, also when it lived elsewhere before.
+  // Teaches the bridge that `mac` lives behind its port `name`, also when it lived elsewhere
+  // before.
   Status learn_mac(std::string_view name, const MacAddress& mac);
 
-  // IPv6 addresses are added without duplicate address detection, and on a link that is up are usable when
-  // this returns. Who must know whether somebody has it uses announce.h.
+  // IPv6 addresses are added without duplicate address detection, and on a link that is up are
+  // usable when this returns. Who must know whether somebody has it uses announce.h.
   Status add_address(std::string_view name, const IpPrefix& address);
   Status remove_address(std::string_view name, const IpPrefix& address);
   Result<std::vector<IpPrefix>> addresses(std::string_view name);
-  // Replaces the default route of the gateway's family. The gateway need not be inside an on-link prefix.
+  // Replaces the default route of the gateway's family. The gateway need not be inside an on-link
+  // prefix.
   Status set_default_route(std::string_view name, const IpAddress& gateway);
 
   // The route to a destination, as the kernel would take it now. kNotFound if there is none.

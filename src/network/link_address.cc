@@ -43,20 +43,22 @@ Status LinkControl::add_address(std::string_view name, const IpPrefix& address) 
   } else {
     message.put_u32(IFA_FLAGS, IFA_F_NODAD);
   }
-  const auto status =
-      impl_->socket.transact(message, std::format("add address {} to link '{}'", address.str(), name));
+  const auto status = impl_->socket.transact(
+      message, std::format("add address {} to link '{}'", address.str(), name));
   if (!status && status.error().code() != ErrorCode::kExists) return status;
   if (address.address.is_v4() || !link.up) return {};
-  // A work item of the kernel joins the group that solicitations are sent to, then makes the local route:
-  // who asks for the address before is not heard, and asks again a second later.
+  // A work item of the kernel joins the group that solicitations are sent to, then makes the local
+  // route: who asks for the address before is not heard, and asks again a second later.
   const auto usable = [&]() -> Result<bool> {
     const auto route = route_to(address.address);
     return route && route->local;
   };
-  PERDURE_ASSIGN(const bool done, wait_for_change(impl_->socket, RTNLGRP_IPV6_IFADDR, kNetlinkDeadline, usable));
+  PERDURE_ASSIGN(const bool done,
+                 wait_for_change(impl_->socket, RTNLGRP_IPV6_IFADDR, kNetlinkDeadline, usable));
   if (done) return {};
-  return fail(ErrorCode::kTimeout, std::format("address {} of link '{}' is not usable after {}", address.str(), name,
-                                               format_duration(kNetlinkDeadline)));
+  return fail(ErrorCode::kTimeout,
+              std::format("address {} of link '{}' is not usable after {}", address.str(), name,
+                          format_duration(kNetlinkDeadline)));
 }
 
 Status LinkControl::remove_address(std::string_view name, const IpPrefix& address) {
@@ -64,8 +66,8 @@ Status LinkControl::remove_address(std::string_view name, const IpPrefix& addres
   if (!link) return {};
   NetlinkMessage message(RTM_DELADDR, 0);
   put_interface_address(message, *link, address);
-  const auto status =
-      impl_->socket.transact(message, std::format("remove address {} from link '{}'", address.str(), name));
+  const auto status = impl_->socket.transact(
+      message, std::format("remove address {} from link '{}'", address.str(), name));
   if (!status && status.error().code() != ErrorCode::kNotFound) return status;
   return {};
 }
@@ -83,12 +85,13 @@ Result<std::vector<IpPrefix>> LinkControl::addresses(std::string_view name) {
     bool has_local = false;  // on point-to-point links IFA_ADDRESS is the other end
     for_each_attribute(reply, sizeof(*header), [&](std::uint16_t type, const nlattr* attribute) {
       if (type == IFA_LOCAL) has_local = true;
-      if (type == IFA_LOCAL || (type == IFA_ADDRESS && !has_local)) prefix.address = attribute_ip(attribute);
+      if (type == IFA_LOCAL || (type == IFA_ADDRESS && !has_local))
+        prefix.address = attribute_ip(attribute);
     });
     all.push_back(prefix);
   };
-  PERDURE_TRY(impl_->socket.transact(message, std::format("list addresses of link '{}'", name), collect,
-                                     [&] { all.clear(); }));
+  PERDURE_TRY(impl_->socket.transact(message, std::format("list addresses of link '{}'", name),
+                                     collect, [&] { all.clear(); }));
   return all;
 }
 
@@ -130,7 +133,8 @@ Result<Route> LinkControl::route_to(const IpAddress& destination) {
       }
     });
   };
-  PERDURE_TRY(impl_->socket.transact(message, std::format("look up route to {}", destination.str()), collect));
+  PERDURE_TRY(impl_->socket.transact(message, std::format("look up route to {}", destination.str()),
+                                     collect));
   return route;
 }
 

@@ -12,6 +12,8 @@ struct LinkControl::Impl {
   NetlinkSocket socket;
 };
 
-inline int family_of(const IpAddress& address) { return address.is_v4() ? AF_INET : AF_INET6; }
+inline int family_of(const IpAddress& address) {
+  return address.is_v4() ? AF_INET : AF_INET6;
+}
 
 }  // namespace perdure::network

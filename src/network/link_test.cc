@@ -1,5 +1,6 @@
-// Proves that links, addresses and routes come out as asked, that asking twice is success, that errors name
-// the link, and that two attached containers and the host reach each other over both IP versions.
+// Proves that links, addresses and routes come out as asked, that asking twice is success, that
+// errors name the link, and that two attached containers and the host reach each other over both IP
+// versions.
 #include <array>
 
 #include "gmock/gmock.h"
@@ -29,7 +30,8 @@ TEST_F(LinkTest, BridgeIsMadeOnceAndKeepsItsMac) {
   ASSERT_OK(links.enslave("port0", "br0"));
   ASSERT_OK(links.enslave("port0", "br0"));
   EXPECT_EQ(value_of(links.get("port0")).bridge_index, bridge.index);
-  EXPECT_EQ(value_of(links.get("br0")).mac, bridge.mac) << "a lower MAC among the ports must not change it";
+  EXPECT_EQ(value_of(links.get("br0")).mac, bridge.mac)
+      << "a lower MAC among the ports must not change it";
   ASSERT_OK(links.release_from_bridge("port0"));
   EXPECT_EQ(value_of(links.get("port0")).bridge_index, 0u);
   ASSERT_OK(links.remove("port0"));
@@ -48,7 +50,8 @@ TEST_F(LinkTest, ErrorsNameTheLinkAndTheKernelsReason) {
   ASSERT_TRUE(links.ensure_bridge("br1"));
   const auto nested = links.enslave("br0", "br1");
   ASSERT_FALSE(nested);
-  EXPECT_THAT(nested.error().message(), HasSubstr("Can not enslave a bridge to a bridge")) << "extended ack";
+  EXPECT_THAT(nested.error().message(), HasSubstr("Can not enslave a bridge to a bridge"))
+      << "extended ack";
   EXPECT_EQ(links.ensure_vlan("br0", 4095).error().code(), ErrorCode::kInvalid);
 }
 
@@ -76,7 +79,8 @@ TEST_F(LinkTest, VlanInterface) {
   auto links = value_of(LinkControl::open());
   ASSERT_TRUE(links.ensure_bridge("br0"));
   const auto vlan = links.ensure_vlan("br0", 7);
-  if (!vlan && vlan.error().code() == ErrorCode::kUnsupported) GTEST_SKIP() << vlan.error().message();
+  if (!vlan && vlan.error().code() == ErrorCode::kUnsupported)
+    GTEST_SKIP() << vlan.error().message();
   EXPECT_EQ(value_of(vlan).name, "br0.7");
 }
 
@@ -97,8 +101,8 @@ TEST_F(AttachTest, ContainersAndHostReachEachOther) {
   EXPECT_GT(two.attachment.gate.counters().passed, 0u);
 }
 
-// The kernel asks again after a second when the first ARP request or solicitation is lost: that second would
-// be part of every recovery.
+// The kernel asks again after a second when the first ARP request or solicitation is lost: that
+// second would be part of every recovery.
 TEST_F(AttachTest, FirstFramesAfterAttachAreNotLost) {
   constexpr std::array kKinds{PacketKind::kArp, PacketKind::kNeighbour};
   PacketSocket listener = value_of(PacketSocket::open_listener("br0", kKinds));
@@ -117,7 +121,8 @@ TEST_F(AttachTest, FirstFramesAfterAttachAreNotLost) {
         const auto arp = parse_arp(*frame);
         const auto message = parse_neighbour(*frame);
         asked += arp && arp->operation == ArpPacket::kRequest && arp->target == there.address;
-        asked += message && message->type == NeighbourMessage::kSolicitation && message->target == there.address;
+        asked += message && message->type == NeighbourMessage::kSolicitation &&
+                 message->target == there.address;
       }
       EXPECT_EQ(asked, 1) << there.str();
     }
@@ -167,8 +172,8 @@ TEST_F(AttachTest, FailureLeavesNothingBehind) {
   EXPECT_EQ(attach(request).error().code(), ErrorCode::kInvalid);
 }
 
-// What a takeover does: the bridge believes the container elsewhere until it is told, and the container,
-// behind a locked gate, cannot tell it.
+// What a takeover does: the bridge believes the container elsewhere until it is told, and the
+// container, behind a locked gate, cannot tell it.
 TEST_F(AttachTest, BridgeIsToldWhereTheContainerLives) {
   auto two = make_container(2);
   auto three = make_container(3);

@@ -19,14 +19,16 @@ namespace {
 
 // What one read can return at most: the kernel sends dumps in parts of at most 32 KiB.
 constexpr std::size_t kReadBytes = 64 << 10;
-// An interrupted or overrun dump is asked again this often; a table that changes faster is nobody's.
+// An interrupted or overrun dump is asked again this often; a table that changes faster is
+// nobody's.
 constexpr int kAttempts = 8;
 
 std::string explanation_of(const nlmsghdr* reply) {
   if (!(reply->nlmsg_flags & NLM_F_ACK_TLVS)) return {};
   const auto* error = static_cast<const nlmsgerr*>(mnl_nlmsg_get_payload(reply));
   std::size_t skip = sizeof(*error);
-  if (!(reply->nlmsg_flags & NLM_F_CAPPED)) skip += MNL_ALIGN(error->msg.nlmsg_len) - sizeof(nlmsghdr);
+  if (!(reply->nlmsg_flags & NLM_F_CAPPED))
+    skip += MNL_ALIGN(error->msg.nlmsg_len) - sizeof(nlmsghdr);
   std::string text;
   for_each_attribute(reply, skip, [&](std::uint16_t type, const nlattr* attribute) {
     if (type == NLMSGERR_ATTR_MSG) text = attribute_string(attribute);
@@ -58,9 +60,16 @@ Error netlink_error(std::string_view what, int error_number, std::string_view ex
     return Error(code, std::format("{}: {}", text, std::strerror(error_number)));
   };
   switch (error_number) {
-    case ENODEV: case ENXIO: case EADDRNOTAVAIL: case ESRCH: case ENETUNREACH: case EHOSTUNREACH:
+    case ENODEV:
+    case ENXIO:
+    case EADDRNOTAVAIL:
+    case ESRCH:
+    case ENETUNREACH:
+    case EHOSTUNREACH:
       return with(ErrorCode::kNotFound);
-    case EOPNOTSUPP: case EAFNOSUPPORT: case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
       return with(ErrorCode::kUnsupported);
     case EBUSY:
       return with(ErrorCode::kConflict);
@@ -90,17 +99,19 @@ Status NetlinkSocket::join(unsigned group) {
   return {};
 }
 
-Status NetlinkSocket::transact(NetlinkMessage& message, std::string_view what, const Handler& handler,
-                               const std::function<void()>& restart) {
+Status NetlinkSocket::transact(NetlinkMessage& message, std::string_view what,
+                               const Handler& handler, const std::function<void()>& restart) {
   for (int i = 0; i < kAttempts; ++i) {
     if (i > 0 && restart) restart();
     PERDURE_ASSIGN(const Outcome outcome, attempt(message, what, handler));
     if (outcome == Outcome::kDone) return {};
   }
-  return fail(ErrorCode::kTransient, std::format("{}: the kernel's table changes too fast to be read", what));
+  return fail(ErrorCode::kTransient,
+              std::format("{}: the kernel's table changes too fast to be read", what));
 }
 
-Result<NetlinkSocket::Outcome> NetlinkSocket::attempt(NetlinkMessage& message, std::string_view what,
+Result<NetlinkSocket::Outcome> NetlinkSocket::attempt(NetlinkMessage& message,
+                                                      std::string_view what,
                                                       const Handler& handler) {
   nlmsghdr* header = message.header();
   const bool dump = (header->nlmsg_flags & NLM_F_DUMP) == NLM_F_DUMP;
@@ -118,7 +129,8 @@ Result<NetlinkSocket::Outcome> NetlinkSocket::attempt(NetlinkMessage& message, s
   while (true) {
     const Duration left = deadline - BootClock::now();
     pollfd ready{fd_.get(), POLLIN, 0};
-    const int wait_ms = static_cast<int>(std::max<std::int64_t>(left / std::chrono::milliseconds(1), 0));
+    const int wait_ms =
+        static_cast<int>(std::max<std::int64_t>(left / std::chrono::milliseconds(1), 0));
     const int polled = ::poll(&ready, 1, wait_ms);
     if (polled < 0 && errno == EINTR) continue;
     if (polled < 0) return fail_errno(std::format("{}: wait for netlink", what));
@@ -133,7 +145,8 @@ Result<NetlinkSocket::Outcome> NetlinkSocket::attempt(NetlinkMessage& message, s
     int left_bytes = static_cast<int>(got);
     const auto* reply = reinterpret_cast<const nlmsghdr*>(buffer.data());
     for (; mnl_nlmsg_ok(reply, left_bytes); reply = mnl_nlmsg_next(reply, &left_bytes)) {
-      if (reply->nlmsg_seq != sequence_) continue;  // of an attempt that was given up, or a notification
+      if (reply->nlmsg_seq != sequence_)
+        continue;  // of an attempt that was given up, or a notification
       if (reply->nlmsg_flags & NLM_F_DUMP_INTR) interrupted = true;
       if (reply->nlmsg_type == NLMSG_DONE) return interrupted ? Outcome::kAgain : Outcome::kDone;
       if (reply->nlmsg_type == NLMSG_ERROR) {
@@ -167,7 +180,8 @@ Result<bool> wait_for_change(const NetlinkSocket& socket, unsigned group, Durati
 }
 
 std::uint32_t attribute_u32(const nlattr* attribute) {
-  return mnl_attr_get_payload_len(attribute) >= sizeof(std::uint32_t) ? mnl_attr_get_u32(attribute) : 0;
+  return mnl_attr_get_payload_len(attribute) >= sizeof(std::uint32_t) ? mnl_attr_get_u32(attribute)
+                                                                      : 0;
 }
 
 std::string attribute_string(const nlattr* attribute) {

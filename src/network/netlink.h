@@ -36,7 +36,9 @@ class NetlinkMessage {
   void put_u16(std::uint16_t type, std::uint16_t value) { put(type, &value, sizeof value); }
   void put_u32(std::uint16_t type, std::uint32_t value) { put(type, &value, sizeof value); }
   void put_string(std::uint16_t type, std::string_view text);
-  void put_mac(std::uint16_t type, const MacAddress& mac) { put(type, mac.bytes.data(), mac.bytes.size()); }
+  void put_mac(std::uint16_t type, const MacAddress& mac) {
+    put(type, mac.bytes.data(), mac.bytes.size());
+  }
   void put_ip(std::uint16_t type, const IpAddress& ip) { put(type, ip.bytes.data(), ip.size()); }
   nlattr* begin_nested(std::uint16_t type) { return mnl_attr_nest_start(header(), type); }
   void end_nested(nlattr* nested) { mnl_attr_nest_end(header(), nested); }
@@ -48,16 +50,16 @@ class NetlinkMessage {
 };
 
 // An error of the kernel: what was asked, its explanation (extended acknowledgement), strerror.
-// ENODEV, ENXIO, EADDRNOTAVAIL, ESRCH, ENETUNREACH, EHOSTUNREACH -> kNotFound; EOPNOTSUPP, EAFNOSUPPORT ->
-// kUnsupported; EBUSY -> kConflict; otherwise as Error::from_errno.
+// ENODEV, ENXIO, EADDRNOTAVAIL, ESRCH, ENETUNREACH, EHOSTUNREACH -> kNotFound; EOPNOTSUPP,
+// EAFNOSUPPORT -> kUnsupported; EBUSY -> kConflict; otherwise as Error::from_errno.
 Error netlink_error(std::string_view what, int error_number, std::string_view explanation);
 
 class NetlinkSocket {
  public:
   static Result<NetlinkSocket> open(int netns_fd, int protocol);
 
-  // Sends and reads until the acknowledgement or the end of the dump; `handler` sees every message in
-  // between and may be called again from the start when the kernel interrupts a dump.
+  // Sends and reads until the acknowledgement or the end of the dump; `handler` sees every message
+  // in between and may be called again from the start when the kernel interrupts a dump.
   using Handler = std::function<void(const nlmsghdr*)>;
   Status transact(NetlinkMessage& message, std::string_view what, const Handler& handler = {},
                   const std::function<void()>& restart = {});
@@ -74,8 +76,8 @@ class NetlinkSocket {
   std::uint32_t sequence_ = 0;
 };
 
-// Waits until `condition` holds, looking again at every message of a multicast group of the namespace that
-// `socket` is in. False: it did not within `at_most`.
+// Waits until `condition` holds, looking again at every message of a multicast group of the
+// namespace that `socket` is in. False: it did not within `at_most`.
 Result<bool> wait_for_change(const NetlinkSocket& socket, unsigned group, Duration at_most,
                              const std::function<Result<bool>()>& condition);
 
@@ -94,7 +96,8 @@ template <typename Visitor>
 void for_each_attribute(const nlmsghdr* message, std::size_t header_size, Visitor&& visit) {
   const std::size_t size = mnl_nlmsg_get_payload_len(message);
   if (size < MNL_ALIGN(header_size)) return;
-  for_each_attribute_in(mnl_nlmsg_get_payload_offset(message, header_size), size - MNL_ALIGN(header_size), visit);
+  for_each_attribute_in(mnl_nlmsg_get_payload_offset(message, header_size),
+                        size - MNL_ALIGN(header_size), visit);
 }
 template <typename Visitor>
 void for_each_nested(const nlattr* nested, Visitor&& visit) {

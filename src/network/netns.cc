@@ -7,8 +7,8 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
-#include <sys/statfs.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -35,12 +35,14 @@ Status run_on_thread(const std::function<Status()>& body) {
   return status;
 }
 
-// As `ip netns` does it: the pins' directory is a shared mount, so that removing a pin removes it in every
-// mount namespace that was copied from this one meanwhile; else such a copy keeps the namespace alive.
+// As `ip netns` does it: the pins' directory is a shared mount, so that removing a pin removes it
+// in every mount namespace that was copied from this one meanwhile; else such a copy keeps the
+// namespace alive.
 Status make_shared_directory(const std::string& directory) {
   std::error_code error;
   std::filesystem::create_directories(directory, error);
-  if (error) return fail(Error::from_errno(std::format("create directory '{}'", directory), error.value()));
+  if (error)
+    return fail(Error::from_errno(std::format("create directory '{}'", directory), error.value()));
   if (::mount("", directory.c_str(), "none", MS_SHARED | MS_REC, nullptr) == 0) return {};
   if (errno != EINVAL) return fail_errno(std::format("make '{}' a shared mount", directory));
   if (::mount(directory.c_str(), directory.c_str(), "none", MS_BIND | MS_REC, nullptr) != 0) {
@@ -61,14 +63,16 @@ Status make_pin_file(const std::string& path) {
   if (is_namespace_file(path)) {
     return fail(ErrorCode::kExists, std::format("network namespace '{}' exists already", path));
   }
-  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return fail_errno(std::format("remove '{}'", path));
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT)
+    return fail_errno(std::format("remove '{}'", path));
   auto file = open_file(path, O_RDONLY | O_CREAT | O_EXCL, 0);
   if (!file) return fail(std::move(file).error());
   return {};
 }
 
 Status make_namespace_here(const std::string& path) {
-  if (::unshare(CLONE_NEWNET) != 0) return fail_errno(std::format("make network namespace '{}'", path));
+  if (::unshare(CLONE_NEWNET) != 0)
+    return fail_errno(std::format("make network namespace '{}'", path));
   PERDURE_ASSIGN(auto links, LinkControl::open());
   PERDURE_TRY(links.set_up("lo"));
   if (::mount(kThreadNamespace, path.c_str(), "none", MS_BIND, nullptr) != 0) {
@@ -82,7 +86,8 @@ Status make_namespace_here(const std::string& path) {
 Result<NetworkNamespace> NetworkNamespace::create(const std::string& path) {
   const std::filesystem::path where(path);
   if (!where.is_absolute() || !where.has_filename()) {
-    return fail(ErrorCode::kInvalid, std::format("network namespace '{}' needs an absolute path", path));
+    return fail(ErrorCode::kInvalid,
+                std::format("network namespace '{}' needs an absolute path", path));
   }
   PERDURE_TRY(make_shared_directory(where.parent_path().string()));
   PERDURE_TRY(make_pin_file(path));
@@ -113,7 +118,9 @@ Result<NetworkNamespace> NetworkNamespace::current() {
 }
 
 NetworkNamespace::NetworkNamespace(NetworkNamespace&& other) noexcept
-    : fd_(std::move(other.fd_)), path_(std::move(other.path_)), owns_pin_(std::exchange(other.owns_pin_, false)) {}
+    : fd_(std::move(other.fd_)),
+      path_(std::move(other.path_)),
+      owns_pin_(std::exchange(other.owns_pin_, false)) {}
 
 NetworkNamespace& NetworkNamespace::operator=(NetworkNamespace&& other) noexcept {
   if (this != &other) {
@@ -125,7 +132,9 @@ NetworkNamespace& NetworkNamespace::operator=(NetworkNamespace&& other) noexcept
   return *this;
 }
 
-NetworkNamespace::~NetworkNamespace() { (void)remove(); }
+NetworkNamespace::~NetworkNamespace() {
+  (void)remove();
+}
 
 Status NetworkNamespace::remove() {
   if (!std::exchange(owns_pin_, false)) return {};

@@ -1,8 +1,9 @@
-// Network namespaces that outlive their maker: pinned by a bind mount at a path, as `ip netns` does it.
+// Network namespaces that outlive their maker: pinned by a bind mount at a path, as `ip netns` does
+// it.
 //
-// The calling thread never changes its namespace. Work inside a namespace runs on a fresh thread that
-// ends afterwards; netlink and packet sockets keep the namespace they were made in, so most of this room
-// only makes its socket there.
+// The calling thread never changes its namespace. Work inside a namespace runs on a fresh thread
+// that ends afterwards; netlink and packet sockets keep the namespace they were made in, so most of
+// this room only makes its socket there.
 #pragma once
 
 #include <functional>
@@ -15,14 +16,16 @@
 
 namespace perdure::network {
 
-// One owner: destruction removes the pin (and with the last process the namespace), unless released.
+// One owner: destruction removes the pin (and with the last process the namespace), unless
+// released.
 class NetworkNamespace {
  public:
-  // Makes a namespace, its loopback up, pinned at `path` (absolute). Makes the parent directory if needed
-  // and turns it into a shared mount point, so that pins reach and leave other mount namespaces.
-  // kExists if something is mounted there already; a left-over plain file is replaced.
+  // Makes a namespace, its loopback up, pinned at `path` (absolute). Makes the parent directory if
+  // needed and turns it into a shared mount point, so that pins reach and leave other mount
+  // namespaces. kExists if something is mounted there already; a left-over plain file is replaced.
   static Result<NetworkNamespace> create(const std::string& path);
-  // Opens a pinned namespace without owning the pin. kNotFound; kInvalid if it is no network namespace.
+  // Opens a pinned namespace without owning the pin. kNotFound; kInvalid if it is no network
+  // namespace.
   static Result<NetworkNamespace> open(const std::string& path);
   // The calling thread's own namespace; owns no pin, path is empty.
   static Result<NetworkNamespace> current();
@@ -38,7 +41,7 @@ class NetworkNamespace {
   void release() { owns_pin_ = false; }
   // Makes this object the owner of the pin of an opened namespace.
   void adopt() { owns_pin_ = !path_.empty(); }
-  // Removes the pin now. A namespace without a pin: nothing to do.
+  // Removes the pin now, if this object owns it; else does nothing.
   Status remove();
 
  private:
@@ -53,8 +56,8 @@ class NetworkNamespace {
 // Removes the pin at `path`; nothing there is success.
 Status delete_netns(const std::string& path);
 
-// Runs `body` on a fresh thread inside the namespace `netns_fd` and waits for it. kPermission without
-// CAP_SYS_ADMIN. `body` must not throw.
+// Runs `body` on a fresh thread inside the namespace `netns_fd` and waits for it. kPermission
+// without CAP_SYS_ADMIN. `body` must not throw.
 Status run_in_netns(int netns_fd, const std::function<Status()>& body);
 
 template <typename F, typename R = std::invoke_result_t<F>>
@@ -69,7 +72,8 @@ R call_in_netns(int netns_fd, F&& body) {
   return std::move(*result);
 }
 
-// A socket made inside the namespace, close-on-exec; it stays there whoever uses it. netns_fd < 0: here.
+// A socket made inside the namespace, close-on-exec; it stays there whoever uses it. netns_fd < 0:
+// here.
 Result<UniqueFd> socket_in_netns(int netns_fd, int domain, int type, int protocol);
 
 }  // namespace perdure::network

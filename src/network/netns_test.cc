@@ -1,5 +1,5 @@
-// Proves that pinned namespaces outlive threads, are found again, and leave nothing behind; that the
-// caller's thread stays where it was.
+// Proves that pinned namespaces outlive threads, are found again, and leave nothing behind; that
+// the caller's thread stays where it was.
 #include <sys/stat.h>
 
 #include <filesystem>
@@ -35,7 +35,9 @@ TEST_F(NetnsTest, CreatedOpenedAndDeleted) {
 }
 
 TEST_F(NetnsTest, DestructionRemovesAndReleaseKeeps) {
-  { auto made = value_of(NetworkNamespace::create(kPath)); }
+  {
+    auto made = value_of(NetworkNamespace::create(kPath));
+  }
   EXPECT_FALSE(std::filesystem::exists(kPath));
   {
     auto made = value_of(NetworkNamespace::create(kPath));
@@ -67,7 +69,8 @@ TEST_F(NetnsTest, WorkRunsInsideOnAnotherThread) {
     return inode_of(here.fd());
   });
   EXPECT_EQ(value_of(inside), inode_of(made.fd()));
-  const auto failed = run_in_netns(made.fd(), [] { return Status(fail(ErrorCode::kConflict, "mine")); });
+  const auto failed =
+      run_in_netns(made.fd(), [] { return Status(fail(ErrorCode::kConflict, "mine")); });
   EXPECT_EQ(failed.error().message(), "mine");
 }
 
@@ -80,7 +83,8 @@ TEST_F(NetnsTest, RemovalReachesCopiedMountNamespaces) {
   if (child == 0) {
     char byte = 0;
     // As a slave, what containers do; a private copy taken now would keep it.
-    const bool entered = ::unshare(CLONE_NEWNS) == 0 && ::mount("", "/", nullptr, MS_REC | MS_SLAVE, nullptr) == 0;
+    const bool entered =
+        ::unshare(CLONE_NEWNS) == 0 && ::mount("", "/", nullptr, MS_REC | MS_SLAVE, nullptr) == 0;
     (void)!::write(ready.write_end.get(), "r", 1);
     (void)!::read(finish.read_end.get(), &byte, 1);
     ::_exit(entered && !NetworkNamespace::open(kPath) ? 0 : 1);

@@ -1,5 +1,6 @@
-// For the tests that need root: every test gets a network and a mount namespace of its own, a private
-// tmpfs on /run for its pins, and vanishes with the process. The host's network is never touched.
+// For the tests that need root: every test gets a network and a mount namespace of its own, a
+// private tmpfs on /run for its pins, and vanishes with the process. The host's network is never
+// touched.
 #pragma once
 
 #include <arpa/inet.h>
@@ -26,7 +27,8 @@ namespace perdure::network {
 
 // Generous: a loaded machine of two cores must pass.
 inline constexpr Duration kEventDeadline = std::chrono::seconds(20);
-// How long "nothing arrives" is watched. Proves an absence only in this bound; the counters prove the rest.
+// How long "nothing arrives" is watched. Proves an absence only in this bound; the counters prove
+// the rest.
 inline constexpr int kSilenceMs = 300;
 
 template <typename T>
@@ -39,7 +41,8 @@ T value_of(Result<T> result) {
 }
 inline testing::AssertionResult succeeded(const Status& status) {
   if (status) return testing::AssertionSuccess();
-  return testing::AssertionFailure() << to_string(status.error().code()) << ": " << status.error().message();
+  return testing::AssertionFailure()
+         << to_string(status.error().code()) << ": " << status.error().message();
 }
 #define EXPECT_OK(...) EXPECT_TRUE(::perdure::network::succeeded(__VA_ARGS__))
 #define ASSERT_OK(...) ASSERT_TRUE(::perdure::network::succeeded(__VA_ARGS__))
@@ -54,9 +57,15 @@ bool eventually(Condition&& condition) {
   return true;
 }
 
-inline IpAddress ip(std::string_view text) { return value_of(IpAddress::parse(text)); }
-inline IpPrefix prefix(std::string_view text) { return value_of(IpPrefix::parse(text)); }
-inline ContainerName name(std::string_view text) { return value_of(ContainerName::parse(text)); }
+inline IpAddress ip(std::string_view text) {
+  return value_of(IpAddress::parse(text));
+}
+inline IpPrefix prefix(std::string_view text) {
+  return value_of(IpPrefix::parse(text));
+}
+inline ContainerName name(std::string_view text) {
+  return value_of(ContainerName::parse(text));
+}
 
 struct SocketAddress {
   sockaddr_storage storage{};
@@ -86,7 +95,8 @@ inline UniqueFd socket_at(int netns, int type, const Endpoint& local) {
   const int on = 1;
   ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   const SocketAddress address(local);
-  EXPECT_EQ(::bind(fd.get(), address.get(), address.size), 0) << local.str() << ": " << std::strerror(errno);
+  EXPECT_EQ(::bind(fd.get(), address.get(), address.size), 0)
+      << local.str() << ": " << std::strerror(errno);
   return fd;
 }
 
@@ -107,7 +117,8 @@ inline TcpPair connect_tcp(int client_netns, const Endpoint& client_end, int ser
                            const Endpoint& server_end) {
   const UniqueFd listener = socket_at(server_netns, SOCK_STREAM, server_end);
   EXPECT_EQ(::listen(listener.get(), 8), 0);
-  TcpPair pair{socket_at(client_netns, SOCK_STREAM, client_end), UniqueFd(), client_end, server_end};
+  TcpPair pair{socket_at(client_netns, SOCK_STREAM, client_end), UniqueFd(), client_end,
+               server_end};
   const SocketAddress to(server_end);
   EXPECT_EQ(::connect(pair.client.get(), to.get(), to.size), 0) << std::strerror(errno);
   pair.server.reset(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
@@ -147,7 +158,8 @@ class BridgeTest : public SandboxTest {
     ASSERT_OK(links.set_up("br0"));
     ASSERT_OK(links.add_address("br0", prefix("10.1.0.1/24")));
     ASSERT_OK(links.add_address("br0", prefix("fd01::1/64")));
-    ASSERT_OK(links.add_address("br0", prefix("fe80::1/64")));  // usable at once, unlike the automatic one
+    ASSERT_OK(links.add_address("br0",
+                                prefix("fe80::1/64")));  // usable at once, unlike the automatic one
   }
 
   // Container number 2..9: 10.1.0.N, fd01::N.
@@ -174,7 +186,8 @@ inline bool datagram_arrives(const UniqueFd& from, const Endpoint& to, const Uni
   return eventually([&] {
     (void)::sendto(from.get(), "x", 1, 0, address.get(), address.size);
     char buffer[16];
-    return readable_within(receiver.get(), 20) && ::recv(receiver.get(), buffer, sizeof buffer, 0) == 1;
+    return readable_within(receiver.get(), 20) &&
+           ::recv(receiver.get(), buffer, sizeof buffer, 0) == 1;
   });
 }
 

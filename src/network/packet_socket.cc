@@ -21,7 +21,8 @@ constexpr int kQueuedFrames = 4096;
 
 Result<unsigned> index_of(const std::string& interface) {
   const unsigned index = ::if_nametoindex(interface.c_str());
-  if (index == 0) return fail(ErrorCode::kNotFound, std::format("there is no link '{}'", interface));
+  if (index == 0)
+    return fail(ErrorCode::kNotFound, std::format("there is no link '{}'", interface));
   return index;
 }
 
@@ -102,7 +103,8 @@ Status PacketSocket::send(FrameView frame) {
   while (true) {
     if (::send(fd_.get(), frame.data(), frame.size(), 0) >= 0) return {};
     if (errno == EINTR) continue;
-    return fail_errno(std::format("send a frame of {} bytes on link '{}'", frame.size(), interface_));
+    return fail_errno(
+        std::format("send a frame of {} bytes on link '{}'", frame.size(), interface_));
   }
 }
 

@@ -16,12 +16,13 @@
 namespace perdure::network {
 namespace {
 
-constexpr std::uint32_t kConnectedStates = 1u << TCP_ESTABLISHED | 1u << TCP_FIN_WAIT1 | 1u << TCP_FIN_WAIT2 |
-                                           1u << TCP_CLOSE_WAIT | 1u << TCP_LAST_ACK | 1u << TCP_CLOSING;
+constexpr std::uint32_t kConnectedStates = 1u << TCP_ESTABLISHED | 1u << TCP_FIN_WAIT1 |
+                                           1u << TCP_FIN_WAIT2 | 1u << TCP_CLOSE_WAIT |
+                                           1u << TCP_LAST_ACK | 1u << TCP_CLOSING;
 
 constexpr std::uint32_t kAllButListening = 0x1fff & ~(1u << TCP_LISTEN | 1u << TCP_CLOSE | 1u);
-// Sockets that one clearing leaves behind were made or changed state meanwhile; with the processes dead that
-// ends at once.
+// Sockets that one clearing leaves behind were made or changed state meanwhile; with the processes
+// dead that ends at once.
 constexpr int kClearingRounds = 5;
 
 // IPv4 on an IPv6 socket is IPv4 on the wire.
@@ -52,8 +53,10 @@ Status list_family(NetlinkSocket& socket, int family, std::uint32_t states,
     if (mnl_nlmsg_get_payload_len(reply) < sizeof(inet_diag_msg)) return;
     const auto* entry = static_cast<const inet_diag_msg*>(mnl_nlmsg_get_payload(reply));
     TcpSocketInfo info;
-    info.tuple.local = {read_address(entry->idiag_family, entry->id.idiag_src), ntohs(entry->id.idiag_sport)};
-    info.tuple.remote = {read_address(entry->idiag_family, entry->id.idiag_dst), ntohs(entry->id.idiag_dport)};
+    info.tuple.local = {read_address(entry->idiag_family, entry->id.idiag_src),
+                        ntohs(entry->id.idiag_sport)};
+    info.tuple.remote = {read_address(entry->idiag_family, entry->id.idiag_dst),
+                         ntohs(entry->id.idiag_dport)};
     info.receive_queue = entry->idiag_rqueue;
     info.send_queue = entry->idiag_wqueue;
     info.inode = entry->idiag_inode;
@@ -91,7 +94,8 @@ Status clear_connections(int netns_fd) {
       }
     }
   }
-  return fail(ErrorCode::kTransient, "TCP connections keep appearing in a network namespace that should be dead");
+  return fail(ErrorCode::kTransient,
+              "TCP connections keep appearing in a network namespace that should be dead");
 }
 
 Status destroy_socket(int netns_fd, const TcpTuple& tuple) {
@@ -107,8 +111,8 @@ Status destroy_socket(int netns_fd, const TcpTuple& tuple) {
   std::memcpy(request.id.idiag_dst, tuple.remote.address.bytes.data(), sizeof request.id.idiag_dst);
   request.id.idiag_cookie[0] = INET_DIAG_NOCOOKIE;
   request.id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
-  return socket.transact(message,
-                         std::format("abort connection {} to {}", tuple.local.str(), tuple.remote.str()));
+  return socket.transact(
+      message, std::format("abort connection {} to {}", tuple.local.str(), tuple.remote.str()));
 }
 
 }  // namespace perdure::network

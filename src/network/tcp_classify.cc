@@ -4,17 +4,22 @@
 namespace perdure::network {
 namespace {
 
-// Linux from 6.7 on uses the lowest bit of TCP_TIMESTAMP for something else: the value may be one too low.
+// Linux from 6.7 on uses the lowest bit of TCP_TIMESTAMP for something else: the value may be one
+// too low.
 constexpr std::int32_t kTimestampSlack = 1;
 
 }  // namespace
 
 std::string_view to_string(PeerState state) {
   switch (state) {
-    case PeerState::kUnmoved: return "unmoved";
-    case PeerState::kMoved: return "moved";
-    case PeerState::kGone: return "gone";
-    case PeerState::kNoAnswer: return "no answer";
+    case PeerState::kUnmoved:
+      return "unmoved";
+    case PeerState::kMoved:
+      return "moved";
+    case PeerState::kGone:
+      return "gone";
+    case PeerState::kNoAnswer:
+      return "no answer";
   }
   return "unknown";
 }
@@ -29,8 +34,8 @@ PeerState classify(const RestoredSocket& socket, const std::optional<PeerAnswer>
   if (ahead == 0) return PeerState::kUnmoved;
   if (ahead < 0) return PeerState::kMoved;
   if (socket.timestamp && answer->timestamp_echo) {
-    // Whoever acknowledged the peer's bytes did so with a timestamp later than the checkpoint's: the gate
-    // is locked while a container is frozen, which takes several ticks.
+    // Whoever acknowledged the peer's bytes did so with a timestamp later than the checkpoint's:
+    // the gate is locked while a container is frozen, which takes several ticks.
     const auto later = static_cast<std::int32_t>(*answer->timestamp_echo - *socket.timestamp);
     return later <= kTimestampSlack ? PeerState::kUnmoved : PeerState::kMoved;
   }

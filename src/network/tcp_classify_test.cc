@@ -36,7 +36,8 @@ TEST_P(ClassifyTest, SilenceAndResets) {
 
 TEST_P(ClassifyTest, AnyPartOfTheSendQueueMayHaveArrived) {
   for (const std::uint32_t received : {0u, 1u, 99u, 100u}) {
-    EXPECT_EQ(classify(socket(), answered(base() + received, base() + 5000)), PeerState::kUnmoved) << received;
+    EXPECT_EQ(classify(socket(), answered(base() + received, base() + 5000)), PeerState::kUnmoved)
+        << received;
   }
   EXPECT_EQ(classify(socket(), answered(base() + 101, base() + 5000)), PeerState::kMoved);
   EXPECT_EQ(classify(socket(), answered(base() - 1, base() + 5000)), PeerState::kMoved);
@@ -52,11 +53,13 @@ TEST_P(ClassifyTest, TimestampsTellUnacknowledgedBytesFromLostOnes) {
   with.timestamp = base();
   PeerAnswer answer = answered(base(), base() + 5700);
   answer.timestamp_echo = base();
-  EXPECT_EQ(classify(with, answer), PeerState::kUnmoved) << "it has heard nothing since the checkpoint";
+  EXPECT_EQ(classify(with, answer), PeerState::kUnmoved)
+      << "it has heard nothing since the checkpoint";
   answer.timestamp_echo = base() - 10;
   EXPECT_EQ(classify(with, answer), PeerState::kUnmoved);
   answer.timestamp_echo = base() + 1;
-  EXPECT_EQ(classify(with, answer), PeerState::kUnmoved) << "the kernel reports the clock without its lowest bit";
+  EXPECT_EQ(classify(with, answer), PeerState::kUnmoved)
+      << "the kernel reports the clock without its lowest bit";
   answer.timestamp_echo = base() + 2;
   EXPECT_EQ(classify(with, answer), PeerState::kMoved);
   answer.rcv_nxt = base() + 101;

@@ -12,9 +12,9 @@
 namespace perdure::network {
 namespace {
 
-// The first round of asking is a bare ACK; a peer that has answered a stranger less than 500 ms ago (Linux:
-// tcp_invalid_ratelimit) ignores it, so later ones carry one old byte. There are four within a short deadline;
-// a longer one is for slow peers and adds rounds.
+// The first round of asking is a bare ACK; a peer that has answered a stranger less than 500 ms ago
+// (Linux: tcp_invalid_ratelimit) ignores it, so later ones carry one old byte. There are four
+// within a short deadline; a longer one is for slow peers and adds rounds.
 constexpr unsigned kRoundsAtLeast = 4;
 constexpr Duration kRoundAtMost = std::chrono::milliseconds(100);
 constexpr std::string_view kContainerInterface = "eth0";
@@ -72,8 +72,8 @@ Status ProbeRun::prepare(const std::vector<RestoredSocket>& sockets) {
     by_tuple_[TcpTuple{socket.local, socket.remote}] = &targets_.back();
   }
   PERDURE_TRY(find_next_hops());
-  open_ = static_cast<std::size_t>(
-      std::ranges::count_if(targets_, [](const Target& target) { return target.next_hop.has_value(); }));
+  open_ = static_cast<std::size_t>(std::ranges::count_if(
+      targets_, [](const Target& target) { return target.next_hop.has_value(); }));
   return {};
 }
 
@@ -105,10 +105,13 @@ Status ProbeRun::find_next_hops() {
 
 Status ProbeRun::resolve(const Target& target) {
   const IpAddress& source = target.socket->local.address;
-  if (source.family != target.next_hop->family) return {};  // IPv4 behind an IPv6 gateway: only if cached
-  if (!source.is_v4()) return injector_.send(make_solicitation(path_.mac, source, *target.next_hop));
-  return injector_.send(make_arp(
-      ArpPacket{ArpPacket::kRequest, path_.mac, source, MacAddress{}, *target.next_hop}, kBroadcastMac));
+  if (source.family != target.next_hop->family)
+    return {};  // IPv4 behind an IPv6 gateway: only if cached
+  if (!source.is_v4())
+    return injector_.send(make_solicitation(path_.mac, source, *target.next_hop));
+  return injector_.send(
+      make_arp(ArpPacket{ArpPacket::kRequest, path_.mac, source, MacAddress{}, *target.next_hop},
+               kBroadcastMac));
 }
 
 Status ProbeRun::ask(unsigned round) {
@@ -144,10 +147,12 @@ void ProbeRun::take_segment(const TcpSegment& segment) {
   if (segment.flags & TcpSegment::kRst) {
     answer.reset = true;
   } else {
-    // Only a bare ACK tells SND.NXT; data and FIN are old ones, sent again. One below what the peer had
-    // sent at the checkpoint is its own keep-alive probe.
-    const bool bare = (segment.flags & (TcpSegment::kAck | TcpSegment::kSyn | TcpSegment::kFin)) == TcpSegment::kAck;
-    if (!bare || segment.payload_bytes != 0 || segment.sequence == target.socket->rcv_nxt - 1) return;
+    // Only a bare ACK tells SND.NXT; data and FIN are old ones, sent again. One below what the peer
+    // had sent at the checkpoint is its own keep-alive probe.
+    const bool bare = (segment.flags & (TcpSegment::kAck | TcpSegment::kSyn | TcpSegment::kFin)) ==
+                      TcpSegment::kAck;
+    if (!bare || segment.payload_bytes != 0 || segment.sequence == target.socket->rcv_nxt - 1)
+      return;
     answer.rcv_nxt = segment.acknowledgement;
     answer.snd_nxt = segment.sequence;
     answer.window = segment.window;
@@ -218,8 +223,8 @@ Result<PeerProber> PeerProber::open(const ProbePath& path) {
   return PeerProber(std::make_unique<Impl>(Impl{path, std::move(injector), std::move(listener)}));
 }
 
-Result<std::vector<std::optional<PeerAnswer>>> PeerProber::probe(const std::vector<RestoredSocket>& sockets,
-                                                                 const ProbeOptions& options) {
+Result<std::vector<std::optional<PeerAnswer>>> PeerProber::probe(
+    const std::vector<RestoredSocket>& sockets, const ProbeOptions& options) {
   if (sockets.empty()) return std::vector<std::optional<PeerAnswer>>();
   // What a peer said before it was asked may be older than what it did since.
   PERDURE_TRY(impl_->listener.drain());
@@ -245,9 +250,9 @@ Status PeerProber::reset(const RestoredSocket& socket, const PeerAnswer& answer)
   return impl_->injector.send(make_tcp(segment));
 }
 
-Result<std::vector<std::optional<PeerAnswer>>> probe_peers(const ProbePath& path,
-                                                           const std::vector<RestoredSocket>& sockets,
-                                                           const ProbeOptions& options) {
+Result<std::vector<std::optional<PeerAnswer>>> probe_peers(
+    const ProbePath& path, const std::vector<RestoredSocket>& sockets,
+    const ProbeOptions& options) {
   PERDURE_ASSIGN(auto prober, PeerProber::open(path));
   return prober.probe(sockets, options);
 }

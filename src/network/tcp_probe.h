@@ -1,8 +1,8 @@
 // What the peers of a rolled-back container's TCP connections know (FINDINGS 4).
 //
-// A bare ACK whose sequence number lies just below the window makes a peer answer with a bare ACK of its
-// own (RFC 9293 section 3.10.7.4), which tells its RCV.NXT and SND.NXT. Compared with the restored socket,
-// that tells whether the connection can go on as it is.
+// A bare ACK whose sequence number lies just below the window makes a peer answer with a bare ACK
+// of its own (RFC 9293 section 3.10.7.4), which tells its RCV.NXT and SND.NXT. Compared with the
+// restored socket, that tells whether the connection can go on as it is.
 #pragma once
 
 #include <cstdint>
@@ -29,32 +29,34 @@ struct RestoredSocket {
 };
 
 struct PeerAnswer {
-  bool reset = false;          // an RST: the peer does not know the connection
-  std::uint32_t rcv_nxt = 0;   // of the peer, if not reset
-  std::uint32_t snd_nxt = 0;   // of the peer, if not reset
-  std::uint16_t window = 0;    // as on the wire, unscaled
+  bool reset = false;                           // an RST: the peer does not know the connection
+  std::uint32_t rcv_nxt = 0;                    // of the peer, if not reset
+  std::uint32_t snd_nxt = 0;                    // of the peer, if not reset
+  std::uint16_t window = 0;                     // as on the wire, unscaled
   std::optional<std::uint32_t> timestamp;       // TSval: the peer's clock
   std::optional<std::uint32_t> timestamp_echo;  // TSecr: the last of our timestamps it has seen
-  MacAddress next_hop;         // where the frames to it go
+  MacAddress next_hop;                          // where the frames to it go
 };
 
 enum class PeerState {
   kUnmoved,   // it goes on as it is
-  kMoved,     // the peer has received or been acknowledged bytes that the restored socket does not know of
+  kMoved,     // the peer has received or been acknowledged bytes that the restored socket does not
+              // know of
   kGone,      // the peer does not know the connection
   kNoAnswer,  // silent within the deadline: may be cut off, may be dead
 };
 std::string_view to_string(PeerState state);
 
-// Pure. The peer received: unmoved only if its RCV.NXT lies within SND.UNA..SND.NXT of the socket. The peer
-// sent: unmoved if its SND.NXT is the socket's RCV.NXT. If the peer is ahead, its bytes are either still
-// unacknowledged (it will send them again: unmoved) or were acknowledged by the lost life (moved): that is
-// told by the timestamps (the peer has seen none later than the checkpoint: unmoved); without them, moved.
+// Pure. The peer received: unmoved only if its RCV.NXT lies within SND.UNA..SND.NXT of the socket.
+// The peer sent: unmoved if its SND.NXT is the socket's RCV.NXT. If the peer is ahead, its bytes
+// are either still unacknowledged (it will send them again: unmoved) or were acknowledged by the
+// lost life (moved): that is told by the timestamps (the peer has seen none later than the
+// checkpoint: unmoved); without them, moved.
 PeerState classify(const RestoredSocket& socket, const std::optional<PeerAnswer>& answer);
 
 struct ProbePath {
-  int netns = -1;              // descriptor of the container's network namespace: routes and neighbours
-  std::string bridge;          // where the container is attached
+  int netns = -1;      // descriptor of the container's network namespace: routes and neighbours
+  std::string bridge;  // where the container is attached
   std::string host_interface;  // the host end of its veth, where answers pass
   MacAddress mac;              // of the container
 };
@@ -63,12 +65,12 @@ struct ProbeOptions {
   Duration deadline = std::chrono::milliseconds(100);  // for all peers together
 };
 
-// The container's gate has to keep its own RST back (kRstGuard, kArpOnly or kLocked), else its kernel may
-// answer a peer's answer before the restore; the input must not be locked. Frames go through the bridge
-// beside the gate. Not for several threads at once.
+// The container's gate has to keep its own RST back (kRstGuard, kArpOnly or kLocked), else its
+// kernel may answer a peer's answer before the restore; the input must not be locked. Frames go
+// through the bridge beside the gate. Not for several threads at once.
 //
-// Open it before the restore and drop it after the gate has opened: closing its packet sockets waits for two
-// RCU grace periods, together 10 to 40 ms.
+// Open it before the restore and drop it after the gate has opened: closing its packet sockets
+// waits for two RCU grace periods, together 10 to 40 ms.
 class PeerProber {
  public:
   // The descriptor in `path` must stay open. kNotFound names a missing link.
@@ -77,12 +79,14 @@ class PeerProber {
   PeerProber& operator=(PeerProber&&) noexcept;
   ~PeerProber();
 
-  // Asks all peers in parallel; one result per socket, in order. A socket whose next hop cannot be found, or
-  // whose other end is in the container itself, has no answer. Errors only if no probe could be sent at all.
+  // Asks all peers in parallel; one result per socket, in order. A socket whose next hop cannot be
+  // found, or whose other end is in the container itself, has no answer. Errors only if no probe
+  // could be sent at all.
   Result<std::vector<std::optional<PeerAnswer>>> probe(const std::vector<RestoredSocket>& sockets,
                                                        const ProbeOptions& options = {});
-  // Ends the peer's side: RST with exactly the sequence number it expects (RFC 5961 section 3.2). A peer that
-  // moved on since its answer replies with a challenge; probe again then. kInvalid if the answer is a reset.
+  // Ends the peer's side: RST with exactly the sequence number it expects (RFC 5961 section 3.2). A
+  // peer that moved on since its answer replies with a challenge; probe again then. kInvalid if the
+  // answer is a reset.
   Status reset(const RestoredSocket& socket, const PeerAnswer& answer);
 
  private:
@@ -92,9 +96,9 @@ class PeerProber {
 };
 
 // The same with a prober of their own, for a single use.
-Result<std::vector<std::optional<PeerAnswer>>> probe_peers(const ProbePath& path,
-                                                           const std::vector<RestoredSocket>& sockets,
-                                                           const ProbeOptions& options = {});
+Result<std::vector<std::optional<PeerAnswer>>> probe_peers(
+    const ProbePath& path, const std::vector<RestoredSocket>& sockets,
+    const ProbeOptions& options = {});
 Status reset_peer(const ProbePath& path, const RestoredSocket& socket, const PeerAnswer& answer);
 
 struct TcpTuple {
@@ -113,8 +117,9 @@ struct TcpSocketInfo {
 // The connections of a namespace that have a peer: established, and half closed by either side.
 Result<std::vector<TcpSocketInfo>> list_established(int netns_fd);
 
-// Aborts what the processes of a dead life left behind: connections in every state but listening, TIME-WAIT
-// included. They would keep a restore from taking their addresses and ports. The gate must keep RST back.
+// Aborts what the processes of a dead life left behind: connections in every state but listening,
+// TIME-WAIT included. They would keep a restore from taking their addresses and ports. The gate
+// must keep RST back.
 Status clear_connections(int netns_fd);
 
 // Aborts the local socket: its application sees ECONNABORTED. kNotFound: no such connection;

@@ -1,6 +1,7 @@
-// Proves the probes against real kernels' TCP: a connection's numbers are taken as a checkpoint takes them
-// (TCP_REPAIR), the container's socket vanishes without a word as in a death behind the gate, and the peer is
-// asked: another container, the host, somebody behind the gateway, over IPv4 and IPv6.
+// Proves the probes against real kernels' TCP: a connection's numbers are taken as a checkpoint
+// takes them (TCP_REPAIR), the container's socket vanishes without a word as in a death behind the
+// gate, and the peer is asked: another container, the host, somebody behind the gateway, over IPv4
+// and IPv6.
 #include "network/tcp_probe.h"
 
 #include <linux/sockios.h>
@@ -52,7 +53,8 @@ RestoredSocket checkpoint(int fd, const Endpoint& local, const Endpoint& remote)
   socket.rcv_nxt = get_tcp(fd, TCP_QUEUE_SEQ);
   socket.timestamp = get_tcp(fd, TCP_TIMESTAMP);
   set_tcp(fd, TCP_REPAIR, kRepairOffNoProbe);
-  const int on = 1;  // which leaving the repair mode has reset; the port is bound again by later connections
+  const int on =
+      1;  // which leaving the repair mode has reset; the port is bound again by later connections
   EXPECT_EQ(::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), 0);
   return socket;
 }
@@ -186,7 +188,8 @@ TEST_P(TcpProbeTest, AnswersEveryTimeAndWithTheSocketAlive) {
   const TcpPair pair = connect();
   const RestoredSocket socket = checkpoint_of(pair);
   for (int i = 0; i < 3; ++i) {
-    EXPECT_EQ(classify(socket, ask(socket)), PeerState::kUnmoved) << "the second probe within Linux's rate limit";
+    EXPECT_EQ(classify(socket, ask(socket)), PeerState::kUnmoved)
+        << "the second probe within Linux's rate limit";
   }
 }
 
@@ -219,7 +222,8 @@ TEST_P(TcpProbeTest, PeerThatSpokeIntoTheOutageIsUnmoved) {
   const RestoredSocket socket = checkpoint_of(pair);
   vanish(pair);
   pass_a_timestamp();
-  ASSERT_EQ(::write(pair.client.get(), "hello", 5), 5);  // nobody acknowledges it: it will come again
+  ASSERT_EQ(::write(pair.client.get(), "hello", 5),
+            5);  // nobody acknowledges it: it will come again
   const auto answer = ask(socket);
   ASSERT_TRUE(answer);
   EXPECT_EQ(answer->snd_nxt, socket.rcv_nxt + 5);
@@ -260,12 +264,15 @@ TEST_P(TcpProbeTest, ManyPeersInOneGo) {
     pairs.push_back(connect(static_cast<std::uint16_t>(4000 + i)));
     sockets.push_back(checkpoint_of(pairs.back()));
   }
-  for (int i = 0; i < kPeers; i += 3) exchange(pairs[std::size_t(i)].server, pairs[std::size_t(i)].client);
+  for (int i = 0; i < kPeers; i += 3)
+    exchange(pairs[std::size_t(i)].server, pairs[std::size_t(i)].client);
   for (TcpPair& pair : pairs) vanish(pair);
   const auto answers = value_of(probe_peers(path(), sockets, {kEventDeadline}));
   ASSERT_EQ(answers.size(), sockets.size());
   for (std::size_t i = 0; i < answers.size(); ++i) {
-    EXPECT_EQ(classify(sockets[i], answers[i]), i % 3 == 0 ? PeerState::kMoved : PeerState::kUnmoved) << i;
+    EXPECT_EQ(classify(sockets[i], answers[i]),
+              i % 3 == 0 ? PeerState::kMoved : PeerState::kUnmoved)
+        << i;
   }
 }
 
@@ -275,9 +282,11 @@ TEST_P(TcpProbeTest, SilenceEndsWithTheDeadline) {
   nobody.remote = Endpoint{v4() ? ip("10.1.0.77") : ip("fd01::77"), 9};
   RestoredSocket itself = nobody;
   itself.remote = Endpoint{service().address, 9};
-  const auto answers = value_of(probe_peers(path(), {nobody, itself}, {std::chrono::milliseconds(100)}));
+  const auto answers =
+      value_of(probe_peers(path(), {nobody, itself}, {std::chrono::milliseconds(100)}));
   EXPECT_EQ(classify(nobody, answers.at(0)), PeerState::kNoAnswer);
-  EXPECT_EQ(classify(itself, answers.at(1)), PeerState::kNoAnswer) << "its own other end is no peer";
+  EXPECT_EQ(classify(itself, answers.at(1)), PeerState::kNoAnswer)
+      << "its own other end is no peer";
   EXPECT_TRUE(value_of(probe_peers(path(), {})).empty());
 }
 
@@ -292,7 +301,8 @@ TEST_P(TcpProbeTest, ConnectionsAreListedAndAborted) {
   EXPECT_EQ(listed[0].send_queue, 0u);
   ASSERT_OK(destroy_socket(container_netns(), listed[0].tuple));
   EXPECT_EQ(pending_error(pair.server), ECONNABORTED);
-  EXPECT_EQ(destroy_socket(container_netns(), listed[0].tuple).error().code(), ErrorCode::kNotFound);
+  EXPECT_EQ(destroy_socket(container_netns(), listed[0].tuple).error().code(),
+            ErrorCode::kNotFound);
   EXPECT_TRUE(value_of(list_established(container_netns())).empty());
   EXPECT_EQ(pending_error(pair.client), 0) << "the abort's RST stays behind the gate";
 }
