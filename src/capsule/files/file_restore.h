@@ -6,7 +6,7 @@
 // and only the pages that differ are written. What the tree does not hold is removed. A roll-back
 // that was interrupted anywhere and is run again gives the same tree: nothing depends on what an
 // earlier run has done. Nothing is flushed to disk: after a power cut the tree is rolled back again
-// without a tracker, which compares everything.
+// without a tracker, which compares everything. Zeros may come back as a hole: they read the same.
 #pragma once
 
 #include <cstdint>

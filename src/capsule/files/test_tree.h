@@ -197,23 +197,6 @@ inline std::string difference(const std::map<std::string, std::string>& actual,
   return text;
 }
 
-inline void expect_same(const FileTree& actual, const FileTree& expected) {
-  const auto text = [](const FileEntry& entry) {
-    std::string all = std::format(
-        "{} type {} mode {:o} owner {}:{} device {} mtime {} size {} -> {} link {}", entry.path,
-        static_cast<int>(entry.type), entry.mode, entry.uid, entry.gid, entry.device,
-        entry.modified_ns, entry.size_bytes, entry.target, entry.hard_link_to);
-    for (const auto& [name, value] : entry.xattrs) all += std::format(" {}={}", name, value);
-    return all;
-  };
-  ASSERT_EQ(actual.entries.size(), expected.entries.size());
-  for (std::size_t i = 0; i < actual.entries.size(); ++i) {
-    EXPECT_EQ(text(actual.entries[i]), text(expected.entries[i]));
-    EXPECT_TRUE(actual.entries[i].content.same_as(expected.entries[i].content))
-        << actual.entries[i].path;
-  }
-}
-
 inline const FileEntry* find_entry(const FileTree& tree, const std::string& path) {
   const auto found = std::ranges::find(tree.entries, path, &FileEntry::path);
   return found == tree.entries.end() ? nullptr : &*found;
@@ -228,6 +211,29 @@ inline std::string content_of(const FileEntry& entry) {
   }
   content.resize(entry.size_bytes);
   return content;
+}
+
+// A roll-back leaves a hole where zeros are wanted.
+enum class Zeros { kAreData, kMayBeHoles };
+
+inline void expect_same(const FileTree& actual, const FileTree& expected,
+                        Zeros zeros = Zeros::kAreData) {
+  const auto text = [](const FileEntry& entry) {
+    std::string all = std::format(
+        "{} type {} mode {:o} owner {}:{} device {} mtime {} size {} -> {} link {}", entry.path,
+        static_cast<int>(entry.type), entry.mode, entry.uid, entry.gid, entry.device,
+        entry.modified_ns, entry.size_bytes, entry.target, entry.hard_link_to);
+    for (const auto& [name, value] : entry.xattrs) all += std::format(" {}={}", name, value);
+    return all;
+  };
+  ASSERT_EQ(actual.entries.size(), expected.entries.size());
+  for (std::size_t i = 0; i < actual.entries.size(); ++i) {
+    EXPECT_EQ(text(actual.entries[i]), text(expected.entries[i]));
+    const bool same = zeros == Zeros::kAreData
+                          ? actual.entries[i].content.same_as(expected.entries[i].content)
+                          : content_of(actual.entries[i]) == content_of(expected.entries[i]);
+    EXPECT_TRUE(same) << actual.entries[i].path;
+  }
 }
 
 // Random changes, the same for the same seed on the same tree. Device nodes and trusted xattrs only
