@@ -56,10 +56,12 @@ Result<pid_t> inner_pid_of(pid_t pid) {
   return inner;
 }
 
-bool is_in_motion(std::string_view errors) {
+// What CRIU refuses whenever it is asked, in its own words. Everything else may be a process or a connection
+// that came or went while CRIU looked: the next attempt tells.
+bool is_refused_for_good(std::string_view errors) {
   for (const std::string_view sign :
-       {"In-flight connection", "Unable to seize", "Can't seize", "No such process", "ptrace attach",
-        "changed while", "is not stopped", "Unable to freeze", "Can't open pidfd"}) {
+       {"nsupported", "not supported", "Can't lookup mount", "external", "Can't dump", "can't dump",
+        "Can only dump", "don't know how", "CONFIG_", "rlimit", "io_uring", "anon_inode"}) {
     if (errors.find(sign) != std::string_view::npos) return true;
   }
   return false;
@@ -69,12 +71,10 @@ Error explain(Error error, const std::string& log_path) {
   const std::string errors = criu_log_errors(log_path);
   ErrorCode code = error.code();
   if (code == ErrorCode::kIo) {
-    if (is_in_motion(errors)) {
-      code = ErrorCode::kTransient;
-    } else if (errors.find("No space left") != std::string::npos) {
+    if (errors.find("No space left") != std::string::npos) {
       code = ErrorCode::kNoSpace;
-    } else if (!errors.empty()) {
-      code = ErrorCode::kUnsupported;
+    } else {
+      code = is_refused_for_good(errors) ? ErrorCode::kUnsupported : ErrorCode::kTransient;
     }
   }
   return Error(code, errors.empty() ? error.message() : std::format("{}\n{}", error.message(), errors));
@@ -157,18 +157,20 @@ Result<CapturedProcesses> Engine::capture(const CaptureTarget& target, const Cap
     frozen_at = BootClock::now();
     return hooks.frozen ? hooks.frozen() : Status{};
   };
+  bool given_up_by_us = false;
   dump_hooks.dumped = [&]() -> Status {
-    Status collected = tracking ? tracker_.collect() : Status{};
-    Status snapped = hooks.before_thaw ? hooks.before_thaw() : Status{};
-    if (!collected) return collected;
-    return snapped;
+    const Status collected = tracking ? tracker_.collect() : Status{};
+    const Status snapped = hooks.before_thaw ? hooks.before_thaw() : Status{};
+    given_up_by_us = !collected || !snapped;
+    return collected ? snapped : collected;
   };
   const Duration cpu_before = children_cpu();
   if (Status dumped = worker.dump(request, dump_hooks, deadline); !dumped) {
     // Marks were re-armed, their pages are lost: start over with everything.
     tracker_.reset();
-    return fail(explain(std::move(dumped).error(), scratch.path() + "/dump.log")
-                    .context(std::format("checkpoint of '{}'", container_)));
+    Error error = given_up_by_us ? std::move(dumped).error()
+                                 : explain(std::move(dumped).error(), scratch.path() + "/dump.log");
+    return fail(std::move(error).context(std::format("checkpoint of '{}'", container_)));
   }
   captured.frozen = BootClock::now() - frozen_at;
   PERDURE_TRY(worker.finish(BootClock::now() + kEndOfCriuTime));

@@ -94,7 +94,8 @@ class Engine {
 
   // kTransient: something was in motion (a connection in its handshake, a process that came and went); try
   // again. kTimeout; kNoSpace; kUnsupported for what CRIU refuses for good. The message carries CRIU's own
-  // last error lines. Except after kTimeout the container runs as before.
+  // last error lines; the error of a hook comes back as it is. Except after kTimeout the container runs as
+  // before.
   Result<CapturedProcesses> capture(const CaptureTarget& target, const CaptureHooks& hooks,
                                     Instant deadline);
 

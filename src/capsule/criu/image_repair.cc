@@ -42,6 +42,20 @@ void load_address(const google::protobuf::RepeatedField<std::uint32_t>& words,
   }
 }
 
+// An IPv6 socket may talk IPv4 (RFC 4291, 2.5.5.2: ::ffff:a.b.c.d); on the wire it is an IPv4 connection.
+void unmap(CapturedConnection& connection) {
+  constexpr std::array<std::uint8_t, 12> kMapped{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+  const auto is_mapped = [&](const std::array<std::uint8_t, 16>& address) {
+    return std::equal(kMapped.begin(), kMapped.end(), address.begin());
+  };
+  if (!is_mapped(connection.local_address) || !is_mapped(connection.remote_address)) return;
+  connection.ipv6 = false;
+  for (auto* address : {&connection.local_address, &connection.remote_address}) {
+    std::copy(address->begin() + kMapped.size(), address->end(), address->begin());
+    std::fill(address->begin() + 4, address->end(), std::uint8_t{0});
+  }
+}
+
 }  // namespace
 
 Result<std::size_t> repair_timers(std::vector<Image>& images) {
@@ -92,6 +106,7 @@ Result<std::vector<CapturedConnection>> captured_connections(const std::vector<I
     connection.ipv6 = socket.family() == AF_INET6;
     load_address(socket.src_addr(), connection.local_address);
     load_address(socket.dst_addr(), connection.remote_address);
+    if (connection.ipv6) unmap(connection);
     connection.local_port = static_cast<std::uint16_t>(socket.src_port());
     connection.remote_port = static_cast<std::uint16_t>(socket.dst_port());
     connection.send_unacknowledged = tcp.outq_seq() - tcp.outq_len();

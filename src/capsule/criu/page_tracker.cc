@@ -112,6 +112,7 @@ struct PageTracker::Process {
       const int count = ioctl(pagemap.get(), PERDURE_PAGEMAP_SCAN, &argument);
       if (count < 0) {
         if (errno == EINTR) continue;
+        if (errno == ESRCH) return fail(ErrorCode::kNotFound, "scan page map: the memory is gone");
         return fail_errno("scan page map");
       }
       for (int i = 0; i < count; ++i) {
@@ -328,8 +329,11 @@ Status PageTracker::collect_process(pid_t pid, Process& process) {
 
 Status PageTracker::collect() {
   bytes_read_ = 0;
-  for (auto& [pid, process] : processes_) {
-    PERDURE_TRY(collect_process(pid, *process));
+  for (auto entry = processes_.begin(); entry != processes_.end();) {
+    const Status collected = collect_process(entry->first, *entry->second);
+    if (!collected && collected.error().code() != ErrorCode::kNotFound) return collected;
+    // Ended, or has executed another program since prepare(): what it is now, CRIU sees as a whole.
+    entry = collected ? std::next(entry) : processes_.erase(entry);
   }
   return {};
 }
