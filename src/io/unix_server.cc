@@ -43,6 +43,7 @@ class ConnectionImpl final : public Connection,
   const PeerCredentials& peer() const override { return peer_; }
   Status send(Frame frame) override;
   using Connection::send;
+  std::size_t queued_bytes() const override { return writer_.queued_bytes(); }
   void pause_reading() override;
   void resume_reading() override;
   void close() override { close_for(Error(ErrorCode::kCancelled, "closed")); }
@@ -93,6 +94,9 @@ class ServerImpl final : public UnixServer {
   const UnixServerOptions& options() const { return options_; }
   void deliver(Connection& connection, Frame frame) {
     handlers_.on_frame(connection, std::move(frame));
+  }
+  void drained(Connection& connection) {
+    if (handlers_.on_drained) handlers_.on_drained(connection);
   }
   void forget(ConnectionId id, Error reason);
 
@@ -159,6 +163,7 @@ void ConnectionImpl::on_ready(short event) {
   if (event == POLLOUT && open()) {
     // A failed flush has closed the connection, which says it all.
     [[maybe_unused]] const Status flushed = flush();
+    if (open() && writer_.queued_bytes() == 0) server_->drained(*this);
   }
 }
 

@@ -73,6 +73,26 @@ TEST_F(UnixServerTest, DisconnectsASlowReader) {
   expect_service();
 }
 
+TEST_F(UnixServerTest, TellsWhenAllHasBeenSent) {
+  listen();
+  FramedClient client = connect();
+  ASSERT_TRUE(opens(1));
+  Connection* connection = server_->find(opened_[0]);
+  int frames = 0;
+  while (connection->queued_bytes() == 0) {
+    ASSERT_TRUE(connection->send(std::string(100'000, 'x')));
+    ++frames;
+  }
+  EXPECT_TRUE(drained_.empty());
+  std::thread reader([&] {
+    for (int i = 0; i < frames; ++i) EXPECT_TRUE(client.receive(soon()));
+  });
+  EXPECT_TRUE(until([&] { return !drained_.empty(); }));
+  reader.join();
+  EXPECT_EQ(drained_, std::vector{opened_[0]});
+  EXPECT_EQ(connection->queued_bytes(), 0u);
+}
+
 TEST_F(UnixServerTest, AFloodDoesNotStarveOthers) {
   listen();
   std::atomic<bool> stop = false;

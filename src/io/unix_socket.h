@@ -68,6 +68,9 @@ class Connection {
   virtual Status send(Frame frame) = 0;
   Status send(std::string_view payload) { return send(Frame{std::string(payload), {}}); }
 
+  // Not sent yet. Who streams waits for on_drained before there is much.
+  virtual std::size_t queued_bytes() const = 0;
+
   // While paused no frame is delivered and the peer's writes block in time. Nor is its end noticed.
   virtual void pause_reading() = 0;
   virtual void resume_reading() = 0;
@@ -94,6 +97,8 @@ struct UnixServerOptions {
 struct UnixServerHandlers {
   std::function<void(Connection&)> on_open = {};          // may be empty
   std::function<void(Connection&, Frame)> on_frame = {};  // required
+  // All that was queued has been sent. Not called when send() could send it at once. May be empty.
+  std::function<void(Connection&)> on_drained = {};
   // Once per opened connection, whoever closed it. kCancelled: the peer or we closed; kTransient:
   // the peer does not read; kTimeout: it stopped within a frame; kInvalid: frame too large; kIo.
   // May be empty.

@@ -74,6 +74,7 @@ class UnixSocketTest : public testing::Test {
       payloads_.push_back(frame.payload);
       if (on_frame_) on_frame_(connection, std::move(frame));
     };
+    handlers.on_drained = [this](Connection& connection) { drained_.push_back(connection.id()); };
     handlers.on_close = [this](ConnectionId id, const Error& reason) {
       EXPECT_EQ(server_->find(id), nullptr);
       EXPECT_TRUE(closed_.emplace(id, reason.code()).second) << "once";
@@ -110,6 +111,7 @@ class UnixSocketTest : public testing::Test {
   TemporaryDirectory directory_;
   std::string path_;
   std::vector<ConnectionId> opened_;
+  std::vector<ConnectionId> drained_;
   std::vector<std::string> payloads_;
   std::map<ConnectionId, ErrorCode> closed_;
   std::function<void(Connection&, Frame)> on_frame_;
