@@ -123,7 +123,9 @@ struct RestoreFailed {
   std::string reason;
 };
 struct OperatorCheckpoint {};
-struct OperatorStop {};
+struct OperatorStop {
+  std::optional<Duration> deadline{};  // from the signal to the kill; absent: the spec's
+};
 struct OperatorStart {};
 struct OperatorRestore {
   Generation generation;

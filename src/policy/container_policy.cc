@@ -178,10 +178,14 @@ void ContainerPolicy::on(const ProcessKilled& event) {
 
 // ---- Stop ----
 
-void ContainerPolicy::on(const OperatorStop&) {
+void ContainerPolicy::on(const OperatorStop& event) {
+  stop_deadline_ = event.deadline;
+  // One that is stopping already is given the new time from now on, or killed right away.
+  if (terminating_ && !killing_ && event.deadline) arm(TimerId::kStop, now_ + *event.deadline);
   stop_as(DesiredState::kStopped);
 }
 void ContainerPolicy::on(const OperatorRemove&) {
+  stop_deadline_.reset();
   stop_as(DesiredState::kRemoved);
 }
 
@@ -207,7 +211,7 @@ void ContainerPolicy::advance_stopping() {
     if (terminating_ || killing_) return;
     terminating_ = true;
     effects_.push_back(Terminate{});
-    arm(TimerId::kStop, now_ + options_.stop_deadline);
+    arm(TimerId::kStop, now_ + stop_deadline_.value_or(options_.stop_deadline));
     return;
   }
   if (operation_ == Operation::kCapturing) {

@@ -140,6 +140,8 @@ class ContainerPolicy {
   void announce_pace();
   void discard(GenerationInfo& generation, Mark mark, const std::string& reason);
   void leave_uncommitted(const std::string& reason);
+  void leave_orphans();
+  void fail_orphan();
   void abandon_after(std::optional<Generation> kept, const std::string& reason);
   void apply_retention();
   GenerationInfo* known(const Generation& id);
@@ -184,8 +186,9 @@ class ContainerPolicy {
   Instant operation_since_{};
   bool alive_ = false;  // processes exist
   pid_t pid_ = -1;
-  bool terminating_ = false;  // Terminate was sent to this life
-  bool killing_ = false;      // Kill was sent to this life
+  std::optional<Duration> stop_deadline_;  // of the stop that was asked for last
+  bool terminating_ = false;               // Terminate was sent to this life
+  bool killing_ = false;                   // Kill was sent to this life
   bool image_ready_ = false;
   GateState gate_ = GateState::kHeld;
   std::array<std::optional<Instant>, kTimerCount> timers_{};

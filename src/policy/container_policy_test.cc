@@ -253,6 +253,24 @@ TEST(ContainerPolicyTest, ATimerThatFiresEarlyIsSetAgain) {
   EXPECT_EQ(to_string(effects.front(), now), "set-timer capture +200 ms");
 }
 
+TEST(ContainerPolicyTest, AStopHasTheOperatorsDeadline) {
+  ContainerPolicy policy(name(), Term{1}, Incarnation{1}, {});
+  const Instant now = Instant{} + 1s;
+  const auto stop_timer = [&](const std::vector<Effect>& effects) -> std::string {
+    for (const Effect& effect : effects) {
+      const auto* timer = std::get_if<SetTimer>(&effect);
+      if (timer != nullptr && timer->timer == TimerId::kStop) return to_string(effect, now);
+    }
+    return "none";
+  };
+  policy.handle(SpecAccepted{}, now);
+  policy.handle(ImageReady{}, now);
+  policy.handle(Started{5}, now);
+  EXPECT_EQ(stop_timer(policy.handle(OperatorStop{3s}, now)), "set-timer stop +3 s");
+  EXPECT_EQ(stop_timer(policy.handle(OperatorStop{}, now)), "none") << "it goes on as it was";
+  EXPECT_EQ(stop_timer(policy.handle(OperatorStop{0s}, now)), "set-timer stop +0 ns");
+}
+
 TEST(ContainerPolicyTest, AnOperatorIsToldWhyNot) {
   ContainerPolicy policy(name(), Term{1}, Incarnation{1}, {});
   const auto why_not = [&](const Event& event) -> std::string {
