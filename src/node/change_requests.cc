@@ -2,9 +2,6 @@
 #include <algorithm>
 #include <format>
 
-#include "control_limits.h"
-#include "model/spec_yaml.h"
-#include "node/bridge_name.h"
 #include "node/control_request.h"
 #include "node/status_codec.h"
 
@@ -14,8 +11,8 @@ namespace {
 namespace v1 = control::v1;
 using policy::Phase;
 
-// How long a request waits; what it asked for goes on afterwards. An image of some GB is unpacked in minutes.
-constexpr Duration kRunLimit = std::chrono::minutes(30);
+// How long a request waits; what it asked for goes on afterwards.
+//
 // Retries of captures that fail for a passing reason are over by then.
 constexpr Duration kCheckpointLimit = std::chrono::minutes(2);
 // Attempts with older generations included.
@@ -23,6 +20,7 @@ constexpr Duration kRestoreLimit = std::chrono::minutes(10);
 // Beyond the container's own deadline: a capture that is cancelled, the kill, the last processes.
 constexpr Duration kStopSlack = std::chrono::minutes(1);
 constexpr Duration kRemoveSlack = std::chrono::minutes(5);
+constexpr Duration kLongestStop = std::chrono::hours(1);  // as in a specification
 // A last generation is worth this much of an operator's patience.
 constexpr Duration kLastCheckpointLimit = std::chrono::seconds(15);
 // A requested capture that fails for a passing reason (a connection in its handshake) is tried this often.
@@ -41,101 +39,6 @@ v1::Error capture_error(const ContainerService& service) {
   for (std::string& line : criu_lines(service.last_capture_error())) error.add_detail(std::move(line));
   return error;
 }
-
-v1::Error given_up(const ContainerService& service, std::string_view what) {
-  const policy::ContainerStatus status = service.status();
-  v1::Error error;
-  error.set_code(v1::ERROR_IO);
-  error.set_message(std::format("container '{}' {}: {}", service.spec().name.str(), what, status.reason));
-  error.set_remedy(status.remedy);
-  return error;
-}
-
-// ---- run, start ----
-
-class StartingRequest : public ContainerRequest {
- public:
-  using ContainerRequest::ContainerRequest;
-
- protected:
-  virtual void fill(v1::Response& response, v1::ContainerStatus status) = 0;
-
-  void look(ContainerService& service) override {
-    switch (service.status().phase) {
-      case Phase::kProtected:
-      case Phase::kUnprotected:
-      case Phase::kStopped: {  // its command has ended already, or somebody stopped it
-        v1::Response response;
-        fill(response, status_of(service, node().clock()));
-        return finish(std::move(response));
-      }
-      case Phase::kFailed: return fail(given_up(service, "was not started"));
-      default: return;
-    }
-  }
-};
-
-v1::Error no_nic_yet(const model::NicAttachment& nic) {
-  v1::Error error;
-  error.set_code(v1::ERROR_UNSUPPORTED);
-  error.set_message(std::format("network interface '{}' cannot be attached by this version of perdured", nic.nic));
-  error.set_remedy("make a bridge with the interface as a port yourself, and name it with network: bridge");
-  return error;
-}
-
-class RunRequest final : public StartingRequest {
- public:
-  using StartingRequest::StartingRequest;
-
-  void begin() override {
-    const v1::RunRequest& run = message().run();
-    auto spec = model::read_spec(run.spec_yaml(), run.file_name(), run.base_directory());
-    if (!spec) return fail(spec_error(spec.error()));
-    if (const auto* nic = std::get_if<model::NicAttachment>(&spec->network.attachment)) return fail(no_nic_yet(*nic));
-    auto created = node().create(*std::move(spec));
-    if (!created) return fail(created.error());
-    wait_for(**created, kRunLimit);
-  }
-
- protected:
-  void fill(v1::Response& response, v1::ContainerStatus status) override {
-    *response.mutable_run()->mutable_status() = std::move(status);
-  }
-
- private:
-  // The reader's message has one line per mistake.
-  static v1::Error spec_error(const Error& error) {
-    v1::Error message;
-    message.set_code(to_proto(error.code()));
-    std::string_view rest = error.message();
-    const std::size_t end = rest.find('\n');
-    message.set_message(std::string(rest.substr(0, end)));
-    while (rest.find('\n') != std::string_view::npos &&
-           static_cast<std::size_t>(message.detail_size()) < control::kMaxDetailLines) {
-      rest = rest.substr(rest.find('\n') + 1);
-      if (!rest.empty()) message.add_detail(std::string(rest.substr(0, rest.find('\n'))));
-    }
-    message.set_remedy("perdure-spec(5) describes the keys");
-    return message;
-  }
-};
-
-class StartRequest final : public StartingRequest {
- public:
-  using StartingRequest::StartingRequest;
-
-  void begin() override {
-    ContainerService* service = find_or_fail(message().start().name());
-    if (service == nullptr) return;
-    if (Status asked = service->ask(policy::OperatorStart{}); !asked) return fail(asked.error());
-    wait_for(*service, kRunLimit);
-  }
-
- protected:
-  void fill(v1::Response& response, v1::ContainerStatus status) override {
-    *response.mutable_start()->mutable_status() = std::move(status);
-  }
-};
 
 // ---- checkpoint ----
 
@@ -248,7 +151,9 @@ class StopRequest final : public ContainerRequest {
   void begin() override {
     ContainerService* service = find_or_fail(message().stop().name());
     if (service == nullptr) return;
-    const Duration deadline = service->spec().stop.deadline + kLastCheckpointLimit + kStopSlack;
+    if (message().stop().has_deadline_ns()) {
+      deadline_ = std::clamp<Duration>(Duration(message().stop().deadline_ns()), Duration::zero(), kLongestStop);
+    }
     if (service->status().phase == Phase::kProtected) {
       last_checkpoint_.emplace(*service, node().clock().now());
       if (!service->ask(policy::OperatorCheckpoint{})) last_checkpoint_.reset();
@@ -257,7 +162,7 @@ class StopRequest final : public ContainerRequest {
       });
     }
     if (!last_checkpoint_ && !stop(*service)) return;
-    wait_for(*service, deadline);
+    wait_for(*service, deadline_.value_or(service->spec().stop.deadline) + kLastCheckpointLimit + kStopSlack);
   }
 
  protected:
@@ -266,8 +171,8 @@ class StopRequest final : public ContainerRequest {
     if (!stopping_) {
       const bool waits = phase == Phase::kProtected && !last_checkpoint_->committed(service) &&
                          !last_checkpoint_->failed(service);
-      if (!waits) stop(service);
-      return;
+      if (waits || !stop(service)) return;
+      return look(service);
     }
     if (phase == Phase::kStopped) {
       v1::Response response;
@@ -283,13 +188,20 @@ class StopRequest final : public ContainerRequest {
   bool stop(ContainerService& service) {
     stopping_ = true;
     service.set_stop_deadline_passed(false);
-    if (Status asked = service.ask(policy::OperatorStop{}); !asked) {
+    if (ended_meanwhile(service)) return true;
+    if (Status asked = service.ask(policy::OperatorStop{deadline_}); !asked) {
       fail(asked.error());
       return false;
     }
     return true;
   }
 
+  // It was stopped, or ended by itself, while its last checkpoint was waited for: look() answers.
+  bool ended_meanwhile(const ContainerService& service) const {
+    return last_checkpoint_ && service.status().phase == Phase::kStopped;
+  }
+
+  std::optional<Duration> deadline_;
   std::optional<CheckpointWatch> last_checkpoint_;
   io::Timer patience_;
   bool stopping_ = false;
@@ -352,8 +264,6 @@ class RemoveRequest final : public ContainerRequest {
 
 std::unique_ptr<ControlRequest> make_change_request(RequestSetup setup) {
   switch (setup.message.body_case()) {
-    case v1::Request::kRun: return std::make_unique<RunRequest>(std::move(setup));
-    case v1::Request::kStart: return std::make_unique<StartRequest>(std::move(setup));
     case v1::Request::kStop: return std::make_unique<StopRequest>(std::move(setup));
     case v1::Request::kCheckpoint: return std::make_unique<CheckpointRequest>(std::move(setup));
     case v1::Request::kRestore: return std::make_unique<RestoreRequest>(std::move(setup));

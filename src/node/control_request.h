@@ -136,7 +136,7 @@ bool needs_containers(const control::v1::Request& message);
 
 // Of the files beside control_requests.cc. Null: not one of those.
 std::unique_ptr<ControlRequest> make_change_request(RequestSetup setup);
-std::unique_ptr<ControlRequest> make_nic_request(RequestSetup setup);       // run, start
+std::unique_ptr<ControlRequest> make_start_request(RequestSetup setup);     // run, start
 std::unique_ptr<ControlRequest> make_transfer_request(RequestSetup setup);  // export, import
 std::unique_ptr<ControlRequest> make_log_request(RequestSetup setup);
 std::unique_ptr<ControlRequest> make_doctor_request(RequestSetup setup);

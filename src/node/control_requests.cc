@@ -156,7 +156,11 @@ std::unique_ptr<ControlRequest> make_request(RequestSetup setup) {
     case v1::Request::kGenerations: return std::make_unique<GenerationsRequest>(std::move(setup));
     case v1::Request::kEvents: return std::make_unique<EventsRequest>(std::move(setup));
     case v1::Request::kRun:
-    case v1::Request::kStart:
+    case v1::Request::kStart: return make_start_request(std::move(setup));
+    case v1::Request::kExport:
+    case v1::Request::kImport: return make_transfer_request(std::move(setup));
+    case v1::Request::kLogs: return make_log_request(std::move(setup));
+    case v1::Request::kDoctor: return make_doctor_request(std::move(setup));
     case v1::Request::kStop:
     case v1::Request::kCheckpoint:
     case v1::Request::kRestore:

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "node/daemon.h"
 #include "node/options.h"
+#include "node/trial_checkpoint.h"
 
 namespace {
 
@@ -16,6 +17,7 @@ constexpr int kNoPermissionStatus = 77;  // EX_NOPERM of sysexits.h
 int main(int argc, char** argv) {
   const auto parsed = perdure::node::parse_options(argc, argv);
   if (parsed.exit_status) return *parsed.exit_status;
+  if (parsed.options.trial_process) return perdure::node::run_trial_process();
   perdure::log::set_level(parsed.options.log_level);
   if (::geteuid() != 0) {
     perdure::log::error("perdured must run as root: it makes namespaces and takes checkpoints of other processes");

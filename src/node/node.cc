@@ -121,14 +121,18 @@ ContainerService* Node::adopt(std::unique_ptr<ContainerService> service) {
   return raw;
 }
 
-Result<ContainerService*> Node::create(model::ContainerSpec spec) {
-  if (find(spec.name) != nullptr) {
+Status Node::check_new(const model::ContainerSpec& spec) const {
+  if (services_.contains(spec.name)) {
     return fail(ErrorCode::kExists,
                 std::format("container '{}' exists already; 'perdure start {}' starts it, 'perdure rm {}' "
                             "removes it",
                             spec.name.str(), spec.name.str(), spec.name.str()));
   }
-  PERDURE_TRY(check_addresses(spec));
+  return check_addresses(spec);
+}
+
+Result<ContainerService*> Node::create(model::ContainerSpec spec) {
+  PERDURE_TRY(check_new(spec));
   const ContainerPaths paths(options_.host.paths, spec.name);
   PERDURE_TRY(io::make_directories(paths.home, 0700));
   PERDURE_TRY(io::write_file_atomically(paths.spec(), model::to_yaml(spec), 0600));

@@ -46,6 +46,8 @@ class Node {
   // cannot be read is reported as an event and left alone.
   void recover(std::function<void()> done);
 
+  // Whether create() would take it: kExists, kConflict.
+  Status check_new(const model::ContainerSpec& spec) const;
   // Writes the spec and begins. kExists; kConflict: the address belongs to another container, which is named.
   Result<ContainerService*> create(model::ContainerSpec spec);
   // From a verified archive: a stopped container whose only generation is the capsule. Blocking parts on the

@@ -157,6 +157,15 @@ v1::Error to_proto(const Error& error, std::string_view remedy) {
   return message;
 }
 
+v1::Error given_up(const ContainerService& service, std::string_view what) {
+  const policy::ContainerStatus status = service.status();
+  v1::Error error;
+  error.set_code(v1::ERROR_IO);
+  error.set_message(std::format("container '{}' {}: {}", service.spec().name.str(), what, status.reason));
+  error.set_remedy(status.remedy);
+  return error;
+}
+
 std::int64_t unix_ms(WallTime time) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch()).count();
 }

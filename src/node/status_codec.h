@@ -15,6 +15,9 @@ control::v1::ErrorCode to_proto(ErrorCode code);
 // `remedy` where the message does not say already what to do.
 control::v1::Error to_proto(const Error& error, std::string_view remedy = {});
 
+// For a container whose recovery or start was given up: "container 'web' WHAT: why".
+control::v1::Error given_up(const ContainerService& service, std::string_view what);
+
 std::int64_t unix_ms(WallTime time);
 
 control::v1::ContainerStatus status_of(const ContainerService& service, const Clock& clock);

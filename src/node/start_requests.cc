@@ -1,0 +1,160 @@
+// run and start: what brings a container to life, and waits until it is protected or known not to be.
+#include <algorithm>
+#include <format>
+#include <optional>
+
+#include "control_limits.h"
+#include "model/spec_yaml.h"
+#include "node/bridge_name.h"
+#include "node/control_request.h"
+#include "node/nic_change.h"
+#include "node/status_codec.h"
+
+namespace perdure::node {
+namespace {
+
+namespace v1 = control::v1;
+using policy::Phase;
+
+// An image of some GB is unpacked in minutes. What was asked for goes on afterwards.
+constexpr Duration kLimit = std::chrono::minutes(30);
+constexpr std::uint32_t kReachableQuestion = 1;
+
+class StartingRequest : public ContainerRequest {
+ public:
+  using ContainerRequest::ContainerRequest;
+
+  void answered(std::uint32_t question, bool yes) override {
+    if (question == kReachableQuestion && nic_) nic_->answered(yes);
+  }
+
+ protected:
+  virtual void fill(v1::Response& response, v1::ContainerStatus status) = 0;
+
+  // Calls `ready` when the bridge of the container is there, perhaps at once.
+  void with_network(const model::ContainerSpec& spec, bool confirmed, std::function<void()> ready) {
+    const auto* nic = std::get_if<model::NicAttachment>(&spec.network.attachment);
+    if (nic == nullptr) return ready();
+    network::EnslaveRequest request;
+    request.nic = nic->nic;
+    request.vlan = nic->vlan;
+    request.bridge = bridge_name_of(*nic);
+    request.state_file = ContainerPaths(node().host().paths, spec.name).enslavement();
+    request.deadline = kNicAnswerTime;
+    NicChange::Handlers handlers;
+    handlers.ask = [this](const std::string& text, Duration deadline) {
+      v1::Response response;
+      response.mutable_question()->set_question(kReachableQuestion);
+      response.mutable_question()->set_text(text);
+      response.mutable_question()->set_deadline_ns(deadline.count());
+      send(std::move(response));
+    };
+    handlers.consent_needed = [this](const std::string& text) {
+      v1::Error error;
+      error.set_code(v1::ERROR_CONFIRMATION_REQUIRED);
+      error.set_message(text);
+      fail(std::move(error));
+    };
+    handlers.done = [this, ready = std::move(ready)](Status done) {
+      if (!done) return fail(done.error());
+      ready();
+    };
+    nic_.emplace(node().loop(), node().pool(), std::move(request), std::move(handlers));
+    nic_->begin(confirmed ? NicConsent::kYes : NicConsent::kNo);
+  }
+
+  void look(ContainerService& service) override {
+    switch (service.status().phase) {
+      case Phase::kProtected:
+      case Phase::kUnprotected:
+      case Phase::kStopped: {  // its command has ended already, or somebody stopped it
+        v1::Response response;
+        fill(response, status_of(service, node().clock()));
+        return finish(std::move(response));
+      }
+      case Phase::kFailed: return fail(given_up(service, "was not started"));
+      default: return;
+    }
+  }
+
+ private:
+  std::optional<NicChange> nic_;
+};
+
+// The reader's message has one line per mistake.
+v1::Error spec_error(const Error& error) {
+  v1::Error message;
+  message.set_code(to_proto(error.code()));
+  std::string_view rest = error.message();
+  for (std::size_t end = 0; end != std::string_view::npos; rest.remove_prefix(std::min(rest.size(), end + 1))) {
+    end = rest.find('\n');
+    const std::string line(rest.substr(0, end));
+    if (message.message().empty()) {
+      message.set_message(line);
+    } else if (!line.empty() && static_cast<std::size_t>(message.detail_size()) < control::kMaxDetailLines) {
+      message.add_detail(line);
+    }
+    if (end == std::string_view::npos) break;
+  }
+  message.set_remedy("perdure-spec(5) describes the keys");
+  return message;
+}
+
+class RunRequest final : public StartingRequest {
+ public:
+  using StartingRequest::StartingRequest;
+
+  void begin() override {
+    const v1::RunRequest& run = message().run();
+    auto spec = model::read_spec(run.spec_yaml(), run.file_name(), run.base_directory());
+    if (!spec) return fail(spec_error(spec.error()));
+    if (Status possible = node().check_new(*spec); !possible) return fail(possible.error());
+    with_network(*spec, run.confirm_nic(), [this, spec = *spec] { create(spec); });
+  }
+
+ protected:
+  void fill(v1::Response& response, v1::ContainerStatus status) override {
+    *response.mutable_run()->mutable_status() = std::move(status);
+  }
+
+ private:
+  void create(const model::ContainerSpec& spec) {
+    auto created = node().create(spec);
+    if (!created) return fail(created.error());
+    wait_for(**created, kLimit);
+  }
+};
+
+class StartRequest final : public StartingRequest {
+ public:
+  using StartingRequest::StartingRequest;
+
+  void begin() override {
+    ContainerService* service = find_or_fail(message().start().name());
+    if (service == nullptr) return;
+    with_network(service->spec(), message().start().confirm_nic(), [this] { start(); });
+  }
+
+ protected:
+  void fill(v1::Response& response, v1::ContainerStatus status) override {
+    *response.mutable_start()->mutable_status() = std::move(status);
+  }
+
+ private:
+  void start() {
+    ContainerService* service = find_or_fail(message().start().name());
+    if (service == nullptr) return;
+    if (Status asked = service->ask(policy::OperatorStart{}); !asked) return fail(asked.error());
+    wait_for(*service, kLimit);
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<ControlRequest> make_start_request(RequestSetup setup) {
+  if (setup.message.has_run()) return std::make_unique<RunRequest>(std::move(setup));
+  if (setup.message.has_start()) return std::make_unique<StartRequest>(std::move(setup));
+  return nullptr;
+}
+
+}  // namespace perdure::node
