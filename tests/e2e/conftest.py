@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 
 import pytest
@@ -13,6 +14,7 @@ from support.rootfs import TOP, make_rootfs  # noqa: E402
 
 BUILD = os.environ.get("PERDURE_BUILD", os.path.join(TOP, "build", "dev"))
 NODES = os.path.join(TOP, "build", "nodes")
+LONGEST_TEST = 300  # seconds; what hangs beside the deadlines of its waits is ended
 _live = []
 
 
@@ -74,6 +76,17 @@ def remove_after(node):
     yield names
     for name in names:
         node.try_cli("rm", "--force", "--yes", name)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item):
+    def give_up(*_):
+        raise TimeoutError(f"the test took longer than {LONGEST_TEST} s")
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(LONGEST_TEST)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -71,16 +71,18 @@ class Lines:
         return json.loads(self.ask(line))
 
     def reset_within(self, seconds):
-        """Waits for the end of the connection without sending; "reset", "closed" or None if it stays."""
-        self.connection.settimeout(seconds)
+        """Waits for the end of the connection without sending; "reset", "closed" or None if it goes on."""
+        end = time.monotonic() + seconds
         try:
-            while self.connection.recv(65536):
-                pass
-            return "closed"
+            while time.monotonic() < end:
+                self.connection.settimeout(max(0.001, end - time.monotonic()))
+                if not self.connection.recv(65536):
+                    return "closed"
         except ConnectionResetError:
             return "reset"
         except TimeoutError:
-            return None
+            pass
+        return None
 
     def close(self):
         self.connection.close()
