@@ -412,8 +412,10 @@ void ContainerService::do_capture(const policy::Capture& effect) {
     if (!outcome) {
       ++capture_failures_;
       last_capture_error_ = outcome.error().message();
-      handle(policy::CaptureFailed{generation, outcome.error().message(), remedy_of(outcome.error()),
-                                   class_of(outcome.error()), Duration::zero()});
+      const bool for_good = outcome.error().code() == ErrorCode::kUnsupported;
+      handle(policy::CaptureFailed{
+          generation, outcome.error().message(), remedy_of(outcome.error()),
+          for_good ? policy::FailureClass::kPermanent : policy::FailureClass::kTransient, Duration::zero()});
       return;
     }
     ++captures_;

@@ -65,6 +65,7 @@ class LinuxBackend final : public ContainerBackend {
     std::string volume;  // empty: the writable layer
     std::string directory;
     std::unique_ptr<capsule::FileTracker> tracker;
+    bool warm = false;  // has read the tree since the container started
   };
   struct Snapshots;
 
@@ -97,6 +98,8 @@ class LinuxBackend final : public ContainerBackend {
   void settle_connections(const std::vector<ProbedConnection>& probed, RestoreResult& result);
 
   void tidy(UniqueFd old_root);
+  void warm_up_trees();
+  Status point_tracker_at_root(bool mounted);
 
   const HostServices& host_;
   const model::ContainerSpec spec_;

@@ -8,6 +8,7 @@
 #include <format>
 #include <future>
 #include <thread>
+#include <utility>
 
 #include "base/log.h"
 #include "capsule/criu/image_repair.h"
@@ -59,6 +60,16 @@ Result<LinuxBackend::Snapshots> LinuxBackend::snapshot_trees() const {
   return snapshots;
 }
 
+// Reads what the next freeze would have to read, while the container runs.
+void LinuxBackend::warm_up_trees() {
+  for (Tree& tree : trees_) {
+    if (std::exchange(tree.warm, true)) continue;
+    const auto hints = capsule::collect_shared_writable_mappings(processes());
+    const Status warmed = hints ? tree.tracker->warm_up(*hints) : Status(fail(hints.error()));
+    if (!warmed) log::debug("{}: reading ahead: {}", spec_.name.str(), warmed.error().message());
+  }
+}
+
 capsule::Manifest LinuxBackend::manifest(const Generation& generation, const RuntimeFacts& facts) const {
   capsule::Manifest manifest;
   manifest.container = spec_.name.str();
@@ -87,6 +98,7 @@ Result<capsule::Capsule> LinuxBackend::capture(const Generation& generation, con
   PERDURE_TRY(cancelled());
   PERDURE_ASSIGN(const std::vector<pid_t> pids, cgroup_->processes());
 
+  warm_up_trees();
   // The files are taken on a thread of their own while CRIU dumps the processes: both are frozen, and this
   // machine has more than one core to be frozen for as short as possible.
   std::future<Result<Snapshots>> snapshots_to_come;
@@ -152,6 +164,7 @@ Result<UniqueFd> LinuxBackend::replace_root(const std::function<Status()>& chang
   UniqueFd old_root;
   PERDURE_ASSIGN(const bool mounted, image::overlay_mounted({image_.lower_dir, paths_.rw(), paths_.merged()}));
   if (mounted) {
+    PERDURE_TRY(point_tracker_at_root(false));
     PERDURE_ASSIGN(old_root, open_file(paths_.merged(), O_RDONLY | O_DIRECTORY));
     if (::umount2(paths_.merged().c_str(), MNT_DETACH) != 0) {
       return fail_errno(std::format("detach '{}'", paths_.merged()));
@@ -159,7 +172,20 @@ Result<UniqueFd> LinuxBackend::replace_root(const std::function<Status()>& chang
   }
   PERDURE_TRY(change());
   PERDURE_TRY(mount_root());
+  PERDURE_TRY(point_tracker_at_root(true));
   return old_root;
+}
+
+// The tracker of the writable layer knows mapped files by their numbers in the overlay mount.
+Status LinuxBackend::point_tracker_at_root(bool mounted) {
+  const auto layer = std::ranges::find(trees_, std::string(), &Tree::volume);
+  if (layer == trees_.end()) return {};
+  UniqueFd root;
+  if (mounted) {
+    PERDURE_ASSIGN(root, open_file(paths_.merged(), O_RDONLY | O_DIRECTORY));
+  }
+  layer->tracker->set_merged(std::move(root));
+  return {};
 }
 
 void LinuxBackend::tidy(UniqueFd old_root) {
@@ -243,9 +269,10 @@ Result<RestoreResult> LinuxBackend::restore(const capsule::Capsule& capsule) {
   PERDURE_ASSIGN(result.facts.init, runtime::ProcessId::of(restored->init_pid));
   result.facts.stdout_key = pipes.stdout_key;
   result.facts.stderr_key = pipes.stderr_key;
-  for (const Tree& tree : trees_) {
+  for (Tree& tree : trees_) {
     const auto wanted = std::ranges::find(capsule.trees, tree.volume, &capsule::FileTree::volume);
     if (wanted != capsule.trees.end()) tree.tracker->adopt(*wanted);
+    tree.warm = false;
   }
   result.total = BootClock::now() - begin;
   tidy(std::move(old_root));

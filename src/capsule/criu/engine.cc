@@ -132,7 +132,12 @@ Result<CapturedProcesses> Engine::capture(const CaptureTarget& target, const Cap
   PERDURE_ASSIGN(CriuWorker worker, take_worker());
 
   const bool tracking = options_.tracking == MemoryTracking::kOn;
+  std::map<pid_t, pid_t> inner_pids;
   if (tracking) {
+    for (const pid_t pid : target.pids) {
+      // A process that ends meanwhile is in neither the images nor the tracker.
+      if (const auto inner = inner_pid_of(pid)) inner_pids[pid] = *inner;
+    }
     tracker_.prepare(target.pids, begin + kAdoptTime);
     if (tracker_.written_bytes() > options_.precopy_threshold_bytes) {
       // A failure here (a process that ended) is no failure of the capture: collect() reads anew.
@@ -179,10 +184,9 @@ Result<CapturedProcesses> Engine::capture(const CaptureTarget& target, const Cap
   PERDURE_ASSIGN(ImageSet set, read_image_directory(scratch.path()));
   captured.images = std::move(set.images);
   captured.memory = std::move(set.memory);
-  for (const pid_t pid : target.pids) {
-    const PagedObject* pages = tracking ? tracker_.memory_of(pid) : nullptr;
+  for (const auto& [pid, inner] : inner_pids) {
+    const PagedObject* pages = tracker_.memory_of(pid);
     if (pages == nullptr) continue;
-    PERDURE_ASSIGN(const pid_t inner, inner_pid_of(pid));
     PagedObject& object = captured.memory[std::format("mm-{}", inner)];
     object = object.overlaid_with(*pages);
   }
