@@ -28,18 +28,24 @@ const GenerationInfo* find(std::span<const GenerationInfo> generations, const Ge
   return found == generations.end() ? nullptr : &*found;
 }
 
-bool restorable(std::span<const GenerationInfo> generations, const Generation& id) {
+Chain chain_of(std::span<const GenerationInfo> generations, const Generation& id) {
   const GenerationInfo* generation = find(generations, id);
+  bool awaited = false;
   // A chain is at most as long as the list; a longer walk goes round in a circle.
   for (std::size_t steps = 0; steps < generations.size(); ++steps) {
-    if (generation == nullptr || generation->state != CommitState::kCommitted ||
-        generation->mark == Mark::kCorrupt) {
-      return false;
+    if (generation == nullptr || generation->mark == Mark::kCorrupt) return Chain::kLost;
+    if (generation->state != CommitState::kCommitted) {
+      if (generation->mark != Mark::kNone) return Chain::kLost;
+      awaited = true;
     }
-    if (!generation->parent) return true;
+    if (!generation->parent) return awaited ? Chain::kAwaited : Chain::kComplete;
     generation = find(generations, *generation->parent);
   }
-  return false;
+  return Chain::kLost;
+}
+
+bool restorable(std::span<const GenerationInfo> generations, const Generation& id) {
+  return chain_of(generations, id) == Chain::kComplete;
 }
 
 const GenerationInfo* newest_good(std::span<const GenerationInfo> generations) {

@@ -45,8 +45,15 @@ struct GenerationInfo {
 
 const GenerationInfo* find(std::span<const GenerationInfo> generations, const Generation& id);
 
-// Committed, and so is its whole chain of parents, none of which is missing or corrupt. Says
-// nothing about the mark of the generation itself unless that is kCorrupt.
+// A generation together with the bases it builds on.
+enum class Chain {
+  kComplete,  // all committed, none corrupt
+  kAwaited,   // some may still be committed
+  kLost,      // one is corrupt, missing, or was left behind uncommitted: it can never be restored
+};
+Chain chain_of(std::span<const GenerationInfo> generations, const Generation& id);
+
+// Its chain is complete. Says nothing about a mark of its own unless that is kCorrupt.
 bool restorable(std::span<const GenerationInfo> generations, const Generation& id);
 
 // The newest restorable generation without a mark; nullptr if there is none.

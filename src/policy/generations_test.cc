@@ -43,6 +43,19 @@ TEST(GenerationsTest, NewestGoodSkipsProvisionalMarkedAndBrokenChains) {
   EXPECT_EQ(newest("1,2<3,3<2"), 1U) << "a circle ends the walk";
 }
 
+TEST(GenerationsTest, AChainIsCompleteAwaitedOrLost) {
+  const auto chain = [](const std::string& text, std::uint64_t id) {
+    return chain_of(parse_generations(text), generation(id));
+  };
+  EXPECT_EQ(chain("1,2<1", 2), Chain::kComplete);
+  EXPECT_EQ(chain("1,2p", 2), Chain::kAwaited);
+  EXPECT_EQ(chain("1p,2<1", 2), Chain::kAwaited) << "it has overtaken its base";
+  EXPECT_EQ(chain("1pa,2<1,3p<2", 3), Chain::kLost) << "left behind uncommitted";
+  EXPECT_EQ(chain("1c,2p<1", 2), Chain::kLost);
+  EXPECT_EQ(chain("2p<1", 2), Chain::kLost);
+  EXPECT_EQ(chain("1", 2), Chain::kLost);
+}
+
 // retain keep=3 marked=2 [probation=N] [own=INCARNATION] generations -> what goes, newest first
 TEST(GenerationsTest, RetentionFollowsItsTable) {
   run_golden_file(

@@ -67,10 +67,15 @@ void ContainerPolicy::on(const CaptureFinished& event) {
   operation_ = Operation::kNone;
   disarm(TimerId::kCaptureEnd);
   schedule_.finished(now_, event.stats.cpu);
-  generations_.push_back(
-      {.id = event.generation, .parent = event.parent, .captured_at = operation_since_});
+  generations_.push_back({.id = event.generation,
+                          .parent = event.parent,
+                          .state = event.state,
+                          .captured_at = operation_since_});
   GenerationInfo& generation = generations_.back();
-  if (event.state == CommitState::kCommitted) {
+  leave_orphans();
+  if (generation.mark != Mark::kNone) {
+    fail_orphan();
+  } else if (event.state == CommitState::kCommitted) {
     commit(generation);  // complete, whatever became of the container since
   } else if (!running()) {
     discard(generation, Mark::kAbandoned, "not committed when the container ended");
@@ -78,6 +83,16 @@ void ContainerPolicy::on(const CaptureFinished& event) {
     await_oldest_commit();
   }
   if (running()) announce_pace();
+}
+
+// A delta whose base was discarded while it was taken.
+void ContainerPolicy::fail_orphan() {
+  if (!running()) return;
+  schedule_.commit_failed(now_, FailureClass::kTransient);
+  count_failure("the generation that it builds on was not committed",
+                "nothing needs to be done: the next one is complete in itself",
+                FailureClass::kTransient);
+  apply_retention();
 }
 
 void ContainerPolicy::on(const CaptureFailed& event) {
@@ -126,7 +141,7 @@ void ContainerPolicy::commit(GenerationInfo& generation) {
   await_oldest_commit();
   const GenerationInfo* newest = newest_good(generations_);
   if (newest == nullptr || newest->id < id) {
-    // A delta may overtake its base; should the base never come, the age limit notices.
+    // A delta has overtaken its base; it counts when that is committed, or is left behind with it.
     last_error_ =
         std::format("generation {} needs a base that is not committed", perdure::to_string(id));
     return;
@@ -160,6 +175,7 @@ void ContainerPolicy::fail_commit(const Generation& id, const std::string& reaso
   GenerationInfo* generation = known(id);
   if (generation == nullptr || !awaits_commit(*generation)) return;
   discard(*generation, Mark::kAbandoned, reason);
+  leave_orphans();
   if (announced_ == id) announced_.reset();
   if (!running()) return;
   await_oldest_commit();
@@ -253,6 +269,15 @@ void ContainerPolicy::discard(GenerationInfo& generation, Mark mark, const std::
 void ContainerPolicy::leave_uncommitted(const std::string& reason) {
   for (auto& generation : generations_) {
     if (awaits_commit(generation)) discard(generation, Mark::kAbandoned, reason);
+  }
+}
+
+// Deltas that can never be restored are no candidates, nor bases of the next ones.
+void ContainerPolicy::leave_orphans() {
+  for (auto& generation : generations_) {
+    if (generation.mark == Mark::kNone && chain_of(generations_, generation.id) == Chain::kLost) {
+      discard(generation, Mark::kAbandoned, "a generation that it builds on was not committed");
+    }
   }
 }
 

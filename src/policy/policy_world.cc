@@ -183,7 +183,7 @@ void PolicyWorld::finish_capture(bool well) {
   }
   CaptureFinished finished{.generation = id, .parent = std::nullopt, .stats = {}};
   finished.stats.cpu = 1ms * static_cast<int>(draw(60));
-  if (base_ && chance(50)) finished.parent = base_;
+  finished.parent = capture_base_;
   if (chance(50)) finished.state = CommitState::kCommitted;
   base_ = id;
   store_[id] = {

@@ -124,10 +124,11 @@ class PolicyWorld {
   bool cancelled_ = false;
   unsigned failing_percent_ = 30;  // of what may fail
   bool alive_ = false;
-  std::optional<ExitStatus> death_;  // happened, not reported yet
-  bool doomed_ = false;              // Terminate or Kill is under way
-  bool poisoned_ = false;            // the present life dies soon
-  std::optional<Generation> base_;   // what a delta of the present life builds on
+  std::optional<ExitStatus> death_;         // happened, not reported yet
+  bool doomed_ = false;                     // Terminate or Kill is under way
+  bool poisoned_ = false;                   // the present life dies soon
+  std::optional<Generation> capture_base_;  // of the capture in flight
+  std::optional<Generation> base_;          // what a delta of the present life builds on
   GateState gate_ = GateState::kHeld;
   std::vector<ProcessKilled> kills_;  // happened, not reported yet
   std::map<TimerId, Instant> timers_;

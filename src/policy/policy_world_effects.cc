@@ -32,6 +32,7 @@ void PolicyWorld::on(const Capture& e) {
   operation_ = Operation::kCapturing;
   operation_generation_ = e.generation;
   cancelled_ = false;
+  capture_base_ = chance(50) ? base_ : std::nullopt;
   ++tally_.captures;
 }
 
