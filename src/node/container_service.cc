@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <format>
+#include <functional>
 #include <utility>
 
 #include "base/assert.h"
@@ -351,7 +352,9 @@ void ContainerService::do_prepare() {
   };
   run([backend = backend_, probe, progress] { return backend->prepare(probe, progress); },
       [this](Result<Preparation> prepared) {
+        start_error_.reset();
         if (!prepared) {
+          start_error_ = prepared.error().code();
           handle(policy::ImageFailed{prepared.error().message(), class_of(prepared.error())});
           return;
         }
@@ -366,6 +369,7 @@ void ContainerService::do_prepare() {
           }
         }
         if (!refusals.empty()) {
+          start_error_ = ErrorCode::kUnsupported;
           handle(policy::ImageFailed{refusals, policy::FailureClass::kPermanent});
         } else {
           handle(policy::ImageReady{});
@@ -380,6 +384,7 @@ void ContainerService::do_start() {
   run([backend = backend_] { return backend->start(); },
       [this, recovering = failed_at_.has_value()](Result<RuntimeFacts> started) {
         if (!started) {
+          start_error_ = started.error().code();
           handle(policy::StartFailed{started.error().message(), class_of(started.error())});
           return;
         }
@@ -559,22 +564,31 @@ void ContainerService::do_reinstate(const Generation& generation) {
       });
 }
 
+// One after the other, newest first: what builds on a generation goes before it.
 void ContainerService::do_delete(const Generation& generation) {
   mark_reasons_.erase(generation);
-  run([store = store_, table = table_, generation]() -> Status {
-        if (Status forgotten = table->forget(generation);
-            !forgotten && forgotten.error().code() != ErrorCode::kNotFound) {
-          return forgotten;
+  deletions_.push_back(generation);
+  if (!deleting_) delete_pending();
+}
+
+void ContainerService::delete_pending() {
+  deleting_ = true;
+  std::vector<Generation> pending = std::exchange(deletions_, {});
+  std::ranges::sort(pending, std::greater{}, &Generation::number);
+  run([store = store_, table = table_, pending]() {
+        std::vector<std::string> failures;
+        for (const Generation& generation : pending) {
+          Status done = table->forget(generation);
+          if (done || done.error().code() == ErrorCode::kNotFound) done = store->remove(generation);
+          if (done || done.error().code() == ErrorCode::kNotFound) continue;
+          failures.push_back(std::format("delete generation {}: {}", to_string(generation), done.error().message()));
         }
-        Status removed = store->remove(generation);
-        if (!removed && removed.error().code() == ErrorCode::kNotFound) return {};
-        return removed;
+        return failures;
       },
-      [this, generation](Status removed) {
-        if (!removed) {
-          log::warning("{}: delete generation {}: {}", spec_.name.str(), to_string(generation),
-                       removed.error().message());
-        }
+      [this](const std::vector<std::string>& failures) {
+        for (const std::string& failure : failures) log::warning("{}: {}", spec_.name.str(), failure);
+        deleting_ = false;
+        if (!deletions_.empty()) delete_pending();
       });
 }
 

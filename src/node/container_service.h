@@ -103,6 +103,8 @@ class ContainerService {
   const std::optional<RestoreReport>& last_restore() const { return last_restore_; }
   std::uint64_t captures() const { return captures_; }
   std::uint64_t capture_failures() const { return capture_failures_; }
+  // Of the last preparation or start that failed: its kind, for who asked for it.
+  std::optional<ErrorCode> start_error() const { return start_error_; }
   const std::string& last_capture_error() const { return last_capture_error_; }
   // Why generations are marked, for `perdure generations`.
   std::string mark_reason(const Generation& generation) const;
@@ -122,6 +124,7 @@ class ContainerService {
   void do_discard(const policy::DiscardGeneration& effect);
   void do_reinstate(const Generation& generation);
   void do_delete(const Generation& generation);
+  void delete_pending();
   void do_timer(const policy::SetTimer& effect);
   void do_release();
   void emit(const policy::Emit& effect);
@@ -153,6 +156,8 @@ class ContainerService {
   io::Watch process_watch_;
   std::shared_ptr<CancelFlag> cancel_;
   std::optional<Generation> parent_;  // what the next delta builds on
+  std::vector<Generation> deletions_;
+  bool deleting_ = false;
   bool in_handle_ = false;
   std::vector<policy::Event> pending_;
 
@@ -172,6 +177,7 @@ class ContainerService {
   std::uint64_t captures_ = 0;
   std::uint64_t capture_failures_ = 0;
   std::string last_capture_error_;
+  std::optional<ErrorCode> start_error_;
   std::map<Generation, std::string> mark_reasons_;
   double store_bandwidth_ = 0;  // bytes per second of the last writes
   ContainerBackend::Capsules capsules_at_release_ = ContainerBackend::Capsules::kDelete;

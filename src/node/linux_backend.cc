@@ -392,7 +392,7 @@ void LinuxBackend::hold_gate() {
 void LinuxBackend::open_gate() {
   const std::lock_guard lock(gate_mutex_);
   if (!attachment_) return;
-  attachment_->gate.release_holds(attachment_->gate.deaths());
+  attachment_->gate.release_holds(attachment_->gate.holds());
   attachment_->gate.open();
 }
 

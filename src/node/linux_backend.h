@@ -99,6 +99,7 @@ class LinuxBackend final : public ContainerBackend {
 
   void tidy(UniqueFd old_root);
   void warm_up_trees();
+  Status prepare_for_restore();
   Status point_tracker_at_root(bool mounted);
 
   const HostServices& host_;

@@ -231,7 +231,19 @@ Result<capsule::RestoredProcesses> LinuxBackend::restore_processes(const capsule
   return engine_.restore(capsule, target, BootClock::now() + kRestoreTime);
 }
 
+// An imported container has never run here: its surroundings are made first.
+Status LinuxBackend::prepare_for_restore() {
+  PERDURE_ASSIGN(const Preparation preparation,
+                 prepare(AddressProbe::kYes, [](std::string_view, std::string_view) {}));
+  for (const runtime::Finding& finding : preparation.findings) {
+    if (finding.severity != runtime::Finding::Severity::kRefusal) continue;
+    return fail(ErrorCode::kUnsupported, std::format("{}; {}", finding.what, finding.remedy));
+  }
+  return {};
+}
+
 Result<RestoreResult> LinuxBackend::restore(const capsule::Capsule& capsule) {
+  if (!netns_) PERDURE_TRY(prepare_for_restore());
   const Instant begin = BootClock::now();
   RestoreResult result;
   PERDURE_TRY(kill_all());
@@ -244,7 +256,7 @@ Result<RestoreResult> LinuxBackend::restore(const capsule::Capsule& capsule) {
     const std::lock_guard lock(gate_mutex_);
     if (attachment_) {
       network::Gate& gate = attachment_->gate;
-      gate.release_holds(gate.deaths());
+      gate.release_holds(gate.holds());
       gate.set_flags(network::GateFlags::kRstGuard |
                      (gate.state().flags & network::GateFlags::kHoldOnDeath));
     }

@@ -160,7 +160,9 @@ v1::Error to_proto(const Error& error, std::string_view remedy) {
 v1::Error given_up(const ContainerService& service, std::string_view what) {
   const policy::ContainerStatus status = service.status();
   v1::Error error;
-  error.set_code(v1::ERROR_IO);
+  // The protocol's codes are those of base/result.h in their order, plus 1.
+  error.set_code(service.start_error() ? static_cast<v1::ErrorCode>(static_cast<int>(*service.start_error()) + 1)
+                                       : v1::ERROR_IO);
   error.set_message(std::format("container '{}' {}: {}", service.spec().name.str(), what, status.reason));
   error.set_remedy(status.remedy);
   return error;

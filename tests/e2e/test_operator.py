@@ -290,7 +290,7 @@ def test_rm_leaves_nothing(node, counter):
     assert container.pids() == []
     assert node.names() == []
     links = node.execute("ip", "-br", "link").stdout
-    assert len(re.findall(r"^(?!lo|br0|client)\S+", links, re.MULTILINE)) == 0, links
+    assert len(re.findall(r"^(?!lo|br0|client|pd[ip]-)\S+", links, re.MULTILINE)) == 0, links
     assert "counter" not in node.execute("cat", "/proc/self/mountinfo").stdout
 
 
