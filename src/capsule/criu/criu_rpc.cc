@@ -35,7 +35,6 @@ void fill_options(criu::Options& options, const DumpRequest& request) {
   options.set_tcp_established(true);
   options.set_tcp_skip_in_flight(true);
   options.set_file_locks(true);
-  options.set_link_remap(true);
   options.set_log_level(request.log_level);
   options.set_log_file("dump.log");
   options.set_notify_scripts(true);
