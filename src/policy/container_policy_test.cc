@@ -268,7 +268,7 @@ TEST(ContainerPolicyTest, AStopHasTheOperatorsDeadline) {
   policy.handle(Started{5}, now);
   EXPECT_EQ(stop_timer(policy.handle(OperatorStop{3s}, now)), "set-timer stop +3 s");
   EXPECT_EQ(stop_timer(policy.handle(OperatorStop{}, now)), "none") << "it goes on as it was";
-  EXPECT_EQ(stop_timer(policy.handle(OperatorStop{0s}, now)), "set-timer stop +0 ns");
+  EXPECT_EQ(stop_timer(policy.handle(OperatorStop{0s}, now)), "set-timer stop +0 us");
 }
 
 TEST(ContainerPolicyTest, AnOperatorIsToldWhyNot) {

@@ -78,7 +78,7 @@ MUTATIONS = [
     ("a cancelled capture is watched", "policy_captures.cc",
      "arm(TimerId::kCaptureEnd,", "(void)("),
     ("a stop that is not obeyed is watched", "container_policy.cc",
-     "arm(TimerId::kStop, now_ + options_.stop_deadline);", ""),
+     "arm(TimerId::kStop, now_ + stop_deadline_.value_or(options_.stop_deadline));", ""),
     ("failures in a row end protection", "policy_captures.cc",
      "row >= options_.failures_until_unprotected", "false"),
     ("age ends protection", "policy_captures.cc",
@@ -132,7 +132,8 @@ def run_mutation(arguments, mutation):
                         "-lgtest_main", "-lgtest", "-lgmock", "-lpthread"],
                        check=True, capture_output=True, text=True)
         result = subprocess.run([program, "--gtest_filter=*NoOrder*"], timeout=arguments.timeout,
-                                capture_output=True, text=True, check=False)
+                                capture_output=True, text=True, check=False,
+                                env=os.environ | {"PERDURE_MODEL_SEEDS": "20000"})
     noticed = re.search(r"seed (\d+) breaks: (.*)|assertion failed: (.*)", result.stdout + result.stderr)
     return result.returncode != 0 and noticed is not None, noticed.group(0) if noticed else result.stdout[-300:]
 

@@ -270,13 +270,15 @@ void ContainerPolicy::leave_uncommitted(const std::string& reason) {
   for (auto& generation : generations_) {
     if (awaits_commit(generation)) discard(generation, Mark::kAbandoned, reason);
   }
+  leave_orphans();
 }
 
 // Deltas that can never be restored are no candidates, nor bases of the next ones.
 void ContainerPolicy::leave_orphans() {
   for (auto& generation : generations_) {
     if (generation.mark == Mark::kNone && chain_of(generations_, generation.id) == Chain::kLost) {
-      discard(generation, Mark::kAbandoned, "a generation that it builds on was not committed");
+      discard(generation, Mark::kAbandoned,
+              "a base of it is corrupt, missing or was never committed");
     }
   }
 }

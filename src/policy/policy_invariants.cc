@@ -142,13 +142,16 @@ void PolicyWorld::check_state_reached() {
     require(gate_ == GateState::kHeld, "the gate is held while the container does not run");
   }
   check_progress();
+  const auto list = listing();
+  for (const auto& info : list) {
+    require(info.mark != Mark::kNone || chain_of(list, info.id) != Chain::kLost,
+            "what can never be restored is marked: " + perdure::to_string(info.id));
+  }
   switch (phase) {
-    case Phase::kProtected: {
-      const auto list = listing();
+    case Phase::kProtected:
       require(newest_good(list) != nullptr || options_.statefulness == Statefulness::kStateless,
               "protected means that there is something to go back to");
       return;
-    }
     case Phase::kUnprotected:
       require(!policy_->status().reason.empty() && !policy_->status().remedy.empty(),
               "unprotected has a reason and a remedy");

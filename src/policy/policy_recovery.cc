@@ -124,6 +124,7 @@ RecoveryDecision ContainerPolicy::decide() {
            decision.trouble);
     }
   }
+  if (!decision.marks.empty()) leave_orphans();
   return decision;
 }
 

@@ -272,7 +272,7 @@ void PolicyWorld::ask_something() {
       break;
     case 1:
     case 2:
-      event = OperatorStop{};
+      event = chance(70) ? OperatorStop{} : OperatorStop{1s * static_cast<int>(draw(4))};
       break;
     case 3:
     case 4:
