@@ -20,7 +20,7 @@ constexpr Duration kRestoreLimit = std::chrono::minutes(10);
 // Beyond the container's own deadline: a capture that is cancelled, the kill, the last processes.
 constexpr Duration kStopSlack = std::chrono::minutes(1);
 constexpr Duration kRemoveSlack = std::chrono::minutes(5);
-constexpr Duration kLongestStop = std::chrono::hours(1);  // as in a specification
+constexpr Duration kLongestStop = std::chrono::minutes(10);  // as in a specification
 // A last generation is worth this much of an operator's patience.
 constexpr Duration kLastCheckpointLimit = std::chrono::seconds(15);
 // A requested capture that fails for a passing reason (a connection in its handshake) is tried this often.

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <filesystem>
 #include <format>
 #include <memory>
 #include <optional>
@@ -11,6 +12,7 @@
 #include "io/loop.h"
 #include "io/pool.h"
 #include "io/unix_socket.h"
+#include "network/enslave.h"
 #include "network/exit_hook.h"
 #include "node/control_service.h"
 #include "node/daemon_directories.h"
@@ -55,6 +57,7 @@ class Daemon {
   Status open_events();
   void install_exit_hook();
   Status watch_signals();
+  void recover_interfaces();
   void tell_findings();
   void stop(const char* signal);
 
@@ -139,6 +142,21 @@ void Daemon::stop(const char* signal) {
   loop_->stop();
 }
 
+// What a daemon that died had changed and nobody had confirmed.
+void Daemon::recover_interfaces() {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(options_.paths.containers(), error)) {
+    const std::string state_file = entry.path().string() + "/nic.json";
+    if (!std::filesystem::exists(state_file, error)) continue;
+    const Status recovered = network::recover_enslavement(state_file);
+    report(*events_, recovered ? v1::SEVERITY_INFO : v1::SEVERITY_ERROR, "interface_given_back",
+           recovered ? "a network interface whose change nobody had confirmed is as it was"
+                     : std::format("a network interface could not be given back what it had; see '{}'", state_file),
+           recovered ? std::string() : recovered.error().message());
+    if (recovered) std::filesystem::remove(entry.path(), error);  // if nothing else was made of that container
+  }
+}
+
 void Daemon::tell_findings() {
   if (!exit_hook_) {
     report(*events_, v1::SEVERITY_WARNING, "no_exit_hook",
@@ -181,6 +199,7 @@ Status Daemon::start() {
                      identity_.incarnation.value, ::getpid()),
          {});
   tell_findings();
+  recover_interfaces();
   watchdog_.emplace(manager_, *loop_, *pool_, clock_);
   node_->recover([this] {
     control_->containers_known();

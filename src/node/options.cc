@@ -3,13 +3,20 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <iostream>
-#include <map>
 #include <thread>
 
 namespace perdure::node {
 namespace {
 
 constexpr int kUsageStatus = 64;  // EX_USAGE of sysexits.h; see main.cc
+
+log::Level level_of(const std::string& word) {
+  if (word == "debug") return log::Level::kDebug;
+  if (word == "info") return log::Level::kInfo;
+  if (word == "warning") return log::Level::kWarning;
+  if (word == "error") return log::Level::kError;
+  throw CLI::ValidationError("--log-level", "'" + word + "' is none of debug, info, warning and error");
+}
 
 void add_options(CLI::App& app, DaemonOptions& options, bool& no_tracking) {
   app.set_version_flag("--version", "perdured " PERDURE_VERSION);
@@ -32,12 +39,9 @@ void add_options(CLI::App& app, DaemonOptions& options, bool& no_tracking) {
                  "group whose members may use the control socket; they are as powerful as root "
                  "[perdure if there is such a group, else nobody]")
       ->type_name("NAME");
-  static const std::map<std::string, log::Level> kLevels{{"debug", log::Level::kDebug},
-                                                         {"info", log::Level::kInfo},
-                                                         {"warning", log::Level::kWarning},
-                                                         {"error", log::Level::kError}};
-  app.add_option("--log-level", options.log_level, "debug, info, warning or error [info]")
-      ->transform(CLI::CheckedTransformer(kLevels).description(""))
+  app.add_option_function<std::string>(
+         "--log-level", [&options](const std::string& word) { options.log_level = level_of(word); },
+         "debug, info, warning or error [info]")
       ->type_name("LEVEL");
   app.add_option("--criu", options.programs.criu, "the CRIU to use; looked up in PATH without a slash")
       ->capture_default_str()

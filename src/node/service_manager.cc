@@ -77,7 +77,9 @@ void WatchdogFeeder::check() {
   }
   if (clock_.now() - pool_answered_ < kPoolSilence) {
     manager_.notify("WATCHDOG=1");
-  } else {
+    told_ = false;
+  } else if (!told_) {
+    told_ = true;
     log::error("no thread of the pool has become free for {}; the watchdog is not fed any more",
                format_duration(kPoolSilence));
   }

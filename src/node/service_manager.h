@@ -49,6 +49,7 @@ class WatchdogFeeder {
   const Clock& clock_;
   Instant pool_answered_;
   bool asked_ = false;
+  bool told_ = false;  // the log, of the silence that goes on
   io::Timer timer_;
   io::Lifetime lifetime_;
 };

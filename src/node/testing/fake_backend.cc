@@ -1,0 +1,139 @@
+#include "node/testing/fake_backend.h"
+
+#include <poll.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <format>
+
+#include "base/assert.h"
+#include "base/fd.h"
+#include "capsule/format/test_capsules.h"
+#include "io/process.h"
+#include "model/spec_yaml.h"
+
+namespace perdure::node::testing {
+namespace {
+
+constexpr Duration kEndTime = std::chrono::seconds(20);
+
+void kill_and_wait(pid_t pid) {
+  if (pid <= 0) return;
+  const auto pidfd = open_pidfd(pid);
+  if (!pidfd) return;  // reaped already
+  ::kill(pid, SIGKILL);
+  pollfd entry{.fd = pidfd->get(), .events = POLLIN, .revents = 0};
+  ::poll(&entry, 1, static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(kEndTime).count()));
+}
+
+}  // namespace
+
+FakeBackend::~FakeBackend() { kill_and_wait(pid_); }
+
+void FakeBackend::set(Step& target, Step step) {
+  const std::scoped_lock lock(mutex_);
+  target = std::move(step);
+}
+
+Status FakeBackend::ask(const Step& step, std::string call) {
+  Step copy;
+  {
+    const std::scoped_lock lock(mutex_);
+    calls_.push_back(std::move(call));
+    copy = step;
+  }
+  return copy ? copy() : Status();
+}
+
+std::vector<std::string> FakeBackend::calls() const {
+  const std::scoped_lock lock(mutex_);
+  return calls_;
+}
+
+std::size_t FakeBackend::count(const std::string& call) const {
+  const std::scoped_lock lock(mutex_);
+  return static_cast<std::size_t>(
+      std::ranges::count_if(calls_, [&](const std::string& made) { return made.starts_with(call); }));
+}
+
+void FakeBackend::die() { ::kill(pid_, SIGKILL); }
+
+Result<RuntimeFacts> FakeBackend::spawn() {
+  std::string script = "exec sleep 1000";
+  if (deaf_) script = "trap '' TERM; while :; do sleep 1000; done";
+  if (exit_code_ >= 0) script = std::format("trap 'exit {}' TERM; while :; do sleep 0.01; done", exit_code_.load());
+  PERDURE_ASSIGN(auto process, io::ChildProcess::spawn({"/bin/sh", "-c", script}, {}));
+  pid_ = process.release();
+  PERDURE_ASSIGN(const auto id, runtime::ProcessId::of(pid_));
+  return RuntimeFacts{id, "pipe:[1]", "pipe:[2]"};
+}
+
+Result<Preparation> FakeBackend::prepare(AddressProbe, const ProgressFunction& progress) {
+  progress("unpack", "unpacking the image");
+  PERDURE_TRY(ask(prepare_, "prepare"));
+  return Preparation{"sha256:fake", {}};
+}
+
+Result<RuntimeFacts> FakeBackend::start() {
+  PERDURE_TRY(ask(start_, "start"));
+  return spawn();
+}
+
+Result<capsule::Capsule> FakeBackend::capture(const Generation& generation, const RuntimeFacts&,
+                                              const CancelFlag& cancel) {
+  PERDURE_TRY(ask(capture_, "capture " + to_string(generation)));
+  if (cancel) return fail(ErrorCode::kCancelled, "cancelled");
+  capsule::Capsule capsule = capsule::testing::small_capsule(generation.number);
+  capsule.manifest.container = spec_.name.str();
+  capsule.manifest.generation = generation;
+  capsule.manifest.spec_yaml = model::to_yaml(spec_);
+  capsule.manifest.created = std::chrono::system_clock::now();
+  return capsule;
+}
+
+Result<RestoreResult> FakeBackend::restore(const capsule::Capsule& capsule) {
+  PERDURE_TRY(ask(restore_, "restore " + to_string(capsule.manifest.generation)));
+  RestoreResult result;
+  PERDURE_ASSIGN(result.facts, spawn());
+  result.frames_before = frames_;
+  return result;
+}
+
+Status FakeBackend::terminate(int signal) {
+  PERDURE_TRY(ask({}, std::format("terminate {}", signal)));
+  ::kill(pid_, signal);
+  return {};
+}
+
+Status FakeBackend::kill_all() {
+  PERDURE_TRY(ask({}, "kill"));
+  kill_and_wait(pid_);
+  return {};
+}
+
+Status FakeBackend::release(Capsules capsules) {
+  return ask(release_, capsules == Capsules::kKeep ? "release keep" : "release delete");
+}
+
+Result<Found> FakeBackend::recover(const std::optional<RuntimeFacts>&) {
+  PERDURE_TRY(ask({}, "recover"));
+  return Found{found_};
+}
+
+std::vector<pid_t> FakeBackend::processes() const { return {pid_}; }
+
+BackendFactory FakeBackends::factory() {
+  return [this](const HostServices&, const model::ContainerSpec& spec) {
+    auto backend = std::make_shared<FakeBackend>(spec);
+    if (on_new) on_new(*backend);
+    backends_[spec.name.str()] = backend;
+    return backend;
+  };
+}
+
+FakeBackend& FakeBackends::at(const std::string& name) {
+  PERDURE_ASSERT(backends_.contains(name));
+  return *backends_.at(name);
+}
+
+}  // namespace perdure::node::testing

@@ -1,0 +1,92 @@
+// A container without container: its life is a process that sleeps, its state a small capsule. What its steps
+// answer can be scripted; by default all succeed.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "node/container_backend.h"
+#include "node/node.h"
+
+namespace perdure::node::testing {
+
+class FakeBackend final : public ContainerBackend {
+ public:
+  explicit FakeBackend(model::ContainerSpec spec) : spec_(std::move(spec)) {}
+  ~FakeBackend() override;
+
+  // Asked before a step; an error is what the step fails with. Set from the test's thread at any time; called on
+  // pool threads, where it may block.
+  using Step = std::function<Status()>;
+  void on_prepare(Step step) { set(prepare_, std::move(step)); }
+  void on_start(Step step) { set(start_, std::move(step)); }
+  void on_capture(Step step) { set(capture_, std::move(step)); }
+  void on_restore(Step step) { set(restore_, std::move(step)); }
+  void on_release(Step step) { set(release_, std::move(step)); }
+  // Lives begun from now on do not end by SIGTERM.
+  void ignore_sigterm() { deaf_ = true; }
+  void set_found(Found::State state) { found_ = state; }
+  void set_exit_code(int code) { exit_code_ = code; }  // how SIGTERM ends a life; -1: by the signal
+
+  // What happened, as "prepare", "start", "capture 1.1.1", "restore 1.1.1", "terminate 15", "kill", "release keep".
+  std::vector<std::string> calls() const;
+  std::size_t count(const std::string& call) const;
+  pid_t pid() const { return pid_; }
+  void die();  // SIGKILL from outside
+
+  Result<Preparation> prepare(AddressProbe probe, const ProgressFunction& progress) override;
+  Result<RuntimeFacts> start() override;
+  Result<capsule::Capsule> capture(const Generation& generation, const RuntimeFacts& facts,
+                                   const CancelFlag& cancel) override;
+  Result<RestoreResult> restore(const capsule::Capsule& capsule) override;
+  Status terminate(int signal) override;
+  Status kill_all() override;
+  Status release(Capsules capsules) override;
+  Result<Found> recover(const std::optional<RuntimeFacts>& facts) override;
+  void hold_gate() override { open_ = false; }
+  void open_gate() override { open_ = true; }
+  bool gate_held_by_death() const override { return false; }
+  std::uint64_t frames_passed() const override { return frames_; }
+  std::uint64_t cgroup_id() const override { return 1; }
+  std::string cgroup_directory() const override { return "/nowhere"; }
+  std::vector<pid_t> processes() const override;
+
+  bool gate_is_open() const { return open_; }
+  void pass_frame() { ++frames_; }
+
+ private:
+  void set(Step& target, Step step);
+  Status ask(const Step& step, std::string call);
+  Result<RuntimeFacts> spawn();
+
+  const model::ContainerSpec spec_;
+  mutable std::mutex mutex_;
+  std::vector<std::string> calls_;
+  Step prepare_, start_, capture_, restore_, release_;
+  std::atomic<bool> deaf_ = false;
+  std::atomic<int> exit_code_ = -1;
+  std::atomic<pid_t> pid_ = -1;
+  std::atomic<bool> open_ = false;
+  std::atomic<std::uint64_t> frames_ = 0;
+  std::atomic<Found::State> found_ = Found::State::kNothing;
+};
+
+// All backends that a node has made, by container; the last one of each name.
+class FakeBackends {
+ public:
+  BackendFactory factory();
+  // Called for each new backend before its first step: the place for scripts.
+  std::function<void(FakeBackend&)> on_new;
+  FakeBackend& at(const std::string& name);
+
+ private:
+  std::map<std::string, std::shared_ptr<FakeBackend>> backends_;
+};
+
+}  // namespace perdure::node::testing
