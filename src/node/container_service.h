@@ -18,10 +18,14 @@
 #include "io/loop.h"
 #include "io/pool.h"
 #include "model/spec.h"
+#include "node/capture_job.h"
 #include "node/container_backend.h"
 #include "node/container_record.h"
 #include "node/event_log.h"
+#include "node/kept_generations.h"
 #include "node/paths.h"
+#include "node/recovery_meter.h"
+#include "node/step_runner.h"
 #include "policy/container_policy.h"
 #include "replica/capsule_store.h"
 #include "replica/generation_table.h"
@@ -35,25 +39,6 @@ struct ServiceEnvironment {
   EventLog& events;
   Term term;
   Incarnation incarnation;
-};
-
-// The last capture and the last recovery, measured.
-struct CaptureReport {
-  Generation generation;
-  capsule::CaptureStats stats;
-  Bytes full;
-  Bytes kept;
-  WallTime at{};
-};
-struct RestoreReport {
-  WallTime at{};
-  std::string reason;
-  std::optional<Generation> generation;  // empty: started afresh
-  std::optional<Duration> noticed;       // since the failure, as the three below
-  std::optional<Duration> restored;
-  std::optional<Duration> first_packet;
-  std::optional<Duration> lost;          // age of the generation at the failure
-  std::uint32_t connections_reset = 0;
 };
 
 class ContainerService {
@@ -94,20 +79,22 @@ class ContainerService {
   const ContainerRecord& record() const { return record_; }
   policy::ContainerStatus status() const { return policy_.status(); }
   const std::vector<policy::GenerationInfo>& generations() const { return policy_.generations(); }
-  const replica::GenerationTable& table() const { return *table_; }
-  replica::CapsuleStore& store() const { return *store_; }
-  std::shared_ptr<replica::GenerationTable> shared_table() const { return table_; }
-  std::shared_ptr<replica::CapsuleStore> shared_store() const { return store_; }
+  const replica::GenerationTable& table() const { return *generations_.table(); }
+  replica::CapsuleStore& store() const { return *generations_.store(); }
+  std::shared_ptr<replica::GenerationTable> shared_table() const { return generations_.table(); }
+  std::shared_ptr<replica::CapsuleStore> shared_store() const { return generations_.store(); }
   const ContainerBackend& backend() const { return *backend_; }
   const std::optional<CaptureReport>& last_capture() const { return last_capture_; }
-  const std::optional<RestoreReport>& last_restore() const { return last_restore_; }
+  const std::optional<RestoreReport>& last_restore() const { return meter_.last(); }
   std::uint64_t captures() const { return captures_; }
   std::uint64_t capture_failures() const { return capture_failures_; }
   // Of the last preparation or start that failed: its kind, for who asked for it.
   std::optional<ErrorCode> start_error() const { return start_error_; }
   const std::string& last_capture_error() const { return last_capture_error_; }
   // Why generations are marked, for `perdure generations`.
-  std::string mark_reason(const Generation& generation) const;
+  std::string mark_reason(const Generation& generation) const {
+    return generations_.mark_reason(generation);
+  }
   bool removed() const { return removed_; }
   const std::string& release_error() const { return release_error_; }
 
@@ -121,43 +108,30 @@ class ContainerService {
   void do_restore(const policy::Restore& effect);
   void do_terminate();
   void do_kill();
-  void do_discard(const policy::DiscardGeneration& effect);
-  void do_reinstate(const Generation& generation);
-  void do_delete(const Generation& generation);
-  void delete_pending();
   void do_timer(const policy::SetTimer& effect);
   void do_release();
   void emit(const policy::Emit& effect);
   void finish_recovery(const Found& found, std::vector<policy::GenerationInfo> generations);
   void watch_init(const RuntimeFacts& facts);
   void init_ended();
-  void measure_restore(const policy::Restore& effect, const RestoreResult& result);
-  void watch_first_packet(Instant failed_at, Instant give_up);
-  std::vector<policy::GenerationInfo> stored_generations();
+  std::optional<Instant> captured_at(const Generation& generation) const;
   void save_record();
   void notify();
-  template <typename Work, typename Done>
-  void run(Work work, Done done);
-  template <typename Job>
-  void submit(std::shared_ptr<Job> job);
 
   ServiceEnvironment environment_;
   const model::ContainerSpec spec_;
   const ContainerPaths paths_;
   std::shared_ptr<ContainerBackend> backend_;
-  std::shared_ptr<replica::CapsuleStore> store_;
-  std::shared_ptr<replica::GenerationTable> table_;
+  StepRunner runner_;
+  KeptGenerations generations_;
   ContainerRecord record_;
   policy::ContainerPolicy policy_;
 
   std::array<io::Timer, policy::kTimerCount> timers_;
-  std::vector<io::Timer> retries_;  // steps that the pool had no room for
   std::optional<runtime::ProcessWatch> process_;
   io::Watch process_watch_;
   std::shared_ptr<CancelFlag> cancel_;
   std::optional<Generation> parent_;  // what the next delta builds on
-  std::vector<Generation> deletions_;
-  bool deleting_ = false;
   bool in_handle_ = false;
   std::vector<policy::Event> pending_;
 
@@ -166,19 +140,12 @@ class ContainerService {
   std::string progress_stage_;
   std::string progress_text_;
 
-  std::optional<Instant> failed_at_;    // of the failure that is being recovered from
-  std::optional<Instant> noticed_at_;
-  std::string failure_reason_;
-  io::Timer first_packet_timer_;
-  std::uint64_t frames_before_ = 0;
+  RecoveryMeter meter_;
   std::optional<CaptureReport> last_capture_;
-  std::optional<RestoreReport> last_restore_;
-  std::optional<control::v1::Event> restored_details_;  // for the event that is about to be emitted
   std::uint64_t captures_ = 0;
   std::uint64_t capture_failures_ = 0;
   std::string last_capture_error_;
   std::optional<ErrorCode> start_error_;
-  std::map<Generation, std::string> mark_reasons_;
   double store_bandwidth_ = 0;  // bytes per second of the last writes
   ContainerBackend::Capsules capsules_at_release_ = ContainerBackend::Capsules::kDelete;
   bool stop_was_kill_ = false;

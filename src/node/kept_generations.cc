@@ -1,0 +1,116 @@
+#include "node/kept_generations.h"
+
+#include <algorithm>
+#include <format>
+#include <functional>
+#include <utility>
+
+#include "base/log.h"
+
+namespace perdure::node {
+
+KeptGenerations::KeptGenerations(StepRunner& runner, const Clock& clock, const ContainerName& name,
+                                 std::shared_ptr<replica::CapsuleStore> store)
+    : runner_(runner),
+      clock_(clock),
+      name_(name),
+      store_(std::move(store)),
+      table_(std::make_shared<replica::GenerationTable>(replica::GenerationTableOptions{})) {}
+
+std::vector<policy::GenerationInfo> KeptGenerations::stored() {
+  std::vector<policy::GenerationInfo> infos;
+  const Instant now = clock_.now();
+  const auto listed = store_->list();
+  if (!listed) {
+    log::warning("{}: {}", name_.str(), listed.error().message());
+    return infos;
+  }
+  for (const replica::StoredGeneration& stored : *listed) {
+    policy::GenerationInfo info;
+    info.id = stored.generation;
+    info.state = policy::CommitState::kCommitted;
+    info.durable = true;
+    if (stored.info) {
+      info.parent = stored.info->manifest.parent;
+      const auto age = clock_.wall() - stored.info->manifest.created;
+      info.captured_at = now - std::max<Duration>(age, Duration::zero());
+    }
+    for (const policy::Mark mark :
+         {policy::Mark::kSuspect, policy::Mark::kCorrupt, policy::Mark::kAbandoned}) {
+      const auto found = stored.marks.find(std::string(to_string(mark)));
+      if (found == stored.marks.end()) continue;
+      info.mark = mark;
+      mark_reasons_[info.id] = found->second;
+    }
+    if (stored.corrupt) {
+      info.mark = policy::Mark::kCorrupt;
+      mark_reasons_[info.id] = stored.corrupt->message();
+    }
+    infos.push_back(info);
+  }
+  return infos;
+}
+
+void KeptGenerations::mark(const policy::DiscardGeneration& effect) {
+  mark_reasons_[effect.generation] = effect.reason;
+  runner_.run(
+      [store = store_, effect] {
+        return store->mark(effect.generation, policy::to_string(effect.mark), effect.reason);
+      },
+      [this](const Status& marked) { warn_unless_gone(marked); });
+}
+
+void KeptGenerations::unmark(const Generation& generation) {
+  mark_reasons_.erase(generation);
+  runner_.run(
+      [store = store_, generation]() -> Status {
+        for (const policy::Mark mark : {policy::Mark::kSuspect, policy::Mark::kAbandoned}) {
+          PERDURE_TRY(store->unmark(generation, policy::to_string(mark)));
+        }
+        return {};
+      },
+      [this](const Status& unmarked) { warn_unless_gone(unmarked); });
+}
+
+// One after the other, newest first: what builds on a generation goes before it.
+void KeptGenerations::remove(const Generation& generation) {
+  mark_reasons_.erase(generation);
+  deletions_.push_back(generation);
+  if (!deleting_) remove_pending();
+}
+
+void KeptGenerations::remove_pending() {
+  deleting_ = true;
+  std::vector<Generation> pending = std::exchange(deletions_, {});
+  std::ranges::sort(pending, std::greater{}, &Generation::number);
+  runner_.run(
+      [store = store_, table = table_, pending]() {
+        std::vector<std::string> failures;
+        for (const Generation& generation : pending) {
+          Status done = table->forget(generation);
+          if (done || done.error().code() == ErrorCode::kNotFound) done = store->remove(generation);
+          if (done || done.error().code() == ErrorCode::kNotFound) continue;
+          failures.push_back(std::format("delete generation {}: {}", to_string(generation),
+                                         done.error().message()));
+        }
+        return failures;
+      },
+      [this](const std::vector<std::string>& failures) {
+        for (const std::string& failure : failures) log::warning("{}: {}", name_.str(), failure);
+        deleting_ = false;
+        if (!deletions_.empty()) remove_pending();
+      });
+}
+
+void KeptGenerations::warn_unless_gone(const Status& done) const {
+  if (!done && done.error().code() != ErrorCode::kNotFound) {
+    log::warning("{}: {}", name_.str(), done.error().message());
+  }
+}
+
+std::string KeptGenerations::mark_reason(const Generation& generation) const {
+  const auto found = mark_reasons_.find(generation);
+  return found == mark_reasons_.end() ? std::string() : found->second;
+}
+
+}  // namespace perdure::node

@@ -1,0 +1,57 @@
+#include "node/policy_terms.h"
+
+namespace perdure::node {
+
+policy::FailureClass class_of(const Error& error) {
+  switch (error.code()) {
+    case ErrorCode::kUnsupported:
+    case ErrorCode::kInvalid:
+    case ErrorCode::kConflict:
+    case ErrorCode::kPermission:
+    case ErrorCode::kNotFound: return policy::FailureClass::kPermanent;
+    default: return policy::FailureClass::kTransient;
+  }
+}
+
+std::string remedy_of(const Error& error) {
+  switch (error.code()) {
+    case ErrorCode::kUnsupported:
+      return "see what CRIU says above; 'perdure doctor' tells what this host can do";
+    case ErrorCode::kNoSpace: return "free space below the state directory, or keep fewer generations";
+    case ErrorCode::kTimeout: return "raise checkpoint.dump-deadline, or look for processes in uninterruptible sleep";
+    default: return {};
+  }
+}
+
+policy::RestoreFailure failure_of(const Error& error) {
+  switch (error.code()) {
+    case ErrorCode::kCorrupt: return policy::RestoreFailure::kCorrupt;
+    case ErrorCode::kNotFound: return policy::RestoreFailure::kMissingFiles;
+    case ErrorCode::kNoSpace:
+    case ErrorCode::kTimeout: return policy::RestoreFailure::kHost;
+    default: return policy::RestoreFailure::kCriu;
+  }
+}
+
+policy::ExitStatus to_policy(const runtime::ProcessEnd& end) {
+  if (!end.status) return {};
+  return end.status->signal_number != 0 ? policy::ExitStatus::signalled(end.status->signal_number)
+                                        : policy::ExitStatus::exited(end.status->code);
+}
+
+std::optional<int> shell_status(const runtime::ProcessEnd& end) {
+  if (!end.status) return std::nullopt;
+  constexpr int kSignalBase = 128;
+  return end.status->signal_number != 0 ? kSignalBase + end.status->signal_number : end.status->code;
+}
+
+control::v1::Severity to_proto(policy::Severity severity) {
+  switch (severity) {
+    case policy::Severity::kInfo: return control::v1::SEVERITY_INFO;
+    case policy::Severity::kWarning: return control::v1::SEVERITY_WARNING;
+    case policy::Severity::kError: return control::v1::SEVERITY_ERROR;
+  }
+  return control::v1::SEVERITY_UNSPECIFIED;
+}
+
+}  // namespace perdure::node
