@@ -186,7 +186,7 @@ void ContainerService::do_release() {
       [this](Status released) {
         if (!released) {
           release_error_ = released.error().message();
-          emit({policy::Severity::kError, "remove-failed",
+          emit({policy::Severity::kError, "remove_failed",
                 std::format("container '{}' is stopped, but not all of it could be removed; "
                             "run 'perdure rm {}' again",
                             spec_.name.str(), spec_.name.str()),
