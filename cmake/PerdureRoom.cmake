@@ -1,22 +1,8 @@
-# Sources that do not exist yet are left out with a warning, so that one unfinished room does not stop the rest.
-macro(perdure_existing_sources)
-  set(existing)
-  foreach(source ${ARG_SOURCES})
-    if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${source} OR IS_ABSOLUTE ${source})
-      list(APPEND existing ${source})
-    else()
-      message(WARNING "${CMAKE_CURRENT_SOURCE_DIR}/${source} does not exist")
-    endif()
-  endforeach()
-  set(ARG_SOURCES ${existing})
-endmacro()
-
 # perdure_room(NAME SOURCES a.cc b.cc [ROOMS base io ...] [LIBRARIES PkgConfig::x ...])
 #   One static library, perdure_NAME. ROOMS are our own rooms it uses (public); LIBRARIES are third-party
 #   and stay private to the room, so that no header drags a library through the tree.
 function(perdure_room name)
   cmake_parse_arguments(ARG "" "" "SOURCES;ROOMS;LIBRARIES" ${ARGN})
-  perdure_existing_sources()
   add_library(perdure_${name} STATIC ${ARG_SOURCES})
   target_include_directories(perdure_${name} PUBLIC ${PROJECT_SOURCE_DIR}/src)
   foreach(room ${ARG_ROOMS})
@@ -30,10 +16,6 @@ endfunction()
 #   Tests with the label `integration` need root, CRIU or runc; everything else is `unit` and runs anywhere.
 function(perdure_test name)
   cmake_parse_arguments(ARG "" "" "SOURCES;ROOMS;LIBRARIES;LABELS" ${ARGN})
-  perdure_existing_sources()
-  if(NOT ARG_SOURCES)
-    return()
-  endif()
   find_package(GTest REQUIRED)
   add_executable(${name} ${ARG_SOURCES})
   foreach(room ${ARG_ROOMS})
