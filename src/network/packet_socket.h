@@ -29,7 +29,7 @@ class PacketSocket {
   static Result<PacketSocket> open_listener(const std::string& interface,
                                             std::span<const PacketKind> kinds);
 
-  Status send(FrameView frame);
+  Status send(FrameView frame);  // either kind may
   // The next frame; nothing once the deadline has passed. Valid until the next call.
   Result<std::optional<FrameView>> receive(Instant deadline);
   // Forgets what has been queued so far.

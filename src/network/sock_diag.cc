@@ -9,6 +9,7 @@
 #include <array>
 #include <cstring>
 #include <format>
+#include <optional>
 
 #include "network/netlink.h"
 #include "network/tcp_probe.h"
@@ -41,6 +42,40 @@ IpAddress read_address(int family, const __be32 (&words)[4]) {
   return address;
 }
 
+std::optional<TcpSocketInfo> read_info(const nlmsghdr* reply) {
+  if (mnl_nlmsg_get_payload_len(reply) < sizeof(inet_diag_msg)) return std::nullopt;
+  const auto* entry = static_cast<const inet_diag_msg*>(mnl_nlmsg_get_payload(reply));
+  TcpSocketInfo info;
+  info.tuple.local = {read_address(entry->idiag_family, entry->id.idiag_src),
+                      ntohs(entry->id.idiag_sport)};
+  info.tuple.remote = {read_address(entry->idiag_family, entry->id.idiag_dst),
+                       ntohs(entry->id.idiag_dport)};
+  info.receive_queue = entry->idiag_rqueue;
+  info.send_queue = entry->idiag_wqueue;
+  info.inode = entry->idiag_inode;
+  std::ranges::copy(entry->id.idiag_cookie, info.cookie.begin());
+  return info;
+}
+
+void fill_request(NetlinkMessage& message, const TcpTuple& tuple, const SocketCookie& cookie) {
+  auto& request = message.extra_header<inet_diag_req_v2>();
+  request.sdiag_family = tuple.local.address.is_v4() ? AF_INET : AF_INET6;
+  request.sdiag_protocol = IPPROTO_TCP;
+  request.idiag_states = kAllButListening;
+  request.id.idiag_sport = htons(tuple.local.port);
+  request.id.idiag_dport = htons(tuple.remote.port);
+  std::memcpy(request.id.idiag_src, tuple.local.address.bytes.data(), sizeof request.id.idiag_src);
+  std::memcpy(request.id.idiag_dst, tuple.remote.address.bytes.data(), sizeof request.id.idiag_dst);
+  std::ranges::copy(cookie, request.id.idiag_cookie);
+}
+
+Status destroy(NetlinkSocket& socket, const TcpSocketInfo& info) {
+  NetlinkMessage message(SOCK_DESTROY, 0);
+  fill_request(message, info.tuple, info.cookie);
+  return socket.transact(
+      message, std::format("abort connection {} to {}", info.tuple.local.str(), info.tuple.remote.str()));
+}
+
 Status list_family(NetlinkSocket& socket, int family, std::uint32_t states,
                    std::vector<TcpSocketInfo>& all) {
   NetlinkMessage message(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP);
@@ -50,17 +85,7 @@ Status list_family(NetlinkSocket& socket, int family, std::uint32_t states,
   request.idiag_states = states;
   const std::size_t before = all.size();
   const auto collect = [&](const nlmsghdr* reply) {
-    if (mnl_nlmsg_get_payload_len(reply) < sizeof(inet_diag_msg)) return;
-    const auto* entry = static_cast<const inet_diag_msg*>(mnl_nlmsg_get_payload(reply));
-    TcpSocketInfo info;
-    info.tuple.local = {read_address(entry->idiag_family, entry->id.idiag_src),
-                        ntohs(entry->id.idiag_sport)};
-    info.tuple.remote = {read_address(entry->idiag_family, entry->id.idiag_dst),
-                         ntohs(entry->id.idiag_dport)};
-    info.receive_queue = entry->idiag_rqueue;
-    info.send_queue = entry->idiag_wqueue;
-    info.inode = entry->idiag_inode;
-    all.push_back(info);
+    if (auto info = read_info(reply)) all.push_back(*info);
   };
   return socket.transact(message, "list TCP connections", collect, [&] { all.resize(before); });
 }
@@ -87,9 +112,9 @@ Status clear_connections(int netns_fd) {
   for (int round = 0; round < kClearingRounds; ++round) {
     PERDURE_ASSIGN(const auto left, list_states(netns_fd, kAllButListening));
     if (left.empty()) return {};
+    PERDURE_ASSIGN(auto socket, NetlinkSocket::open(netns_fd, NETLINK_SOCK_DIAG));
     for (const TcpSocketInfo& info : left) {
-      if (const Status gone = destroy_socket(netns_fd, info.tuple);
-          !gone && gone.error().code() != ErrorCode::kNotFound) {
+      if (const Status gone = destroy(socket, info); !gone && gone.error().code() != ErrorCode::kNotFound) {
         return gone;
       }
     }
@@ -98,21 +123,17 @@ Status clear_connections(int netns_fd) {
               "TCP connections keep appearing in a network namespace that should be dead");
 }
 
+// A connection that is gone is looked up as far as the listener that it came from: only the cookie makes sure
+// that the right socket is hit.
 Status destroy_socket(int netns_fd, const TcpTuple& tuple) {
   PERDURE_ASSIGN(auto socket, NetlinkSocket::open(netns_fd, NETLINK_SOCK_DIAG));
-  NetlinkMessage message(SOCK_DESTROY, 0);
-  auto& request = message.extra_header<inet_diag_req_v2>();
-  request.sdiag_family = tuple.local.address.is_v4() ? AF_INET : AF_INET6;
-  request.sdiag_protocol = IPPROTO_TCP;
-  request.idiag_states = kAllButListening;
-  request.id.idiag_sport = htons(tuple.local.port);
-  request.id.idiag_dport = htons(tuple.remote.port);
-  std::memcpy(request.id.idiag_src, tuple.local.address.bytes.data(), sizeof request.id.idiag_src);
-  std::memcpy(request.id.idiag_dst, tuple.remote.address.bytes.data(), sizeof request.id.idiag_dst);
-  request.id.idiag_cookie[0] = INET_DIAG_NOCOOKIE;
-  request.id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
-  return socket.transact(
-      message, std::format("abort connection {} to {}", tuple.local.str(), tuple.remote.str()));
+  const std::string what = std::format("find connection {} to {}", tuple.local.str(), tuple.remote.str());
+  NetlinkMessage message(SOCK_DIAG_BY_FAMILY, 0);
+  fill_request(message, tuple, {INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE});
+  std::optional<TcpSocketInfo> found;
+  PERDURE_TRY(socket.transact(message, what, [&](const nlmsghdr* reply) { found = read_info(reply); }));
+  if (!found || found->tuple != tuple) return fail(ErrorCode::kNotFound, what + ": there is none");
+  return destroy(socket, *found);
 }
 
 }  // namespace perdure::network

@@ -250,6 +250,17 @@ Status PeerProber::reset(const RestoredSocket& socket, const PeerAnswer& answer)
   return impl_->injector.send(make_tcp(segment));
 }
 
+Status PeerProber::reset_socket(const RestoredSocket& socket) {
+  TcpSegment segment;
+  segment.source_mac = impl_->path.mac;  // nobody looks at it
+  segment.destination_mac = impl_->path.mac;
+  segment.source = socket.remote;
+  segment.destination = socket.local;
+  segment.sequence = socket.rcv_nxt;
+  segment.flags = TcpSegment::kRst;
+  return impl_->listener.send(make_tcp(segment));
+}
+
 Result<std::vector<std::optional<PeerAnswer>>> probe_peers(
     const ProbePath& path, const std::vector<RestoredSocket>& sockets,
     const ProbeOptions& options) {

@@ -5,6 +5,7 @@
 // restored socket, that tells whether the connection can go on as it is.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -88,6 +89,10 @@ class PeerProber {
   // peer that moved on since its answer replies with a challenge; probe again then. kInvalid if the
   // answer is a reset.
   Status reset(const RestoredSocket& socket, const PeerAnswer& answer);
+  // Ends the container's side as its peer would, so that the application sees ECONNRESET. Without
+  // effect on a socket that has received anything since the checkpoint: destroy_socket() afterwards
+  // ends whatever is left.
+  Status reset_socket(const RestoredSocket& socket);
 
  private:
   struct Impl;
@@ -107,8 +112,11 @@ struct TcpTuple {
   auto operator<=>(const TcpTuple&) const = default;
 };
 
+using SocketCookie = std::array<std::uint32_t, 2>;  // the kernel's name of a socket, never used again
+
 struct TcpSocketInfo {
   TcpTuple tuple;
+  SocketCookie cookie{};
   std::uint32_t receive_queue = 0;  // bytes the application has not read
   std::uint32_t send_queue = 0;     // bytes the peer has not acknowledged
   std::uint64_t inode = 0;
@@ -122,8 +130,8 @@ Result<std::vector<TcpSocketInfo>> list_established(int netns_fd);
 // must keep RST back.
 Status clear_connections(int netns_fd);
 
-// Aborts the local socket: its application sees ECONNABORTED. kNotFound: no such connection;
-// kUnsupported: the kernel lacks INET_DIAG_DESTROY.
+// Aborts the local socket: its application sees ECONNABORTED. Never a listening one. kNotFound: no such
+// connection; kUnsupported: the kernel lacks INET_DIAG_DESTROY.
 Status destroy_socket(int netns_fd, const TcpTuple& tuple);
 
 }  // namespace perdure::network

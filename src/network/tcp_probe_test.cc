@@ -307,6 +307,19 @@ TEST_P(TcpProbeTest, ConnectionsAreListedAndAborted) {
   EXPECT_EQ(pending_error(pair.client), 0) << "the abort's RST stays behind the gate";
 }
 
+TEST_P(TcpProbeTest, AbortingAConnectionThatIsGoneSparesItsListener) {
+  TcpPair pair = connect();
+  const TcpTuple tuple{pair.server_end, pair.client_end};
+  const UniqueFd listener = socket_at(container_netns(), SOCK_STREAM, pair.server_end);
+  ASSERT_EQ(::listen(listener.get(), 8), 0) << std::strerror(errno);
+  ASSERT_OK(destroy_socket(container_netns(), tuple));
+  EXPECT_EQ(destroy_socket(container_netns(), tuple).error().code(), ErrorCode::kNotFound);
+  int listens = 0;
+  socklen_t size = sizeof listens;
+  ASSERT_EQ(::getsockopt(listener.get(), SOL_SOCKET, SO_ACCEPTCONN, &listens, &size), 0);
+  EXPECT_EQ(listens, 1);
+}
+
 // What a life that ended behind a locked gate leaves in its namespace, and a restore stumbles over.
 TEST_P(TcpProbeTest, OrphansOfADeadLifeAreCleared) {
   TcpPair open_end = connect(4001);

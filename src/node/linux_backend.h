@@ -93,11 +93,14 @@ class LinuxBackend final : public ContainerBackend {
     network::RestoredSocket socket;
     std::optional<network::PeerAnswer> answer;
   };
-  network::ProbePath probe_path() const;
-  std::vector<ProbedConnection> probe_connections(const capsule::Capsule& capsule);
-  void settle_connections(const std::vector<ProbedConnection>& probed, RestoreResult& result);
+  struct Probed {
+    std::optional<network::PeerProber> prober;  // none: there was nothing to ask
+    std::vector<ProbedConnection> connections;
+  };
+  Probed probe_connections(const capsule::Capsule& capsule) const;
+  void settle_connections(Probed& probed, RestoreResult& result) const;
 
-  void tidy(UniqueFd old_root);
+  void tidy(UniqueFd old_root, Probed probed);
   void warm_up_trees();
   Status prepare_for_restore();
   Status point_tracker_at_root(bool mounted);

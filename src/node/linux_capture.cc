@@ -188,8 +188,12 @@ Status LinuxBackend::point_tracker_at_root(bool mounted) {
   return {};
 }
 
-void LinuxBackend::tidy(UniqueFd old_root) {
-  tidying_ = std::jthread([fd = std::move(old_root)]() mutable { fd.reset(); });
+// Both take their time to close.
+void LinuxBackend::tidy(UniqueFd old_root, Probed probed) {
+  tidying_ = std::jthread([fd = std::move(old_root), prober = std::move(probed.prober)]() mutable {
+    fd.reset();
+    prober.reset();
+  });
 }
 
 Result<UniqueFd> LinuxBackend::roll_back_files(const capsule::Capsule& capsule) {
@@ -270,7 +274,7 @@ Result<RestoreResult> LinuxBackend::restore(const capsule::Capsule& capsule) {
   result.frames_before = frames_passed();
   auto settled = std::async(std::launch::async, [this, &capsule] { return probe_connections(capsule); });
   auto restored = restore_processes(capsule, pipes);
-  const std::vector<ProbedConnection> probed = settled.get();
+  Probed probed = settled.get();
   if (!restored) {
     hold_gate();
     if (Status killed = kill_all(); !killed) log::error("{}", killed.error().message());
@@ -287,15 +291,15 @@ Result<RestoreResult> LinuxBackend::restore(const capsule::Capsule& capsule) {
     tree.warm = false;
   }
   result.total = BootClock::now() - begin;
-  tidy(std::move(old_root));
+  tidy(std::move(old_root), std::move(probed));
   if (Status warmed = engine_.warm_up(netns_->fd()); !warmed) {
     log::warning("{}: {}", spec_.name.str(), warmed.error().message());
   }
   return result;
 }
 
-std::vector<LinuxBackend::ProbedConnection> LinuxBackend::probe_connections(const capsule::Capsule& capsule) {
-  std::vector<ProbedConnection> probed;
+LinuxBackend::Probed LinuxBackend::probe_connections(const capsule::Capsule& capsule) const {
+  Probed probed;
   auto connections = capsule::captured_connections(capsule.images);
   if (!connections || !attachment_) return probed;
   std::vector<network::RestoredSocket> sockets;
@@ -304,42 +308,38 @@ std::vector<LinuxBackend::ProbedConnection> LinuxBackend::probe_connections(cons
     if (!is_loopback(socket.remote.address)) sockets.push_back(socket);
   }
   if (sockets.empty()) return probed;
-  auto answers = network::probe_peers(probe_path(), sockets);
-  if (!answers) {
+  const auto ask = [&]() -> Status {
+    PERDURE_ASSIGN(probed.prober, network::PeerProber::open({.netns = netns_->fd(),
+                                                             .bridge = bridge(),
+                                                             .host_interface = attachment_->host_interface,
+                                                             .mac = {model::effective_mac(spec_).bytes}}));
+    PERDURE_ASSIGN(const auto answers, probed.prober->probe(sockets));
+    for (std::size_t i = 0; i < sockets.size(); ++i) probed.connections.push_back({sockets[i], answers[i]});
+    return {};
+  };
+  if (Status asked = ask(); !asked) {
     log::warning("{}: asking the peers of {} connections: {}", spec_.name.str(), sockets.size(),
-                 answers.error().message());
-    return probed;
+                 asked.error().message());
   }
-  for (std::size_t i = 0; i < sockets.size(); ++i) probed.push_back({sockets[i], (*answers)[i]});
   return probed;
-}
-
-network::ProbePath LinuxBackend::probe_path() const {
-  return {.netns = netns_->fd(),
-          .bridge = bridge(),
-          .host_interface = attachment_->host_interface,
-          .mac = {model::effective_mac(spec_).bytes}};
 }
 
 // A connection whose peer has moved on since the checkpoint can never go on (FINDINGS 4): both ends are told
 // at once. Here is the place where `splice` would mend it instead.
-void LinuxBackend::settle_connections(const std::vector<ProbedConnection>& probed, RestoreResult& result) {
-  result.connections = static_cast<std::uint32_t>(probed.size());
-  for (const ProbedConnection& connection : probed) {
-    const network::PeerState state = network::classify(connection.socket, connection.answer);
+void LinuxBackend::settle_connections(Probed& probed, RestoreResult& result) const {
+  result.connections = static_cast<std::uint32_t>(probed.connections.size());
+  for (const auto& [socket, answer] : probed.connections) {
+    const network::PeerState state = network::classify(socket, answer);
     if (state != network::PeerState::kMoved && state != network::PeerState::kGone) continue;
     ++result.connections_reset;
-    const network::TcpTuple tuple{connection.socket.local, connection.socket.remote};
-    if (state == network::PeerState::kMoved) {
-      if (Status reset = network::reset_peer(probe_path(), connection.socket, *connection.answer); !reset) {
-        log::warning("{}: reset peer {}: {}", spec_.name.str(), tuple.remote.str(), reset.error().message());
-      }
-    }
-    if (Status destroyed = network::destroy_socket(netns_->fd(), tuple);
-        !destroyed && destroyed.error().code() != ErrorCode::kNotFound) {
-      log::warning("{}: abort connection to {}: {}", spec_.name.str(), tuple.remote.str(),
-                   destroyed.error().message());
-    }
+    const auto warn = [&](std::string_view what, const Status& done) {
+      if (done || done.error().code() == ErrorCode::kNotFound) return;
+      log::warning("{}: {} {}: {}", spec_.name.str(), what, socket.remote.str(), done.error().message());
+    };
+    if (state == network::PeerState::kMoved) warn("reset peer", probed.prober->reset(socket, *answer));
+    warn("reset the connection to", probed.prober->reset_socket(socket));
+    // A socket that has received since the checkpoint takes no notice of that.
+    warn("abort the connection to", network::destroy_socket(netns_->fd(), {socket.local, socket.remote}));
   }
 }
 
