@@ -1,7 +1,5 @@
 """When restoring does not help: the generation before, the limit, the cold start, the end."""
 
-import signal
-
 from specs import PORT, ipv4, make_spec
 
 
@@ -16,7 +14,7 @@ def test_a_container_that_dies_after_its_restore_falls_back_to_the_generation_be
         lines.ask("incr")
         generations.append(container.checkpoint()["generation"]["generation"])
     for expected in (3, 2, 1):
-        after, _ = container.kill(signal.SIGSEGV)
+        after, _ = container.kill()
         restored = container.wait_for_event("restored", after)
         assert restored["generation"] == generations[expected - 1]
         assert client.lines(ipv4(spec), PORT).ask("get") == str(expected)
@@ -53,7 +51,7 @@ def test_cold_start_when_no_generation_is_left(node, remove_after):
     life = client.lines(ipv4(spec), PORT).ask("pid")
     # Every death within the probation speaks against the generation it came from.
     for _ in range(20):
-        after, _ = container.kill(signal.SIGSEGV)
+        after, _ = container.kill()
         event = container.wait_for_event(lambda e: e["kind"] in ("restored", "cold_start"), after)
         if event["kind"] == "cold_start":
             break
@@ -70,7 +68,7 @@ def test_no_cold_start_where_the_specification_forbids_it(node, remove_after):
                      restart={"probation": "1h", "cold-start": "never"})
     container = node.run(spec)
     for _ in range(20):
-        after, _ = container.kill(signal.SIGSEGV)
+        after, _ = container.kill()
         event = container.wait_for_event(lambda e: e["kind"] in ("restored", "failed"), after)
         if event["kind"] == "failed":
             break

@@ -6,9 +6,11 @@
   pid            answers this life: the number that was drawn when the program began
   stream N       sends N lines on, one each millisecond, without being asked
   exit N         ends with exit code N
+  crash          reads address 0
   touch MB       changes so much of the ballast
 """
 
+import ctypes
 import os
 import random
 import sys
@@ -60,6 +62,8 @@ def answer(line, connection):
         return "touched"
     if word == "exit":
         os._exit(int(arguments[0]))
+    if word == "crash":
+        ctypes.string_at(0)
     return f"unknown: {line}"
 
 
