@@ -6,6 +6,7 @@
 #include "base/fd.h"
 #include "base/ids.h"
 #include "base/mountinfo.h"
+#include "base/stable_hash.h"
 #include "base/units.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -93,6 +94,12 @@ TEST(MountinfoTest, ResolvesEscapesAndOptionalFields) {
   EXPECT_EQ((*entries)[1].super_options, "rw,lowerdir=/l");
   EXPECT_EQ(parse_mountinfo("1 2 3\n").error().code(), ErrorCode::kCorrupt);
   EXPECT_TRUE(read_mountinfo());
+}
+
+TEST(StableHashTest, IsTheSameInEveryRelease) {
+  EXPECT_EQ(stable_hash(""), 0xefd01f60ba992926u);
+  EXPECT_EQ(stable_hash("cluster/web"), 0x064859f65e22b1afu);
+  EXPECT_EQ(stable_hash(std::string_view("web\0", 4)), 0xa39a737ea37e7766u);
 }
 
 TEST(ReadFileTest, RefusesBeyondTheLimit) {

@@ -34,23 +34,6 @@ std::string MacAddress::str() const {
                      bytes[3], bytes[4], bytes[5]);
 }
 
-MacAddress derive_mac(std::string_view seed) {
-  const std::uint64_t hash = stable_hash(seed);
-  MacAddress mac;
-  for (std::size_t i = 0; i < mac.bytes.size(); ++i) mac.bytes[i] = std::uint8_t(hash >> (8 * i));
-  mac.bytes[0] = std::uint8_t((mac.bytes[0] & 0xfc) | 0x02);
-  return mac;
-}
-
-std::uint64_t stable_hash(std::string_view text) {
-  std::uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
-  for (const char c : text) hash = (hash ^ std::uint8_t(c)) * 0x100000001b3;
-  // FNV leaves the high bits of short texts alike; the finalizer of MurmurHash3 spreads them.
-  hash = (hash ^ (hash >> 33)) * 0xff51afd7ed558ccd;
-  hash = (hash ^ (hash >> 33)) * 0xc4ceb9fe1a85ec53;
-  return hash ^ (hash >> 33);
-}
-
 Result<IpAddress> IpAddress::parse(std::string_view text) {
   const std::string copy(text);
   IpAddress address;

@@ -19,14 +19,6 @@ struct MacAddress {
   auto operator<=>(const MacAddress&) const = default;
 };
 
-// Locally administered unicast address that follows from a seed (cluster and container name): the
-// same container has the same MAC on every host, so that a takeover changes no ARP cache.
-MacAddress derive_mac(std::string_view seed);
-
-// For names and addresses that must come out the same on every host and in every version; no
-// digest.
-std::uint64_t stable_hash(std::string_view text);
-
 enum class IpFamily : std::uint8_t { kV4, kV6 };
 
 struct IpAddress {

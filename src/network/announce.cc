@@ -3,6 +3,7 @@
 #include <array>
 #include <format>
 
+#include "base/stable_hash.h"
 #include "network/link.h"
 #include "network/packet_socket.h"
 

@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <format>
 
+#include "base/stable_hash.h"
 #include "network/link_impl.h"
 
 namespace perdure::network {
@@ -95,9 +96,9 @@ Result<std::optional<LinkDetails>> find_details(NetlinkSocket& socket, unsigned 
 }
 
 // Not derived from the name: two hosts with bridges of the same name may share a segment.
-MacAddress random_mac() {
+Result<MacAddress> random_mac() {
   MacAddress mac;
-  if (::getrandom(mac.bytes.data(), mac.bytes.size(), 0) < 0) return derive_mac("no entropy");
+  if (::getrandom(mac.bytes.data(), mac.bytes.size(), 0) < 0) return fail_errno("getrandom");
   mac.bytes[0] = std::uint8_t((mac.bytes[0] & 0xfc) | 0x02);
   return mac;
 }
@@ -174,13 +175,14 @@ Result<LinkInfo> LinkControl::ensure_bridge(std::string_view name, unsigned mtu)
                 std::format("link '{}' exists and is no bridge; choose another name", name));
   }
   if (!existing) {
+    PERDURE_ASSIGN(const MacAddress mac, random_mac());
     NetlinkMessage message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
     message.extra_header<ifinfomsg>().ifi_family = AF_UNSPEC;
     message.put_string(IFLA_IFNAME, name);
     message.put_u32(IFLA_MTU, mtu);
     // A bridge without an address of its own takes its ports' lowest: it would change as containers
     // come.
-    message.put_mac(IFLA_ADDRESS, random_mac());
+    message.put_mac(IFLA_ADDRESS, mac);
     nlattr* info = message.begin_nested(IFLA_LINKINFO);
     message.put_string(IFLA_INFO_KIND, "bridge");
     message.end_nested(info);

@@ -160,7 +160,7 @@ TEST_F(AttachTest, FailureLeavesNothingBehind) {
   request.bridge = "br0";
   request.mac = MacAddress{{1, 0, 0, 0, 0, 1}};  // a group address
   EXPECT_FALSE(attach(request));
-  request.mac = derive_mac("c5");
+  request.mac = MacAddress{{2, 0, 0, 0, 1, 5}};
   request.addresses = {prefix("127.0.0.1/8"), prefix("ff02::1/64")};  // a group address
   const auto refused = attach(request);
   ASSERT_FALSE(refused);

@@ -169,7 +169,7 @@ class BridgeTest : public SandboxTest {
     AttachRequest request{.container = name(label)};
     request.netns = netns.fd();
     request.bridge = "br0";
-    request.mac = derive_mac(label);
+    request.mac = MacAddress{{2, 0, 0, 0, 1, static_cast<std::uint8_t>(number)}};
     const std::string last = std::to_string(number);
     request.addresses = {prefix("10.1.0." + last + "/24"), prefix("fd01::" + last + "/64")};
     request.gateways = {ip("10.1.0.1"), ip("fd01::1")};

@@ -2,7 +2,7 @@
 
 #include <format>
 
-#include "network/address.h"
+#include "base/stable_hash.h"
 #include "network/link.h"
 
 namespace perdure::node {
@@ -10,7 +10,7 @@ namespace perdure::node {
 std::string bridge_name_of(const model::NicAttachment& nic) {
   const std::string name = nic.vlan ? std::format("pb-{}.{}", nic.nic, *nic.vlan) : "pb-" + nic.nic;
   if (name.size() <= network::kMaxInterfaceName) return name;
-  return std::format("pb-{:012x}", network::stable_hash(name) & 0xffffffffffff);
+  return std::format("pb-{:012x}", stable_hash(name) & 0xffffffffffff);
 }
 
 std::string bridge_of(const model::NetworkSpec& network) {
