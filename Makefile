@@ -7,9 +7,6 @@ WERROR ?= OFF
 PREFIX ?= /usr/local
 JOBS   ?= $(shell nproc)
 
-export CCACHE_BASEDIR := $(CURDIR)
-export CCACHE_NOHASHDIR := 1
-
 .PHONY: help setup build test demo bench install clean
 
 help:
