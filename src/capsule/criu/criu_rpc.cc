@@ -45,6 +45,9 @@ void fill_options(criu::Options& options, const DumpRequest& request) {
   options.set_manage_cgroups_mode(criu::CG_IGNORE);
   options.set_network_lock(criu::NETWORK_LOCK_SKIP);
   options.set_ghost_limit(request.ghost_limit_bytes);
+  // Overlayfs without an index has no file handles, by which CRIU would name the inodes that inotify watches.
+  options.set_force_irmap(true);
+  for (const std::string& path : request.watched_paths) options.add_irmap_scan_paths(path);
   for (const std::string& external : request.externals) options.add_external(external);
 }
 

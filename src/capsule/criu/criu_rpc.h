@@ -28,6 +28,8 @@ struct DumpRequest {
   int images_dir_fd = -1;     // a directory on a tmpfs
   std::string root;           // the container's root as this mount namespace sees it
   std::vector<std::string> externals;  // "mnt[/path]:key", "pipe:[N]" needs none
+  // Where CRIU looks for the names of watched inodes (inotify), in this order; as the container sees them.
+  std::vector<std::string> watched_paths;
   int log_level = 2;
   std::uint32_t ghost_limit_bytes = 64u << 20;  // deleted files that are still open
 };

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <filesystem>
 #include <format>
 
 #include "base/log.h"
@@ -44,16 +45,34 @@ class ScratchDirectory {
   std::string path_;
 };
 
+// The last word of a field of /proc/PID/status.
+Result<std::string> status_field(pid_t pid, std::string_view field) {
+  PERDURE_ASSIGN(const std::string status, read_file(std::format("/proc/{}/status", pid)));
+  const auto at = status.find(std::format("\n{}:", field));
+  if (at == std::string::npos) {
+    return fail(ErrorCode::kUnsupported, std::format("status of process {} has no field {}", pid, field));
+  }
+  const std::string line = status.substr(at + 1, status.find('\n', at + 1) - at - 1);
+  return line.substr(line.find_last_of(" \t") + 1);
+}
+
 // The pid that the process has inside the container: how CRIU names it.
 Result<pid_t> inner_pid_of(pid_t pid) {
-  PERDURE_ASSIGN(const std::string status, read_file(std::format("/proc/{}/status", pid)));
-  const auto at = status.find("NSpid:");
-  if (at == std::string::npos) return pid;
-  const std::string line = status.substr(at, status.find('\n', at) - at);
-  const std::string last = line.substr(line.find_last_of(" \t") + 1);
+  PERDURE_ASSIGN(const std::string last, status_field(pid, "NSpid"));
   pid_t inner = pid;
   std::from_chars(last.data(), last.data() + last.size(), inner);
   return inner;
+}
+
+PendingSignals pending_signals(const std::map<pid_t, pid_t>& inner_pids) {
+  constexpr int kHexadecimal = 16;
+  PendingSignals pending;
+  for (const auto& [pid, inner] : inner_pids) {
+    const auto mask = status_field(pid, "ShdPnd");
+    if (!mask) continue;  // it has ended
+    std::from_chars(mask->data(), mask->data() + mask->size(), pending[inner], kHexadecimal);
+  }
+  return pending;
 }
 
 // What CRIU refuses whenever it is asked, in its own words. Everything else may be a process or a connection
@@ -78,6 +97,22 @@ Error explain(Error error, const std::string& log_path) {
     }
   }
   return Error(code, errors.empty() ? error.message() : std::format("{}\n{}", error.message(), errors));
+}
+
+// Each directory at the top of the container's root but the kernel's own file systems: CRIU searches them one
+// after the other for an inode that is watched. The large ones, in which hardly anybody watches, come last.
+std::vector<std::string> watchable_directories(const std::string& root) {
+  const auto rank = [](const std::string& path) { return path == "/usr" || path.starts_with("/lib"); };
+  std::vector<std::string> paths;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(root, error)) {
+    const std::string name = entry.path().filename();
+    std::error_code unknown;
+    if (!entry.is_directory(unknown) || entry.is_symlink(unknown) || name == "proc" || name == "sys") continue;
+    paths.push_back("/" + name);
+  }
+  std::ranges::sort(paths, {}, [&](const std::string& path) { return std::pair(rank(path), path); });
+  return paths;
 }
 
 Duration children_cpu() {
@@ -133,11 +168,11 @@ Result<CapturedProcesses> Engine::capture(const CaptureTarget& target, const Cap
 
   const bool tracking = options_.tracking == MemoryTracking::kOn;
   std::map<pid_t, pid_t> inner_pids;
+  for (const pid_t pid : target.pids) {
+    // A process that ends meanwhile is in neither the images nor the tracker.
+    if (const auto inner = inner_pid_of(pid)) inner_pids[pid] = *inner;
+  }
   if (tracking) {
-    for (const pid_t pid : target.pids) {
-      // A process that ends meanwhile is in neither the images nor the tracker.
-      if (const auto inner = inner_pid_of(pid)) inner_pids[pid] = *inner;
-    }
     tracker_.prepare(target.pids, begin + kAdoptTime);
     if (tracker_.written_bytes() > options_.precopy_threshold_bytes) {
       // A failure here (a process that ended) is no failure of the capture: collect() reads anew.
@@ -152,6 +187,7 @@ Result<CapturedProcesses> Engine::capture(const CaptureTarget& target, const Cap
   request.images_dir_fd = directory.get();
   request.root = target.root;
   request.log_level = options_.criu_log_level;
+  request.watched_paths = watchable_directories(target.root);
   for (const ExternalMount& mount : target.mounts) {
     request.externals.push_back(std::format("mnt[{}]:{}", mount.inside_path, mount.key));
   }
@@ -163,7 +199,9 @@ Result<CapturedProcesses> Engine::capture(const CaptureTarget& target, const Cap
     return hooks.frozen ? hooks.frozen() : Status{};
   };
   bool given_up_by_us = false;
+  PendingSignals pending;
   dump_hooks.dumped = [&]() -> Status {
+    pending = pending_signals(inner_pids);
     const Status collected = tracking ? tracker_.collect() : Status{};
     const Status snapped = hooks.before_thaw ? hooks.before_thaw() : Status{};
     given_up_by_us = !collected || !snapped;
@@ -192,7 +230,7 @@ Result<CapturedProcesses> Engine::capture(const CaptureTarget& target, const Cap
   }
   captured.untracked = tracker_.untracked();
   captured.pages_read = tracker_.bytes_read_by_last_collect() / kPageSize;
-  PERDURE_ASSIGN(const std::size_t repaired, repair_timers(captured.images));
+  PERDURE_ASSIGN(const std::size_t repaired, repair_timers(captured.images, pending));
   if (repaired > 0) log::debug("{}: re-armed {} periodic timers", container_, repaired);
   captured.wall = BootClock::now() - begin;
   return captured;

@@ -38,7 +38,7 @@ Instant soon() { return BootClock::now() + 30s; }
 // A program under test, started in the test's namespaces with nothing of ours open. It answers "COMMAND\n"
 // on a TCP port of the loopback with one line.
 constexpr const char* kVictim = R"(
-import mmap, os, select, socket, struct, sys, ctypes
+import mmap, os, select, signal, socket, struct, sys, ctypes
 os.closerange(3, 1024)
 port = int(sys.argv[1]); megabytes = int(sys.argv[2])
 server = socket.socket(); server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -47,6 +47,7 @@ heap = mmap.mmap(-1, max(megabytes, 1) << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_
 for i in range(0, megabytes << 20, 4096): heap[i:i+8] = struct.pack("Q", i + 1)
 libc = ctypes.CDLL(None, use_errno=True)
 extra = []
+rings = []
 counter = 0
 timer = -1; ticks = 0
 def handle(words):
@@ -67,6 +68,9 @@ def handle(words):
     if words[0] == "timer":
         timer = libc.timerfd_create(1, 0x800)
         libc.timerfd_settime(timer, 0, struct.pack("qqqq", 0, int(words[1]), 0, int(words[1])), None); return "ok"
+    if words[0] == "alarm":
+        signal.signal(signal.SIGALRM, lambda *_: rings.append(1)); signal.setitimer(signal.ITIMER_REAL, float(words[1])); return "ok"
+    if words[0] == "rings": return str(len(rings))
     if words[0] == "ticks":
         try: ticks += struct.unpack("Q", os.read(timer, 8))[0]
         except BlockingIOError: pass
@@ -267,6 +271,41 @@ TEST_F(EngineTest, PeriodicTimerThatExpiredInTheFreezeGoesOn) {
     const int before = std::stoi(ask("ticks"));
     const Instant deadline = soon();
     while (std::stoi(ask("ticks")) < before + 20) ASSERT_LT(BootClock::now(), deadline) << "silent timer";
+  }
+}
+
+TEST_F(EngineTest, AnAlarmThatIsSetRingsOnceAfterTheRestore) {
+  ASSERT_NO_FATAL_FAILURE(start_victim(1));
+  Engine engine("victim", options(MemoryTracking::kOn));
+  ASSERT_EQ(ask("alarm 3"), "ok");
+  auto captured = capture(engine);
+  ASSERT_TRUE(captured) << captured.error().message();
+  ASSERT_EQ(ask("rings"), "0") << "the machine was too slow for this test's alarm";
+  const Capsule capsule = capsule_of(*std::move(captured));
+  end_victim();
+  ASSERT_NO_FATAL_FAILURE(restore(engine, capsule));
+  const Instant deadline = soon();
+  while (ask("rings") == "0") ASSERT_LT(BootClock::now(), deadline) << "the alarm is lost";
+  EXPECT_EQ(ask("rings"), "1");
+}
+
+// CRIU reads pending signals first and timers last: what expires in between is in neither.
+TEST_F(EngineTest, AnAlarmThatExpiresDuringTheDumpIsNotLost) {
+  ASSERT_NO_FATAL_FAILURE(start_victim(1));
+  Engine engine("victim", options(MemoryTracking::kOn));
+  constexpr int kSteps = 40;  // of half a millisecond: longer than a dump
+  for (int step = 0; step < kSteps; ++step) {
+    ASSERT_EQ(ask(std::format("alarm {}", 0.0005 * (step + 1))), "ok");
+    auto captured = capture(engine);
+    ASSERT_TRUE(captured) << captured.error().message();
+    const Capsule capsule = capsule_of(*std::move(captured));
+    end_victim();
+    ASSERT_NO_FATAL_FAILURE(restore(engine, capsule));
+    const Instant deadline = soon();
+    while (std::stoi(ask("rings")) < step + 1) {
+      ASSERT_LT(BootClock::now(), deadline) << "lost in step " << step;
+    }
+    ASSERT_EQ(ask("rings"), std::to_string(step + 1));
   }
 }
 

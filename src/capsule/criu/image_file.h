@@ -15,6 +15,7 @@ namespace perdure::capsule {
 
 inline constexpr std::uint32_t kImageCommonMagic = 0x54564319;   // IMG_COMMON_MAGIC
 inline constexpr std::uint32_t kPagemapMagic = 0x56084025;       // PAGEMAP_MAGIC
+inline constexpr std::uint32_t kCoreMagic = 0x55053847;          // CORE_MAGIC
 inline constexpr std::uint32_t kFilesMagic = 0x56303138;         // FILES_MAGIC
 inline constexpr std::uint32_t kTcpStreamMagic = 0x51465506;     // TCP_STREAM_MAGIC
 

@@ -2,22 +2,20 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
 #include <format>
 #include <map>
+#include <optional>
 
 #include "capsule/criu/image_file.h"
 #include "criu_images.pb.h"
 
 namespace perdure::capsule {
 namespace {
-
-Image* find_image(std::vector<Image>& images, std::string_view name) {
-  const auto found = std::ranges::find(images, name, &Image::name);
-  return found == images.end() ? nullptr : &*found;
-}
 
 const Image* find_image(const std::vector<Image>& images, std::string_view name) {
   const auto found = std::ranges::find(images, name, &Image::name);
@@ -32,6 +30,112 @@ bool parse(std::string_view bytes, google::protobuf::MessageLite& message) {
 bool is_stalled(const criu::TimerfdEntry& timer) {
   return (timer.isec() != 0 || timer.insec() != 0) && timer.vsec() == 0 && timer.vnsec() == 0 &&
          timer.ticks() != 0;
+}
+
+constexpr std::uint64_t kDecades = 1'000'000'000;  // seconds; the kernel clamps at 292 years
+
+bool is_one_shot(const criu::ItimerEntry& timer) {
+  return timer.isec() == 0 && timer.iusec() == 0 && (timer.vsec() != 0 || timer.vusec() != 0);
+}
+
+// Mends the entries of one image in place. `mend` returns whether it changed the entry.
+template <typename Entry, typename Mend>
+Result<std::size_t> mend_entries(Image& image, std::uint32_t magic, Mend mend) {
+  PERDURE_ASSIGN(const ImageEntries parts, split_image(image.name, image.bytes, magic));
+  std::string repaired(parts.header);
+  std::size_t count = 0;
+  for (const std::string_view bytes : parts.entries) {
+    Entry entry;
+    if (!parse(bytes, entry)) {
+      return fail(ErrorCode::kCorrupt, std::format("CRIU image '{}': entry cannot be parsed", image.name));
+    }
+    if (mend(entry)) {
+      append_image_entry(repaired, entry.SerializeAsString());
+      ++count;
+    } else {
+      append_image_entry(repaired, bytes);
+    }
+  }
+  if (count > 0) image.bytes = std::move(repaired);
+  return count;
+}
+
+bool mend_timerfd(criu::FileEntry& entry) {
+  if (!entry.has_tfd() || !is_stalled(entry.tfd())) return false;
+  entry.mutable_tfd()->set_vnsec(1);
+  return true;
+}
+
+constexpr std::uint64_t bit_of(std::uint32_t signal) { return std::uint64_t{1} << (signal - 1); }
+
+std::uint64_t dumped_signals(const criu::TaskCoreEntry& task) {
+  std::uint64_t mask = 0;
+  for (const criu::SiginfoEntry& entry : task.signals_s().signals()) {
+    std::int32_t number = 0;  // si_signo comes first
+    if (entry.siginfo().size() < sizeof number) continue;
+    std::memcpy(&number, entry.siginfo().data(), sizeof number);
+    if (number >= 1 && number <= 64) mask |= bit_of(static_cast<std::uint32_t>(number));
+  }
+  return mask;
+}
+
+bool is_disarmed(const criu::ItimerEntry& timer) {
+  return timer.isec() == 0 && timer.iusec() == 0 && timer.vsec() == 0 && timer.vusec() == 0;
+}
+bool is_disarmed(const criu::PosixTimerEntry& timer) {
+  return timer.isec() == 0 && timer.insec() == 0 && timer.vsec() == 0 && timer.vnsec() == 0;
+}
+
+bool mend_interval_timers(criu::TaskTimersEntry& timers, std::uint64_t lost) {
+  bool mended = false;
+  const auto mend = [&](criu::ItimerEntry& timer, std::uint32_t signal) {
+    if (is_disarmed(timer) && (lost & bit_of(signal)) != 0) timer.set_vusec(1);
+    if (!is_one_shot(timer)) return;
+    timer.set_isec(kDecades);
+    mended = true;
+  };
+  mend(*timers.mutable_real(), SIGALRM);
+  mend(*timers.mutable_virt(), SIGVTALRM);
+  mend(*timers.mutable_prof(), SIGPROF);
+  return mended;
+}
+
+// Which of several disarmed timers with the same signal it was cannot be known: then none is touched.
+bool mend_posix_timers(criu::TaskTimersEntry& timers, std::uint64_t lost) {
+  std::map<std::uint32_t, std::vector<criu::PosixTimerEntry*>> disarmed;
+  for (criu::PosixTimerEntry& timer : *timers.mutable_posix()) {
+    const bool by_signal = timer.it_sigev_notify() == SIGEV_SIGNAL && timer.si_signo() >= 1 && timer.si_signo() <= 64;
+    if (by_signal && is_disarmed(timer) && (lost & bit_of(timer.si_signo())) != 0) {
+      disarmed[timer.si_signo()].push_back(&timer);
+    }
+  }
+  bool mended = false;
+  for (const auto& [signal, candidates] : disarmed) {
+    if (candidates.size() != 1) continue;
+    candidates.front()->set_vnsec(1);
+    mended = true;
+  }
+  return mended;
+}
+
+bool mend_task_timers(criu::CoreEntry& core, std::uint64_t pending) {
+  if (!core.tc().has_timers()) return false;
+  const std::uint64_t lost = pending & ~dumped_signals(core.tc());
+  criu::TaskTimersEntry& timers = *core.mutable_tc()->mutable_timers();
+  const bool interval = mend_interval_timers(timers, lost);
+  const bool posix = mend_posix_timers(timers, lost);
+  return interval || posix;
+}
+
+// "core-17.img" -> 17
+std::optional<pid_t> pid_of_core(std::string_view name) {
+  constexpr std::string_view kPrefix = "core-";
+  if (!name.starts_with(kPrefix)) return std::nullopt;
+  pid_t pid = 0;
+  const char* const end = name.data() + name.size();
+  const auto [stop, error] = std::from_chars(name.data() + kPrefix.size(), end, pid);
+  if (error != std::errc() || std::string_view(stop, end) != ".img") return std::nullopt;
+  return pid;
 }
 
 void load_address(const google::protobuf::RepeatedField<std::uint32_t>& words,
@@ -58,26 +162,20 @@ void unmap(CapturedConnection& connection) {
 
 }  // namespace
 
-Result<std::size_t> repair_timers(std::vector<Image>& images) {
-  Image* files = find_image(images, "files.img");
-  if (files == nullptr) return std::size_t{0};
-  PERDURE_ASSIGN(const ImageEntries parts, split_image(files->name, files->bytes, kFilesMagic));
-  std::string repaired(parts.header);
+Result<std::size_t> repair_timers(std::vector<Image>& images, const PendingSignals& pending) {
   std::size_t count = 0;
-  for (const std::string_view bytes : parts.entries) {
-    criu::FileEntry entry;
-    if (!parse(bytes, entry)) {
-      return fail(ErrorCode::kCorrupt, "CRIU image 'files.img': entry cannot be parsed");
+  for (Image& image : images) {
+    Result<std::size_t> mended = std::size_t{0};
+    if (image.name == "files.img") mended = mend_entries<criu::FileEntry>(image, kFilesMagic, mend_timerfd);
+    if (const auto pid = pid_of_core(image.name)) {
+      const auto found = pending.find(*pid);
+      const std::uint64_t signals = found == pending.end() ? 0 : found->second;
+      mended = mend_entries<criu::CoreEntry>(
+          image, kCoreMagic, [&](criu::CoreEntry& core) { return mend_task_timers(core, signals); });
     }
-    if (!entry.has_tfd() || !is_stalled(entry.tfd())) {
-      append_image_entry(repaired, bytes);
-      continue;
-    }
-    entry.mutable_tfd()->set_vnsec(1);
-    append_image_entry(repaired, entry.SerializeAsString());
-    ++count;
+    PERDURE_ASSIGN(const std::size_t in_this_one, std::move(mended));
+    count += in_this_one;
   }
-  if (count > 0) files->bytes = std::move(repaired);
   return count;
 }
 

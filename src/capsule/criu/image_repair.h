@@ -2,8 +2,11 @@
 // captured, and reads the few facts that others need from the images.
 #pragma once
 
+#include <sys/types.h>
+
 #include <array>
 #include <cstdint>
+#include <map>
 #include <vector>
 
 #include "base/result.h"
@@ -11,10 +14,24 @@
 
 namespace perdure::capsule {
 
+// By the pid inside the container: signals pending for the whole process, bit N - 1 for signal N (ShdPnd of
+// proc_pid_status(5)).
+using PendingSignals = std::map<pid_t, std::uint64_t>;
+
+// Timers that would be silent for ever after a restore. Returns how many; kCorrupt naming the image.
+//
 // A periodic timerfd that expired while the processes were stopped is dumped with a remaining time of zero,
-// which disarms it for ever when it is restored (criu/timerfd.c sets what it read). Its next expiry becomes
-// one nanosecond away: the tick that it owes comes at once, the period goes on. Returns how many.
-Result<std::size_t> repair_timers(std::vector<Image>& images);
+// which disarms it (criu/timerfd.c sets what it read). Its next expiry becomes one nanosecond away: the tick
+// that it owes comes at once, the period goes on.
+//
+// An interval timer without an interval (alarm(2), setitimer for one shot) is dropped by CRIU
+// (itimer_restore_and_fix in criu/timer.c). It gets an interval of decades: the one shot comes in time, the
+// next one never.
+//
+// A one-shot timer that expires between CRIU's reading of the pending signals and its reading of the timers is
+// in neither (dump_one_task in criu/cr-dump.c). `pending` tells what was pending at the end of the dump: the
+// timer whose signal is in there and not in the image expires again at once.
+Result<std::size_t> repair_timers(std::vector<Image>& images, const PendingSignals& pending);
 
 // An established TCP connection as it was captured: what its peer may have moved on from.
 struct CapturedConnection {
