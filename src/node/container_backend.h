@@ -35,13 +35,24 @@ struct RuntimeFacts {
   bool operator==(const RuntimeFacts&) const = default;
 };
 
+// A life that has just begun. The process is watched from here on, so that its end is known however soon it
+// comes; none: it had ended before anybody could look.
+struct Life {
+  RuntimeFacts facts;
+  std::optional<runtime::ProcessWatch> process;
+};
+inline Life watched(RuntimeFacts facts) {
+  auto process = runtime::ProcessWatch::open(facts.init);
+  return {std::move(facts), process ? std::optional(*std::move(process)) : std::nullopt};
+}
+
 struct Preparation {
   std::string image_digest;
   std::vector<runtime::Finding> findings;  // with a refusal among them the container must not start
 };
 
 struct RestoreResult {
-  RuntimeFacts facts;
+  Life life;
   Duration killed{};     // until the last old process was gone
   Duration files{};      // roll-back of the writable layer and the volumes
   Duration processes{};  // CRIU
@@ -69,7 +80,7 @@ class ContainerBackend {
   virtual Result<Preparation> prepare(AddressProbe probe, const ProgressFunction& progress) = 0;
 
   // Cold: the command from the beginning over the files as they are. A failure leaves no process behind.
-  virtual Result<RuntimeFacts> start() = 0;
+  virtual Result<Life> start() = 0;
 
   // The container runs on whatever happens (but see kTimeout of capsule/criu/engine.h). kTransient, kTimeout,
   // kCancelled, kNoSpace, kUnsupported.

@@ -63,21 +63,21 @@ void ContainerService::do_start() {
   progress_text_ = "starting";
   parent_.reset();
   runner_.run([backend = backend_] { return backend->start(); },
-              [this, recovering = meter_.under_way()](Result<RuntimeFacts> started) {
+              [this, recovering = meter_.under_way()](Result<Life> started) {
                 if (!started) {
                   start_error_ = started.error().code();
                   handle(policy::StartFailed{started.error().message(), class_of(started.error())});
                   return;
                 }
-                record_.runtime = *started;
+                record_.runtime = started->facts;
                 record_.first_start_done = true;
                 if (recovering) {
                   ++record_.restores;
                   meter_.started_afresh();
                 }
                 save_record();
-                watch_init(*started);
-                handle(policy::Started{started->init.pid});
+                watch_init(std::move(started->process));
+                handle(policy::Started{started->facts.init.pid});
               });
 }
 
@@ -131,11 +131,11 @@ void ContainerService::do_restore(const policy::Restore& effect) {
       return;
     }
     parent_ = effect.generation;
-    record_.runtime = restored->facts;
+    record_.runtime = restored->life.facts;
     ++record_.restores;
-    watch_init(restored->facts);
+    watch_init(std::move(restored->life.process));
     meter_.restored(effect.generation, captured_at(effect.generation), *restored);
-    handle(policy::RestoreFinished{effect.generation, restored->facts.init.pid});
+    handle(policy::RestoreFinished{effect.generation, restored->life.facts.init.pid});
     meter_.drop_details();
     save_record();
   });

@@ -83,7 +83,8 @@ void ContainerService::finish_recovery(const Found& found, std::vector<policy::G
   }
   if (found.state == Found::State::kAlive && record_.runtime) {
     event.pid = record_.runtime->init.pid;
-    watch_init(*record_.runtime);
+    auto process = runtime::ProcessWatch::open(record_.runtime->init);
+    watch_init(process ? std::optional(*std::move(process)) : std::nullopt);
     if (!generations.empty()) parent_ = generations.back().id;
   }
   event.generations = std::move(generations);
@@ -156,10 +157,9 @@ void ContainerService::save_record() {
 
 // ---- Deaths ----
 
-void ContainerService::watch_init(const RuntimeFacts& facts) {
+void ContainerService::watch_init(std::optional<runtime::ProcessWatch> process) {
   process_watch_.reset();
   process_.reset();
-  auto process = runtime::ProcessWatch::open(facts.init);
   if (!process) {
     // Dead already: the same road as a death a moment later.
     environment_.loop.post([this, token = lifetime_.token()] {

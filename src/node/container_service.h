@@ -112,7 +112,7 @@ class ContainerService {
   void do_release();
   void emit(const policy::Emit& effect);
   void finish_recovery(const Found& found, std::vector<policy::GenerationInfo> generations);
-  void watch_init(const RuntimeFacts& facts);
+  void watch_init(std::optional<runtime::ProcessWatch> process);
   void init_ended();
   std::optional<Instant> captured_at(const Generation& generation) const;
   void save_record();

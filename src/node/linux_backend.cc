@@ -261,7 +261,7 @@ Result<runtime::LoggerPipes> LinuxBackend::start_logger() const {
   return runtime::start_logger(options);
 }
 
-Result<RuntimeFacts> LinuxBackend::start() {
+Result<Life> LinuxBackend::start() {
   PERDURE_TRY(kill_all());
   PERDURE_TRY(mount_root());
   PERDURE_TRY(host_.runtime->discard(spec_.name, kRuntimeTime));
@@ -275,6 +275,7 @@ Result<RuntimeFacts> LinuxBackend::start() {
   options.deadline = kRuntimeTime;
   engine_.forget_processes();
   PERDURE_ASSIGN(const runtime::ProcessId init, host_.runtime->create(spec_.name, options));
+  Life life = watched({init, pipes.stdout_key, pipes.stderr_key});
   open_gate();
   if (Status started = host_.runtime->start(spec_.name, kRuntimeTime); !started) {
     hold_gate();
@@ -284,7 +285,7 @@ Result<RuntimeFacts> LinuxBackend::start() {
   if (Status warmed = engine_.warm_up(netns_->fd()); !warmed) {
     log::warning("{}: {}", spec_.name.str(), warmed.error().message());
   }
-  return RuntimeFacts{init, pipes.stdout_key, pipes.stderr_key};
+  return life;
 }
 
 Status LinuxBackend::terminate(int signal) {

@@ -41,7 +41,7 @@ class LinuxBackend final : public ContainerBackend {
   ~LinuxBackend() override;
 
   Result<Preparation> prepare(AddressProbe probe, const ProgressFunction& progress) override;
-  Result<RuntimeFacts> start() override;
+  Result<Life> start() override;
   Result<capsule::Capsule> capture(const Generation& generation, const RuntimeFacts& facts,
                                    const CancelFlag& cancel) override;
   Result<RestoreResult> restore(const capsule::Capsule& capsule) override;

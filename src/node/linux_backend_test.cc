@@ -168,7 +168,7 @@ TEST_F(LinuxBackendTest, RestoredContainerGoesOnWhereItsCapsuleWasTaken) {
     ASSERT_EQ(::kill(facts_.init.pid, SIGKILL), 0);
     auto restored = backend_->restore(*captured);
     ASSERT_TRUE(restored) << restored.error().message();
-    facts_ = restored->facts;
+    facts_ = restored->life.facts;
     backend_->open_gate();
     // Memory and file are of one instant: the shell goes on counting from the file's value, not from where
     // the killed one had come to.

@@ -281,10 +281,11 @@ Result<RestoreResult> LinuxBackend::restore(const capsule::Capsule& capsule) {
     return fail(std::move(restored).error());
   }
   result.processes = BootClock::now() - step;
+  // One that has ended already ends like one that ends a moment later: without a watch.
+  const auto init = runtime::ProcessId::of(restored->init_pid);
+  result.life = watched({init.value_or(runtime::ProcessId{restored->init_pid, 0}), pipes.stdout_key,
+                         pipes.stderr_key});
   settle_connections(probed, result);
-  PERDURE_ASSIGN(result.facts.init, runtime::ProcessId::of(restored->init_pid));
-  result.facts.stdout_key = pipes.stdout_key;
-  result.facts.stderr_key = pipes.stderr_key;
   for (Tree& tree : trees_) {
     const auto wanted = std::ranges::find(capsule.trees, tree.volume, &capsule::FileTree::volume);
     if (wanted != capsule.trees.end()) tree.tracker->adopt(*wanted);

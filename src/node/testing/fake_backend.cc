@@ -58,14 +58,14 @@ std::size_t FakeBackend::count(const std::string& call) const {
 
 void FakeBackend::die() { ::kill(pid_, SIGKILL); }
 
-Result<RuntimeFacts> FakeBackend::spawn() {
+Result<Life> FakeBackend::spawn() {
   std::string script = "exec sleep 1000";
   if (deaf_) script = "trap '' TERM; while :; do sleep 1000; done";
   if (exit_code_ >= 0) script = std::format("trap 'exit {}' TERM; while :; do sleep 0.01; done", exit_code_.load());
   PERDURE_ASSIGN(auto process, io::ChildProcess::spawn({"/bin/sh", "-c", script}, {}));
   pid_ = process.release();
   PERDURE_ASSIGN(const auto id, runtime::ProcessId::of(pid_));
-  return RuntimeFacts{id, "pipe:[1]", "pipe:[2]"};
+  return watched({id, "pipe:[1]", "pipe:[2]"});
 }
 
 Result<Preparation> FakeBackend::prepare(AddressProbe, const ProgressFunction& progress) {
@@ -74,7 +74,7 @@ Result<Preparation> FakeBackend::prepare(AddressProbe, const ProgressFunction& p
   return Preparation{"sha256:fake", {}};
 }
 
-Result<RuntimeFacts> FakeBackend::start() {
+Result<Life> FakeBackend::start() {
   PERDURE_TRY(ask(start_, "start"));
   return spawn();
 }
@@ -94,7 +94,7 @@ Result<capsule::Capsule> FakeBackend::capture(const Generation& generation, cons
 Result<RestoreResult> FakeBackend::restore(const capsule::Capsule& capsule) {
   PERDURE_TRY(ask(restore_, "restore " + to_string(capsule.manifest.generation)));
   RestoreResult result;
-  PERDURE_ASSIGN(result.facts, spawn());
+  PERDURE_ASSIGN(result.life, spawn());
   result.frames_before = frames_;
   return result;
 }

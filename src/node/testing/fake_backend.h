@@ -41,7 +41,7 @@ class FakeBackend final : public ContainerBackend {
   void die();  // SIGKILL from outside
 
   Result<Preparation> prepare(AddressProbe probe, const ProgressFunction& progress) override;
-  Result<RuntimeFacts> start() override;
+  Result<Life> start() override;
   Result<capsule::Capsule> capture(const Generation& generation, const RuntimeFacts& facts,
                                    const CancelFlag& cancel) override;
   Result<RestoreResult> restore(const capsule::Capsule& capsule) override;
@@ -63,7 +63,7 @@ class FakeBackend final : public ContainerBackend {
  private:
   void set(Step& target, Step step);
   Status ask(const Step& step, std::string call);
-  Result<RuntimeFacts> spawn();
+  Result<Life> spawn();
 
   const model::ContainerSpec spec_;
   mutable std::mutex mutex_;
