@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <format>
 #include <string_view>
-#include <variant>
 
 #include "image/root_directory.h"
 #include "io/atomic_file.h"
@@ -40,12 +39,8 @@ std::string hosts_text(const model::ContainerSpec& spec) {
 
 std::string resolver_text(const model::ContainerSpec& spec) {
   std::string text;
-  for (const auto& server : spec.network.dns) {
-    std::visit(
-        [&](const auto& address) {
-          text += std::format("nameserver {}\n", model::to_string(address));
-        },
-        server);
+  for (const model::IpAddress& server : spec.network.dns) {
+    text += std::format("nameserver {}\n", model::to_string(server));
   }
   return text;
 }

@@ -30,26 +30,6 @@ int hex_digit(char c) {
   return -1;
 }
 
-template <typename Address>
-Result<Prefix<Address>> parse_prefix(std::string_view text) {
-  const auto slash = text.find('/');
-  if (slash == std::string_view::npos) {
-    return fail(ErrorCode::kInvalid, std::format("'{}' has no prefix length; write ADDRESS/LENGTH",
-                                                 text.substr(0, kMaxShown)));
-  }
-  PERDURE_ASSIGN(const Address address, Address::parse(text.substr(0, slash)));
-  const std::string_view digits = text.substr(slash + 1);
-  unsigned length = 0;
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), length);
-  const bool leading_zero = digits.size() > 1 && digits.front() == '0';
-  if (error != std::errc{} || end != digits.data() + digits.size() || leading_zero ||
-      length > Address::kBits) {
-    return fail(ErrorCode::kInvalid, std::format("'{}': the prefix length must be 0 to {}",
-                                                 text.substr(0, kMaxShown), Address::kBits));
-  }
-  return Prefix<Address>{address, static_cast<std::uint8_t>(length)};
-}
-
 }  // namespace
 
 Result<Ipv4Address> Ipv4Address::parse(std::string_view text) {
@@ -71,6 +51,19 @@ Result<Ipv6Address> Ipv6Address::parse(std::string_view text) {
   return address;
 }
 
+Result<IpAddress> IpAddress::parse(std::string_view text) {
+  if (const auto v4 = Ipv4Address::parse(text)) return *v4;
+  if (const auto v6 = Ipv6Address::parse(text)) return *v6;
+  return fail(ErrorCode::kInvalid,
+              std::format("'{}' is no IP address; write it as 192.0.2.1 or 2001:db8::1",
+                          text.substr(0, kMaxShown)));
+}
+
+bool IpAddress::is_link_local() const {
+  if (!is_v4()) return Ipv6Address{bytes}.is_link_local();
+  return Ipv4Address{{bytes[0], bytes[1], bytes[2], bytes[3]}}.is_link_local();
+}
+
 Result<MacAddress> MacAddress::parse(std::string_view text) {
   MacAddress address;
   bool good = text.size() == address.bytes.size() * 3 - 1;
@@ -88,15 +81,29 @@ Result<MacAddress> MacAddress::parse(std::string_view text) {
   return address;
 }
 
-template <>
-Result<Ipv4Prefix> Ipv4Prefix::parse(std::string_view text) {
-  return parse_prefix<Ipv4Address>(text);
+template <typename Address>
+Result<Prefix<Address>> Prefix<Address>::parse(std::string_view text) {
+  const auto slash = text.find('/');
+  if (slash == std::string_view::npos) {
+    return fail(ErrorCode::kInvalid, std::format("'{}' has no prefix length; write ADDRESS/LENGTH",
+                                                 text.substr(0, kMaxShown)));
+  }
+  PERDURE_ASSIGN(const Address address, Address::parse(text.substr(0, slash)));
+  const std::string_view digits = text.substr(slash + 1);
+  unsigned length = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), length);
+  const bool leading_zero = digits.size() > 1 && digits.front() == '0';
+  if (error != std::errc{} || end != digits.data() + digits.size() || leading_zero ||
+      length > address.bits()) {
+    return fail(ErrorCode::kInvalid, std::format("'{}': the prefix length must be 0 to {}",
+                                                 text.substr(0, kMaxShown), address.bits()));
+  }
+  return Prefix{address, static_cast<std::uint8_t>(length)};
 }
 
-template <>
-Result<Ipv6Prefix> Ipv6Prefix::parse(std::string_view text) {
-  return parse_prefix<Ipv6Address>(text);
-}
+template struct Prefix<Ipv4Address>;
+template struct Prefix<Ipv6Address>;
+template struct Prefix<IpAddress>;
 
 std::string to_string(const Ipv4Address& address) {
   return format(AF_INET, address);
@@ -105,17 +112,14 @@ std::string to_string(const Ipv6Address& address) {
   return format(AF_INET6, address);
 }
 
+std::string to_string(const IpAddress& address) {
+  return format(address.is_v4() ? AF_INET : AF_INET6, address);
+}
+
 std::string to_string(const MacAddress& address) {
   const auto& b = address.bytes;
   return std::format("{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", b[0], b[1], b[2], b[3], b[4],
                      b[5]);
-}
-
-std::string to_string(const Ipv4Prefix& prefix) {
-  return std::format("{}/{}", to_string(prefix.address), prefix.length);
-}
-std::string to_string(const Ipv6Prefix& prefix) {
-  return std::format("{}/{}", to_string(prefix.address), prefix.length);
 }
 
 }  // namespace perdure::model

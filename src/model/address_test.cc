@@ -86,6 +86,42 @@ TEST(Address, PrefixContainsItsNetworkOnly) {
   EXPECT_EQ(to_string(six.last()), "2001:db8:0:7:ffff:ffff:ffff:ffff");
 }
 
+TEST(Address, EitherFamilyParsesWhatItPrints) {
+  for (const char* text : {"10.0.0.5", "0.0.0.0", "fd00::5", "::", "fe80::1"}) {
+    EXPECT_EQ(to_string(IpAddress::parse(text).value()), text);
+  }
+  for (const char* text : {"", "10.0.0", "10.0.0.256", "fd00:::5", "name", "10.0.0.5/24"}) {
+    const auto address = IpAddress::parse(text);
+    ASSERT_FALSE(address) << text;
+    EXPECT_EQ(address.error().code(), ErrorCode::kInvalid);
+  }
+  EXPECT_EQ(IpAddress::parse("10.0.0.5").value(), Ipv4Address::parse("10.0.0.5").value());
+  EXPECT_NE(IpAddress::any(IpFamily::kV4), IpAddress::any(IpFamily::kV6));
+}
+
+TEST(Address, LinkLocalOnesAreKnown) {
+  for (const char* text : {"169.254.0.1", "fe80::1", "febf::"}) {
+    EXPECT_TRUE(IpAddress::parse(text)->is_link_local()) << text;
+  }
+  for (const char* text : {"169.255.0.1", "10.0.0.1", "fd00::1", "fec0::"}) {
+    EXPECT_FALSE(IpAddress::parse(text)->is_link_local()) << text;
+  }
+}
+
+TEST(Address, PrefixOfEitherFamily) {
+  const auto prefix = IpPrefix::parse("10.1.2.3/20").value();
+  EXPECT_EQ(to_string(prefix), "10.1.2.3/20");
+  EXPECT_EQ(to_string(prefix.last()), "10.1.15.255");
+  EXPECT_TRUE(prefix.contains(*IpAddress::parse("10.1.15.255")));
+  EXPECT_FALSE(prefix.contains(*IpAddress::parse("10.1.16.0")));
+  EXPECT_FALSE(prefix.contains(*IpAddress::parse("fd00::1")));
+  EXPECT_FALSE(IpPrefix::parse("::/0")->contains(*IpAddress::parse("10.0.0.1")));
+  EXPECT_TRUE(IpPrefix::parse("::/0")->contains(*IpAddress::parse("fd00::1")));
+  for (const char* text : {"10.0.0.5", "10.0.0.5/33", "fd00::5/129", "/24"}) {
+    EXPECT_FALSE(IpPrefix::parse(text)) << text;
+  }
+}
+
 TEST(Address, PrefixRefusesBadLengths) {
   for (const char* text : {"192.0.2.1", "192.0.2.1/", "192.0.2.1/33", "192.0.2.1/-1",
                            "192.0.2.1/024", "192.0.2.1/24x", "192.0.2.1/4294967320", "/24"}) {

@@ -2,7 +2,6 @@
 // instead.
 #include <algorithm>
 #include <format>
-#include <variant>
 
 #include "model/text.h"
 #include "model/value_codec.h"
@@ -43,10 +42,6 @@ Status check_host(const Ipv6Address& address) {
   return {};
 }
 
-bool is_link_local(const Ipv6Address& address) {
-  return address.bytes[0] == 0xfe && (address.bytes[1] & 0xc0U) == 0x80;
-}
-
 Result<Ipv4Prefix> parse_ipv4_prefix(std::string_view text) {
   PERDURE_ASSIGN(const Ipv4Prefix prefix, Ipv4Prefix::parse(text));
   PERDURE_TRY(check_host(prefix.address));
@@ -66,7 +61,7 @@ Result<Ipv6Prefix> parse_ipv6_prefix(std::string_view text) {
   PERDURE_TRY(check_host(prefix.address));
   if (prefix.length == 0)
     return refuse(prefix, "makes everything a neighbour; write the network's length");
-  if (is_link_local(prefix.address)) {
+  if (prefix.address.is_link_local()) {
     return refuse(prefix,
                   "is link-local, which the kernel gives by itself; give a global or local one");
   }
@@ -80,9 +75,7 @@ Result<Address> parse_host(std::string_view text) {
   return address;
 }
 
-using AnyAddress = std::variant<Ipv4Address, Ipv6Address>;
-
-Result<AnyAddress> parse_any(std::string_view text) {
+Result<IpAddress> parse_any(std::string_view text) {
   if (text.find(':') != std::string_view::npos) {
     PERDURE_ASSIGN(const Ipv6Address address, parse_host<Ipv6Address>(text));
     return address;
@@ -119,13 +112,8 @@ Codec<Ipv6Address> ipv6_codec() {
                             parse_host<Ipv6Address>);
 }
 
-Codec<AnyAddress> any_address_codec() {
-  return {.type = "address",
-          .range = "IPv4 or IPv6",
-          .parse = parse_any,
-          .print = [](const AnyAddress& any) {
-            return std::visit([](const auto& address) { return to_string(address); }, any);
-          }};
+Codec<IpAddress> any_address_codec() {
+  return codec<IpAddress>("address", "IPv4 or IPv6", parse_any);
 }
 
 Codec<std::optional<MacAddress>> mac_codec() {

@@ -70,7 +70,7 @@ struct NetworkSpec {
   std::optional<Ipv4Address> ipv4_gateway{};
   std::optional<Ipv6Address> ipv6_gateway{};
   std::optional<MacAddress> mac{};                            // absent: auto, see effective_mac()
-  std::vector<std::variant<Ipv4Address, Ipv6Address>> dns{};  // in order of preference
+  std::vector<IpAddress> dns{};                               // in order of preference
   std::optional<std::uint32_t> mtu{};                         // bytes; absent: the bridge's
   TcpPolicy tcp_policy = TcpPolicy::kReset;
 

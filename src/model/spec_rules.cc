@@ -81,7 +81,7 @@ void check_network(Reading& reading, const ContainerSpec& spec) {
   }
   check_ipv4_gateway(reading, spec.network);
   const auto& router = spec.network.ipv6_gateway;
-  const bool link_local = router && router->bytes[0] == 0xfe && (router->bytes[1] & 0xc0U) == 0x80;
+  const bool link_local = router && router->is_link_local();
   check_gateway(reading, "network.ipv6-gateway", "network.ipv6", spec.network.ipv6, router,
                 link_local);
   if (reading.seen("network.ipv6") && spec.network.mtu && *spec.network.mtu < kMinIpv6Mtu) {

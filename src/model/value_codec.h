@@ -9,7 +9,6 @@
 #include <string>
 #include <string_view>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "base/clock.h"
@@ -113,7 +112,7 @@ Codec<Ipv4Prefix> ipv4_prefix_codec();  // a usable host address
 Codec<Ipv6Prefix> ipv6_prefix_codec();
 Codec<Ipv4Address> ipv4_codec();  // a usable unicast address
 Codec<Ipv6Address> ipv6_codec();
-Codec<std::variant<Ipv4Address, Ipv6Address>> any_address_codec();
+Codec<IpAddress> any_address_codec();
 Codec<std::optional<MacAddress>> mac_codec();  // "auto" (absent), or unicast and not zero
 
 // Keys of maps: the error's message names the key and says what to write.

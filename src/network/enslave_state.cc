@@ -224,7 +224,7 @@ Status apply_address(NetlinkSocket& socket, const RawMessage& address, const Lin
   header.ifa_index = link.index;
   header.ifa_flags = 0;
   IpPrefix prefix;
-  prefix.bits = header.ifa_prefixlen;
+  prefix.length = header.ifa_prefixlen;
   for_each_raw(
       address, sizeof(ifaddrmsg), [&](std::uint16_t type, std::span<const std::uint8_t> value) {
         if (type == IFA_ADDRESS && value.size() <= prefix.address.bytes.size()) {
@@ -246,7 +246,7 @@ Status apply_address(NetlinkSocket& socket, const RawMessage& address, const Lin
       });
   const auto status =
       socket.transact(message, std::format("{} address {} {} link '{}'", add ? "add" : "remove",
-                                           prefix.str(), add ? "to" : "from", link.name));
+                                           to_string(prefix), add ? "to" : "from", link.name));
   const ErrorCode settled = add ? ErrorCode::kExists : ErrorCode::kNotFound;
   if (!status && status.error().code() != settled) return status;
   return {};

@@ -287,7 +287,7 @@ Status LinkControl::set_mac(std::string_view name, const MacAddress& mac) {
   NetlinkMessage message(RTM_NEWLINK, 0);
   message.extra_header<ifinfomsg>().ifi_index = static_cast<int>(link.index);
   message.put_mac(IFLA_ADDRESS, mac);
-  return impl_->socket.transact(message, std::format("set MAC {} of link '{}'", mac.str(), name));
+  return impl_->socket.transact(message, std::format("set MAC {} of link '{}'", to_string(mac), name));
 }
 
 Status LinkControl::enslave(std::string_view name, std::string_view bridge) {
@@ -347,7 +347,7 @@ Status LinkControl::learn_mac(std::string_view name, const MacAddress& mac) {
   header.ndm_flags = NTF_MASTER;
   message.put_mac(NDA_LLADDR, mac);
   return impl_->socket.transact(
-      message, std::format("teach the bridge of port '{}' MAC {}", name, mac.str()));
+      message, std::format("teach the bridge of port '{}' MAC {}", name, to_string(mac)));
 }
 
 }  // namespace perdure::network

@@ -17,19 +17,11 @@ constexpr std::uint8_t kRouteProtocol = RTPROT_STATIC;
 void put_interface_address(NetlinkMessage& message, const LinkInfo& link, const IpPrefix& prefix) {
   auto& header = message.extra_header<ifaddrmsg>();
   header.ifa_family = static_cast<std::uint8_t>(family_of(prefix.address));
-  header.ifa_prefixlen = prefix.bits;
+  header.ifa_prefixlen = prefix.length;
   header.ifa_scope = prefix.address.is_link_local() ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
   header.ifa_index = link.index;
   message.put_ip(IFA_LOCAL, prefix.address);
   message.put_ip(IFA_ADDRESS, prefix.address);
-}
-
-IpAddress broadcast_of(const IpPrefix& prefix) {
-  IpAddress broadcast = prefix.address;
-  for (unsigned bit = prefix.bits; bit < 32; ++bit) {
-    broadcast.bytes[bit / 8] = std::uint8_t(broadcast.bytes[bit / 8] | (0x80u >> (bit % 8)));
-  }
-  return broadcast;
 }
 
 }  // namespace
@@ -39,12 +31,12 @@ Status LinkControl::add_address(std::string_view name, const IpPrefix& address) 
   NetlinkMessage message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL);
   put_interface_address(message, link, address);
   if (address.address.is_v4()) {
-    if (address.bits < 31) message.put_ip(IFA_BROADCAST, broadcast_of(address));
+    if (address.length < 31) message.put_ip(IFA_BROADCAST, address.last());
   } else {
     message.put_u32(IFA_FLAGS, IFA_F_NODAD);
   }
   const auto status = impl_->socket.transact(
-      message, std::format("add address {} to link '{}'", address.str(), name));
+      message, std::format("add address {} to link '{}'", to_string(address), name));
   if (!status && status.error().code() != ErrorCode::kExists) return status;
   if (address.address.is_v4() || !link.up) return {};
   // A work item of the kernel joins the group that solicitations are sent to, then makes the local
@@ -57,7 +49,7 @@ Status LinkControl::add_address(std::string_view name, const IpPrefix& address) 
                  wait_for_change(impl_->socket, RTNLGRP_IPV6_IFADDR, kNetlinkDeadline, usable));
   if (done) return {};
   return fail(ErrorCode::kTimeout,
-              std::format("address {} of link '{}' is not usable after {}", address.str(), name,
+              std::format("address {} of link '{}' is not usable after {}", to_string(address), name,
                           format_duration(kNetlinkDeadline)));
 }
 
@@ -67,7 +59,7 @@ Status LinkControl::remove_address(std::string_view name, const IpPrefix& addres
   NetlinkMessage message(RTM_DELADDR, 0);
   put_interface_address(message, *link, address);
   const auto status = impl_->socket.transact(
-      message, std::format("remove address {} from link '{}'", address.str(), name));
+      message, std::format("remove address {} from link '{}'", to_string(address), name));
   if (!status && status.error().code() != ErrorCode::kNotFound) return status;
   return {};
 }
@@ -81,7 +73,7 @@ Result<std::vector<IpPrefix>> LinkControl::addresses(std::string_view name) {
     const auto* header = static_cast<const ifaddrmsg*>(mnl_nlmsg_get_payload(reply));
     if (header->ifa_index != link.index) return;
     IpPrefix prefix;
-    prefix.bits = header->ifa_prefixlen;
+    prefix.length = header->ifa_prefixlen;
     bool has_local = false;  // on point-to-point links IFA_ADDRESS is the other end
     for_each_attribute(reply, sizeof(*header), [&](std::uint16_t type, const nlattr* attribute) {
       if (type == IFA_LOCAL) has_local = true;
@@ -108,14 +100,14 @@ Status LinkControl::set_default_route(std::string_view name, const IpAddress& ga
   message.put_ip(RTA_GATEWAY, gateway);
   message.put_u32(RTA_OIF, link.index);
   return impl_->socket.transact(
-      message, std::format("set default route by {} on link '{}'", gateway.str(), name));
+      message, std::format("set default route by {} on link '{}'", to_string(gateway), name));
 }
 
 Result<Route> LinkControl::route_to(const IpAddress& destination) {
   NetlinkMessage message(RTM_GETROUTE, 0);
   auto& header = message.extra_header<rtmsg>();
   header.rtm_family = static_cast<std::uint8_t>(family_of(destination));
-  header.rtm_dst_len = static_cast<std::uint8_t>(8 * destination.size());
+  header.rtm_dst_len = static_cast<std::uint8_t>(destination.bits());
   message.put_ip(RTA_DST, destination);
   Route route;
   const auto collect = [&](const nlmsghdr* reply) {
@@ -133,7 +125,7 @@ Result<Route> LinkControl::route_to(const IpAddress& destination) {
       }
     });
   };
-  PERDURE_TRY(impl_->socket.transact(message, std::format("look up route to {}", destination.str()),
+  PERDURE_TRY(impl_->socket.transact(message, std::format("look up route to {}", to_string(destination)),
                                      collect));
   return route;
 }

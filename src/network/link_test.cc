@@ -115,7 +115,7 @@ TEST_F(AttachTest, FirstFramesAfterAttachAreNotLost) {
       const UniqueFd inside = socket_at(container.netns.fd(), SOCK_DGRAM, there);
       const SocketAddress to(there);
       ASSERT_EQ(::sendto((v6 ? host6 : host).get(), "x", 1, 0, to.get(), to.size), 1);
-      ASSERT_TRUE(readable_within(inside.get(), 20'000)) << there.str();
+      ASSERT_TRUE(readable_within(inside.get(), 20'000)) << to_string(there);
       int asked = 0;
       while (const auto frame = value_of(listener.receive(Instant{}))) {
         const auto arp = parse_arp(*frame);
@@ -124,7 +124,7 @@ TEST_F(AttachTest, FirstFramesAfterAttachAreNotLost) {
         asked += message && message->type == NeighbourMessage::kSolicitation &&
                  message->target == there.address;
       }
-      EXPECT_EQ(asked, 1) << there.str();
+      EXPECT_EQ(asked, 1) << to_string(there);
     }
   }
 }

@@ -96,7 +96,7 @@ inline UniqueFd socket_at(int netns, int type, const Endpoint& local) {
   ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   const SocketAddress address(local);
   EXPECT_EQ(::bind(fd.get(), address.get(), address.size), 0)
-      << local.str() << ": " << std::strerror(errno);
+      << to_string(local) << ": " << std::strerror(errno);
   return fd;
 }
 

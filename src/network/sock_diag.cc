@@ -73,7 +73,7 @@ Status destroy(NetlinkSocket& socket, const TcpSocketInfo& info) {
   NetlinkMessage message(SOCK_DESTROY, 0);
   fill_request(message, info.tuple, info.cookie);
   return socket.transact(
-      message, std::format("abort connection {} to {}", info.tuple.local.str(), info.tuple.remote.str()));
+      message, std::format("abort connection {} to {}", to_string(info.tuple.local), to_string(info.tuple.remote)));
 }
 
 Status list_family(NetlinkSocket& socket, int family, std::uint32_t states,
@@ -127,7 +127,7 @@ Status clear_connections(int netns_fd) {
 // that the right socket is hit.
 Status destroy_socket(int netns_fd, const TcpTuple& tuple) {
   PERDURE_ASSIGN(auto socket, NetlinkSocket::open(netns_fd, NETLINK_SOCK_DIAG));
-  const std::string what = std::format("find connection {} to {}", tuple.local.str(), tuple.remote.str());
+  const std::string what = std::format("find connection {} to {}", to_string(tuple.local), to_string(tuple.remote));
   NetlinkMessage message(SOCK_DIAG_BY_FAMILY, 0);
   fill_request(message, tuple, {INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE});
   std::optional<TcpSocketInfo> found;

@@ -237,7 +237,7 @@ Result<std::vector<std::optional<PeerAnswer>>> PeerProber::probe(
 Status PeerProber::reset(const RestoredSocket& socket, const PeerAnswer& answer) {
   if (answer.reset) {
     return fail(ErrorCode::kInvalid,
-                std::format("reset {}: it does not know the connection", socket.remote.str()));
+                std::format("reset {}: it does not know the connection", to_string(socket.remote)));
   }
   TcpSegment segment;
   segment.source_mac = impl_->path.mac;

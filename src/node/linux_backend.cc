@@ -27,32 +27,11 @@ constexpr Duration kRuntimeTime = std::chrono::seconds(60);   // runc on a loade
 constexpr Duration kKillTime = std::chrono::seconds(20);      // uninterruptible sleep may hold a process up
 constexpr Duration kCgroupTime = std::chrono::seconds(10);
 
-network::IpPrefix to_network(const model::Ipv4Prefix& prefix) {
-  network::IpPrefix result{{network::IpFamily::kV4, {}}, prefix.length};
-  std::ranges::copy(prefix.address.bytes, result.address.bytes.begin());
-  return result;
-}
-network::IpPrefix to_network(const model::Ipv6Prefix& prefix) {
-  network::IpPrefix result{{network::IpFamily::kV6, {}}, prefix.length};
-  std::ranges::copy(prefix.address.bytes, result.address.bytes.begin());
-  return result;
-}
-network::IpAddress to_network(const model::Ipv4Address& address) {
-  return to_network(model::Ipv4Prefix{address, 32}).address;
-}
-network::IpAddress to_network(const model::Ipv6Address& address) {
-  return to_network(model::Ipv6Prefix{address, 128}).address;
-}
-
-std::vector<network::IpPrefix> addresses_of(const model::NetworkSpec& spec) {
-  std::vector<network::IpPrefix> addresses;
-  if (spec.ipv4) addresses.push_back(to_network(*spec.ipv4));
-  if (spec.ipv6) addresses.push_back(to_network(*spec.ipv6));
+std::vector<model::IpPrefix> addresses_of(const model::NetworkSpec& spec) {
+  std::vector<model::IpPrefix> addresses;
+  if (spec.ipv4) addresses.push_back({spec.ipv4->address, spec.ipv4->length});
+  if (spec.ipv6) addresses.push_back({spec.ipv6->address, spec.ipv6->length});
   return addresses;
-}
-
-network::MacAddress mac_of(const model::ContainerSpec& spec) {
-  return {model::effective_mac(spec).bytes};
 }
 
 }  // namespace
@@ -109,7 +88,7 @@ Status LinuxBackend::prepare_cgroup() {
 std::string LinuxBackend::bridge() const { return bridge_of(spec_.network); }
 
 Status LinuxBackend::probe_addresses() const {
-  for (const network::IpPrefix& prefix : addresses_of(spec_.network)) {
+  for (const model::IpPrefix& prefix : addresses_of(spec_.network)) {
     network::HolderQuery query;
     query.bridge = bridge();
     query.address = prefix.address;
@@ -118,7 +97,7 @@ Status LinuxBackend::probe_addresses() const {
       return fail(ErrorCode::kConflict,
                   std::format("address {} of container '{}' is in use by {} on bridge '{}'; choose another "
                               "address or stop its holder",
-                              prefix.address.str(), spec_.name.str(), holder->str(), bridge()));
+                              to_string(prefix.address), spec_.name.str(), to_string(*holder), bridge()));
     }
   }
   return {};
@@ -128,13 +107,13 @@ Status LinuxBackend::attach_network() {
   network::AttachRequest request{.container = spec_.name,
                                  .netns = netns_->fd(),
                                  .bridge = bridge(),
-                                 .mac = mac_of(spec_),
+                                 .mac = model::effective_mac(spec_),
                                  .addresses = addresses_of(spec_.network),
                                  .gateways = {},
                                  .mtu = spec_.network.mtu.value_or(0),
                                  .initial = {}};
-  if (spec_.network.ipv4_gateway) request.gateways.push_back(to_network(*spec_.network.ipv4_gateway));
-  if (spec_.network.ipv6_gateway) request.gateways.push_back(to_network(*spec_.network.ipv6_gateway));
+  if (spec_.network.ipv4_gateway) request.gateways.push_back(*spec_.network.ipv4_gateway);
+  if (spec_.network.ipv6_gateway) request.gateways.push_back(*spec_.network.ipv6_gateway);
   request.initial.flags = network::GateFlags::kLocked | network::GateFlags::kHoldOnDeath;
   auto attached = network::attach(request);
   if (!attached) return fail(std::move(attached).error());

@@ -313,7 +313,7 @@ LinuxBackend::Probed LinuxBackend::probe_connections(const capsule::Capsule& cap
     PERDURE_ASSIGN(probed.prober, network::PeerProber::open({.netns = netns_->fd(),
                                                              .bridge = bridge(),
                                                              .host_interface = attachment_->host_interface,
-                                                             .mac = {model::effective_mac(spec_).bytes}}));
+                                                             .mac = model::effective_mac(spec_)}));
     PERDURE_ASSIGN(const auto answers, probed.prober->probe(sockets));
     for (std::size_t i = 0; i < sockets.size(); ++i) probed.connections.push_back({sockets[i], answers[i]});
     return {};
@@ -335,7 +335,7 @@ void LinuxBackend::settle_connections(Probed& probed, RestoreResult& result) con
     ++result.connections_reset;
     const auto warn = [&](std::string_view what, const Status& done) {
       if (done || done.error().code() == ErrorCode::kNotFound) return;
-      log::warning("{}: {} {}: {}", spec_.name.str(), what, socket.remote.str(), done.error().message());
+      log::warning("{}: {} {}: {}", spec_.name.str(), what, to_string(socket.remote), done.error().message());
     };
     if (state == network::PeerState::kMoved) warn("reset peer", probed.prober->reset(socket, *answer));
     warn("reset the connection to", probed.prober->reset_socket(socket));
