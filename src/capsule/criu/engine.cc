@@ -1,6 +1,7 @@
 #include "capsule/criu/engine.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -230,7 +231,7 @@ Result<CapturedProcesses> Engine::capture(const CaptureTarget& target, const Cap
   }
   captured.untracked = tracker_.untracked();
   captured.pages_read = tracker_.bytes_read_by_last_collect() / kPageSize;
-  PERDURE_ASSIGN(const std::size_t repaired, repair_timers(captured.images, pending));
+  PERDURE_ASSIGN(const std::size_t repaired, repair_images(captured.images, pending));
   if (repaired > 0) log::debug("{}: re-armed {} periodic timers", container_, repaired);
   captured.wall = BootClock::now() - begin;
   return captured;
@@ -275,12 +276,17 @@ Result<RestoredProcesses> Engine::restore(const Capsule& capsule, const RestoreT
                     .context(std::format("restore of '{}' from generation {}", container_,
                                          to_string(capsule.manifest.generation))));
   };
-  if (Status served = server.serve(spawned->pidfd(), deadline); !served) {
-    return explained(std::move(served).error());
+  Status served = server.serve(spawned->pidfd(), deadline);
+  if (!served && served.error().code() == ErrorCode::kTimeout) return explained(std::move(served).error());
+  const auto status = spawned->wait(BootClock::now() + kEndOfCriuTime);
+  if (status && status->signal_number == SIGKILL) {
+    // Not by itself: an operator, or the kernel for want of memory. It says nothing about the capsule.
+    return explained(Error(ErrorCode::kTransient, "CRIU was killed"));
   }
-  PERDURE_ASSIGN(const io::ExitStatus status, spawned->wait(BootClock::now() + kEndOfCriuTime));
-  if (!status.success()) {
-    return explained(Error(ErrorCode::kIo, std::format("CRIU ended with {}", io::to_string(status))));
+  if (!served) return explained(std::move(served).error());
+  if (!status) return fail(status.error());
+  if (!status->success()) {
+    return explained(Error(ErrorCode::kIo, std::format("CRIU ended with {}", io::to_string(*status))));
   }
   PERDURE_ASSIGN(const std::string text, read_file(pid_file));
   RestoredProcesses restored;

@@ -99,7 +99,8 @@ class Engine {
   Result<CapturedProcesses> capture(const CaptureTarget& target, const CaptureHooks& hooks,
                                     Instant deadline);
 
-  // The capsule must have been verified. On failure nothing of the container is left running.
+  // The capsule must have been verified. On failure the processes that CRIU has made so far may be left: kill
+  // what is in the cgroups. kTransient: CRIU was killed; kTimeout; kIo: it could not do it.
   Result<RestoredProcesses> restore(const Capsule& capsule, const RestoreTarget& target,
                                     Instant deadline);
 

@@ -70,6 +70,18 @@ def handle(words):
         libc.timerfd_settime(timer, 0, struct.pack("qqqq", 0, int(words[1]), 0, int(words[1])), None); return "ok"
     if words[0] == "alarm":
         signal.signal(signal.SIGALRM, lambda *_: rings.append(1)); signal.setitimer(signal.ITIMER_REAL, float(words[1])); return "ok"
+    if words[0] == "pauser":
+        global shared
+        shared = mmap.mmap(-1, 4096)
+        pid = os.fork()
+        if pid == 0:
+            os.closerange(3, 1024)
+            def woken(*_): shared[0] += 1
+            signal.signal(signal.SIGUSR1, woken); shared[1] = 1
+            while True: signal.pause()
+        while shared[1] == 0: pass
+        return str(pid)
+    if words[0] == "woken": return str(shared[0])
     if words[0] == "rings": return str(len(rings))
     if words[0] == "ticks":
         try: ticks += struct.unpack("Q", os.read(timer, 8))[0]
@@ -287,6 +299,30 @@ TEST_F(EngineTest, AnAlarmThatIsSetRingsOnceAfterTheRestore) {
   const Instant deadline = soon();
   while (ask("rings") == "0") ASSERT_LT(BootClock::now(), deadline) << "the alarm is lost";
   EXPECT_EQ(ask("rings"), "1");
+}
+
+TEST_F(EngineTest, ASignalThatArrivesInTheFreezeEndsThePauseAfterTheRestore) {
+  ASSERT_NO_FATAL_FAILURE(start_victim(1));
+  Engine engine("victim", options(MemoryTracking::kOn));
+  const pid_t pauser = std::stoi(ask("pauser"));
+  for (int round = 1; round <= 5; ++round) {
+    CaptureHooks hooks;
+    hooks.frozen = [&] {
+      EXPECT_EQ(::kill(pauser, SIGUSR1), 0);
+      return Status{};
+    };
+    auto captured = capture(engine, hooks);
+    ASSERT_TRUE(captured) << captured.error().message();
+    const Capsule capsule = capsule_of(*std::move(captured));
+    end_victim();
+    ::kill(pauser, SIGKILL);
+    ASSERT_EQ(::waitpid(pauser, nullptr, __WALL), pauser);
+    ASSERT_NO_FATAL_FAILURE(restore(engine, capsule));
+    const Instant deadline = soon();
+    while (std::stoi(ask("woken")) < round) ASSERT_LT(BootClock::now(), deadline) << "still waits";
+    // It waits for the next one, not for the one that came.
+    EXPECT_EQ(ask("woken"), std::to_string(round));
+  }
 }
 
 // CRIU reads pending signals first and timers last: what expires in between is in neither.

@@ -2,16 +2,15 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <signal.h>
 
 #include <algorithm>
 #include <charconv>
 #include <cstring>
 #include <format>
-#include <map>
 #include <optional>
 
 #include "capsule/criu/image_file.h"
+#include "capsule/criu/task_repair.h"
 #include "criu_images.pb.h"
 
 namespace perdure::capsule {
@@ -30,12 +29,6 @@ bool parse(std::string_view bytes, google::protobuf::MessageLite& message) {
 bool is_stalled(const criu::TimerfdEntry& timer) {
   return (timer.isec() != 0 || timer.insec() != 0) && timer.vsec() == 0 && timer.vnsec() == 0 &&
          timer.ticks() != 0;
-}
-
-constexpr std::uint64_t kDecades = 1'000'000'000;  // seconds; the kernel clamps at 292 years
-
-bool is_one_shot(const criu::ItimerEntry& timer) {
-  return timer.isec() == 0 && timer.iusec() == 0 && (timer.vsec() != 0 || timer.vusec() != 0);
 }
 
 // Mends the entries of one image in place. `mend` returns whether it changed the entry.
@@ -64,67 +57,6 @@ bool mend_timerfd(criu::FileEntry& entry) {
   if (!entry.has_tfd() || !is_stalled(entry.tfd())) return false;
   entry.mutable_tfd()->set_vnsec(1);
   return true;
-}
-
-constexpr std::uint64_t bit_of(std::uint32_t signal) { return std::uint64_t{1} << (signal - 1); }
-
-std::uint64_t dumped_signals(const criu::TaskCoreEntry& task) {
-  std::uint64_t mask = 0;
-  for (const criu::SiginfoEntry& entry : task.signals_s().signals()) {
-    std::int32_t number = 0;  // si_signo comes first
-    if (entry.siginfo().size() < sizeof number) continue;
-    std::memcpy(&number, entry.siginfo().data(), sizeof number);
-    if (number >= 1 && number <= 64) mask |= bit_of(static_cast<std::uint32_t>(number));
-  }
-  return mask;
-}
-
-bool is_disarmed(const criu::ItimerEntry& timer) {
-  return timer.isec() == 0 && timer.iusec() == 0 && timer.vsec() == 0 && timer.vusec() == 0;
-}
-bool is_disarmed(const criu::PosixTimerEntry& timer) {
-  return timer.isec() == 0 && timer.insec() == 0 && timer.vsec() == 0 && timer.vnsec() == 0;
-}
-
-bool mend_interval_timers(criu::TaskTimersEntry& timers, std::uint64_t lost) {
-  bool mended = false;
-  const auto mend = [&](criu::ItimerEntry& timer, std::uint32_t signal) {
-    if (is_disarmed(timer) && (lost & bit_of(signal)) != 0) timer.set_vusec(1);
-    if (!is_one_shot(timer)) return;
-    timer.set_isec(kDecades);
-    mended = true;
-  };
-  mend(*timers.mutable_real(), SIGALRM);
-  mend(*timers.mutable_virt(), SIGVTALRM);
-  mend(*timers.mutable_prof(), SIGPROF);
-  return mended;
-}
-
-// Which of several disarmed timers with the same signal it was cannot be known: then none is touched.
-bool mend_posix_timers(criu::TaskTimersEntry& timers, std::uint64_t lost) {
-  std::map<std::uint32_t, std::vector<criu::PosixTimerEntry*>> disarmed;
-  for (criu::PosixTimerEntry& timer : *timers.mutable_posix()) {
-    const bool by_signal = timer.it_sigev_notify() == SIGEV_SIGNAL && timer.si_signo() >= 1 && timer.si_signo() <= 64;
-    if (by_signal && is_disarmed(timer) && (lost & bit_of(timer.si_signo())) != 0) {
-      disarmed[timer.si_signo()].push_back(&timer);
-    }
-  }
-  bool mended = false;
-  for (const auto& [signal, candidates] : disarmed) {
-    if (candidates.size() != 1) continue;
-    candidates.front()->set_vnsec(1);
-    mended = true;
-  }
-  return mended;
-}
-
-bool mend_task_timers(criu::CoreEntry& core, std::uint64_t pending) {
-  if (!core.tc().has_timers()) return false;
-  const std::uint64_t lost = pending & ~dumped_signals(core.tc());
-  criu::TaskTimersEntry& timers = *core.mutable_tc()->mutable_timers();
-  const bool interval = mend_interval_timers(timers, lost);
-  const bool posix = mend_posix_timers(timers, lost);
-  return interval || posix;
 }
 
 // "core-17.img" -> 17
@@ -162,7 +94,7 @@ void unmap(CapturedConnection& connection) {
 
 }  // namespace
 
-Result<std::size_t> repair_timers(std::vector<Image>& images, const PendingSignals& pending) {
+Result<std::size_t> repair_images(std::vector<Image>& images, const PendingSignals& pending) {
   std::size_t count = 0;
   for (Image& image : images) {
     Result<std::size_t> mended = std::size_t{0};
@@ -171,7 +103,7 @@ Result<std::size_t> repair_timers(std::vector<Image>& images, const PendingSigna
       const auto found = pending.find(*pid);
       const std::uint64_t signals = found == pending.end() ? 0 : found->second;
       mended = mend_entries<criu::CoreEntry>(
-          image, kCoreMagic, [&](criu::CoreEntry& core) { return mend_task_timers(core, signals); });
+          image, kCoreMagic, [&](criu::CoreEntry& core) { return mend_task(core, signals); });
     }
     PERDURE_ASSIGN(const std::size_t in_this_one, std::move(mended));
     count += in_this_one;

@@ -18,7 +18,8 @@ namespace perdure::capsule {
 // proc_pid_status(5)).
 using PendingSignals = std::map<pid_t, std::uint64_t>;
 
-// Timers that would be silent for ever after a restore. Returns how many; kCorrupt naming the image.
+// What would be silent for ever after a restore. Returns in how many entries something was mended; kCorrupt
+// naming the image.
 //
 // A periodic timerfd that expired while the processes were stopped is dumped with a remaining time of zero,
 // which disarms it (criu/timerfd.c sets what it read). Its next expiry becomes one nanosecond away: the tick
@@ -30,8 +31,13 @@ using PendingSignals = std::map<pid_t, std::uint64_t>;
 //
 // A one-shot timer that expires between CRIU's reading of the pending signals and its reading of the timers is
 // in neither (dump_one_task in criu/cr-dump.c). `pending` tells what was pending at the end of the dump: the
-// timer whose signal is in there and not in the image expires again at once.
-Result<std::size_t> repair_timers(std::vector<Image>& images, const PendingSignals& pending);
+// timer whose signal is in there and not in the image expires again within milliseconds.
+//
+// A signal that arrived while the processes were stopped is restored as pending, and runs its handler; but the
+// call it should have ended with EINTR (pause(2), select(2): ERESTARTNOHAND) has been set back to be made again
+// (compel_get_task_regs in compel/arch/x86) and then waits for the next one. It returns EINTR instead. x86-64
+// only; of a process with several threads, the first.
+Result<std::size_t> repair_images(std::vector<Image>& images, const PendingSignals& pending);
 
 // An established TCP connection as it was captured: what its peer may have moved on from.
 struct CapturedConnection {
