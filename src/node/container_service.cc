@@ -87,6 +87,12 @@ void ContainerService::finish_recovery(const Found& found, std::vector<policy::G
     watch_init(process ? std::optional(*std::move(process)) : std::nullopt);
     if (!generations.empty()) parent_ = generations.back().id;
   }
+  for (const policy::GenerationInfo& info : generations) {
+    if (info.mark != policy::Mark::kCorrupt) continue;
+    emit({policy::Severity::kWarning, "passed_over",
+          std::format("generation {} is damaged and will not be restored", to_string(info.id)),
+          generations_.mark_reason(info.id)});
+  }
   event.generations = std::move(generations);
   handle(event);
 }

@@ -28,6 +28,7 @@ policy::RestoreFailure failure_of(const Error& error) {
     case ErrorCode::kCorrupt: return policy::RestoreFailure::kCorrupt;
     case ErrorCode::kNotFound: return policy::RestoreFailure::kMissingFiles;
     case ErrorCode::kNoSpace:
+    case ErrorCode::kTransient:
     case ErrorCode::kTimeout: return policy::RestoreFailure::kHost;
     default: return policy::RestoreFailure::kCriu;
   }
