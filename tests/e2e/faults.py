@@ -8,11 +8,18 @@ from support import cgroups
 
 
 def is_frozen(container):
-    path = os.path.join(cgroups.v2_mount(), container.node.name, container.name, "cgroup.events")
+    """Whether its processes are stopped: by the cgroup's freezer, or one by one as CRIU does it (ptrace)."""
+    directory = os.path.join(cgroups.v2_mount(), container.node.name, container.name)
     try:
-        return "frozen 1" in open(path).read()
+        if "frozen 1" in open(os.path.join(directory, "cgroup.events")).read():
+            return True
+        for pid in cgroups.processes(f"{container.node.name}/{container.name}"):
+            # The state follows the name, which is in parentheses.
+            if open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0] in "tT":
+                return True
     except OSError:
-        return False
+        pass
+    return False
 
 
 def processes_called(name, cgroup):
