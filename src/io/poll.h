@@ -1,4 +1,4 @@
-// Inside of this room: poll() with a deadline on our clock.
+// poll() with a deadline on our clock.
 #pragma once
 
 #include <poll.h>

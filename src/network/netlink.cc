@@ -1,7 +1,6 @@
 #include "network/netlink.h"
 
 #include <linux/sockios.h>
-#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -12,6 +11,7 @@
 #include <vector>
 
 #include "base/assert.h"
+#include "io/poll.h"
 #include "network/netns.h"
 
 namespace perdure::network {
@@ -127,14 +127,8 @@ Result<NetlinkSocket::Outcome> NetlinkSocket::attempt(NetlinkMessage& message,
   const Instant deadline = BootClock::now() + kNetlinkDeadline;
   bool interrupted = false;
   while (true) {
-    const Duration left = deadline - BootClock::now();
-    pollfd ready{fd_.get(), POLLIN, 0};
-    const int wait_ms =
-        static_cast<int>(std::max<std::int64_t>(left / std::chrono::milliseconds(1), 0));
-    const int polled = ::poll(&ready, 1, wait_ms);
-    if (polled < 0 && errno == EINTR) continue;
-    if (polled < 0) return fail_errno(std::format("{}: wait for netlink", what));
-    if (polled == 0) {
+    PERDURE_ASSIGN(const bool ready, io::wait_for_descriptor(fd_.get(), POLLIN, deadline));
+    if (!ready) {
       return fail(ErrorCode::kTimeout, std::format("{}: no answer from the kernel in {}", what,
                                                    format_duration(kNetlinkDeadline)));
     }
@@ -169,10 +163,8 @@ Result<bool> wait_for_change(const NetlinkSocket& socket, unsigned group, Durati
   PERDURE_TRY(monitor.join(group));
   while (true) {
     PERDURE_ASSIGN(const bool holds, condition());
-    const Duration left = deadline - BootClock::now();
-    if (holds || left <= Duration::zero()) return holds;
-    pollfd ready{monitor.fd(), POLLIN, 0};
-    (void)::poll(&ready, 1, static_cast<int>(left / std::chrono::milliseconds(1)) + 1);
+    if (holds || BootClock::now() >= deadline) return holds;
+    (void)io::wait_for_descriptor(monitor.fd(), POLLIN, deadline);
     char ignored[4096];  // what it says is not read; an overrun is a change as well
     while (::recv(monitor.fd(), ignored, sizeof ignored, MSG_DONTWAIT) > 0) {
     }

@@ -5,13 +5,14 @@
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
 #include <net/if.h>
-#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <format>
 #include <vector>
+
+#include "io/poll.h"
 
 namespace perdure::network {
 namespace {
@@ -122,13 +123,8 @@ Result<std::optional<FrameView>> PacketSocket::receive(Instant deadline) {
     if (got >= 0) return FrameView(buffer_.data(), static_cast<std::size_t>(got));
     if (errno == EINTR) continue;
     if (errno != EAGAIN) return fail_errno(std::format("receive frames on link '{}'", interface_));
-    const Duration left = deadline - BootClock::now();
-    if (left <= Duration::zero()) return std::optional<FrameView>();
-    const timespec wait{left / std::chrono::seconds(1), (left % std::chrono::seconds(1)).count()};
-    pollfd ready{fd_.get(), POLLIN, 0};
-    if (::ppoll(&ready, 1, &wait, nullptr) < 0 && errno != EINTR) {
-      return fail_errno(std::format("wait for frames on link '{}'", interface_));
-    }
+    PERDURE_ASSIGN(const bool ready, io::wait_for_descriptor(fd_.get(), POLLIN, deadline));
+    if (!ready) return std::optional<FrameView>();
   }
 }
 

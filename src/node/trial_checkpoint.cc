@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <netinet/in.h>
-#include <poll.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -19,6 +18,7 @@
 
 #include "base/fd.h"
 #include "io/atomic_file.h"
+#include "io/poll.h"
 #include "io/process.h"
 
 namespace perdure::node {
@@ -73,10 +73,8 @@ class TrialDirectory {
 };
 
 Status wait_ready(int fd) {
-  pollfd entry{.fd = fd, .events = POLLIN, .revents = 0};
-  const auto limit = std::chrono::duration_cast<std::chrono::milliseconds>(kReadyTime);
   std::string text(kReady.size(), '\0');
-  const bool came = ::poll(&entry, 1, static_cast<int>(limit.count())) == 1;
+  PERDURE_ASSIGN(const bool came, io::wait_for_descriptor(fd, POLLIN, BootClock::now() + kReadyTime));
   const ssize_t got = came ? ::read(fd, text.data(), text.size()) : 0;
   if (got == static_cast<ssize_t>(kReady.size()) && text == kReady) return {};
   return fail(ErrorCode::kIo, "the trial's own process could not make a network namespace with a TCP connection");

@@ -1,7 +1,6 @@
 #include "runtime/cgroup.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,7 +11,7 @@
 #include <utility>
 
 #include "io/atomic_file.h"
-#include "runtime/wait.h"
+#include "io/poll.h"
 
 namespace perdure::runtime {
 namespace {
@@ -118,7 +117,7 @@ Status Cgroup::wait_for_event(std::string_view key, bool value, Instant deadline
           parse_cgroup_event(std::string_view(buffer, static_cast<std::size_t>(got)), key);
       if (now == value) return {};
     }
-    PERDURE_ASSIGN(const bool changed, wait_for(events.get(), POLLPRI, deadline));
+    PERDURE_ASSIGN(const bool changed, io::wait_for_descriptor(events.get(), POLLPRI, deadline));
     if (changed) continue;
     PERDURE_ASSIGN(const bool last, event(key));
     if (last == value) return {};

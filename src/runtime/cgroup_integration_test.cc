@@ -2,7 +2,6 @@
 // everything (frozen or not) and leaves the cgroup usable, limits are written where runc writes
 // them, and nothing is left behind.
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,9 +13,9 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "io/poll.h"
 #include "io/process.h"
 #include "runtime/test_support.h"
-#include "runtime/wait.h"
 
 namespace perdure::runtime {
 namespace {
@@ -103,7 +102,7 @@ TEST_F(CgroupIntegrationTest, EventsWakeAWatcher) {
   char text[128];
   ASSERT_GT(::pread(events->get(), text, sizeof text, 0), 0);
   ASSERT_TRUE(cgroup->kill_all(test::kPatience));
-  EXPECT_TRUE(wait_for(events->get(), POLLPRI, test::soon()).value());
+  EXPECT_TRUE(io::wait_for_descriptor(events->get(), POLLPRI, test::soon()).value());
   const ssize_t got = ::pread(events->get(), text, sizeof text, 0);
   ASSERT_GT(got, 0);
   EXPECT_EQ(parse_cgroup_event(std::string_view(text, static_cast<std::size_t>(got)), "populated"),

@@ -1,6 +1,5 @@
 #include "runtime/process_watch.h"
 
-#include <poll.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -10,7 +9,7 @@
 #include <charconv>
 #include <format>
 
-#include "runtime/wait.h"
+#include "io/poll.h"
 
 namespace perdure::runtime {
 namespace {
@@ -84,7 +83,7 @@ Result<ProcessEnd> ProcessWatch::wait(Instant deadline) {
     PERDURE_ASSIGN(const io::ExitStatus status, child_->wait(deadline));
     return ProcessEnd{status};
   }
-  PERDURE_ASSIGN(const bool ended, wait_for(pidfd_.get(), POLLIN, deadline));
+  PERDURE_ASSIGN(const bool ended, io::wait_for_descriptor(pidfd_.get(), POLLIN, deadline));
   if (!ended) {
     return fail(ErrorCode::kTimeout, std::format("process {} is still running", process_.pid));
   }

@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "criu_rpc.pb.h"
+#include "io/poll.h"
 
 namespace perdure::capsule {
 namespace {
@@ -87,12 +88,8 @@ Status CriuWorker::send(const std::string& message) {
 Result<std::string> CriuWorker::receive(Instant deadline) {
   std::string message(kMaxMessageBytes, '\0');
   for (;;) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - BootClock::now());
-    pollfd poll_fd{.fd = socket_.get(), .events = POLLIN, .revents = 0};
-    const int ready = ::poll(&poll_fd, 1, left.count() < 0 ? 0 : static_cast<int>(left.count()) + 1);
-    if (ready < 0 && errno == EINTR) continue;
-    if (ready < 0) return fail_errno("wait for CRIU");
-    if (ready == 0) return fail(ErrorCode::kTimeout, "CRIU did not answer in time");
+    PERDURE_ASSIGN(const bool ready, io::wait_for_descriptor(socket_.get(), POLLIN, deadline));
+    if (!ready) return fail(ErrorCode::kTimeout, "CRIU did not answer in time");
     const ssize_t got = ::recv(socket_.get(), message.data(), message.size(), 0);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return fail_errno("receive answer from CRIU");

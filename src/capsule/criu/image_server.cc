@@ -1,7 +1,6 @@
 #include "capsule/criu/image_server.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/un.h>
@@ -12,6 +11,7 @@
 #include <format>
 
 #include "criu_images.pb.h"
+#include "io/poll.h"
 
 namespace perdure::capsule {
 namespace {
@@ -23,12 +23,9 @@ constexpr std::size_t kPiecesPerWrite = 64;
 Status receive_exactly(int socket, void* to, std::size_t size, Instant deadline) {
   auto* at = static_cast<std::byte*>(to);
   while (size > 0) {
-    pollfd poll_fd{.fd = socket, .events = POLLIN, .revents = 0};
-    const auto left =
-        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - BootClock::now()).count();
-    const int ready = ::poll(&poll_fd, 1, left < 0 ? 0 : static_cast<int>(left));
-    if (ready == 0) return fail(ErrorCode::kTimeout, "CRIU stopped within a request for an image");
-    const ssize_t got = ready < 0 ? -1 : ::recv(socket, at, size, 0);
+    PERDURE_ASSIGN(const bool ready, io::wait_for_descriptor(socket, POLLIN, deadline));
+    if (!ready) return fail(ErrorCode::kTimeout, "CRIU stopped within a request for an image");
+    const ssize_t got = ::recv(socket, at, size, 0);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return fail_errno("read request for an image");
     if (got == 0) return fail(ErrorCode::kCancelled, "CRIU closed the image connection");
@@ -160,12 +157,8 @@ Status ImageServer::serve(int done_fd, Instant deadline) {
     for (const Transfer& transfer : transfers_) {
       polled.push_back({.fd = transfer.pipe.get(), .events = POLLOUT, .revents = 0});
     }
-    const auto left =
-        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - BootClock::now()).count();
-    const int ready = ::poll(polled.data(), polled.size(), left < 0 ? 0 : static_cast<int>(left) + 1);
-    if (ready < 0 && errno == EINTR) continue;
-    if (ready < 0) return fail_errno("wait for CRIU's image requests");
-    if (ready == 0) return fail(ErrorCode::kTimeout, "CRIU did not finish the restore in time");
+    PERDURE_ASSIGN(const bool ready, io::poll_until(polled, deadline));
+    if (!ready) return fail(ErrorCode::kTimeout, "CRIU did not finish the restore in time");
 
     std::size_t index = 2;
     for (auto transfer = transfers_.begin(); transfer != transfers_.end(); ++index) {
