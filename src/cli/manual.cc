@@ -14,6 +14,8 @@
 namespace perdure::cli {
 namespace {
 
+using model::markdown_cell;
+
 constexpr std::string_view kPurpose = "keep Linux containers running through failures";
 constexpr std::string_view kDescription =
     "perdure talks to perdured(8) on this host through its control socket. perdured takes complete "
@@ -70,24 +72,14 @@ std::string title_of(const JsonShape& shape) {
   return answer ? shape.name + " (answer)" : shape.name;
 }
 
-// In a cell of a table.
-std::string cell(std::string_view text) {
-  std::string result;
-  for (const char c : text) {
-    if (c == '|') result += '\\';
-    result += c;
-  }
-  return result;
-}
-
 void markdown_items(std::string& text, std::span<const Argument> arguments,
                     std::span<const Option> options) {
   if (arguments.empty() && options.empty()) return;
   text += "\n| | |\n|---|---|\n";
   for (const Argument& argument : arguments)
-    text += std::format("| `{}` | {} |\n", argument.name, cell(argument.help));
+    text += std::format("| `{}` | {} |\n", argument.name, markdown_cell(argument.help));
   for (const Option& option : options)
-    text += std::format("| `{}` | {} |\n", option_title(option), cell(option.help));
+    text += std::format("| `{}` | {} |\n", option_title(option), markdown_cell(option.help));
 }
 
 void markdown_command(std::string& text, const Command& command) {
@@ -103,7 +95,7 @@ void markdown_command(std::string& text, const Command& command) {
 void markdown_table(std::string& text, std::string_view title, std::span<const NamedText> rows) {
   text += std::format("\n## {}\n\n| | |\n|---|---|\n", title);
   for (const NamedText& row : rows)
-    text += std::format("| `{}` | {} |\n", row.name, cell(row.text));
+    text += std::format("| `{}` | {} |\n", row.name, markdown_cell(row.text));
 }
 
 // A row of a table as a term with its text: the first cell is the term, the last one the text,
@@ -253,7 +245,8 @@ std::string command_manual_markdown() {
     text += std::format("\n### {}\n\n| field | type | meaning |\n|---|---|---|\n", title_of(shape));
     for (const JsonFieldText& field : shape.fields) {
       text +=
-          std::format("| `{}` | {} | {} |\n", field.name, cell(field.type), cell(field.meaning));
+          std::format("| `{}` | {} | {} |\n", field.name, markdown_cell(field.type),
+                      markdown_cell(field.meaning));
     }
   }
   markdown_table(text, "Environment", environment_table());

@@ -104,8 +104,9 @@ std::string introduction() {
                      kMaxYamlNodes, kMaxYamlTextBytes >> 10);
 }
 
-// In a cell of a table.
-std::string cell(std::string_view text) {
+}  // namespace
+
+std::string markdown_cell(std::string_view text) {
   std::string result;
   for (const char c : text) {
     if (c == '|') result += '\\';
@@ -113,8 +114,6 @@ std::string cell(std::string_view text) {
   }
   return result;
 }
-
-}  // namespace
 
 std::vector<SpecKey> spec_keys() {
   const auto name = ContainerName::parse("unnamed");
@@ -138,8 +137,9 @@ std::string spec_reference_markdown() {
         section.title);
     for (const SpecKey& key : keys) {
       if (&section_of(key) != &section) continue;
-      text += std::format("| `{}` | {} | {} | {} | {} |\n", key.path, cell(key.type),
-                          cell(key.default_value), cell(key.range), cell(key.description));
+      text += std::format("| `{}` | {} | {} | {} | {} |\n", key.path, markdown_cell(key.type),
+                          markdown_cell(key.default_value), markdown_cell(key.range),
+                          markdown_cell(key.description));
     }
   }
   return text;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace perdure::model {
@@ -17,6 +18,9 @@ struct SpecKey {
 
 // In the order in which they are documented and written.
 std::vector<SpecKey> spec_keys();
+
+// Text as it stands in a cell of a Markdown table.
+std::string markdown_cell(std::string_view text);
 
 // The whole text of docs/spec.md.
 std::string spec_reference_markdown();
