@@ -108,6 +108,17 @@ Result<std::unique_ptr<ContainerService>> Node::make_service(model::ContainerSpe
                                             std::move(record));
 }
 
+Result<std::unique_ptr<ContainerService>> Node::make_new(model::ContainerSpec spec,
+                                                         policy::PersistentState state) {
+  const ContainerPaths paths(options_.host.paths, spec.name);
+  PERDURE_TRY(io::make_directories(paths.home, 0700));
+  PERDURE_TRY(io::write_file_atomically(paths.spec(), model::to_yaml(spec), 0600));
+  ContainerRecord record;
+  record.state = std::move(state);
+  record.created = options_.clock.wall();
+  return make_service(std::move(spec), std::move(record));
+}
+
 ContainerService* Node::adopt(std::unique_ptr<ContainerService> service) {
   ContainerService* raw = service.get();
   services_[raw->spec().name] = std::move(service);
@@ -133,12 +144,7 @@ Status Node::check_new(const model::ContainerSpec& spec) const {
 
 Result<ContainerService*> Node::create(model::ContainerSpec spec) {
   PERDURE_TRY(check_new(spec));
-  const ContainerPaths paths(options_.host.paths, spec.name);
-  PERDURE_TRY(io::make_directories(paths.home, 0700));
-  PERDURE_TRY(io::write_file_atomically(paths.spec(), model::to_yaml(spec), 0600));
-  ContainerRecord record;
-  record.created = options_.clock.wall();
-  PERDURE_ASSIGN(auto service, make_service(std::move(spec), std::move(record)));
+  PERDURE_ASSIGN(auto service, make_new(std::move(spec), {}));
   ContainerService* raw = adopt(std::move(service));
   raw->begin_new();
   return raw;
@@ -156,15 +162,10 @@ void Node::import(capsule::CapsuleRef capsule, std::optional<ContainerName> name
                               spec.name.str()));
     }
     PERDURE_TRY(check_addresses(spec));
-    const ContainerPaths paths(options_.host.paths, spec.name);
-    PERDURE_TRY(io::make_directories(paths.home, 0700));
-    PERDURE_TRY(io::write_file_atomically(paths.spec(), model::to_yaml(spec), 0600));
-    ContainerRecord record;
-    record.created = options_.clock.wall();
-    record.state.desired = policy::DesiredState::kStopped;
-    record.state.begun = true;
-    record.first_start_done = false;
-    return make_service(std::move(spec), std::move(record));
+    policy::PersistentState state;
+    state.desired = policy::DesiredState::kStopped;
+    state.begun = true;
+    return make_new(std::move(spec), std::move(state));
   };
   auto service = prepare();
   if (!service) {

@@ -69,6 +69,8 @@ class Node {
 
  private:
   Status check_addresses(const model::ContainerSpec& spec) const;
+  // With a home and a specification on the disk; `state` is where it begins.
+  Result<std::unique_ptr<ContainerService>> make_new(model::ContainerSpec spec, policy::PersistentState state);
   Result<std::unique_ptr<ContainerService>> make_service(model::ContainerSpec spec, ContainerRecord record);
   ContainerService* adopt(std::unique_ptr<ContainerService> service);
   Result<std::unique_ptr<ContainerService>> read_service(const std::string& directory);
