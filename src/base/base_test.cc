@@ -1,6 +1,11 @@
 // Proves that names, generations, sizes and durations parse exactly what they print, and refuse the rest
 // with a message that names the text.
+#include <sys/mman.h>
+
+#include <array>
 #include <cerrno>
+#include <span>
+#include <thread>
 
 #include "base/clock.h"
 #include "base/fd.h"
@@ -100,6 +105,32 @@ TEST(StableHashTest, IsTheSameInEveryRelease) {
   EXPECT_EQ(stable_hash(""), 0xefd01f60ba992926u);
   EXPECT_EQ(stable_hash("cluster/web"), 0x064859f65e22b1afu);
   EXPECT_EQ(stable_hash(std::string_view("web\0", 4)), 0xa39a737ea37e7766u);
+}
+
+TEST(ReadTest, FillsOverShortTransfersUpToTheEnd) {
+  auto pipe = make_pipe().value();
+  std::thread writer([end = std::move(pipe.write_end)] {
+    for (const char* part : {"a", "bc", "d"}) {
+      (void)write_all(end.get(), std::as_bytes(std::span(std::string_view(part))), "to a pipe");
+    }
+  });
+  std::array<char, 3> three{};
+  EXPECT_EQ(read_up_to(pipe.read_end.get(), std::as_writable_bytes(std::span(three)), "a pipe").value(), 3u);
+  EXPECT_EQ(std::string_view(three.data(), 3), "abc");
+  EXPECT_EQ(read_rest(pipe.read_end.get(), 100, "a pipe").value(), "d");
+  EXPECT_EQ(read_up_to(pipe.read_end.get(), std::as_writable_bytes(std::span(three)), "a pipe").value(), 0u);
+  writer.join();
+}
+
+TEST(ReadTest, FromAnOffset) {
+  const UniqueFd file(::memfd_create("text", MFD_CLOEXEC));
+  ASSERT_TRUE(write_all(file.get(), std::as_bytes(std::span(std::string_view("0123456789"))), "text"));
+  std::array<char, 4> four{};
+  const auto bytes = std::as_writable_bytes(std::span(four));
+  EXPECT_EQ(read_at(file.get(), bytes, 2, "text").value(), 4u);
+  EXPECT_EQ(std::string_view(four.data(), 4), "2345");
+  EXPECT_EQ(read_at(file.get(), bytes, 8, "text").value(), 2u);
+  EXPECT_EQ(read_at(-1, bytes, 0, "text").error().message(), "read text: Bad file descriptor");
 }
 
 TEST(ReadFileTest, RefusesBeyondTheLimit) {

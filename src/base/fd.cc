@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <format>
 
@@ -50,23 +51,53 @@ Status write_all(int fd, std::span<const std::byte> data, std::string_view what)
   return {};
 }
 
+namespace {
+
+// `read_some(rest, done)` is one read(2) or pread(2).
+template <typename ReadSome>
+Result<std::size_t> fill(std::span<std::byte> into, std::string_view what, ReadSome read_some) {
+  std::size_t done = 0;
+  while (done < into.size()) {
+    const ssize_t got = read_some(into.subspan(done), done);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return fail_errno(std::format("read {}", what));
+    if (got == 0) break;
+    done += static_cast<std::size_t>(got);
+  }
+  return done;
+}
+
+}  // namespace
+
+Result<std::size_t> read_up_to(int fd, std::span<std::byte> into, std::string_view what) {
+  return fill(into, what, [fd](std::span<std::byte> rest, std::size_t) {
+    return ::read(fd, rest.data(), rest.size());
+  });
+}
+
+Result<std::size_t> read_at(int fd, std::span<std::byte> into, std::uint64_t offset,
+                            std::string_view what) {
+  return fill(into, what, [fd, offset](std::span<std::byte> rest, std::size_t done) {
+    return ::pread(fd, rest.data(), rest.size(), static_cast<off_t>(offset + done));
+  });
+}
+
+Result<std::string> read_rest(int fd, std::size_t limit_bytes, std::string_view what) {
+  std::string text;
+  std::array<char, 16384> buffer;
+  for (;;) {
+    PERDURE_ASSIGN(const std::size_t got, read_up_to(fd, std::as_writable_bytes(std::span(buffer)), what));
+    text.append(buffer.data(), got);
+    if (text.size() > limit_bytes) {
+      return fail(ErrorCode::kInvalid, std::format("{} is larger than {} bytes", what, limit_bytes));
+    }
+    if (got < buffer.size()) return text;
+  }
+}
+
 Result<std::string> read_file(const std::string& path, std::size_t limit_bytes) {
   PERDURE_ASSIGN(const UniqueFd fd, open_file(path, O_RDONLY));
-  std::string text;
-  char buffer[16384];
-  for (;;) {
-    const ssize_t got = ::read(fd.get(), buffer, sizeof buffer);
-    if (got < 0) {
-      if (errno == EINTR) continue;
-      return fail_errno(std::format("read '{}'", path));
-    }
-    if (got == 0) return text;
-    text.append(buffer, static_cast<std::size_t>(got));
-    if (text.size() > limit_bytes) {
-      return fail(ErrorCode::kInvalid,
-                  std::format("read '{}': larger than {} bytes", path, limit_bytes));
-    }
-  }
+  return read_rest(fd.get(), limit_bytes, std::format("'{}'", path));
 }
 
 Status write_control_file(const std::string& path, std::string_view text) {

@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -46,8 +47,14 @@ Result<UniqueFd> open_file(const std::string& path, int flags, mode_t mode = 060
 Result<UniqueFd> open_pidfd(pid_t pid);
 Result<UniqueFd> duplicate(int fd);  // close-on-exec
 
-// Reads or writes everything, over EINTR and short transfers.
+// These go over EINTR and short transfers; `what` is for the message: "read WHAT: ...".
 Status write_all(int fd, std::span<const std::byte> data, std::string_view what);
+// Fill `into` from where the descriptor stands, or from an offset; how many bytes there were: fewer only at
+// the end of the input.
+Result<std::size_t> read_up_to(int fd, std::span<std::byte> into, std::string_view what);
+Result<std::size_t> read_at(int fd, std::span<std::byte> into, std::uint64_t offset, std::string_view what);
+// Everything up to the end of the input, refused with kInvalid beyond the limit.
+Result<std::string> read_rest(int fd, std::size_t limit_bytes, std::string_view what);
 // Whole file, refused with kInvalid beyond the limit.
 Result<std::string> read_file(const std::string& path, std::size_t limit_bytes = std::size_t{1} << 20);
 // For files of /proc, /sys and cgroups: one open, one write, no rename.

@@ -2,7 +2,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <filesystem>
 #include <format>
 
@@ -22,30 +21,14 @@ ExitCode protection_code(const v1::ContainerStatus& status) {
   return is_safe(status.protection().state()) ? ExitCode::kOk : ExitCode::kUnprotected;
 }
 
-// Not through /dev/stdin, which cannot be opened when it is a socket (as under sshd).
-Result<std::string> read_standard_input(std::size_t limit_bytes) {
-  std::string text;
-  char buffer[4096];
-  for (;;) {
-    const ssize_t count = ::read(STDIN_FILENO, buffer, sizeof buffer);
-    if (count == 0) return text;
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return fail_errno("read standard input");
-    text.append(buffer, static_cast<std::size_t>(count));
-    if (text.size() > limit_bytes) {
-      return fail(
-          ErrorCode::kInvalid,
-          std::format("standard input has more than {} bytes: no specification", limit_bytes));
-    }
-  }
-}
-
 Result<v1::RunRequest> read_spec_request(const std::string& file) {
   v1::RunRequest run;
   std::error_code error;
   std::filesystem::path directory = std::filesystem::current_path(error);
   if (file == "-") {
-    PERDURE_ASSIGN(*run.mutable_spec_yaml(), read_standard_input(control::kMaxSpecBytes));
+    // Not through /dev/stdin, which cannot be opened when it is a socket (as under sshd).
+    PERDURE_ASSIGN(*run.mutable_spec_yaml(),
+                   read_rest(STDIN_FILENO, control::kMaxSpecBytes, "standard input"));
     run.set_file_name("standard input");
   } else {
     PERDURE_ASSIGN(*run.mutable_spec_yaml(), read_file(file, control::kMaxSpecBytes));

@@ -97,19 +97,7 @@ Result<std::optional<std::string>> RootDirectory::read_file(const std::string& p
     if (fd.error().code() == ErrorCode::kNotFound) return std::nullopt;
     return fail(std::move(fd).error());
   }
-  std::string text;
-  char buffer[4096];
-  for (;;) {
-    const ssize_t got = ::read(fd->get(), buffer, sizeof buffer);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return fail_errno(std::format("read '{}'", host_name(path)));
-    if (got == 0) return text;
-    text.append(buffer, static_cast<std::size_t>(got));
-    if (text.size() > limit_bytes) {
-      return fail(ErrorCode::kInvalid,
-                  std::format("'{}' is larger than {} bytes", host_name(path), limit_bytes));
-    }
-  }
+  return read_rest(fd->get(), limit_bytes, std::format("'{}'", host_name(path)));
 }
 
 Status RootDirectory::write_file(const std::string& path, std::string_view text) const {

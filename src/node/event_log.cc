@@ -90,15 +90,9 @@ Result<std::string> read_tail(const std::string& path) {
   if (::fstat(file->get(), &status) != 0) return fail_errno(std::format("look at '{}'", path));
   const auto size = static_cast<std::uint64_t>(status.st_size);
   std::string text(std::min(size, kTailBytes), '\0');
-  std::size_t got = 0;
-  while (got < text.size()) {
-    const ssize_t count = ::pread(file->get(), text.data() + got, text.size() - got,
-                                  static_cast<off_t>(size - text.size() + got));
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return fail_errno(std::format("read '{}'", path));
-    if (count == 0) break;
-    got += static_cast<std::size_t>(count);
-  }
+  PERDURE_ASSIGN(const std::size_t got,
+                 read_at(file->get(), std::as_writable_bytes(std::span(text)), size - text.size(),
+                         std::format("'{}'", path)));
   text.resize(got);
   return text;
 }

@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <format>
 
+#include "base/fd.h"
 #include "control_limits.h"
 #include "runtime/log_file.h"
 
@@ -36,16 +37,10 @@ std::optional<std::int64_t> parse_time(const std::string& text) {
   return static_cast<std::int64_t>(::timegm(&parts)) * kPerSecond + milliseconds;
 }
 
-Result<std::string> read_at(int fd, std::uint64_t offset, std::size_t bytes, const std::string& what) {
+Result<std::string> text_at(int fd, std::uint64_t offset, std::size_t bytes, const std::string& what) {
   std::string text(bytes, '\0');
-  std::size_t got = 0;
-  while (got < bytes) {
-    const ssize_t count = ::pread(fd, text.data() + got, bytes - got, static_cast<off_t>(offset + got));
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return fail_errno(std::format("read '{}'", what));
-    if (count == 0) break;
-    got += static_cast<std::size_t>(count);
-  }
+  PERDURE_ASSIGN(const std::size_t got, read_at(fd, std::as_writable_bytes(std::span(text)), offset,
+                                                std::format("'{}'", what)));
   text.resize(got);
   return text;
 }
@@ -68,7 +63,7 @@ Result<Tail> find_tail(int fd, std::uint64_t lines, const std::string& what) {
   while (end > 0) {
     const std::size_t bytes = static_cast<std::size_t>(std::min<std::uint64_t>(end, LogReader::kReadBytes));
     const std::uint64_t begin = end - bytes;
-    PERDURE_ASSIGN(const std::string text, read_at(fd, begin, bytes, what));
+    PERDURE_ASSIGN(const std::string text, text_at(fd, begin, bytes, what));
     for (std::size_t i = text.size(); i-- > 0;) {
       if (text[i] != '\n') continue;
       // The file's last newline ends a line, it begins none.
@@ -176,7 +171,7 @@ Result<bool> LogReader::read_more() {
     offset_ = size;
     partial_.clear();
   }
-  PERDURE_ASSIGN(const std::string text, read_at(file_->fd.get(), offset_, kReadBytes, options_.directory));
+  PERDURE_ASSIGN(const std::string text, text_at(file_->fd.get(), offset_, kReadBytes, options_.directory));
   offset_ += text.size();
   partial_ += text;
   return !text.empty();

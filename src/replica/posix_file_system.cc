@@ -175,15 +175,9 @@ Result<std::uint64_t> PosixFileSystem::size(const std::string& path) {
 Result<std::string> PosixFileSystem::read_prefix(const std::string& path, std::size_t size_bytes) {
   PERDURE_ASSIGN(const UniqueFd fd, open_file(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
   std::string text(size_bytes, '\0');
-  std::size_t done = 0;
-  while (done < text.size()) {
-    const ssize_t got = ::read(fd.get(), text.data() + done, text.size() - done);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return fail_errno(std::format("read '{}'", path));
-    if (got == 0) break;
-    done += static_cast<std::size_t>(got);
-  }
-  text.resize(done);
+  PERDURE_ASSIGN(const std::size_t got, read_up_to(fd.get(), std::as_writable_bytes(std::span(text)),
+                                                   std::format("'{}'", path)));
+  text.resize(got);
   return text;
 }
 

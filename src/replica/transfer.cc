@@ -9,23 +9,11 @@
 #include <format>
 #include <string>
 
+#include "base/fd.h"
 #include "replica/file_system.h"
 
 namespace perdure::replica {
 namespace {
-
-// Up to `target.size()` bytes; fewer only at the end of the input.
-Result<std::size_t> read_up_to(int fd, std::span<std::byte> target, std::string_view what) {
-  std::size_t done = 0;
-  while (done < target.size()) {
-    const ssize_t got = ::read(fd, target.data() + done, target.size() - done);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return fail_errno(std::format("read {}", what));
-    if (got == 0) break;
-    done += static_cast<std::size_t>(got);
-  }
-  return done;
-}
 
 Status read_exactly(int fd, std::span<std::byte> target, std::string_view what) {
   PERDURE_ASSIGN(const std::size_t got, read_up_to(fd, target, what));

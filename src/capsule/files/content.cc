@@ -6,6 +6,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/fd.h"
+
 namespace perdure::capsule::files {
 namespace {
 
@@ -34,18 +36,6 @@ void add_segment(ContentPlan& plan, ContentSegment segment) {
 }
 
 }  // namespace
-
-Result<std::size_t> read_at(int fd, std::byte* data, std::size_t size, std::uint64_t offset) {
-  std::size_t done = 0;
-  while (done < size) {
-    const ssize_t got = ::pread(fd, data + done, size - done, static_cast<off_t>(offset + done));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return fail_errno("read");
-    if (got == 0) break;
-    done += static_cast<std::size_t>(got);
-  }
-  return done;
-}
 
 const std::byte* PageCursor::at(std::uint64_t page) {
   while (run_ < runs_.size() && runs_[run_].end_page() <= page) ++run_;
@@ -92,7 +82,7 @@ Status ContentReader::read_range(const ContentSource& source, std::uint64_t firs
         std::min<std::uint64_t>(end_page - first_page, kReadBytes / kPageSize);
     const std::size_t wanted = std::min(pages * kPageSize, source.size_bytes - offset);
     PERDURE_ASSIGN(const std::size_t got,
-                   read_at(source.fd, buffer_.data(), wanted, source.offset + offset));
+                   read_at(source.fd, std::span(buffer_).first(wanted), source.offset + offset, "content"));
     bytes_read_ += got;
     const std::uint64_t whole = page_ceiling(got);
     std::memset(buffer_.data() + got, 0, whole - got);

@@ -42,9 +42,6 @@ struct ContentSource {
       0;  // st_blocks * 512: tells whether looking for holes is worth it
 };
 
-// Reads until `size` bytes are there or the file ends; how many there were.
-Result<std::size_t> read_at(int fd, std::byte* data, std::size_t size, std::uint64_t offset);
-
 // Reads blocks of this size: they stay in the processor's second-level cache between read and
 // comparison.
 inline constexpr std::size_t kReadBytes = std::size_t{256} << 10;

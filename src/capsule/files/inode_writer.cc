@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "base/assert.h"
+#include "base/fd.h"
 
 namespace perdure::capsule::files {
 namespace {
@@ -231,7 +232,7 @@ Status InodeWriter::write_run(int fd, const FileEntry& entry, const PageRun& run
     const std::uint64_t first = run.first_page + done;
     if (on_disk == nullptr) {
       PERDURE_ASSIGN(const std::size_t got,
-                     read_at(fd, buffer_.data(), count * kPageSize, first * kPageSize));
+                     read_at(fd, std::span(buffer_).first(count * kPageSize), first * kPageSize, "content"));
       report_.read.count += got;
       std::memset(buffer_.data() + got, 0, count * kPageSize - got);
     }
@@ -258,16 +259,20 @@ Status InodeWriter::write_run(int fd, const FileEntry& entry, const PageRun& run
 
 Status InodeWriter::write_pages(int fd, const FileEntry& entry, std::uint64_t first_page,
                                 std::span<const std::byte> pages) {
-  std::uint64_t offset = first_page * kPageSize;
+  const std::uint64_t offset = first_page * kPageSize;
   pages = pages.first(std::min<std::uint64_t>(pages.size(), entry.size_bytes - offset));
   PERDURE_TRY(begin_change());
-  while (!pages.empty()) {
-    const ssize_t written = ::pwrite(fd, pages.data(), pages.size(), static_cast<off_t>(offset));
+  return write_at(fd, pages, offset);
+}
+
+Status InodeWriter::write_at(int fd, std::span<const std::byte> bytes, std::uint64_t offset) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) return fail_errno("write");
     report_.written.count += static_cast<std::uint64_t>(written);
     offset += static_cast<std::uint64_t>(written);
-    pages = pages.subspan(static_cast<std::size_t>(written));
+    bytes = bytes.subspan(static_cast<std::size_t>(written));
   }
   return {};
 }
@@ -306,13 +311,9 @@ Status InodeWriter::make_hole(int fd, std::uint64_t begin, std::uint64_t end,
   end = std::min(end, size_bytes);
   const std::vector<std::byte> zeros(std::min<std::uint64_t>(end - begin, kReadBytes));
   while (begin < end) {
-    const ssize_t written =
-        ::pwrite(fd, zeros.data(), std::min<std::uint64_t>(end - begin, zeros.size()),
-                 static_cast<off_t>(begin));
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return fail_errno("write zeros");
-    begin += static_cast<std::uint64_t>(written);
-    report_.written.count += static_cast<std::uint64_t>(written);
+    const std::size_t count = std::min<std::uint64_t>(end - begin, zeros.size());
+    PERDURE_TRY(write_at(fd, std::span(zeros).first(count), begin));
+    begin += count;
   }
   return {};
 }

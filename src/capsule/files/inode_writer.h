@@ -43,6 +43,7 @@ class InodeWriter {
   Status empty_directory(UniqueFd directory);
   Status write_pages(int fd, const FileEntry& entry, std::uint64_t first_page,
                      std::span<const std::byte> pages);
+  Status write_at(int fd, std::span<const std::byte> bytes, std::uint64_t offset);
   Status write_run(int fd, const FileEntry& entry, const PageRun& run, PageCursor* on_disk);
   Status make_holes(int fd, const FileEntry& entry, const InodeStat& now);
   Status make_hole(int fd, std::uint64_t begin, std::uint64_t end, std::uint64_t size_bytes);

@@ -8,6 +8,7 @@
 #include <format>
 
 #include "base/assert.h"
+#include "base/fd.h"
 #include "base/units.h"
 
 #ifndef MADV_POPULATE_READ
@@ -90,17 +91,11 @@ Result<std::shared_ptr<Slab>> Slab::read_file(const UniqueFd& fd, std::size_t si
                                               const std::string& name) {
   PERDURE_TRY(check_length(fd, size_bytes, name));
   PERDURE_ASSIGN(std::shared_ptr<Slab> slab, allocate(size_bytes, Prefault::kNo));
-  std::span<std::byte> rest = slab->writable();
-  while (!rest.empty()) {
-    const std::size_t done = size_bytes - rest.size();
-    const ssize_t got = ::pread(fd.get(), rest.data(), rest.size(), static_cast<off_t>(done));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return fail_errno(std::format("read '{}'", name));
-    if (got == 0) {
-      return fail(ErrorCode::kCorrupt,
-                  std::format("'{}' ends after {} bytes, {} are needed", name, done, size_bytes));
-    }
-    rest = rest.subspan(static_cast<std::size_t>(got));
+  PERDURE_ASSIGN(const std::size_t got,
+                 read_at(fd.get(), slab->writable(), 0, std::format("'{}'", name)));
+  if (got < size_bytes) {
+    return fail(ErrorCode::kCorrupt,
+                std::format("'{}' ends after {} bytes, {} are needed", name, got, size_bytes));
   }
   return slab;
 }
