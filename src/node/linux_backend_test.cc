@@ -113,7 +113,7 @@ class LinuxBackendTest : public testing::Test {
     }
     auto started = backend_->start();
     ASSERT_TRUE(started) << started.error().message();
-    facts_ = *started;
+    facts_ = started->facts;
   }
 
   long counter() const {
