@@ -8,9 +8,11 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <format>
+#include <iterator>
 
 #include "capsule/format/validate.h"
 
@@ -20,6 +22,17 @@ namespace {
 constexpr std::size_t kMaxXattrListBytes = 65536;  // XATTR_LIST_MAX of linux/limits.h
 
 static_assert(kOpenDirectory == O_DIRECTORY);
+
+struct TypeAndBits {
+  FileType type;
+  mode_t bits;
+};
+constexpr TypeAndBits kTypes[] = {
+    {FileType::kRegular, S_IFREG},     {FileType::kDirectory, S_IFDIR},
+    {FileType::kSymlink, S_IFLNK},     {FileType::kCharacterDevice, S_IFCHR},
+    {FileType::kBlockDevice, S_IFBLK}, {FileType::kFifo, S_IFIFO},
+    {FileType::kSocket, S_IFSOCK},
+};
 
 std::int64_t nanoseconds(const statx_timestamp& time) {
   return time.tv_sec * 1'000'000'000 + time.tv_nsec;
@@ -91,24 +104,13 @@ std::int64_t modified_ns(const InodeStat& stat) {
 }
 
 std::optional<FileType> type_of(const InodeStat& stat) {
-  switch (stat.stx_mode & S_IFMT) {
-    case S_IFREG:
-      return FileType::kRegular;
-    case S_IFDIR:
-      return FileType::kDirectory;
-    case S_IFLNK:
-      return FileType::kSymlink;
-    case S_IFCHR:
-      return FileType::kCharacterDevice;
-    case S_IFBLK:
-      return FileType::kBlockDevice;
-    case S_IFIFO:
-      return FileType::kFifo;
-    case S_IFSOCK:
-      return FileType::kSocket;
-    default:
-      return std::nullopt;
-  }
+  const auto* found =
+      std::ranges::find(kTypes, static_cast<mode_t>(stat.stx_mode & S_IFMT), &TypeAndBits::bits);
+  return found == std::end(kTypes) ? std::nullopt : std::optional(found->type);
+}
+
+mode_t type_bits(FileType type) {
+  return std::ranges::find(kTypes, type, &TypeAndBits::type)->bits;
 }
 
 bool is_whiteout(const FileEntry& entry) {
@@ -135,7 +137,7 @@ Result<InodeStat> stat_of(int fd) {
 }
 
 Result<UniqueFd> open_beneath(int root, const std::string& path, int flags) {
-  struct open_how how{};
+  struct open_how how {};
   how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC | O_NOFOLLOW);
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV;
   const long fd = ::syscall(SYS_openat2, root, path.empty() ? "." : path.c_str(), &how, sizeof how);

@@ -42,6 +42,7 @@ InodeId id_of(const InodeStat& stat);
 FileKey key_of(const InodeStat& stat);
 std::int64_t modified_ns(const InodeStat& stat);
 std::optional<FileType> type_of(const InodeStat& stat);
+mode_t type_bits(FileType type);  // S_IF*
 bool is_whiteout(const FileEntry& entry);  // of an overlay: character device 0/0
 bool is_protected(const InodeStat& stat);  // immutable or append-only
 

@@ -27,26 +27,6 @@ timespec to_timespec(std::int64_t nanoseconds) {
   return timespec{seconds, rest};
 }
 
-mode_t type_bits(FileType type) {
-  switch (type) {
-    case FileType::kRegular:
-      return S_IFREG;
-    case FileType::kDirectory:
-      return S_IFDIR;
-    case FileType::kSymlink:
-      return S_IFLNK;
-    case FileType::kCharacterDevice:
-      return S_IFCHR;
-    case FileType::kBlockDevice:
-      return S_IFBLK;
-    case FileType::kFifo:
-      return S_IFIFO;
-    case FileType::kSocket:
-      return S_IFSOCK;
-  }
-  return 0;
-}
-
 std::uint64_t pages_of(std::uint64_t bytes) {
   return (bytes + kPageSize - 1) / kPageSize;
 }
