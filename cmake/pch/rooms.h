@@ -1,5 +1,11 @@
-// The standard headers that most sources of the rooms include.
+// What many sources of the rooms include: the standard library, and what every generated *.pb.h needs.
 #pragma once
+
+#include <google/protobuf/extension_set.h>
+#include <google/protobuf/generated_message_util.h>
+#include <google/protobuf/map_field_lite.h>
+#include <google/protobuf/message_lite.h>
+#include <google/protobuf/repeated_field.h>
 
 #include <algorithm>
 #include <array>
