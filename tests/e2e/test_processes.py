@@ -37,7 +37,8 @@ def test_process_tree_with_threads(node, remove_after):
     until(again, "a thread does not run any more")
 
 
-def test_timers_of_every_kind_go_on(node, remove_after):
+@pytest.mark.parametrize("after", ["checkpoints", "restores"])
+def test_timers_of_every_kind_go_on(node, remove_after, after):
     remove_after.append("timers")
     spec = make_spec("timers", "timers.py", checkpoint={"interval": "100ms"})
     container = node.run(spec)
@@ -61,7 +62,8 @@ def test_timers_of_every_kind_go_on(node, remove_after):
     # A timer that expires while the container is frozen is the dangerous one: many tries.
     for _ in range(8):
         container.checkpoint()
-        container.kill_and_wait()
+        if after == "restores":
+            container.kill_and_wait()
         all_tick()
 
 

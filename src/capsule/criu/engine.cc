@@ -16,6 +16,7 @@
 #include "capsule/criu/image_repair.h"
 #include "capsule/criu/image_server.h"
 #include "capsule/criu/image_set.h"
+#include "capsule/criu/remote_syscall.h"
 #include "io/atomic_file.h"
 
 namespace perdure::capsule {
@@ -116,6 +117,12 @@ std::vector<std::string> watchable_directories(const std::string& root) {
   return paths;
 }
 
+// A process that is gone, or on its way, needs no help.
+void end_interrupted_call(pid_t pid) {
+  auto process = StoppedProcess::stop(pid, BootClock::now() + kAdoptTime);
+  if (process) process->end_interrupted_call();
+}
+
 Duration children_cpu() {
   rusage usage{};
   ::getrusage(RUSAGE_CHILDREN, &usage);
@@ -202,9 +209,9 @@ Result<CapturedProcesses> Engine::capture(const CaptureTarget& target, const Cap
   bool given_up_by_us = false;
   PendingSignals pending;
   dump_hooks.dumped = [&]() -> Status {
-    pending = pending_signals(inner_pids);
     const Status collected = tracking ? tracker_.collect() : Status{};
     const Status snapped = hooks.before_thaw ? hooks.before_thaw() : Status{};
+    pending = pending_signals(inner_pids);  // last: what comes after this is not known to have come
     given_up_by_us = !collected || !snapped;
     return collected ? snapped : collected;
   };
@@ -228,6 +235,12 @@ Result<CapturedProcesses> Engine::capture(const CaptureTarget& target, const Cap
     if (pages == nullptr) continue;
     PagedObject& object = captured.memory[std::format("mm-{}", inner)];
     object = object.overlaid_with(*pages);
+  }
+  // What expired between the last look and the thaw.
+  const auto since_freeze = std::chrono::ceil<std::chrono::microseconds>(BootClock::now() - frozen_at);
+  PERDURE_ASSIGN(const std::vector<pid_t> interrupted, interrupted_processes(captured.images, pending, since_freeze));
+  for (const auto& [pid, inner] : inner_pids) {
+    if (std::ranges::find(interrupted, inner) != interrupted.end()) end_interrupted_call(pid);
   }
   captured.untracked = tracker_.untracked();
   captured.pages_read = tracker_.bytes_read_by_last_collect() / kPageSize;

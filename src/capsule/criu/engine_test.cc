@@ -180,11 +180,11 @@ class EngineTest : public testing::Test {
     return answer;
   }
 
-  Result<CapturedProcesses> capture(Engine& engine, const CaptureHooks& hooks = {}) {
+  Result<CapturedProcesses> capture(Engine& engine, const CaptureHooks& hooks = {}, std::vector<pid_t> pids = {}) {
     PERDURE_TRY(engine.warm_up(network_.get()));
     CaptureTarget target;
     target.init_pid = victim_;
-    target.pids = {victim_};
+    target.pids = pids.empty() ? std::vector{victim_} : std::move(pids);
     target.root = "/";
     return engine.capture(target, hooks, soon());
   }
@@ -323,6 +323,27 @@ TEST_F(EngineTest, ASignalThatArrivesInTheFreezeEndsThePauseAfterTheRestore) {
     // It waits for the next one, not for the one that came.
     EXPECT_EQ(ask("woken"), std::to_string(round));
   }
+}
+
+TEST_F(EngineTest, ASignalThatArrivesInTheFreezeEndsThePauseOfTheProcessThatRunsOn) {
+  ASSERT_NO_FATAL_FAILURE(start_victim(1));
+  Engine engine("victim", options(MemoryTracking::kOn));
+  const pid_t pauser = std::stoi(ask("pauser"));
+  for (int round = 1; round <= 10; ++round) {
+    CaptureHooks hooks;
+    hooks.frozen = [&] {
+      EXPECT_EQ(::kill(pauser, SIGUSR1), 0);
+      return Status{};
+    };
+    const auto captured = capture(engine, hooks, {victim_, pauser});
+    ASSERT_TRUE(captured) << captured.error().message();
+    const Instant deadline = soon();
+    while (std::stoi(ask("woken")) < round) ASSERT_LT(BootClock::now(), deadline) << "still waits";
+    EXPECT_EQ(ask("woken"), std::to_string(round));
+  }
+  end_victim();
+  ::kill(pauser, SIGKILL);
+  ASSERT_EQ(::waitpid(pauser, nullptr, __WALL), pauser);
 }
 
 // CRIU reads pending signals first and timers last: what expires in between is in neither.

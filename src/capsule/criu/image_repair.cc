@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <cstring>
 #include <format>
 #include <optional>
@@ -59,6 +60,15 @@ bool mend_timerfd(criu::FileEntry& entry) {
   return true;
 }
 
+// CRIU arms the timers and then keeps each process stopped until all are complete: one or two milliseconds for
+// each, more on a busy host.
+std::chrono::microseconds soonest_expiry(std::size_t processes) {
+  constexpr std::chrono::milliseconds kForTheFirst{20};
+  constexpr std::chrono::milliseconds kForEach{5};
+  constexpr std::size_t kMost = 100;
+  return kForTheFirst + kForEach * static_cast<int>(std::min(processes, kMost));
+}
+
 // "core-17.img" -> 17
 std::optional<pid_t> pid_of_core(std::string_view name) {
   constexpr std::string_view kPrefix = "core-";
@@ -96,6 +106,7 @@ void unmap(CapturedConnection& connection) {
 
 Result<std::size_t> repair_images(std::vector<Image>& images, const PendingSignals& pending) {
   std::size_t count = 0;
+  const auto soonest = soonest_expiry(pending.size());
   for (Image& image : images) {
     Result<std::size_t> mended = std::size_t{0};
     if (image.name == "files.img") mended = mend_entries<criu::FileEntry>(image, kFilesMagic, mend_timerfd);
@@ -103,12 +114,28 @@ Result<std::size_t> repair_images(std::vector<Image>& images, const PendingSigna
       const auto found = pending.find(*pid);
       const std::uint64_t signals = found == pending.end() ? 0 : found->second;
       mended = mend_entries<criu::CoreEntry>(
-          image, kCoreMagic, [&](criu::CoreEntry& core) { return mend_task(core, signals); });
+          image, kCoreMagic, [&](criu::CoreEntry& core) { return mend_task(core, signals, soonest); });
     }
     PERDURE_ASSIGN(const std::size_t in_this_one, std::move(mended));
     count += in_this_one;
   }
   return count;
+}
+
+Result<std::vector<pid_t>> interrupted_processes(const std::vector<Image>& images, const PendingSignals& pending,
+                                                 std::chrono::microseconds until) {
+  std::vector<pid_t> pids;
+  for (const auto& [pid, signals] : pending) {
+    const Image* image = find_image(images, std::format("core-{}.img", pid));
+    if (image == nullptr) continue;
+    PERDURE_ASSIGN(const ImageEntries parts, split_image(image->name, image->bytes, kCoreMagic));
+    criu::CoreEntry core;
+    if (parts.entries.empty() || !parse(parts.entries[0], core)) {
+      return fail(ErrorCode::kCorrupt, std::format("CRIU image '{}': entry cannot be parsed", image->name));
+    }
+    if (waits_past_its_signal(core, signals, until)) pids.push_back(pid);
+  }
+  return pids;
 }
 
 Result<std::vector<CapturedConnection>> captured_connections(const std::vector<Image>& images) {

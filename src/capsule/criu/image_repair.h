@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <vector>
@@ -31,13 +32,20 @@ using PendingSignals = std::map<pid_t, std::uint64_t>;
 //
 // A one-shot timer that expires between CRIU's reading of the pending signals and its reading of the timers is
 // in neither (dump_one_task in criu/cr-dump.c). `pending` tells what was pending at the end of the dump: the
-// timer whose signal is in there and not in the image expires again within milliseconds.
+// timer whose signal is in there and not in the image expires again shortly. No one-shot timer that ends in a
+// signal is left to expire before the restored processes run: until then its signal does not end a system call.
 //
 // A signal that arrived while the processes were stopped is restored as pending, and runs its handler; but the
 // call it should have ended with EINTR (pause(2), select(2): ERESTARTNOHAND) has been set back to be made again
 // (compel_get_task_regs in compel/arch/x86) and then waits for the next one. It returns EINTR instead. x86-64
 // only; of a process with several threads, the first.
 Result<std::size_t> repair_images(std::vector<Image>& images, const PendingSignals& pending);
+
+// The same happens to the process that was captured and runs on: those (by the pid inside the container) that wait
+// in a call which a signal of `pending` should have ended, or that of a timer with no more than `until` left. Call it
+// before repair_images().
+Result<std::vector<pid_t>> interrupted_processes(const std::vector<Image>& images, const PendingSignals& pending,
+                                                 std::chrono::microseconds until);
 
 // An established TCP connection as it was captured: what its peer may have moved on from.
 struct CapturedConnection {

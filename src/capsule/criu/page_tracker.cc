@@ -243,23 +243,33 @@ Status PageTracker::probe() {
   return {};
 }
 
-Status PageTracker::adopt(pid_t pid, Instant deadline) {
-  auto process = std::make_unique<Process>();
-  process->start_time = start_time_of(pid);
-  PERDURE_ASSIGN(const UniqueFd pidfd, open_pidfd(pid));
-  PERDURE_ASSIGN(
-      const std::int64_t remote_fd,
-      execute_in_process(pid, SYS_userfaultfd, {O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY},
-                         deadline));
-  const long copy = syscall(SYS_pidfd_getfd, pidfd.get(), remote_fd, 0);
+namespace {
+
+// Made in the process, taken over from it, and closed there: CRIU cannot dump one, so the last step is not given
+// up as soon as the first.
+Result<UniqueFd> make_userfaultfd(pid_t pid, int pidfd, Instant deadline) {
+  constexpr Duration kCloseTime = std::chrono::seconds(5);
+  PERDURE_ASSIGN(auto process, StoppedProcess::stop(pid, deadline));
+  PERDURE_ASSIGN(const std::int64_t remote_fd,
+                 process.call(SYS_userfaultfd, {O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY}, deadline));
+  const long copy = syscall(SYS_pidfd_getfd, pidfd, remote_fd, 0);
   const int copy_error = errno;
-  // The descriptor must not stay in the process: CRIU cannot dump a userfaultfd.
-  PERDURE_TRY(execute_in_process(pid, SYS_close, {static_cast<std::uint64_t>(remote_fd)}, deadline)
+  UniqueFd ours(static_cast<int>(copy));
+  PERDURE_TRY(process.call(SYS_close, {static_cast<std::uint64_t>(remote_fd)}, BootClock::now() + kCloseTime)
                   .transform([](std::int64_t) {}));
   if (copy < 0) {
     return fail(Error::from_errno(std::format("take descriptor of process {}", pid), copy_error));
   }
-  process->uffd.reset(static_cast<int>(copy));
+  return ours;
+}
+
+}  // namespace
+
+Status PageTracker::adopt(pid_t pid, Instant deadline) {
+  auto process = std::make_unique<Process>();
+  process->start_time = start_time_of(pid);
+  PERDURE_ASSIGN(const UniqueFd pidfd, open_pidfd(pid));
+  PERDURE_ASSIGN(process->uffd, make_userfaultfd(pid, pidfd.get(), deadline));
   PERDURE_TRY(enable_write_tracking(process->uffd.get()));
   PERDURE_ASSIGN(process->pagemap, open_file(std::format("/proc/{}/pagemap", pid), O_RDONLY));
   PERDURE_ASSIGN(process->memory, open_file(std::format("/proc/{}/mem", pid), O_RDONLY));

@@ -1,13 +1,17 @@
 #include "capsule/criu/remote_syscall.h"
 
 #include <elf.h>
+#include <signal.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/user.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <format>
@@ -17,13 +21,23 @@
 
 namespace perdure::capsule {
 
+bool ends_after_a_handler([[maybe_unused]] std::int64_t call_number) {
+#ifdef __x86_64__
+  static constexpr std::array<std::int64_t, 6> kCalls{SYS_pause,    SYS_rt_sigsuspend, SYS_select,
+                                                      SYS_pselect6, SYS_ppoll,         SYS_msgrcv};
+  return std::ranges::find(kCalls, call_number) != kCalls.end();
+#else
+  return false;
+#endif
+}
+
 #if defined(__x86_64__)
 namespace {
 
-constexpr std::uint64_t kAllSignals = ~std::uint64_t{0};
+// While our call runs. SIGTRAP tells of its end; were it blocked, the kernel would reset its handler.
+constexpr std::uint64_t kBlocked = ~(std::uint64_t{1} << (SIGTRAP - 1));
 constexpr timespec kPollStep{.tv_sec = 0, .tv_nsec = 20'000};
 
-// Detaches on every way out; the thread goes on as it was.
 class Tracee {
  public:
   explicit Tracee(pid_t tid) : tid_(tid) {}
@@ -50,7 +64,14 @@ class Tracee {
     if (ptrace(PTRACE_INTERRUPT, tid_, nullptr, nullptr) != 0) {
       return fail_errno(std::format("interrupt thread {}", tid_));
     }
-    PERDURE_TRY(wait_stopped(deadline));
+    // A signal that arrives first stops the thread too: it is handed on, and the interruption follows it.
+    for (;;) {
+      PERDURE_ASSIGN(const int status, wait_stopped(deadline));
+      if (status >> 16 == PTRACE_EVENT_STOP) break;
+      if (ptrace(PTRACE_CONT, tid_, nullptr, WSTOPSIG(status)) != 0) {
+        return fail_errno(std::format("hand signal {} to thread {}", WSTOPSIG(status), tid_));
+      }
+    }
     iovec io{.iov_base = &registers_, .iov_len = sizeof registers_};
     if (ptrace(PTRACE_GETREGSET, tid_, NT_PRSTATUS, &io) != 0) {
       return fail_errno(std::format("read registers of thread {}", tid_));
@@ -60,11 +81,22 @@ class Tracee {
       return fail_errno(std::format("read signal mask of thread {}", tid_));
     }
     mask_saved_ = true;
-    std::uint64_t all = kAllSignals;
-    if (ptrace(PTRACE_SETSIGMASK, tid_, sizeof all, &all) != 0) {
+    std::uint64_t blocked = kBlocked;
+    if (ptrace(PTRACE_SETSIGMASK, tid_, sizeof blocked, &blocked) != 0) {
       return fail_errno(std::format("block signals of thread {}", tid_));
     }
     return {};
+  }
+
+  bool end_interrupted_call() {
+    constexpr std::int64_t kRestartIfNoHandler = 514;  // ERESTARTNOHAND of include/linux/errno.h
+    if (!ends_after_a_handler(static_cast<std::int64_t>(registers_.orig_rax)) ||
+        static_cast<std::int64_t>(registers_.rax) != -kRestartIfNoHandler) {
+      return false;
+    }
+    registers_.rax = static_cast<unsigned long long>(-EINTR);
+    registers_.orig_rax = ~0ULL;
+    return true;
   }
 
   Result<std::int64_t> call(std::uint64_t instruction, long number,
@@ -84,7 +116,7 @@ class Tracee {
         ptrace(PTRACE_SINGLESTEP, tid_, nullptr, nullptr) != 0) {
       return fail_errno(std::format("step thread {}", tid_));
     }
-    PERDURE_TRY(wait_stopped(deadline));
+    PERDURE_TRY(wait_stopped(deadline).transform([](int) {}));
     if (ptrace(PTRACE_GETREGSET, tid_, NT_PRSTATUS, &io) != 0) {
       return fail_errno(std::format("read registers of thread {}", tid_));
     }
@@ -92,12 +124,13 @@ class Tracee {
   }
 
  private:
-  Status wait_stopped(Instant deadline) {
+  // The status of waitpid(2).
+  Result<int> wait_stopped(Instant deadline) {
     for (;;) {
       int status = 0;
       const pid_t got = waitpid(tid_, &status, __WALL | WNOHANG);
       if (got == tid_) {
-        if (WIFSTOPPED(status)) return {};
+        if (WIFSTOPPED(status)) return status;
         attached_ = registers_saved_ = mask_saved_ = false;
         return fail(ErrorCode::kNotFound, std::format("thread {} ended while it was traced", tid_));
       }
@@ -141,24 +174,46 @@ Result<std::uint64_t> find_syscall_instruction(pid_t pid) {
 
 }  // namespace
 
-Result<std::int64_t> execute_in_process(pid_t pid, long call_number,
-                                        const std::array<std::uint64_t, 6>& arguments,
-                                        Instant deadline) {
+struct StoppedProcess::Impl {
+  pid_t pid;
+  std::uint64_t instruction;
+  Tracee tracee{pid};
+};
+
+Result<StoppedProcess> StoppedProcess::stop(pid_t pid, Instant deadline) {
   PERDURE_ASSIGN(const std::uint64_t instruction, find_syscall_instruction(pid));
-  Tracee tracee(pid);
-  PERDURE_TRY(tracee.stop(deadline));
+  auto impl = std::make_unique<Impl>(pid, instruction);
+  PERDURE_TRY(impl->tracee.stop(deadline));
+  return StoppedProcess(std::move(impl));
+}
+
+bool StoppedProcess::end_interrupted_call() { return impl_->tracee.end_interrupted_call(); }
+
+Result<std::int64_t> StoppedProcess::call(long number, const std::array<std::uint64_t, 6>& arguments,
+                                          Instant deadline) {
   PERDURE_ASSIGN(const std::int64_t result,
-                 tracee.call(instruction, call_number, arguments, deadline));
+                 impl_->tracee.call(impl_->instruction, number, arguments, deadline));
   if (result < 0) {
-    return fail(Error::from_errno(std::format("system call {} in process {}", call_number, pid),
+    return fail(Error::from_errno(std::format("system call {} in process {}", number, impl_->pid),
                                   static_cast<int>(-result)));
   }
   return result;
 }
 #else
-Result<std::int64_t> execute_in_process(pid_t, long, const std::array<std::uint64_t, 6>&, Instant) {
+struct StoppedProcess::Impl {};
+
+bool StoppedProcess::end_interrupted_call() { return false; }
+
+Result<StoppedProcess> StoppedProcess::stop(pid_t, Instant) {
+  return fail(ErrorCode::kUnsupported, "system calls in other processes need x86-64");
+}
+Result<std::int64_t> StoppedProcess::call(long, const std::array<std::uint64_t, 6>&, Instant) {
   return fail(ErrorCode::kUnsupported, "system calls in other processes need x86-64");
 }
 #endif
+
+StoppedProcess::StoppedProcess(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+StoppedProcess::StoppedProcess(StoppedProcess&&) noexcept = default;
+StoppedProcess::~StoppedProcess() = default;
 
 }  // namespace perdure::capsule
