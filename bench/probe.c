@@ -5,29 +5,30 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
 static void tick(const char* address, int port) {
   const int sender = socket(AF_INET, SOCK_DGRAM, 0);
   struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-  const struct itimerspec period = {{0, 1000000}, {0, 1000000}};
-  const int timer = timerfd_create(CLOCK_MONOTONIC, 0);
-  if (sender < 0 || timer < 0 || inet_pton(AF_INET, address, &to.sin_addr) != 1 ||
-      timerfd_settime(timer, 0, &period, NULL) != 0) {
+  if (sender < 0 || inet_pton(AF_INET, address, &to.sin_addr) != 1) {
     perror("probe");
     exit(1);
   }
+  const uint64_t period = 1000000;
   uint64_t message[2] = {0, 0};
+  uint64_t due = 0;
   for (;;) {
-    uint64_t expired;
-    if (read(timer, &expired, sizeof expired) < 0) continue;
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    const uint64_t now = (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
     ++message[0];
-    message[1] = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    message[1] = now;
     sendto(sender, message, sizeof message, 0, (const struct sockaddr*)&to, sizeof to);
+    due = due + period > now ? due + period : now + period;
+    time = (struct timespec){.tv_sec = (time_t)(due / 1000000000u), .tv_nsec = (long)(due % 1000000000u)};
+    /* No timer that has to be restored: what runc brings back with a periodic timerfd may never tick again. */
+    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, NULL);
   }
 }
 
