@@ -128,7 +128,8 @@ Status ImageServer::continue_transfer(Transfer& transfer, bool& finished) {
     }
     finished = pieces.empty();
     if (finished) return {};
-    const ssize_t written = ::writev(transfer.pipe.get(), pieces.data(), static_cast<int>(pieces.size()));
+    // By reference: CRIU copies from our pages. They belong to a capsule, which never changes and outlives this call.
+    const ssize_t written = ::vmsplice(transfer.pipe.get(), pieces.data(), pieces.size(), SPLICE_F_NONBLOCK);
     if (written < 0) {
       if (errno == EINTR) continue;
       if (errno == EAGAIN) return {};
