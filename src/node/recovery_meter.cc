@@ -27,6 +27,7 @@ void RecoveryMeter::failed(Instant at) {
 }
 
 void RecoveryMeter::noticed() {
+  if (noticed_at_) return;
   noticed_at_ = environment_.clock.now();
   if (!failed_at_) failed_at_ = noticed_at_;
 }
@@ -47,7 +48,7 @@ RestoreReport RecoveryMeter::report_now() const {
 
 void RecoveryMeter::started_afresh() {
   last_ = report_now();
-  failed_at_.reset();
+  forget();
 }
 
 void RecoveryMeter::restored(const Generation& generation, std::optional<Instant> captured_at,
@@ -60,7 +61,7 @@ void RecoveryMeter::restored(const Generation& generation, std::optional<Instant
   frames_before_ = result.frames_before;
   watch_first_packet(*failed_at_, environment_.clock.now() + kFirstPacketTime);
   last_ = std::move(report);
-  failed_at_.reset();
+  forget();
 }
 
 void RecoveryMeter::keep_details(const RestoreReport& report, const RestoreResult& result) {

@@ -45,13 +45,16 @@ class RecoveryMeter {
 
   // The kernel's report of a death at `at`; the earliest counts.
   void failed(Instant at);
-  // The daemon knows of it now; without a kernel's report this is also the failure.
+  // The daemon knows of it now, if it did not before; without a kernel's report this is also the failure.
   void noticed();
   void set_reason(std::string reason) { reason_ = std::move(reason); }
   // No failure: the operator wants the restore.
   void begin_for_operator();
   // The failure came to nothing that has to be recovered from.
-  void forget() { failed_at_.reset(); }
+  void forget() {
+    failed_at_.reset();
+    noticed_at_.reset();
+  }
   bool under_way() const { return failed_at_.has_value(); }
 
   // The recovery under way has ended: by a start from the beginning, or by a restore of
