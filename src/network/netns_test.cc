@@ -57,6 +57,22 @@ TEST_F(NetnsTest, LeftOverFileIsReplacedAndForeignFileRefused) {
   EXPECT_EQ(NetworkNamespace::create("relative").error().code(), ErrorCode::kInvalid);
 }
 
+TEST_F(NetnsTest, HasASmallTableOfConnectionsAndTheLimitsOfTheHost) {
+  const std::string settings = "/proc/sys/net/ipv4/";
+  if (!std::filesystem::exists(settings + "tcp_child_ehash_entries")) {
+    GTEST_SKIP() << "the kernel (before 6.1) has no table of connections per network namespace";
+  }
+  const std::string waiting = value_of(read_file(settings + "tcp_max_tw_buckets"));
+  const std::string child = value_of(read_file(settings + "tcp_child_ehash_entries"));
+  auto made = value_of(NetworkNamespace::create(kPath));
+  ASSERT_OK(run_in_netns(made.fd(), [&]() -> Status {
+    EXPECT_EQ(value_of(read_file(settings + "tcp_ehash_entries")), "16384\n") << "negative: it is shared";
+    EXPECT_EQ(value_of(read_file(settings + "tcp_max_tw_buckets")), waiting);
+    return {};
+  }));
+  EXPECT_EQ(value_of(read_file(settings + "tcp_child_ehash_entries")), child) << "not ours to change";
+}
+
 TEST_F(NetnsTest, LoopbackIsUpInside) {
   auto made = value_of(NetworkNamespace::create(kPath));
   EXPECT_TRUE(value_of(value_of(LinkControl::open(made.fd())).get("lo")).up);
