@@ -111,13 +111,14 @@ class RootFs:
 
     @staticmethod
     def _let_root_run_vlc(path):
-        """VLC refuses to run as user 0. In this copy it asks getppid() instead of geteuid()."""
+        """VLC refuses to run as user 0. In this copy it asks getpid() instead of geteuid(), which is never 0; getppid()
+        is, of a container's first process."""
         with open(path, "r+b") as file:
             content = file.read()
             if content.count(b"\0geteuid\0") != 1:
                 raise RuntimeError(f"{path}: geteuid is not asked for exactly once; this VLC is another one")
             file.seek(0)
-            file.write(content.replace(b"\0geteuid\0", b"\0getppid\0"))
+            file.write(content.replace(b"\0geteuid\0", b"\0getpid\0\0"))
 
 
 def _build_tools(root):
