@@ -108,7 +108,10 @@ struct PageTracker::Process {
         PERDURE_PAGE_IS_WPALLOWED | PERDURE_PAGE_IS_PFNZERO | PERDURE_PAGE_IS_FILE;
     argument.category_anyof_mask = PERDURE_PAGE_IS_PRESENT | PERDURE_PAGE_IS_SWAPPED;
     argument.return_mask = PERDURE_PAGE_IS_WRITTEN;
-    while (argument.start < kAddressSpaceEnd) {
+    // The kernel's walk_end is of no use: once its buffer of 512 regions has been full, it stays where that was
+    // (do_pagemap_scan in fs/proc/task_mmu.c). Fewer regions than there is room for are all; else what follows the
+    // last one is still to be seen.
+    for (;;) {
       const int count = ioctl(pagemap.get(), PERDURE_PAGEMAP_SCAN, &argument);
       if (count < 0) {
         if (errno == EINTR) continue;
@@ -120,10 +123,9 @@ struct PageTracker::Process {
         regions.push_back({region.start, region.end,
                            (region.categories & PERDURE_PAGE_IS_WRITTEN) != 0});
       }
-      if (argument.walk_end <= argument.start && count == 0) break;
-      argument.start = argument.walk_end;
+      if (static_cast<std::size_t>(count) < found.size()) return regions;
+      argument.start = regions.back().end;
     }
-    return regions;
   }
 
   // Bytes of [address, address + length) into `to`. Mappings without read permission go through
