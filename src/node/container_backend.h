@@ -100,7 +100,8 @@ class ContainerBackend {
   enum class Capsules { kDelete, kKeep };
   virtual Status release(Capsules capsules) = 0;
 
-  // After a restart of the daemon: takes over mounts, network, gate and cgroup as they are.
+  // After a restart of the daemon: takes over mounts, network, gate and cgroup as they are. Repeatable: after an
+  // error nothing has been done to a container that runs.
   virtual Result<Found> recover(const std::optional<RuntimeFacts>& facts) = 0;
 
   virtual void hold_gate() = 0;

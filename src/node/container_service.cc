@@ -59,18 +59,28 @@ void ContainerService::begin_after_restart(std::function<void()> recovered) {
     return found;
   };
   runner_.run(std::move(work), [this, recovered = std::move(recovered)](Result<Found> found) {
-    if (!found) {
-      control::v1::Event event;
-      event.set_severity(control::v1::SEVERITY_ERROR);
-      event.set_container(spec_.name.str());
-      event.set_kind("unreadable");
-      event.set_text(std::format("cannot take over container '{}' after a restart of perdured", spec_.name.str()));
-      event.set_reason(found.error().message());
-      environment_.events.append(std::move(event));
+    if (found) {
+      finish_recovery(*found, generations_.stored());
+    } else {
+      recover_later(found.error());
     }
-    finish_recovery(found.value_or(Found{}), generations_.stored());
     if (recovered) recovered();
   });
+}
+
+// Whether the container lives is not known, or it could not be taken over: nothing is done to it.
+void ContainerService::recover_later(const Error& error) {
+  constexpr Duration kAgain = std::chrono::seconds(5);
+  if (takeover_error_ != error.message()) {
+    takeover_error_ = error.message();
+    emit({policy::Severity::kError, "not_taken_over",
+          std::format("container '{}' is not protected: perdured cannot take it over after its restart, leaves it as "
+                      "it is and tries again every {}; mend what is said",
+                      spec_.name.str(), format_duration(kAgain)),
+          takeover_error_});
+    notify();
+  }
+  takeover_retry_ = environment_.loop.after(kAgain, [this] { begin_after_restart({}); });
 }
 
 void ContainerService::finish_recovery(const Found& found, std::vector<policy::GenerationInfo> generations) {

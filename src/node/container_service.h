@@ -111,6 +111,7 @@ class ContainerService {
   void do_timer(const policy::SetTimer& effect);
   void do_release();
   void emit(const policy::Emit& effect);
+  void recover_later(const Error& error);
   void finish_recovery(const Found& found, std::vector<policy::GenerationInfo> generations);
   void watch_init(std::optional<runtime::ProcessWatch> process);
   void init_ended();
@@ -146,6 +147,8 @@ class ContainerService {
   std::uint64_t capture_failures_ = 0;
   std::string last_capture_error_;
   std::optional<ErrorCode> start_error_;
+  std::string takeover_error_;  // of the last attempt, as long as none succeeds
+  io::Timer takeover_retry_;
   double store_bandwidth_ = 0;  // bytes per second of the last writes
   ContainerBackend::Capsules capsules_at_release_ = ContainerBackend::Capsules::kDelete;
   bool stop_was_kill_ = false;

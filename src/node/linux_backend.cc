@@ -326,12 +326,12 @@ Status LinuxBackend::release(Capsules capsules) {
 }
 
 Result<Found> LinuxBackend::recover(const std::optional<RuntimeFacts>& facts) {
-  PERDURE_ASSIGN(image_, prepare_image([](std::string_view, std::string_view) {}));
+  // What a live container needs comes first: whatever fails after it, its deaths are seen and it can be ended.
   PERDURE_TRY(host_.runtime->discard(spec_.name, kRuntimeTime));
   PERDURE_TRY(prepare_cgroup());
   auto existing = network::NetworkNamespace::open(paths_.network_namespace);
   if (existing) netns_.emplace(*std::move(existing));
-  if (netns_ && spec_.network.attached()) {
+  if (netns_ && spec_.network.attached() && !attachment_) {
     auto attached = network::recover_attachment(spec_.name);
     if (attached) {
       const std::lock_guard lock(gate_mutex_);
@@ -341,6 +341,7 @@ Result<Found> LinuxBackend::recover(const std::optional<RuntimeFacts>& facts) {
     }
   }
   if (netns_) PERDURE_TRY(protect_deaths());
+  PERDURE_ASSIGN(image_, prepare_image([](std::string_view, std::string_view) {}));
   PERDURE_ASSIGN(const bool populated, cgroup_->populated());
   Found found;
   if (!netns_ || !populated) {

@@ -116,7 +116,7 @@ Status FakeBackend::release(Capsules capsules) {
 }
 
 Result<Found> FakeBackend::recover(const std::optional<RuntimeFacts>&) {
-  PERDURE_TRY(ask({}, "recover"));
+  PERDURE_TRY(ask(recover_, "recover"));
   return Found{found_};
 }
 

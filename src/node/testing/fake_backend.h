@@ -28,6 +28,7 @@ class FakeBackend final : public ContainerBackend {
   void on_start(Step step) { set(start_, std::move(step)); }
   void on_capture(Step step) { set(capture_, std::move(step)); }
   void on_restore(Step step) { set(restore_, std::move(step)); }
+  void on_recover(Step step) { set(recover_, std::move(step)); }
   void on_release(Step step) { set(release_, std::move(step)); }
   // Lives begun from now on do not end by SIGTERM.
   void ignore_sigterm() { deaf_ = true; }
@@ -68,7 +69,7 @@ class FakeBackend final : public ContainerBackend {
   const model::ContainerSpec spec_;
   mutable std::mutex mutex_;
   std::vector<std::string> calls_;
-  Step prepare_, start_, capture_, restore_, release_;
+  Step prepare_, start_, capture_, restore_, release_, recover_;
   std::atomic<bool> deaf_ = false;
   std::atomic<int> exit_code_ = -1;
   std::atomic<pid_t> pid_ = -1;
