@@ -92,12 +92,23 @@ class LinuxBackend final : public ContainerBackend {
   struct ProbedConnection {
     network::RestoredSocket socket;
     std::optional<network::PeerAnswer> answer;
+    bool captured = true;  // false: it began after the checkpoint
   };
   struct Probed {
     std::optional<network::PeerProber> prober;  // none: there was nothing to ask
     std::vector<ProbedConnection> connections;
   };
-  Probed probe_connections(const capsule::Capsule& capsule) const;
+  // What outlives a restore for a while: both take their time to close.
+  struct Restored {
+    UniqueFd old_root;
+    Probed probed;
+  };
+  Result<Restored> restore_behind_gate(const capsule::Capsule& capsule,
+                                       const std::vector<network::TcpSocketInfo>& left_behind,
+                                       RestoreResult& result);
+  // `left_behind`: the connections of the life that ended.
+  Probed probe_connections(const capsule::Capsule& capsule,
+                           const std::vector<network::TcpSocketInfo>& left_behind) const;
   void settle_connections(Probed& probed, RestoreResult& result) const;
 
   void tidy(UniqueFd old_root, Probed probed);

@@ -33,6 +33,7 @@ network::RestoredSocket to_network(const capsule::CapturedConnection& connection
   socket.snd_una = connection.send_unacknowledged;
   socket.snd_nxt = connection.send_next;
   socket.rcv_nxt = connection.receive_next;
+  socket.timestamp = connection.timestamp;
   return socket;
 }
 
@@ -253,7 +254,26 @@ Result<RestoreResult> LinuxBackend::restore(const capsule::Capsule& capsule) {
   PERDURE_TRY(kill_all());
   result.killed = BootClock::now() - begin;
   engine_.forget_processes();
+  PERDURE_ASSIGN(const auto left_behind, network::list_established(netns_->fd()));
   PERDURE_TRY(network::clear_connections(netns_->fd()));
+  auto restored = restore_behind_gate(capsule, left_behind, result);
+  if (!restored) {
+    hold_gate();
+    if (Status killed = kill_all(); !killed) log::error("{}", killed.error().message());
+    return fail(std::move(restored).error());
+  }
+  result.total = BootClock::now() - begin;
+  tidy(std::move(restored->old_root), std::move(restored->probed));
+  if (Status warmed = engine_.warm_up(netns_->fd()); !warmed) {
+    log::warning("{}: {}", spec_.name.str(), warmed.error().message());
+  }
+  return result;
+}
+
+Result<LinuxBackend::Restored> LinuxBackend::restore_behind_gate(const capsule::Capsule& capsule,
+                                                                 const std::vector<network::TcpSocketInfo>& left_behind,
+                                                                 RestoreResult& result) {
+  Restored restored;
   {
     // From here on nothing of the old life can speak. What the new one says may go out as soon as its sockets
     // are there; only the kernel's RST for sockets that are not there yet is kept back.
@@ -266,40 +286,32 @@ Result<RestoreResult> LinuxBackend::restore(const capsule::Capsule& capsule) {
     }
   }
   Instant step = BootClock::now();
-  PERDURE_ASSIGN(UniqueFd old_root, roll_back_files(capsule));
+  PERDURE_ASSIGN(restored.old_root, roll_back_files(capsule));
   result.files = BootClock::now() - step;
 
   PERDURE_ASSIGN(runtime::LoggerPipes pipes, start_logger());
   step = BootClock::now();
   result.frames_before = frames_passed();
-  auto settled = std::async(std::launch::async, [this, &capsule] { return probe_connections(capsule); });
-  auto restored = restore_processes(capsule, pipes);
-  Probed probed = settled.get();
-  if (!restored) {
-    hold_gate();
-    if (Status killed = kill_all(); !killed) log::error("{}", killed.error().message());
-    return fail(std::move(restored).error());
-  }
+  auto settled = std::async(std::launch::async, [&] { return probe_connections(capsule, left_behind); });
+  auto processes = restore_processes(capsule, pipes);
+  restored.probed = settled.get();
+  if (!processes) return fail(std::move(processes).error());
   result.processes = BootClock::now() - step;
   // One that has ended already ends like one that ends a moment later: without a watch.
-  const auto init = runtime::ProcessId::of(restored->init_pid);
-  result.life = watched({init.value_or(runtime::ProcessId{restored->init_pid, 0}), pipes.stdout_key,
+  const auto init = runtime::ProcessId::of(processes->init_pid);
+  result.life = watched({init.value_or(runtime::ProcessId{processes->init_pid, 0}), pipes.stdout_key,
                          pipes.stderr_key});
-  settle_connections(probed, result);
+  settle_connections(restored.probed, result);
   for (Tree& tree : trees_) {
     const auto wanted = std::ranges::find(capsule.trees, tree.volume, &capsule::FileTree::volume);
     if (wanted != capsule.trees.end()) tree.tracker->adopt(*wanted);
     tree.warm = false;
   }
-  result.total = BootClock::now() - begin;
-  tidy(std::move(old_root), std::move(probed));
-  if (Status warmed = engine_.warm_up(netns_->fd()); !warmed) {
-    log::warning("{}: {}", spec_.name.str(), warmed.error().message());
-  }
-  return result;
+  return restored;
 }
 
-LinuxBackend::Probed LinuxBackend::probe_connections(const capsule::Capsule& capsule) const {
+LinuxBackend::Probed LinuxBackend::probe_connections(
+    const capsule::Capsule& capsule, const std::vector<network::TcpSocketInfo>& left_behind) const {
   Probed probed;
   auto connections = capsule::captured_connections(capsule.images);
   if (!connections || !attachment_) return probed;
@@ -308,6 +320,17 @@ LinuxBackend::Probed LinuxBackend::probe_connections(const capsule::Capsule& cap
     network::RestoredSocket socket = to_network(connection);
     if (!is_loopback(socket.remote.address)) sockets.push_back(socket);
   }
+  const std::size_t captured = sockets.size();
+  // Those that are younger than the generation: nobody will answer their peers any more.
+  for (const network::TcpSocketInfo& info : left_behind) {
+    const auto is_same = [&](const network::RestoredSocket& socket) {
+      return network::TcpTuple{socket.local, socket.remote} == info.tuple;
+    };
+    if (is_loopback(info.tuple.remote.address) || std::ranges::any_of(sockets, is_same)) continue;
+    network::RestoredSocket& younger = sockets.emplace_back();
+    younger.local = info.tuple.local;
+    younger.remote = info.tuple.remote;
+  }
   if (sockets.empty()) return probed;
   const auto ask = [&]() -> Status {
     PERDURE_ASSIGN(probed.prober, network::PeerProber::open({.netns = netns_->fd(),
@@ -315,7 +338,9 @@ LinuxBackend::Probed LinuxBackend::probe_connections(const capsule::Capsule& cap
                                                              .host_interface = attachment_->host_interface,
                                                              .mac = model::effective_mac(spec_)}));
     PERDURE_ASSIGN(const auto answers, probed.prober->probe(sockets));
-    for (std::size_t i = 0; i < sockets.size(); ++i) probed.connections.push_back({sockets[i], answers[i]});
+    for (std::size_t i = 0; i < sockets.size(); ++i) {
+      probed.connections.push_back({sockets[i], answers[i], i < captured});
+    }
     return {};
   };
   if (Status asked = ask(); !asked) {
@@ -325,12 +350,14 @@ LinuxBackend::Probed LinuxBackend::probe_connections(const capsule::Capsule& cap
   return probed;
 }
 
-// A connection whose peer has moved on since the checkpoint can never go on (FINDINGS 4): both ends are told
-// at once. Here is the place where `splice` would mend it instead.
+// A connection whose peer has moved on since the checkpoint, or that began after it, can never go on: its bytes are
+// not there to be sent again. Both ends are told at once. Here is the place where `splice` would mend it instead.
 void LinuxBackend::settle_connections(Probed& probed, RestoreResult& result) const {
   result.connections = static_cast<std::uint32_t>(probed.connections.size());
-  for (const auto& [socket, answer] : probed.connections) {
-    const network::PeerState state = network::classify(socket, answer);
+  for (const auto& [socket, answer, captured] : probed.connections) {
+    const network::PeerState state = captured                   ? network::classify(socket, answer)
+                                     : !answer || answer->reset ? network::PeerState::kNoAnswer
+                                                                : network::PeerState::kMoved;
     if (state != network::PeerState::kMoved && state != network::PeerState::kGone) continue;
     ++result.connections_reset;
     const auto warn = [&](std::string_view what, const Status& done) {
@@ -338,6 +365,7 @@ void LinuxBackend::settle_connections(Probed& probed, RestoreResult& result) con
       log::warning("{}: {} {}: {}", spec_.name.str(), what, to_string(socket.remote), done.error().message());
     };
     if (state == network::PeerState::kMoved) warn("reset peer", probed.prober->reset(socket, *answer));
+    if (!captured) continue;
     warn("reset the connection to", probed.prober->reset_socket(socket));
     // A socket that has received since the checkpoint takes no notice of that.
     warn("abort the connection to", network::destroy_socket(netns_->fd(), {socket.local, socket.remote}));

@@ -77,6 +77,20 @@ def test_connection_that_moved_on_is_reset_at_once(node, remove_after, family):
     assert client.lines(family(spec), PORT).ask("get") == "0"
 
 
+@pytest.mark.parametrize("family", [ipv4, ipv6])
+def test_connection_younger_than_the_generation_is_reset_at_once(node, remove_after, family):
+    remove_after.append("younger")
+    spec = make_spec("younger", "counter.py", checkpoint={"interval": "1h"})
+    container = node.run(spec)
+    client = node.client()
+    container.checkpoint()
+    waiting = client.lines(family(spec), PORT)
+    assert waiting.ask("get") == "0"
+    container.kill_and_wait()
+    # It waits for an answer, sends nothing, and would hear nothing until its own keep-alive.
+    assert waiting.reset_within(5) == "reset"
+
+
 def test_the_server_also_sees_its_end_of_a_moved_connection_reset(node, remove_after):
     remove_after.append("streamer")
     spec = make_spec("streamer", "counter.py", checkpoint={"interval": "1h"})

@@ -86,15 +86,19 @@ Status CriuWorker::send(const std::string& message) {
 }
 
 Result<std::string> CriuWorker::receive(Instant deadline) {
-  std::string message(kMaxMessageBytes, '\0');
   for (;;) {
     PERDURE_ASSIGN(const bool ready, io::wait_for_descriptor(socket_.get(), POLLIN, deadline));
     if (!ready) return fail(ErrorCode::kTimeout, "CRIU did not answer in time");
-    const ssize_t got = ::recv(socket_.get(), message.data(), message.size(), 0);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return fail_errno("receive answer from CRIU");
-    if (got == 0) return fail(ErrorCode::kIo, "CRIU ended without an answer");
-    message.resize(static_cast<std::size_t>(got));
+    // Its size first: the answers are some hundred bytes, and this is done while the container is frozen.
+    const ssize_t size = ::recv(socket_.get(), nullptr, 0, MSG_PEEK | MSG_TRUNC);
+    if (size < 0 && errno == EINTR) continue;
+    if (size < 0) return fail_errno("receive answer from CRIU");
+    if (size == 0) return fail(ErrorCode::kIo, "CRIU ended without an answer");
+    std::string message(static_cast<std::size_t>(size), '\0');
+    if (message.size() > kMaxMessageBytes) return fail(ErrorCode::kIo, "CRIU sent an answer of absurd size");
+    if (::recv(socket_.get(), message.data(), message.size(), 0) != size) {
+      return fail_errno("receive answer from CRIU");
+    }
     return message;
   }
 }

@@ -42,7 +42,7 @@ struct DumpHooks {
 
 class CriuWorker {
  public:
-  // Inside the network namespace (so that CRIU takes it for its own and leaves it alone: FINDINGS 2).
+  // Inside the network namespace (so that CRIU takes it for its own and leaves it alone).
   static Result<CriuWorker> spawn(const CriuProgram& program, int network_namespace_fd);
 
   // Blocking; uses the worker up. Whatever happens the processes run afterwards, unless CRIU itself was

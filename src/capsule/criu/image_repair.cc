@@ -169,6 +169,7 @@ Result<std::vector<CapturedConnection>> captured_connections(const std::vector<I
     connection.send_unacknowledged = tcp.outq_seq() - tcp.outq_len();
     connection.send_next = tcp.outq_seq() - tcp.unsq_len();
     connection.receive_next = tcp.inq_seq();
+    if (tcp.has_timestamp()) connection.timestamp = tcp.timestamp();
     connections.push_back(connection);
   }
   return connections;

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <vector>
 
 #include "base/result.h"
@@ -57,6 +58,7 @@ struct CapturedConnection {
   std::uint32_t send_unacknowledged = 0;  // SND.UNA
   std::uint32_t send_next = 0;            // SND.NXT
   std::uint32_t receive_next = 0;         // RCV.NXT
+  std::optional<std::uint32_t> timestamp;  // its own timestamp clock (RFC 7323), if it uses the option
   bool operator==(const CapturedConnection&) const = default;
 };
 
