@@ -326,7 +326,7 @@ std::span<const Field<Line>> fields<Line>() {
        [](const Line& m) { return text(word(m.stream)); }},
       {"text", "text", "without the line break; bytes that are no UTF-8 are replaced by U+FFFD",
        [](const Line& m) -> Json { return m.text; }},
-      {"complete", "boolean", "false: it was cut at 64 KiB, or its end has not been written",
+      {"complete", "boolean", "false: it was cut at 8 KiB, or its end has not been written",
        [](const Line& m) -> Json { return m.complete; }},
   };
   return kFields;
