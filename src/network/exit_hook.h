@@ -1,6 +1,6 @@
 // The exit hook: closes a container's gate in the instant one of its processes is killed by a
 // signal, before the kernel closes the sockets, so that no FIN or RST tells the peers of a death
-// that a recovery is going to undo (FINDINGS 2). One BPF program on the raw tracepoint
+// that a recovery is going to undo (docs/recovery.md). One BPF program on the raw tracepoint
 // sched_process_exit per daemon.
 #pragma once
 

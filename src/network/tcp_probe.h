@@ -1,4 +1,4 @@
-// What the peers of a rolled-back container's TCP connections know (FINDINGS 4).
+// What the peers of a rolled-back container's TCP connections know.
 //
 // A bare ACK whose sequence number lies just below the window makes a peer answer with a bare ACK
 // of its own (RFC 9293 section 3.10.7.4), which tells its RCV.NXT and SND.NXT. Compared with the

@@ -1,5 +1,5 @@
 // What the policy knows of a container's capsules, and which of them may be deleted
-// (DESIGN 3.3, 3.4).
+// (docs/recovery.md, "What is kept").
 //
 // Pure values and functions; nothing here touches a store.
 #pragma once

@@ -1,5 +1,5 @@
 // The newest generations of one container as its owner knows them: the capsules in memory, how far
-// each has come, and what they cost. Decides nothing; keeps the promises of DESIGN 3: the newest
+// each has come, and what they cost. Decides nothing; keeps two promises: the newest
 // committed generation is never let go, and the memory is bounded.
 //
 // Thread-safe. load() may block on the store (pool threads); everything else only computes.

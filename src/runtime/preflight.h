@@ -1,5 +1,5 @@
-// What would make a container unprotectable, said before it starts: CRIU's refusals (FINDINGS of
-// the CRIU edge are in docs/containers.md), and what this host lacks.
+// What would make a container unprotectable, said before it starts: CRIU's refusals (they were
+// tried: docs/containers.md), and what this host lacks.
 #pragma once
 
 #include <string>

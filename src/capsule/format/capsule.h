@@ -1,4 +1,4 @@
-// A capsule: the complete state of a container at one instant (DESIGN sections 1 and 3).
+// A capsule: the complete state of a container at one instant (docs/capsule-format.md).
 //
 // In memory a capsule is always complete: deltas exist only in encoded form (codec.h). Its bytes
 // lie in slabs that it shares with the generations before it, so that a generation costs what
