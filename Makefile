@@ -6,6 +6,11 @@ PRESET ?= dev
 WERROR ?= OFF
 PREFIX ?= /usr/local
 JOBS   ?= $(shell nproc)
+# Empty: everything, tests too.
+TARGETS ?=
+
+# What runs on a host; the tests take most of the time of a build.
+PRODUCT = perdured perdure perdure-logger perdure_pagemap_filter
 
 .PHONY: help setup build test demo bench install clean
 
@@ -28,17 +33,17 @@ build:
 	@mkdir -p build
 	@cmake --preset $(PRESET) -DPERDURE_WERROR=$(WERROR) -DCMAKE_INSTALL_PREFIX=$(PREFIX) >build/configure-$(PRESET).log 2>&1 \
 	  || { cat build/configure-$(PRESET).log; exit 1; }
-	@cmake --build --preset $(PRESET) -j $(JOBS)
+	@cmake --build --preset $(PRESET) -j $(JOBS) $(if $(TARGETS),--target $(TARGETS))
 
 test:
 	@tests/run --werror $(WERROR) --jobs $(JOBS)
 
-demo: setup build
+demo: setup
+	@$(MAKE) --no-print-directory build TARGETS="$(PRODUCT)"
 	@scripts/demo --build build/$(PRESET)
 
 bench: setup
-	@$(MAKE) --no-print-directory build PRESET=release
-	@bench/checkpoint --build build/release
+	@bench/checkpoint
 
 install:
 	@$(MAKE) --no-print-directory build PRESET=release
