@@ -114,7 +114,15 @@ Result<capsule::Capsule> LinuxBackend::capture(const Generation& generation, con
     snapshots_to_come = std::async(std::launch::async, [this] { return snapshot_trees(); });
     return {};
   };
+  const Instant deadline = BootClock::now() + spec_.checkpoint.dump_deadline;
   hooks.before_thaw = [&]() -> Status {
+    if (snapshots_to_come.wait_for(std::max(Duration::zero(), Duration(deadline - BootClock::now()))) !=
+        std::future_status::ready) {
+      unlock();
+      return fail(ErrorCode::kTimeout, std::format("the changed files of '{}' were not copied within {}; raise "
+                                                   "checkpoint.dump-deadline, or use a file system with reflinks",
+                                                   spec_.name.str(), format_duration(spec_.checkpoint.dump_deadline)));
+    }
     auto taken = snapshots_to_come.get();
     unlock();
     if (!taken) return fail(std::move(taken).error());
@@ -126,7 +134,7 @@ Result<capsule::Capsule> LinuxBackend::capture(const Generation& generation, con
   target.pids = pids;
   target.root = paths_.merged();
   target.mounts = external_mounts();
-  auto captured = engine_.capture(target, hooks, BootClock::now() + spec_.checkpoint.dump_deadline);
+  auto captured = engine_.capture(target, hooks, deadline);
   if (!captured) {
     if (snapshots_to_come.valid()) snapshots_to_come.wait();
     unlock();
