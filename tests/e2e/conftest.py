@@ -8,7 +8,6 @@ import sys
 import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from e2e.known_defects import KNOWN_DEFECTS  # noqa: E402
 from support import cgroups, leftovers  # noqa: E402
 from support.node import Node  # noqa: E402
 from support.rootfs import TOP, make_rootfs  # noqa: E402
@@ -21,12 +20,6 @@ _live = []
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "node_options(*options): further arguments of perdured")
-
-
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if item.name in KNOWN_DEFECTS:
-            item.add_marker(pytest.mark.xfail(reason=f"known defect: {KNOWN_DEFECTS[item.name]}", strict=False))
 
 
 def pytest_sessionstart(session):
