@@ -72,6 +72,7 @@ std::size_t default_pool_threads() {
 ParsedOptions parse_options(int argc, char** argv) {
   ParsedOptions parsed;
   parsed.options.pool_threads = default_pool_threads();
+  parsed.options.paths.libexec_dir = PERDURE_LIBEXEC_DIR;
   bool no_tracking = false;
   CLI::App app("Keeps the containers of this host running through failures. See perdured(8).", "perdured");
   try {

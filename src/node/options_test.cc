@@ -1,7 +1,13 @@
-// perdured's command line: defaults, what is taken and what is refused.
+// perdured's command line: defaults, what is taken and what is refused; its manual page has the same options.
 #include "node/options.h"
 
+#include <fstream>
 #include <initializer_list>
+#include <iostream>
+#include <iterator>
+#include <regex>
+#include <set>
+#include <sstream>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -25,6 +31,8 @@ TEST(OptionsTest, DefaultsAreThoseOfThePaths) {
   EXPECT_EQ(parsed.options.tracking, capsule::MemoryTracking::kOn);
   EXPECT_EQ(parsed.options.pool_threads, default_pool_threads());
   EXPECT_EQ(parsed.options.programs.criu, "criu");
+  EXPECT_TRUE(parsed.options.paths.libexec_dir.starts_with('/')) << parsed.options.paths.libexec_dir;
+  EXPECT_TRUE(parsed.options.paths.libexec_dir.ends_with("/lib/perdure")) << parsed.options.paths.libexec_dir;
   EXPECT_FALSE(parsed.options.trial_process);
 }
 
@@ -49,6 +57,26 @@ TEST(OptionsTest, EveryFlagIsTaken) {
 TEST(OptionsTest, HelpAndVersionEndWell) {
   EXPECT_EQ(parse({"--help"}).exit_status, 0);
   EXPECT_EQ(parse({"--version"}).exit_status, 0);
+}
+
+std::set<std::string> long_options_in(const std::string& text) {
+  static const std::regex kLongOption("--[a-z][a-z-]*");
+  return {std::sregex_token_iterator(text.begin(), text.end(), kLongOption), std::sregex_token_iterator()};
+}
+
+TEST(OptionsTest, TheManualPageHasTheOptionsOfTheHelp) {
+  std::ostringstream help;
+  std::streambuf* const standard_output = std::cout.rdbuf(help.rdbuf());
+  const ParsedOptions parsed = parse({"--help"});
+  std::cout.rdbuf(standard_output);
+  ASSERT_EQ(parsed.exit_status, 0);
+
+  std::ifstream file(PERDURED_MANUAL);
+  std::string page{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  page = std::regex_replace(page, std::regex(R"(\\-)"), "-");  // how roff writes a hyphen that is meant
+  const std::set<std::string> documented = long_options_in(page);
+  EXPECT_TRUE(documented.contains("--run-dir")) << "nothing was found in " PERDURED_MANUAL;
+  EXPECT_EQ(documented, long_options_in(help.str()));
 }
 
 TEST(OptionsTest, NonsenseEndsWithTheStatusOfAWrongCommandLine) {

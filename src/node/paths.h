@@ -11,7 +11,7 @@ struct Paths {
   std::string run_dir = "/run/perdure";      // vanishes with a reboot
   std::string state_dir = "/var/lib/perdure";  // survives it
   std::string cgroup = "perdure";            // below the v2 mount; a container is a cgroup in it
-  std::string libexec_dir = "/usr/lib/perdure";  // perdure-logger, perdure-pagemap-filter.so
+  std::string libexec_dir;  // perdure-logger, perdure-pagemap-filter.so; perdured's: where it was installed
 
   std::string socket() const { return run_dir + "/perdured.sock"; }
   std::string scratch() const { return run_dir + "/scratch"; }  // a tmpfs: CRIU's images of one call
