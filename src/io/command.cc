@@ -27,7 +27,9 @@ std::string describe(const std::vector<std::string>& argv) {
     if (!text.empty()) text += ' ';
     text += argument;
     if (text.size() > kShownCommandBytes) {
-      return text.substr(0, kShownCommandBytes) + "…";
+      text.resize(kShownCommandBytes);
+      text += "…";
+      return text;
     }
   }
   return text;
