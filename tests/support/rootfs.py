@@ -14,10 +14,11 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 CACHE = os.path.join(TOP, "build", "rootfs")
 PROGRAMS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "programs")
 LIBRARIES = "/usr/lib/x86_64-linux-gnu"
-PYTHON_LIBRARY = "/usr/lib/python3.11"
+_PYTHON_VERSION = "{}.{}".format(*sys.version_info)  # of /usr/bin/python3, which runs all of this
+PYTHON_LIBRARY = f"/usr/lib/python{_PYTHON_VERSION}"
 # Nothing that a test's program imports.
 _PYTHON_UNUSED = {"test", "idlelib", "tkinter", "lib2to3", "ensurepip", "pydoc_data", "distutils", "turtledemo",
-                  "unittest", "config-3.11-x86_64-linux-gnu", "__phello__"}
+                  "unittest", f"config-{_PYTHON_VERSION}-x86_64-linux-gnu", "__phello__"}
 # What a server of RTSP needs; the rest (codecs, displays) would bring 300 MB of libraries.
 _VLC_PLUGINS = ["access", "access_output", "control", "demux", "keystore", "logger", "misc", "mux", "packetizer",
                 "stream_extractor", "stream_filter", "stream_out"]
