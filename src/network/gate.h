@@ -1,5 +1,5 @@
 // The gate: a tc-BPF program on the host end of a container's veth that every frame of the
-// container has to pass (DESIGN 4). It compares CLOCK_BOOTTIME with an absolute deadline in a map
+// container has to pass (docs/recovery.md). It compares CLOCK_BOOTTIME with an absolute deadline in a map
 // that is mapped into the daemon, so that a renewal is one store (about 1 µs with the clock read)
 // and a late one is harmless. It lives in a clsact filter: the daemon's death does not detach it,
 // and output stops by itself.
