@@ -46,7 +46,7 @@ bench: setup
 	@bench/checkpoint
 
 install:
-	@$(MAKE) --no-print-directory build PRESET=release
+	@$(MAKE) --no-print-directory build PRESET=release TARGETS="$(PRODUCT) perdure_manual_files"
 	DESTDIR=$(DESTDIR) cmake --install build/release
 
 clean:
