@@ -108,15 +108,15 @@ void ContainerPolicy::on(const OperatorCheckpoint&) {
   schedule_.request(now_);
 }
 
-// The interval in force is worth an event when another reason sets it, or it moves by a quarter.
+// The interval in force is worth an event when it moves by a quarter, or by a tenth and another reason sets it.
 void ContainerPolicy::announce_pace() {
   Pace pace = schedule_.pace();
   if (pace.reason == PaceReason::kRetry || pace.reason == PaceReason::kRequested) return;
   const Duration before = announced_pace_.interval;
   const Duration change = pace.interval > before ? pace.interval - before : before - pace.interval;
   const bool first = announced_pace_.reason == PaceReason::kOff;
-  const bool silent = first ? pace.reason == PaceReason::kAsked
-                            : pace.reason == announced_pace_.reason && change <= before / 4;
+  const Duration bound = pace.reason == announced_pace_.reason ? before / 4 : before / 10;
+  const bool silent = first ? pace.reason == PaceReason::kAsked : change <= bound;
   if (!silent) emit(Severity::kInfo, "interval", "checkpoints " + pace.text);
   if (first || !silent) announced_pace_ = std::move(pace);
 }
