@@ -11,6 +11,7 @@
 #include "base/fd.h"
 #include "base/ids.h"
 #include "base/mountinfo.h"
+#include "base/process_status.h"
 #include "base/stable_hash.h"
 #include "base/units.h"
 #include "gmock/gmock.h"
@@ -131,6 +132,13 @@ TEST(ReadTest, FromAnOffset) {
   EXPECT_EQ(std::string_view(four.data(), 4), "2345");
   EXPECT_EQ(read_at(file.get(), bytes, 8, "text").value(), 2u);
   EXPECT_EQ(read_at(-1, bytes, 0, "text").error().message(), "read text: Bad file descriptor");
+}
+
+TEST(ProcessStatusTest, GivesTheLastWordOfAField) {
+  EXPECT_EQ(process_status_word(::getpid(), "Pid").value(), std::to_string(::getpid()));
+  EXPECT_EQ(process_status_word(::getpid(), "ShdPnd").value(), "0000000000000000");
+  EXPECT_EQ(process_status_word(::getpid(), "pid").error().code(), ErrorCode::kUnsupported) << "within PPid, TracerPid";
+  EXPECT_FALSE(process_status_word(0x3fffffff, "Pid")) << "nobody";
 }
 
 TEST(ReadFileTest, RefusesBeyondTheLimit) {

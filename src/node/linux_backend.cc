@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "base/process_status.h"
 #include "capsule/format/codec.h"
 #include "image/overlay.h"
 #include "io/atomic_file.h"
@@ -271,12 +272,7 @@ Status LinuxBackend::terminate(int signal) {
   if (!cgroup_) return fail(ErrorCode::kNotFound, std::format("container '{}' is not running", spec_.name.str()));
   PERDURE_ASSIGN(const std::vector<pid_t> pids, cgroup_->processes());
   for (const pid_t pid : pids) {
-    const auto status = read_file(std::format("/proc/{}/status", pid));
-    if (!status) continue;
-    const auto at = status->find("NSpid:");
-    if (at == std::string::npos) continue;
-    const std::string line = status->substr(at, status->find('\n', at) - at);
-    if (!line.ends_with("\t1")) continue;
+    if (process_status_word(pid, "NSpid") != "1") continue;
     if (::kill(pid, signal) != 0) return fail_errno(std::format("send signal {} to process {}", signal, pid));
     return {};
   }

@@ -13,6 +13,7 @@
 #include <format>
 
 #include "base/log.h"
+#include "base/process_status.h"
 #include "capsule/criu/image_repair.h"
 #include "capsule/criu/image_server.h"
 #include "capsule/criu/image_set.h"
@@ -47,20 +48,9 @@ class ScratchDirectory {
   std::string path_;
 };
 
-// The last word of a field of /proc/PID/status.
-Result<std::string> status_field(pid_t pid, std::string_view field) {
-  PERDURE_ASSIGN(const std::string status, read_file(std::format("/proc/{}/status", pid)));
-  const auto at = status.find(std::format("\n{}:", field));
-  if (at == std::string::npos) {
-    return fail(ErrorCode::kUnsupported, std::format("status of process {} has no field {}", pid, field));
-  }
-  const std::string line = status.substr(at + 1, status.find('\n', at + 1) - at - 1);
-  return line.substr(line.find_last_of(" \t") + 1);
-}
-
 // The pid that the process has inside the container: how CRIU names it.
 Result<pid_t> inner_pid_of(pid_t pid) {
-  PERDURE_ASSIGN(const std::string last, status_field(pid, "NSpid"));
+  PERDURE_ASSIGN(const std::string last, process_status_word(pid, "NSpid"));
   pid_t inner = pid;
   std::from_chars(last.data(), last.data() + last.size(), inner);
   return inner;
@@ -70,7 +60,7 @@ PendingSignals pending_signals(const std::map<pid_t, pid_t>& inner_pids) {
   constexpr int kHexadecimal = 16;
   PendingSignals pending;
   for (const auto& [pid, inner] : inner_pids) {
-    const auto mask = status_field(pid, "ShdPnd");
+    const auto mask = process_status_word(pid, "ShdPnd");
     if (!mask) continue;  // it has ended
     std::from_chars(mask->data(), mask->data() + mask->size(), pending[inner], kHexadecimal);
   }
@@ -238,14 +228,13 @@ Result<CapturedProcesses> Engine::capture(const CaptureTarget& target, const Cap
   }
   // What expired between the last look and the thaw.
   const auto since_freeze = std::chrono::ceil<std::chrono::microseconds>(BootClock::now() - frozen_at);
-  PERDURE_ASSIGN(const std::vector<pid_t> interrupted, interrupted_processes(captured.images, pending, since_freeze));
+  PERDURE_ASSIGN(const Repairs repairs, repair_images(captured.images, pending, since_freeze));
   for (const auto& [pid, inner] : inner_pids) {
-    if (std::ranges::find(interrupted, inner) != interrupted.end()) end_interrupted_call(pid);
+    if (std::ranges::find(repairs.interrupted, inner) != repairs.interrupted.end()) end_interrupted_call(pid);
   }
+  if (repairs.entries > 0) log::debug("{}: mended {} entries of CRIU's images", container_, repairs.entries);
   captured.untracked = tracker_.untracked();
   captured.pages_read = tracker_.bytes_read_by_last_collect() / kPageSize;
-  PERDURE_ASSIGN(const std::size_t repaired, repair_images(captured.images, pending));
-  if (repaired > 0) log::debug("{}: re-armed {} periodic timers", container_, repaired);
   captured.wall = BootClock::now() - begin;
   return captured;
 }

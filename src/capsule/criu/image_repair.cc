@@ -104,8 +104,9 @@ void unmap(CapturedConnection& connection) {
 
 }  // namespace
 
-Result<std::size_t> repair_images(std::vector<Image>& images, const PendingSignals& pending) {
-  std::size_t count = 0;
+Result<Repairs> repair_images(std::vector<Image>& images, const PendingSignals& pending,
+                              std::chrono::microseconds until) {
+  Repairs repairs;
   const auto soonest = soonest_expiry(pending.size());
   for (Image& image : images) {
     Result<std::size_t> mended = std::size_t{0};
@@ -113,29 +114,15 @@ Result<std::size_t> repair_images(std::vector<Image>& images, const PendingSigna
     if (const auto pid = pid_of_core(image.name)) {
       const auto found = pending.find(*pid);
       const std::uint64_t signals = found == pending.end() ? 0 : found->second;
-      mended = mend_entries<criu::CoreEntry>(
-          image, kCoreMagic, [&](criu::CoreEntry& core) { return mend_task(core, signals, soonest); });
+      mended = mend_entries<criu::CoreEntry>(image, kCoreMagic, [&](criu::CoreEntry& core) {
+        if (found != pending.end() && waits_past_its_signal(core, signals, until)) repairs.interrupted.push_back(*pid);
+        return mend_task(core, signals, soonest);
+      });
     }
     PERDURE_ASSIGN(const std::size_t in_this_one, std::move(mended));
-    count += in_this_one;
+    repairs.entries += in_this_one;
   }
-  return count;
-}
-
-Result<std::vector<pid_t>> interrupted_processes(const std::vector<Image>& images, const PendingSignals& pending,
-                                                 std::chrono::microseconds until) {
-  std::vector<pid_t> pids;
-  for (const auto& [pid, signals] : pending) {
-    const Image* image = find_image(images, std::format("core-{}.img", pid));
-    if (image == nullptr) continue;
-    PERDURE_ASSIGN(const ImageEntries parts, split_image(image->name, image->bytes, kCoreMagic));
-    criu::CoreEntry core;
-    if (parts.entries.empty() || !parse(parts.entries[0], core)) {
-      return fail(ErrorCode::kCorrupt, std::format("CRIU image '{}': entry cannot be parsed", image->name));
-    }
-    if (waits_past_its_signal(core, signals, until)) pids.push_back(pid);
-  }
-  return pids;
+  return repairs;
 }
 
 Result<std::vector<CapturedConnection>> captured_connections(const std::vector<Image>& images) {

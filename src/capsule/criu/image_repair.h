@@ -20,8 +20,7 @@ namespace perdure::capsule {
 // proc_pid_status(5)).
 using PendingSignals = std::map<pid_t, std::uint64_t>;
 
-// What would be silent for ever after a restore. Returns in how many entries something was mended; kCorrupt
-// naming the image.
+// What would be silent for ever after a restore. kCorrupt naming the image.
 //
 // A periodic timerfd that expired while the processes were stopped is dumped with a remaining time of zero,
 // which disarms it (criu/timerfd.c sets what it read). Its next expiry becomes one nanosecond away: the tick
@@ -40,13 +39,15 @@ using PendingSignals = std::map<pid_t, std::uint64_t>;
 // call it should have ended with EINTR (pause(2), select(2): ERESTARTNOHAND) has been set back to be made again
 // (compel_get_task_regs in compel/arch/x86) and then waits for the next one. It returns EINTR instead. x86-64
 // only; of a process with several threads, the first.
-Result<std::size_t> repair_images(std::vector<Image>& images, const PendingSignals& pending);
-
-// The same happens to the process that was captured and runs on: those (by the pid inside the container) that wait
-// in a call which a signal of `pending` should have ended, or that of a timer with no more than `until` left. Call it
-// before repair_images().
-Result<std::vector<pid_t>> interrupted_processes(const std::vector<Image>& images, const PendingSignals& pending,
-                                                 std::chrono::microseconds until);
+//
+// The same happens to the process that was captured and runs on: `interrupted` names those that wait in a call
+// which a signal of `pending` should have ended, or that of a timer with no more than `until` left.
+struct Repairs {
+  std::size_t entries = 0;          // in which something was mended
+  std::vector<pid_t> interrupted;   // by the pid inside the container
+};
+Result<Repairs> repair_images(std::vector<Image>& images, const PendingSignals& pending,
+                              std::chrono::microseconds until);
 
 // An established TCP connection as it was captured: what its peer may have moved on from.
 struct CapturedConnection {
