@@ -27,7 +27,6 @@ namespace {
 
 namespace v1 = control::v1;
 
-constexpr const char* kDefaultGroup = "perdure";
 // Work that waits for a thread. Containers ask again later when it is full.
 constexpr std::size_t kPoolQueue = 256;
 
@@ -82,7 +81,7 @@ class Daemon {
 };
 
 Status Daemon::find_group() {
-  auto group = io::find_group(options_.group.empty() ? kDefaultGroup : options_.group);
+  auto group = io::find_group(options_.group.empty() ? std::string(kDefaultGroup) : options_.group);
   if (group) {
     group_ = *group;
   } else if (!options_.group.empty()) {

@@ -1,18 +1,15 @@
-// perdured(8). Exit status: 0 after SIGTERM or SIGINT (or --help, --version); 1 when it could not begin, the
-// reason is in its log; 64 for a wrong command line; 77 when it is not root.
+// perdured(8). What it takes and how it ends is said in node/usage.h.
 #include <unistd.h>
+
+#include <utility>
 
 #include "base/log.h"
 #include "node/daemon.h"
 #include "node/options.h"
 #include "node/trial_checkpoint.h"
+#include "node/usage.h"
 
-namespace {
-
-constexpr int kFailureStatus = 1;
-constexpr int kNoPermissionStatus = 77;  // EX_NOPERM of sysexits.h
-
-}  // namespace
+using perdure::node::DaemonExit;
 
 int main(int argc, char** argv) {
   const auto parsed = perdure::node::parse_options(argc, argv);
@@ -21,11 +18,11 @@ int main(int argc, char** argv) {
   perdure::log::set_level(parsed.options.log_level);
   if (::geteuid() != 0) {
     perdure::log::error("perdured must run as root: it makes namespaces and takes checkpoints of other processes");
-    return kNoPermissionStatus;
+    return std::to_underlying(DaemonExit::kNotRoot);
   }
   if (const perdure::Status ran = perdure::node::run_daemon(parsed.options); !ran) {
     perdure::log::error("{}", ran.error().message());
-    return kFailureStatus;
+    return std::to_underlying(DaemonExit::kFailure);
   }
-  return 0;
+  return std::to_underlying(DaemonExit::kDone);
 }

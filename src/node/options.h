@@ -1,9 +1,10 @@
-// perdured's command line.
+// perdured's command line, as it was given. What it may be is said in usage.h.
 #pragma once
 
 #include <cstddef>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "base/log.h"
 #include "capsule/criu/engine.h"
@@ -12,19 +13,17 @@
 
 namespace perdure::node {
 
+inline constexpr std::string_view kDefaultGroup = "perdure";
+
 struct DaemonOptions {
   Paths paths;
-  std::string group;  // of the control socket; empty: "perdure" if there is such a group, else root only
+  std::string group;  // of the control socket; empty: kDefaultGroup if there is such a group, else root only
   log::Level log_level = log::Level::kInfo;
   runtime::ProgramPaths programs;
   capsule::MemoryTracking tracking = capsule::MemoryTracking::kOn;
   std::size_t pool_threads = 0;
   bool trial_process = false;  // hidden: the process that doctor takes a trial checkpoint of
 };
-
-// One thread per container that is captured or restored at the same time, and some for what an operator does
-// meanwhile. Most of a thread's time is waiting for CRIU.
-std::size_t default_pool_threads();
 
 // What the command line says; or, after --help, --version or an error (already printed), the exit status.
 struct ParsedOptions {

@@ -1,16 +1,18 @@
-// perdured's command line: defaults, what is taken and what is refused; its manual page has the same options.
+// perdured's command line: defaults, what is taken and what is refused; --help says what usage.h says
+// of them.
 #include "node/options.h"
 
-#include <fstream>
+#include <algorithm>
+#include <format>
 #include <initializer_list>
 #include <iostream>
-#include <iterator>
 #include <regex>
-#include <set>
 #include <sstream>
+#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "node/usage.h"
 
 namespace perdure::node {
 namespace {
@@ -29,7 +31,7 @@ TEST(OptionsTest, DefaultsAreThoseOfThePaths) {
   EXPECT_EQ(parsed.options.paths.state_dir, Paths().state_dir);
   EXPECT_EQ(parsed.options.log_level, log::Level::kInfo);
   EXPECT_EQ(parsed.options.tracking, capsule::MemoryTracking::kOn);
-  EXPECT_EQ(parsed.options.pool_threads, default_pool_threads());
+  EXPECT_EQ(parsed.options.pool_threads, default_options().pool_threads);
   EXPECT_EQ(parsed.options.programs.criu, "criu");
   EXPECT_TRUE(parsed.options.paths.libexec_dir.starts_with('/')) << parsed.options.paths.libexec_dir;
   EXPECT_TRUE(parsed.options.paths.libexec_dir.ends_with("/lib/perdure")) << parsed.options.paths.libexec_dir;
@@ -59,31 +61,91 @@ TEST(OptionsTest, HelpAndVersionEndWell) {
   EXPECT_EQ(parse({"--version"}).exit_status, 0);
 }
 
-std::set<std::string> long_options_in(const std::string& text) {
-  static const std::regex kLongOption("--[a-z][a-z-]*");
-  return {std::sregex_token_iterator(text.begin(), text.end(), kLongOption), std::sregex_token_iterator()};
-}
-
-TEST(OptionsTest, TheManualPageHasTheOptionsOfTheHelp) {
+std::string printed_help() {
   std::ostringstream help;
   std::streambuf* const standard_output = std::cout.rdbuf(help.rdbuf());
   const ParsedOptions parsed = parse({"--help"});
   std::cout.rdbuf(standard_output);
-  ASSERT_EQ(parsed.exit_status, 0);
+  EXPECT_EQ(parsed.exit_status, 0);
+  return help.str();
+}
 
-  std::ifstream file(PERDURED_MANUAL);
-  std::string page{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  page = std::regex_replace(page, std::regex(R"(\\-)"), "-");  // how roff writes a hyphen that is meant
-  const std::set<std::string> documented = long_options_in(page);
-  EXPECT_TRUE(documented.contains("--run-dir")) << "nothing was found in " PERDURED_MANUAL;
-  EXPECT_EQ(documented, long_options_in(help.str()));
+// On one line, one space between words.
+std::string unwrapped(const std::string& text) {
+  return std::regex_replace(text, std::regex(R"(\s+)"), " ");
+}
+
+TEST(OptionsTest, TheHelpHasWhatTheTablesSay) {
+  const std::string help = unwrapped(printed_help());
+  for (const UsageOption& option : option_table()) {
+    const std::string said = title_of(option) + " " + text_of(option);
+    EXPECT_TRUE(help.contains(" " + said + " ")) << said << "\nis not in\n" << help;
+  }
+  for (const UsageExit& row : exit_table()) {
+    const std::string said = std::format(" {} {} ", std::to_underlying(row.status), row.meaning);
+    EXPECT_TRUE(help.contains(said)) << said << "\nis not in\n" << help;
+  }
+  EXPECT_FALSE(help.contains("--trial-process")) << "which is for perdured's own use";
+}
+
+TEST(OptionsTest, TheHelpFitsATerminal) {
+  std::istringstream lines(printed_help());
+  for (std::string line; std::getline(lines, line);) {
+    const bool one_word = line.find(' ', line.find_first_not_of(' ')) == std::string::npos;
+    EXPECT_TRUE(line.size() <= 80 || one_word) << line;
+  }
+}
+
+TEST(OptionsTest, OnlyHelpAndVersionHaveNoDefault) {
+  using Kind = UsageOption::Kind;
+  for (const UsageOption& option : option_table()) {
+    const bool acts = option.kind == Kind::kHelp || option.kind == Kind::kVersion;
+    EXPECT_EQ(option.fallback.empty(), acts) << option.name;
+    EXPECT_EQ(option.value.empty(), option.kind != Kind::kValue) << option.name;
+  }
+}
+
+// As far as a default is a value that could be given.
+TEST(OptionsTest, GivingADefaultChangesNothing) {
+  const std::vector<std::string> spoken_of{"--group", "--pool-threads"};
+  std::vector<std::string> arguments;
+  for (const UsageOption& option : option_table()) {
+    if (option.value.empty() || std::ranges::contains(spoken_of, option.name)) continue;
+    arguments.insert(arguments.end(), {std::string(option.name), option.fallback});
+  }
+  EXPECT_EQ(arguments.size(), 14U);
+  const ParsedOptions parsed = parse(arguments);
+  ASSERT_FALSE(parsed.exit_status);
+  const DaemonOptions& given = parsed.options;
+  const DaemonOptions defaults = default_options();
+  EXPECT_EQ(given.paths.run_dir, defaults.paths.run_dir);
+  EXPECT_EQ(given.paths.state_dir, defaults.paths.state_dir);
+  EXPECT_EQ(given.paths.libexec_dir, defaults.paths.libexec_dir);
+  EXPECT_EQ(given.paths.cgroup, defaults.paths.cgroup);
+  EXPECT_EQ(given.log_level, defaults.log_level);
+  EXPECT_EQ(given.programs.criu, defaults.programs.criu);
+  EXPECT_EQ(given.programs.runc, defaults.programs.runc);
+}
+
+TEST(OptionsTest, EveryLogLevelHasItsWord) {
+  using log::Level;
+  for (const auto& [word, level] : std::initializer_list<std::pair<const char*, Level>>{
+           {"debug", Level::kDebug}, {"info", Level::kInfo}, {"warning", Level::kWarning}, {"error", Level::kError}}) {
+    EXPECT_EQ(parse({"--log-level", word}).options.log_level, level) << word;
+  }
+}
+
+TEST(OptionsTest, PoolThreadsAreBounded) {
+  EXPECT_EQ(parse({"--pool-threads", "1"}).options.pool_threads, 1U);
+  EXPECT_EQ(parse({"--pool-threads", "1024"}).options.pool_threads, 1024U);
+  EXPECT_TRUE(parse({"--pool-threads", "1025"}).exit_status);
 }
 
 TEST(OptionsTest, NonsenseEndsWithTheStatusOfAWrongCommandLine) {
   constexpr int kUsage = 64;
   for (const auto& arguments : std::initializer_list<std::vector<std::string>>{
            {"--nonsense"}, {"word"}, {"--log-level", "loud"}, {"--pool-threads", "0"}, {"--pool-threads", "many"},
-           {"--run-dir"}}) {
+           {"--pool-threads", "3x"}, {"--no-memory-tracking=false"}, {"--run-dir"}}) {
     EXPECT_EQ(parse(arguments).exit_status, kUsage) << arguments.back();
   }
 }

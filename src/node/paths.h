@@ -19,6 +19,7 @@ struct Paths {
   std::string bpf() const { return run_dir + "/bpf"; }
   std::string images() const { return state_dir + "/images"; }
   std::string containers() const { return state_dir + "/containers"; }
+  std::string capsules() const { return state_dir + "/capsules"; }
   std::string incarnation() const { return state_dir + "/incarnation"; }
   std::string events() const { return state_dir + "/events.jsonl"; }
   std::string logger() const { return libexec_dir + "/perdure-logger"; }
@@ -31,7 +32,7 @@ struct ContainerPaths {
       : home(paths.containers() + "/" + name.str()),
         network_namespace(paths.run_dir + "/netns/" + name.str()),
         cgroup(paths.cgroup + "/" + name.str()),
-        capsules(paths.state_dir + "/capsules/" + name.str()) {}
+        capsules(paths.capsules() + "/" + name.str()) {}
 
   std::string home;
   std::string network_namespace;

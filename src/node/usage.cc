@@ -1,0 +1,217 @@
+#include "node/usage.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <format>
+#include <ranges>
+#include <thread>
+#include <utility>
+
+namespace perdure::node {
+namespace {
+
+using Kind = UsageOption::Kind;
+
+constexpr std::array<std::string_view, 3> kDescription{
+    "`perdured` takes the complete state of each of its containers (memory, files, network identity) again and "
+    "again, and when a container dies it restores the newest state in place: same memory, same files, same address. "
+    "It is operated with `perdure`(1).",
+    "Containers do not depend on `perdured`: when it ends or is killed they run on, unprotected, and it takes them "
+    "over when it starts again. SIGTERM and SIGINT end it in this way.",
+    "It must run as root, with `criu`(8) and `runc`(8) installed; `perdure doctor` says what a host lacks.",
+};
+
+constexpr std::array<UsageExit, 4> kExits{{
+    {DaemonExit::kDone, "It was ended by SIGTERM or SIGINT, or printed its help or version."},
+    {DaemonExit::kFailure, "It could not begin; its log, on standard error, says why."},
+    {DaemonExit::kUsage, "The command line is wrong."},
+    {DaemonExit::kNotRoot, "It is not run by root."},
+}};
+
+// One thread per container that is captured or restored at the same time, and some for what an operator does
+// meanwhile. Most of a thread's time is waiting for CRIU.
+constexpr std::size_t kThreadsPerCore = 4;
+constexpr std::size_t kLeastDefaultThreads = 8;
+constexpr std::size_t kMostDefaultThreads = 64;
+// Against slips of the pen: more than anybody's disks can use.
+constexpr std::size_t kMaxThreads = 1024;
+
+struct LevelWord {
+  std::string_view word;
+  log::Level level;
+};
+constexpr std::array<LevelWord, 4> kLevels{{{"debug", log::Level::kDebug},
+                                            {"info", log::Level::kInfo},
+                                            {"warning", log::Level::kWarning},
+                                            {"error", log::Level::kError}}};
+
+std::string word_of(log::Level level) {
+  const auto found = std::ranges::find(kLevels, level, &LevelWord::level);
+  return std::string(found == kLevels.end() ? "" : found->word);
+}
+
+Status take_level(DaemonOptions& options, const std::string& value) {
+  const auto found = std::ranges::find(kLevels, value, &LevelWord::word);
+  if (found == kLevels.end()) {
+    return fail(ErrorCode::kInvalid, std::format("'{}' is none of debug, info, warning and error", value));
+  }
+  options.log_level = found->level;
+  return {};
+}
+
+Status take_threads(DaemonOptions& options, const std::string& value) {
+  std::size_t threads = 0;
+  const char* const end = value.data() + value.size();
+  const auto [rest, error] = std::from_chars(value.data(), end, threads);
+  if (error != std::errc() || rest != end || threads < 1 || threads > kMaxThreads) {
+    return fail(ErrorCode::kInvalid, std::format("'{}' is no number from 1 to {}", value, kMaxThreads));
+  }
+  options.pool_threads = threads;
+  return {};
+}
+
+// An option whose value is taken as it is.
+UsageOption text_option(std::string_view name, std::string_view value, std::string help,
+                        std::string& (*text)(DaemonOptions&)) {
+  DaemonOptions defaults = default_options();
+  return {.kind = Kind::kValue,
+          .name = name,
+          .value = value,
+          .help = std::move(help),
+          .fallback = text(defaults),
+          .take = [text](DaemonOptions& options, const std::string& given) {
+            text(options) = given;
+            return Status();
+          }};
+}
+
+UsageOption group_option() {
+  UsageOption option = text_option(
+      "--group", "NAME",
+      "The group whose members may use the control socket; they are as powerful as root. A group that is named here "
+      "must exist.",
+      [](DaemonOptions& options) -> std::string& { return options.group; });
+  option.fallback = std::format(
+      "{} if there is such a group (the installed sysusers.d(5) file makes it), else only root may", kDefaultGroup);
+  return option;
+}
+
+UsageOption level_option() {
+  return {.kind = Kind::kValue,
+          .name = "--log-level",
+          .value = "LEVEL",
+          .help = "The least urgent of what is logged: debug, info, warning or error.",
+          .fallback = word_of(default_options().log_level),
+          .take = take_level};
+}
+
+UsageOption tracking_option() {
+  static_assert(DaemonOptions().tracking == capsule::MemoryTracking::kOn);
+  return {.kind = Kind::kFlag,
+          .name = "--no-memory-tracking",
+          .help = "Read the whole memory at every checkpoint instead of what changed.",
+          .fallback = "off, only what changed is read",
+          .take = [](DaemonOptions& options, const std::string&) {
+            options.tracking = capsule::MemoryTracking::kOff;
+            return Status();
+          }};
+}
+
+UsageOption threads_option() {
+  return {.kind = Kind::kValue,
+          .name = "--pool-threads",
+          .value = "N",
+          .help = std::format("Threads for what blocks (captures, restores, files), 1 to {}.", kMaxThreads),
+          .fallback = std::format("{} per core, but at least {} and at most {}", kThreadsPerCore,
+                                  kLeastDefaultThreads, kMostDefaultThreads),
+          .take = take_threads};
+}
+
+// As an indented block of lines.
+std::string wrapped(std::string_view text, std::string_view indent) {
+  constexpr std::size_t kWidth = 80;
+  std::string result;
+  std::string line;
+  for (const auto word : std::views::split(text, ' ')) {
+    const std::string_view letters(word);
+    if (!line.empty() && line.size() + 1 + letters.size() > kWidth) {
+      result += line + "\n";
+      line.clear();
+    }
+    line += line.empty() ? indent : " ";
+    line += letters;
+  }
+  return result + line + "\n";
+}
+
+}  // namespace
+
+std::span<const std::string_view> description() { return kDescription; }
+
+DaemonOptions default_options() {
+  DaemonOptions options;
+  options.paths.libexec_dir = PERDURE_LIBEXEC_DIR;
+  options.pool_threads = std::clamp<std::size_t>(std::thread::hardware_concurrency() * kThreadsPerCore,
+                                                 kLeastDefaultThreads, kMostDefaultThreads);
+  return options;
+}
+
+std::vector<UsageOption> option_table() {
+  return {
+      text_option("--run-dir", "DIR", "Control socket, pinned namespaces and gates: what vanishes with a reboot.",
+                  [](DaemonOptions& options) -> std::string& { return options.paths.run_dir; }),
+      text_option("--state-dir", "DIR", "Containers, images and durable generations.",
+                  [](DaemonOptions& options) -> std::string& { return options.paths.state_dir; }),
+      text_option("--libexec-dir", "DIR", "Where perdure-logger and perdure-pagemap-filter.so lie.",
+                  [](DaemonOptions& options) -> std::string& { return options.paths.libexec_dir; }),
+      text_option("--cgroup", "NAME", "Below the mount of the version 2 hierarchy; each container is a cgroup in it.",
+                  [](DaemonOptions& options) -> std::string& { return options.paths.cgroup; }),
+      group_option(),
+      level_option(),
+      text_option("--criu", "PATH", "The CRIU to use; without a slash it is looked up in PATH, then in the usual bin and sbin directories.",
+                  [](DaemonOptions& options) -> std::string& { return options.programs.criu; }),
+      text_option("--runc", "PATH", "The runc to use; without a slash it is looked up in PATH, then in the usual bin and sbin directories.",
+                  [](DaemonOptions& options) -> std::string& { return options.programs.runc; }),
+      tracking_option(),
+      threads_option(),
+      {.kind = Kind::kHelp, .name = "--help", .letter = "-h", .help = "Print help and exit."},
+      {.kind = Kind::kVersion, .name = "--version", .help = "Print the version and exit."},
+  };
+}
+
+std::string title_of(const UsageOption& option) {
+  return std::format("{}{}{}{}{}", option.letter, option.letter.empty() ? "" : ", ", option.name,
+                     option.value.empty() ? "" : " ", option.value);
+}
+
+std::string text_of(const UsageOption& option) {
+  return option.fallback.empty() ? option.help : std::format("{} Default: {}.", option.help, option.fallback);
+}
+
+std::span<const UsageExit> exit_table() { return kExits; }
+
+std::vector<UsageFile> file_table() {
+  const Paths paths;
+  return {
+      {paths.socket(), "The control socket."},
+      {paths.containers() + "/NAME", "Specification, files and logs of a container."},
+      {paths.capsules() + "/NAME", "Its durable generations."},
+      {paths.images(), "Root file systems, unpacked; containers share them and do not write to them."},
+      {paths.events(), "What happened; perdure events shows it."},
+  };
+}
+
+std::string help_text() {
+  std::string text = std::format("perdured - {}\n\nUsage: perdured [OPTION...]\n\nOptions:\n", kPurpose);
+  for (const UsageOption& option : option_table()) {
+    text += std::format("  {}\n{}", title_of(option), wrapped(text_of(option), "      "));
+  }
+  text += "\nExit statuses:\n";
+  for (const UsageExit& row : exit_table()) {
+    text += std::format("  {}\n{}", std::to_underlying(row.status), wrapped(row.meaning, "      "));
+  }
+  return text + "\nperdured(8) says more.\n";
+}
+
+}  // namespace perdure::node
