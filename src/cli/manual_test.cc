@@ -1,11 +1,12 @@
-// Proves: docs/cli.md is what the command table says; the manual pages are roff that groff takes
-// without a warning; the completion scripts complete, in the shells that are installed here.
+// Proves: docs/cli.md is what the command table says; the manual pages have every row of the tables
+// they are made from, and are roff that groff takes without a warning; the completion scripts complete, in the shells that are installed here.
 #include "cli/manual.h"
 
 #include <gtest/gtest.h>
 
 #include <fstream>
 #include <sstream>
+#include <utility>
 
 #include "cli/command_table.h"
 #include "cli/completion.h"
@@ -13,6 +14,7 @@
 #include "cli/roff.h"
 #include "cli/test_support.h"
 #include "io/process.h"
+#include "node/usage.h"
 
 namespace perdure::cli {
 namespace {
@@ -39,7 +41,7 @@ TEST(ManualTest, DocsCliMdIsCurrent) {
 
 TEST(ManualTest, GroffTakesThePagesWithoutAWarning) {
   if (!installed("groff")) GTEST_SKIP() << "groff is not installed";
-  for (const std::string& page : {command_manual_roff(), spec_manual_roff()}) {
+  for (const std::string& page : {command_manual_roff(), spec_manual_roff(), daemon_manual_roff()}) {
     const auto result = run_tool({"groff", "-man", "-Tutf8", "-ww"}, page);
     EXPECT_TRUE(result.status.success());
     EXPECT_EQ(result.standard_error, "");
@@ -55,6 +57,37 @@ TEST(ManualTest, EveryCommandAndOptionIsInThePage) {
     for (const Option& option : command.options)
       EXPECT_TRUE(page.contains(escape_roff(option.name))) << option.name;
   }
+}
+
+// How Roff::item writes it.
+std::string roff_item(std::string_view title, std::string_view text) {
+  return ".TP\n\\fB" + escape_roff(title) + "\\fR\n" + escape_roff(text) + "\n";
+}
+
+TEST(DaemonManualTest, EveryOptionAndItsDefaultIsInThePage) {
+  const std::string page = daemon_manual_roff();
+  for (const node::UsageOption& option : node::option_table()) {
+    EXPECT_TRUE(page.contains(roff_item(title_of(option), text_of(option)))) << option.name;
+    EXPECT_TRUE(page.contains(escape_roff(option.fallback))) << option.name;
+  }
+  EXPECT_TRUE(page.contains("\\fB\\-\\-run\\-dir DIR\\fR")) << page;
+  EXPECT_TRUE(page.contains("Default: /var/lib/perdure.")) << page;
+}
+
+TEST(DaemonManualTest, EveryExitStatusIsInThePage) {
+  const std::string page = daemon_manual_roff();
+  for (const node::UsageExit& row : node::exit_table()) {
+    const std::string status = std::to_string(std::to_underlying(row.status));
+    EXPECT_TRUE(page.contains(roff_item(status, row.meaning))) << status;
+  }
+  for (const char* status : {"0", "1", "64", "77"})
+    EXPECT_TRUE(page.contains(std::string(".TP\n\\fB") + status + "\\fR\n")) << status;
+}
+
+TEST(DaemonManualTest, ItKnowsTheFilesThatPerdureSpeaksOf) {
+  const std::string page = daemon_manual_roff();
+  for (const NamedText& row : files_table())
+    EXPECT_TRUE(page.contains(".TP\n\\fB" + escape_roff(row.name) + "\\fR\n")) << row.name;
 }
 
 TEST(RoffTest, NothingInATextIsARequest) {

@@ -77,7 +77,7 @@ std::string escape_roff(std::string_view text) {
 Roff::Roff(std::string_view title, std::string_view section, std::string_view manual) {
   std::string capitals(title);
   for (char& c : capitals) c = static_cast<char>(c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c);
-  text_ = ".\\\" Made from the command table; edit that, not this.\n";
+  text_ = ".\\\" Made from the tables of the program (src/cli/manual.h); edit those, not this.\n";
   text_ += std::format(".TH \"{}\" \"{}\" \"\" \"Perdure\" \"{}\"\n.nh\n.ad l\n",
                        escape_roff(capitals), section, escape_roff(manual));
 }

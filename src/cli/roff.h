@@ -8,7 +8,7 @@ namespace perdure::cli {
 
 class Roff {
  public:
-  // `section` is "1" or "5"; the title is written in capitals.
+  // `section` is "1", "5" or "8"; the title is written in capitals.
   Roff(std::string_view title, std::string_view section, std::string_view manual);
 
   void section(std::string_view title);     // .SH
