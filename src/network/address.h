@@ -22,4 +22,10 @@ struct Endpoint {
 };
 std::string to_string(const Endpoint& endpoint);  // "10.0.0.5:80", "[fd00::5]:80"
 
+struct TcpTuple {
+  Endpoint local;
+  Endpoint remote;
+  auto operator<=>(const TcpTuple&) const = default;
+};
+
 }  // namespace perdure::network

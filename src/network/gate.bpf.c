@@ -37,10 +37,18 @@ struct {
   __type(value, struct pd_gate_entry);
 } pd_gate SEC(".maps");
 
+struct {
+  __uint(type, BPF_MAP_TYPE_QUEUE);
+  __uint(max_entries, PD_GATE_REFUSALS);
+  __uint(value_size, sizeof(struct pd_refusal));
+} pd_refusals SEC(".maps");
+
 char LICENSE[] SEC("license") = "Apache-2.0";
 
 /* What a frame is, as far as the gate cares. proto is 0 for what has no readable upper header. */
 struct frame {
+  __u32 network; /* offset of the IP header */
+  __u32 upper;   /* offset of the upper header */
   __u16 ethertype;
   __u8 proto;
   __u8 first; /* TCP flags or ICMP type */
@@ -50,7 +58,9 @@ static __always_inline void read_upper(struct __sk_buff* skb, __u32 offset, __u8
                                        struct frame* frame) {
   __u32 at = proto == PROTO_TCP ? offset + TCP_FLAGS_OFFSET : offset;
   if (proto != PROTO_TCP && proto != PROTO_ICMP && proto != PROTO_ICMPV6) return;
-  if (bpf_skb_load_bytes(skb, at, &frame->first, 1) == 0) frame->proto = proto;
+  if (bpf_skb_load_bytes(skb, at, &frame->first, 1)) return;
+  frame->proto = proto;
+  frame->upper = offset;
 }
 
 static __always_inline void read_ipv4(struct __sk_buff* skb, __u32 offset, struct frame* frame) {
@@ -92,6 +102,7 @@ static __always_inline void read_frame(struct __sk_buff* skb, struct frame* fram
     offset += VLAN_BYTES;
   }
   frame->ethertype = bpf_ntohs(type);
+  frame->network = offset;
   if (frame->ethertype == 0x0800) read_ipv4(skb, offset, frame);
   if (frame->ethertype == 0x86dd) read_ipv6(skb, offset, frame);
 }
@@ -113,6 +124,27 @@ static __always_inline int is_refusal(const struct frame* frame) {
   return 0;
 }
 
+/* The peer of a connection that a dying process leaves with unread data is told by this one RST: it
+   is remembered, so that the daemon can tell the peer later. */
+static __always_inline void remember_refusal(struct __sk_buff* skb) {
+  struct frame frame = {};
+  struct pd_refusal refusal = {};
+  read_frame(skb, &frame);
+  if (frame.proto != PROTO_TCP || !(frame.first & TCP_RST)) return;
+  if (frame.ethertype == 0x0800) {
+    refusal.family = 4;
+    if (bpf_skb_load_bytes(skb, frame.network + 12, refusal.source, 4)) return;
+    if (bpf_skb_load_bytes(skb, frame.network + 16, refusal.destination, 4)) return;
+  } else {
+    refusal.family = 6;
+    if (bpf_skb_load_bytes(skb, frame.network + 8, refusal.source, 16)) return;
+    if (bpf_skb_load_bytes(skb, frame.network + 24, refusal.destination, 16)) return;
+  }
+  if (bpf_skb_load_bytes(skb, frame.upper, &refusal.source_port, 2)) return;
+  if (bpf_skb_load_bytes(skb, frame.upper + 2, &refusal.destination_port, 2)) return;
+  bpf_map_push_elem(&pd_refusals, &refusal, BPF_EXIST);
+}
+
 #define READ_ONCE(word) (*(volatile typeof(word)*)&(word))
 #define COUNT(word) __sync_fetch_and_add(&(word), 1)
 
@@ -124,10 +156,12 @@ int pd_gate_out(struct __sk_buff* skb) {
   __u32 flags = READ_ONCE(gate->flags);
   if (flags & PD_GATE_LOCKED) {
     COUNT(gate->dropped_locked);
+    remember_refusal(skb);
     return DROP;
   }
   if (READ_ONCE(gate->holds) != READ_ONCE(gate->holds_released)) {
     COUNT(gate->dropped_held);
+    remember_refusal(skb);
     return DROP;
   }
   __u64 deadline = READ_ONCE(gate->deadline_ns);

@@ -1,8 +1,10 @@
 #include "network/gate.h"
 
+#include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <format>
@@ -17,7 +19,8 @@ namespace {
 // The gate's place in clsact: first of all filters. Others may add theirs behind it.
 constexpr std::uint32_t kFilterHandle = 1;
 constexpr std::uint32_t kFilterPriority = 1;
-constexpr std::string_view kMapName = "pd_gate";
+constexpr std::string_view kEntryMap = "pd_gate";
+constexpr std::string_view kRefusalsMap = "pd_refusals";
 
 struct SkeletonCloser {
   void operator()(gate_bpf* skeleton) const { gate_bpf__destroy(skeleton); }
@@ -88,7 +91,7 @@ Result<UniqueFd> filter_program(unsigned link_index) {
   return program;
 }
 
-Result<UniqueFd> map_of_program(int program, unsigned link_index) {
+Result<UniqueFd> map_of_program(int program, unsigned link_index, std::string_view name, std::size_t value_size) {
   std::uint32_t ids[8] = {};
   bpf_prog_info info{};
   info.nr_map_ids = 8;
@@ -102,12 +105,20 @@ Result<UniqueFd> map_of_program(int program, unsigned link_index) {
     bpf_map_info map_info{};
     size = sizeof map_info;
     if (!map || bpf_obj_get_info_by_fd(map.get(), &map_info, &size) != 0) continue;
-    if (kMapName != map_info.name) continue;
-    if (map_info.value_size == sizeof(pd_gate_entry)) return map;
+    if (name != map_info.name) continue;
+    if (map_info.value_size == value_size) return map;
   }
   return fail(
       ErrorCode::kUnsupported,
       std::format("the filter of link {} is no gate of this version of perdure", link_index));
+}
+
+Endpoint endpoint_of(const pd_refusal& refusal, const __u8 (&address)[16], __be16 port) {
+  Endpoint endpoint;
+  endpoint.address.family = refusal.family == 4 ? IpFamily::kV4 : IpFamily::kV6;
+  std::copy_n(address, refusal.family == 4 ? 4 : 16, endpoint.address.bytes.begin());
+  endpoint.port = ntohs(port);
+  return endpoint;
 }
 
 }  // namespace
@@ -118,8 +129,10 @@ Result<Gate> Gate::attach(unsigned link_index, const GateState& initial) {
   if (!skeleton) return fail(log.error("load the gate's BPF program", errno));
   UniqueFd map;
   PERDURE_ASSIGN(map, duplicate(bpf_map__fd(skeleton->maps.pd_gate)));
+  UniqueFd refusals;
+  PERDURE_ASSIGN(refusals, duplicate(bpf_map__fd(skeleton->maps.pd_refusals)));
   PERDURE_ASSIGN(pd_gate_entry* const entry, map_gate_entry(map.get()));
-  Gate gate(link_index, std::move(map), entry);
+  Gate gate(link_index, std::move(map), std::move(refusals), entry);
   entry->version = PD_GATE_VERSION;
   gate.set_flags(initial.flags);
   gate.set_deadline(initial.deadline);
@@ -135,9 +148,10 @@ Result<Gate> Gate::attach(unsigned link_index, const GateState& initial) {
 
 Result<Gate> Gate::recover(unsigned link_index) {
   PERDURE_ASSIGN(const UniqueFd program, filter_program(link_index));
-  PERDURE_ASSIGN(UniqueFd map, map_of_program(program.get(), link_index));
+  PERDURE_ASSIGN(UniqueFd map, map_of_program(program.get(), link_index, kEntryMap, sizeof(pd_gate_entry)));
+  PERDURE_ASSIGN(UniqueFd refusals, map_of_program(program.get(), link_index, kRefusalsMap, sizeof(pd_refusal)));
   PERDURE_ASSIGN(pd_gate_entry* const entry, map_gate_entry(map.get()));
-  Gate gate(link_index, std::move(map), entry);
+  Gate gate(link_index, std::move(map), std::move(refusals), entry);
   if (load(entry->version) != PD_GATE_VERSION) {
     return fail(
         ErrorCode::kUnsupported,
@@ -163,6 +177,7 @@ Status Gate::remove(unsigned link_index) {
 Gate::Gate(Gate&& other) noexcept
     : link_index_(other.link_index_),
       map_(std::move(other.map_)),
+      refusals_(std::move(other.refusals_)),
       entry_(std::exchange(other.entry_, nullptr)) {}
 
 Gate& Gate::operator=(Gate&& other) noexcept {
@@ -170,6 +185,7 @@ Gate& Gate::operator=(Gate&& other) noexcept {
     unmap_gate_entry(entry_);
     link_index_ = other.link_index_;
     map_ = std::move(other.map_);
+    refusals_ = std::move(other.refusals_);
     entry_ = std::exchange(other.entry_, nullptr);
   }
   return *this;
@@ -220,6 +236,23 @@ void Gate::release_holds(std::uint64_t up_to) {
 }
 std::uint64_t Gate::deaths() const {
   return load(entry_->deaths);
+}
+
+Result<std::vector<TcpTuple>> Gate::take_refused() {
+  std::vector<TcpTuple> refused;
+  pd_refusal refusal{};
+  for (int i = 0; i < PD_GATE_REFUSALS; ++i) {
+    if (bpf_map_lookup_and_delete_elem(refusals_.get(), nullptr, &refusal) != 0) {
+      if (errno == ENOENT) break;
+      return fail_errno(std::format("read what the gate of link {} refused", link_index_));
+    }
+    refused.push_back({endpoint_of(refusal, refusal.source, refusal.source_port),
+                       endpoint_of(refusal, refusal.destination, refusal.destination_port)});
+  }
+  std::ranges::sort(refused);
+  const auto repeated = std::ranges::unique(refused);
+  refused.erase(repeated.begin(), repeated.end());
+  return refused;
 }
 
 }  // namespace perdure::network

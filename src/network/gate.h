@@ -8,10 +8,12 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/result.h"
+#include "network/address.h"
 #include "network/gate_abi.h"
 
 namespace perdure::network {
@@ -99,15 +101,21 @@ class Gate {
   void release_holds(std::uint64_t up_to);
   std::uint64_t deaths() const;  // all deaths by a signal, also those that held nothing
 
+  // The connections for which an RST was dropped by a lock or a hold since the last call, each
+  // once; of more than 1024 the newest. The kernel sends one when a process ends with data it has
+  // not read, and forgets the connection at once: nothing else tells of it.
+  Result<std::vector<TcpTuple>> take_refused();
+
   unsigned link_index() const { return link_index_; }
   int map_fd() const { return map_.get(); }
 
  private:
-  Gate(unsigned link_index, UniqueFd map, pd_gate_entry* entry)
-      : link_index_(link_index), map_(std::move(map)), entry_(entry) {}
+  Gate(unsigned link_index, UniqueFd map, UniqueFd refusals, pd_gate_entry* entry)
+      : link_index_(link_index), map_(std::move(map)), refusals_(std::move(refusals)), entry_(entry) {}
 
   unsigned link_index_ = 0;
   UniqueFd map_;
+  UniqueFd refusals_;
   pd_gate_entry* entry_ = nullptr;  // mapped; shared with the kernel
 };
 

@@ -1,10 +1,11 @@
-/* Shared by the BPF programs (C) and their user (C++): the one map entry of a gate. Changing the
-   layout needs a new PD_GATE_VERSION: a restarted daemon refuses gates of another version. */
+/* Shared by the BPF programs (C) and their user (C++): the one map entry of a gate and what it
+   queues. Changing a layout needs a new PD_GATE_VERSION: a restarted daemon refuses gates of
+   another version. */
 #pragma once
 
 #include <linux/types.h>
 
-#define PD_GATE_VERSION 0x70640001u
+#define PD_GATE_VERSION 0x70640002u
 #define PD_GATE_NO_DEADLINE 0xffffffffffffffffull
 
 enum pd_gate_flag {
@@ -38,6 +39,17 @@ struct pd_gate_entry {
   __u64 input_passed;
   __u64 input_dropped;
 };
+
+/* A connection for which a TCP RST was dropped by the lock or a hold, as it leaves the container.
+   Addresses are as on the wire, IPv4 in the first four bytes; ports in network byte order. */
+struct pd_refusal {
+  __u8 source[16];
+  __u8 destination[16];
+  __be16 source_port;
+  __be16 destination_port;
+  __u32 family; /* 4 or 6 */
+};
+#define PD_GATE_REFUSALS 1024 /* the oldest is forgotten */
 
 /* One event of the exit hook's ring buffer. */
 struct pd_death {

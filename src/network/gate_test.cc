@@ -169,6 +169,44 @@ TEST_F(GateTest, InputLockKeepsFramesFromTheContainer) {
   EXPECT_TRUE(datagram_arrives(host_, container_->at(kPort), inside_));
 }
 
+TEST_F(GateTest, RemembersTheConnectionsWhoseResetItKeptBack) {
+  std::vector<TcpTuple> expected;
+  const auto end_with_unread_data = [&](const Endpoint& server, const Endpoint& client) {
+    TcpPair pair = connect_tcp(-1, client, container_->netns.fd(), server);
+    ASSERT_EQ(::write(pair.client.get(), "unread", 6), 6);
+    ASSERT_TRUE(readable_within(pair.server.get(), 20'000));
+    gate().lock();
+    const std::uint64_t before = gate().counters().dropped_locked;
+    pair.server.reset();
+    EXPECT_TRUE(eventually([&] { return gate().counters().dropped_locked > before; }));
+    gate().unlock();
+    expected.push_back({server, client});
+  };
+  EXPECT_THAT(value_of(gate().take_refused()), testing::IsEmpty());
+  end_with_unread_data(container_->at(80), Endpoint{ip("10.1.0.1"), 4000});
+  end_with_unread_data(container_->at(80), Endpoint{ip("10.1.0.1"), 4001});
+  end_with_unread_data(container_->at6(80), Endpoint{ip("fd01::1"), 4000});
+  Gate later = value_of(Gate::recover(gate().link_index()));
+  EXPECT_THAT(value_of(later.take_refused()), testing::UnorderedElementsAreArray(expected));
+  EXPECT_THAT(value_of(gate().take_refused()), testing::IsEmpty()) << "each is told once";
+}
+
+TEST_F(GateTest, ForgetsTheOldestOfTooManyRefusals) {
+  gate().lock();
+  const SocketAddress to(container_->at(81));  // closed
+  const auto refuse = [&](std::uint16_t port) {
+    const UniqueFd client = socket_at(-1, SOCK_STREAM | SOCK_NONBLOCK, Endpoint{ip("10.1.0.1"), port});
+    const std::uint64_t before = gate().counters().dropped_locked;
+    ASSERT_EQ(::connect(client.get(), to.get(), to.size), -1);
+    ASSERT_TRUE(eventually([&] { return gate().counters().dropped_locked > before; }));
+  };
+  for (std::uint16_t i = 0; i < PD_GATE_REFUSALS + 10; ++i) refuse(static_cast<std::uint16_t>(10'000 + i));
+  const auto refused = value_of(gate().take_refused());
+  ASSERT_FALSE(refused.empty());
+  EXPECT_LE(refused.size(), std::size_t{PD_GATE_REFUSALS});
+  EXPECT_EQ(refused.back().remote.port, 10'000 + PD_GATE_REFUSALS + 9) << "the newest is kept";
+}
+
 TEST_F(GateTest, ClosedFromTheFirstFrameOn) {
   auto three = make_container(3, GateState{Instant{}, GateFlags::kNone});
   const UniqueFd inside = socket_at(three.netns.fd(), SOCK_DGRAM, three.at(kPort));

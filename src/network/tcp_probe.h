@@ -106,12 +106,6 @@ Result<std::vector<std::optional<PeerAnswer>>> probe_peers(
     const ProbeOptions& options = {});
 Status reset_peer(const ProbePath& path, const RestoredSocket& socket, const PeerAnswer& answer);
 
-struct TcpTuple {
-  Endpoint local;
-  Endpoint remote;
-  auto operator<=>(const TcpTuple&) const = default;
-};
-
 using SocketCookie = std::array<std::uint32_t, 2>;  // the kernel's name of a socket, never used again
 
 struct TcpSocketInfo {

@@ -104,11 +104,12 @@ class LinuxBackend final : public ContainerBackend {
     Probed probed;
   };
   Result<Restored> restore_behind_gate(const capsule::Capsule& capsule,
-                                       const std::vector<network::TcpSocketInfo>& left_behind,
+                                       const std::vector<network::TcpTuple>& left_behind,
                                        RestoreResult& result);
-  // `left_behind`: the connections of the life that ended.
+  // Of the life that has ended.
+  Result<std::vector<network::TcpTuple>> connections_left_behind();
   Probed probe_connections(const capsule::Capsule& capsule,
-                           const std::vector<network::TcpSocketInfo>& left_behind) const;
+                           const std::vector<network::TcpTuple>& left_behind) const;
   void settle_connections(Probed& probed, RestoreResult& result) const;
 
   void tidy(UniqueFd old_root, Probed probed);

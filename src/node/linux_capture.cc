@@ -51,6 +51,7 @@ struct LinuxBackend::Snapshots {
 };
 
 Result<LinuxBackend::Snapshots> LinuxBackend::snapshot_trees() const {
+  log::debug("{}: checkpoint: copying files", spec_.name.str());
   PERDURE_ASSIGN(const std::vector<pid_t> pids, cgroup_->processes());
   PERDURE_ASSIGN(const capsule::FrozenHints hints, capsule::collect_shared_writable_mappings(pids));
   Snapshots snapshots;
@@ -97,6 +98,7 @@ Result<capsule::Capsule> LinuxBackend::capture(const Generation& generation, con
     return fail(ErrorCode::kCancelled, std::format("checkpoint of '{}' was called off", spec_.name.str()));
   };
   PERDURE_TRY(cancelled());
+  log::debug("{}: checkpoint: beginning generation {}", spec_.name.str(), to_string(generation));
   PERDURE_ASSIGN(const std::vector<pid_t> pids, cgroup_->processes());
 
   warm_up_trees();
@@ -110,6 +112,7 @@ Result<capsule::Capsule> LinuxBackend::capture(const Generation& generation, con
   };
   capsule::CaptureHooks hooks;
   hooks.frozen = [&]() -> Status {
+    log::debug("{}: checkpoint: frozen", spec_.name.str());
     hold_gate();
     snapshots_to_come = std::async(std::launch::async, [this] { return snapshot_trees(); });
     return {};
@@ -127,6 +130,7 @@ Result<capsule::Capsule> LinuxBackend::capture(const Generation& generation, con
     unlock();
     if (!taken) return fail(std::move(taken).error());
     snapshots.emplace(*std::move(taken));
+    log::debug("{}: checkpoint: thawing", spec_.name.str());
     return cancelled();
   };
   capsule::CaptureTarget target;
@@ -262,7 +266,7 @@ Result<RestoreResult> LinuxBackend::restore(const capsule::Capsule& capsule) {
   PERDURE_TRY(kill_all());
   result.killed = BootClock::now() - begin;
   engine_.forget_processes();
-  PERDURE_ASSIGN(const auto left_behind, network::list_established(netns_->fd()));
+  PERDURE_ASSIGN(const auto left_behind, connections_left_behind());
   PERDURE_TRY(network::clear_connections(netns_->fd()));
   auto restored = restore_behind_gate(capsule, left_behind, result);
   if (!restored) {
@@ -279,7 +283,7 @@ Result<RestoreResult> LinuxBackend::restore(const capsule::Capsule& capsule) {
 }
 
 Result<LinuxBackend::Restored> LinuxBackend::restore_behind_gate(const capsule::Capsule& capsule,
-                                                                 const std::vector<network::TcpSocketInfo>& left_behind,
+                                                                 const std::vector<network::TcpTuple>& left_behind,
                                                                  RestoreResult& result) {
   Restored restored;
   {
@@ -318,8 +322,26 @@ Result<LinuxBackend::Restored> LinuxBackend::restore_behind_gate(const capsule::
   return restored;
 }
 
+// Those that the kernel still closes in the name of the dead, and those that it has closed at once because they held
+// data which nobody had read.
+Result<std::vector<network::TcpTuple>> LinuxBackend::connections_left_behind() {
+  std::vector<network::TcpTuple> tuples;
+  {
+    const std::lock_guard lock(gate_mutex_);
+    if (attachment_) {
+      PERDURE_ASSIGN(tuples, attachment_->gate.take_refused());
+    }
+  }
+  PERDURE_ASSIGN(const auto closing, network::list_established(netns_->fd()));
+  for (const network::TcpSocketInfo& info : closing) tuples.push_back(info.tuple);
+  std::ranges::sort(tuples);
+  const auto repeated = std::ranges::unique(tuples);
+  tuples.erase(repeated.begin(), repeated.end());
+  return tuples;
+}
+
 LinuxBackend::Probed LinuxBackend::probe_connections(
-    const capsule::Capsule& capsule, const std::vector<network::TcpSocketInfo>& left_behind) const {
+    const capsule::Capsule& capsule, const std::vector<network::TcpTuple>& left_behind) const {
   Probed probed;
   auto connections = capsule::captured_connections(capsule.images);
   if (!connections || !attachment_) return probed;
@@ -330,14 +352,14 @@ LinuxBackend::Probed LinuxBackend::probe_connections(
   }
   const std::size_t captured = sockets.size();
   // Those that are younger than the generation: nobody will answer their peers any more.
-  for (const network::TcpSocketInfo& info : left_behind) {
+  for (const network::TcpTuple& tuple : left_behind) {
     const auto is_same = [&](const network::RestoredSocket& socket) {
-      return network::TcpTuple{socket.local, socket.remote} == info.tuple;
+      return network::TcpTuple{socket.local, socket.remote} == tuple;
     };
-    if (is_loopback(info.tuple.remote.address) || std::ranges::any_of(sockets, is_same)) continue;
+    if (is_loopback(tuple.remote.address) || std::ranges::any_of(sockets, is_same)) continue;
     network::RestoredSocket& younger = sockets.emplace_back();
-    younger.local = info.tuple.local;
-    younger.remote = info.tuple.remote;
+    younger.local = tuple.local;
+    younger.remote = tuple.remote;
   }
   if (sockets.empty()) return probed;
   const auto ask = [&]() -> Status {

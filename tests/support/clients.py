@@ -1,9 +1,11 @@
 """Clients of containers. Their sockets live in the network namespace of a client; they themselves are threads here."""
 
+import fcntl
 import json
 import select
 import socket
 import struct
+import termios
 import threading
 import time
 
@@ -69,6 +71,12 @@ class Lines:
 
     def ask_json(self, line):
         return json.loads(self.ask(line))
+
+    def acknowledged(self):
+        """Whether the other side's kernel has everything that was sent (tcp(7): SIOCOUTQ)."""
+        unsent = bytearray(4)
+        fcntl.ioctl(self.connection, termios.TIOCOUTQ, unsent)
+        return struct.unpack("i", unsent)[0] == 0
 
     def reset_within(self, seconds):
         """Waits for the end of the connection without sending; "reset", "closed" or None if it goes on."""
