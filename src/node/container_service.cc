@@ -60,7 +60,9 @@ void ContainerService::begin_after_restart(std::function<void()> recovered) {
   };
   runner_.run(std::move(work), [this, recovered = std::move(recovered)](Result<Found> found) {
     if (found) {
+      takeover_error_.clear();
       finish_recovery(*found, generations_.stored());
+      if (removal_waits_) handle(policy::OperatorRemove{});
     } else {
       recover_later(found.error());
     }
@@ -71,6 +73,7 @@ void ContainerService::begin_after_restart(std::function<void()> recovered) {
 // Whether the container lives is not known, or it could not be taken over: nothing is done to it.
 void ContainerService::recover_later(const Error& error) {
   constexpr Duration kAgain = std::chrono::seconds(5);
+  if (removal_waits_) return do_release();
   if (takeover_error_ != error.message()) {
     takeover_error_ = error.message();
     emit({policy::Severity::kError, "not_taken_over",
@@ -110,8 +113,26 @@ void ContainerService::finish_recovery(const Found& found, std::vector<policy::G
 // ---- Events in, effects out ----
 
 Status ContainerService::ask(const policy::Event& operator_event) {
+  if (!takeover_error_.empty()) return ask_before_takeover(operator_event);
   PERDURE_TRY(policy_.admit(operator_event));
   handle(operator_event);
+  return {};
+}
+
+// The policy knows nothing yet. What can never be taken over can still be removed.
+Status ContainerService::ask_before_takeover(const policy::Event& operator_event) {
+  if (!std::holds_alternative<policy::OperatorRemove>(operator_event) || removal_waits_) {
+    return fail(ErrorCode::kConflict,
+                std::format("container '{}' {}", spec_.name.str(),
+                            removal_waits_ ? "is being removed"
+                                           : "could not be taken over since perdured was started again and is tried "
+                                             "again and again: " + takeover_error_));
+  }
+  removal_waits_ = true;
+  if (takeover_retry_.active()) {
+    takeover_retry_.reset();
+    do_release();
+  }
   return {};
 }
 

@@ -112,6 +112,7 @@ class ContainerService {
   void do_release();
   void emit(const policy::Emit& effect);
   void recover_later(const Error& error);
+  Status ask_before_takeover(const policy::Event& operator_event);
   void finish_recovery(const Found& found, std::vector<policy::GenerationInfo> generations);
   void watch_init(std::optional<runtime::ProcessWatch> process);
   void init_ended();
@@ -148,6 +149,7 @@ class ContainerService {
   std::string last_capture_error_;
   std::optional<ErrorCode> start_error_;
   std::string takeover_error_;  // of the last attempt, as long as none succeeds
+  bool removal_waits_ = false;  // for the end of an attempt
   io::Timer takeover_retry_;
   double store_bandwidth_ = 0;  // bytes per second of the last writes
   ContainerBackend::Capsules capsules_at_release_ = ContainerBackend::Capsules::kDelete;

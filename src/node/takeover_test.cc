@@ -1,6 +1,7 @@
 // Proves that a new daemon leaves a container alone until it knows what has become of it.
 #include <atomic>
 
+#include "gmock/gmock.h"
 #include "node/testing/control_fixture.h"
 
 namespace perdure::node::testing {
@@ -38,6 +39,59 @@ TEST_F(TakeoverTest, NothingIsDoneToAContainerThatCannotBeTakenOverYet) {
   fails = false;  // the next attempt
   ASSERT_TRUE(until([&] { return was_told("restored"); }));
   EXPECT_EQ(backend.count("recover"), 2u);
+}
+
+TEST_F(TakeoverTest, WhatCannotBeTakenOverCanBeRemoved) {
+  serve();
+  {
+    TestClient one = client();
+    run(one, "web", "checkpoint:\n  interval: 1h\n");
+  }
+  end_node();
+  backends_.on_new = [](FakeBackend& backend) {
+    backend.on_recover([]() -> Status { return fail(ErrorCode::kNotFound, "image '/nowhere' does not exist"); });
+  };
+  make_node(2);
+  node_->recover([] {});
+  ASSERT_TRUE(until([&] { return was_told("not_taken_over"); }));
+  ContainerService& web = service("web");
+  const Status checkpoint = web.ask(policy::OperatorCheckpoint{});
+  ASSERT_FALSE(checkpoint);
+  EXPECT_THAT(checkpoint.error().message(), ::testing::HasSubstr("image '/nowhere' does not exist"));
+  ASSERT_TRUE(web.ask(policy::OperatorRemove{}));
+  EXPECT_FALSE(web.ask(policy::OperatorRemove{}));
+  ASSERT_TRUE(until([&] { return web.removed(); }));
+  EXPECT_EQ(backends_.at("web").calls(), (std::vector<std::string>{"recover", "release delete"}));
+}
+
+TEST_F(TakeoverTest, ARemovalWaitsForTheAttemptThatIsUnderWay) {
+  serve();
+  {
+    TestClient one = client();
+    run(one, "web", "checkpoint:\n  interval: 1h\n");
+  }
+  end_node();
+  std::atomic<int> attempts = 0;
+  std::atomic<bool> goes_on = false;
+  backends_.on_new = [&](FakeBackend& backend) {
+    backend.on_recover([&]() -> Status {
+      if (++attempts == 2) {
+        loop_->post([] {});  // the condition below is asked again
+        goes_on.wait(false);
+      }
+      return fail(ErrorCode::kNotFound, "image '/nowhere' does not exist");
+    });
+  };
+  make_node(2);
+  node_->recover([] {});
+  ASSERT_TRUE(until([&] { return attempts == 2; }));
+  ContainerService& web = service("web");
+  ASSERT_TRUE(web.ask(policy::OperatorRemove{}));
+  EXPECT_EQ(backends_.at("web").count("release delete"), 0u);
+  goes_on = true;
+  goes_on.notify_all();
+  ASSERT_TRUE(until([&] { return web.removed(); }));
+  EXPECT_EQ(backends_.at("web").calls(), (std::vector<std::string>{"recover", "recover", "release delete"}));
 }
 
 }  // namespace
