@@ -29,9 +29,13 @@ PeerState classify(const RestoredSocket& socket, const std::optional<PeerAnswer>
   if (answer->reset) return PeerState::kGone;
   // Sequence numbers wrap: differences, not values, are compared. A peer behind SND.UNA has a huge
   // difference; it has been rolled back itself.
-  if (answer->rcv_nxt - socket.snd_una > socket.snd_nxt - socket.snd_una) return PeerState::kMoved;
-  const auto ahead = static_cast<std::int32_t>(answer->snd_nxt - socket.rcv_nxt);
+  const std::uint32_t sent = answer->said ? answer->said->end : socket.snd_nxt;
+  if (answer->rcv_nxt - socket.snd_una > sent - socket.snd_una) return PeerState::kMoved;
+  const std::uint32_t acknowledged = answer->said ? answer->said->acknowledged : socket.rcv_nxt;
+  const auto ahead = static_cast<std::int32_t>(answer->snd_nxt - acknowledged);
   if (ahead == 0) return PeerState::kUnmoved;
+  // Acknowledgements of both lives overtake an answer.
+  if (answer->said) return ahead < 0 ? PeerState::kUnmoved : PeerState::kMoved;
   if (ahead < 0) return PeerState::kMoved;
   if (socket.timestamp && answer->timestamp_echo) {
     // Whoever acknowledged the peer's bytes did so with a timestamp later than the checkpoint's:

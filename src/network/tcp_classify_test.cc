@@ -67,6 +67,20 @@ TEST_P(ClassifyTest, TimestampsTellUnacknowledgedBytesFromLostOnes) {
   EXPECT_EQ(classify(with, answer), PeerState::kMoved) << "what it received is beyond doubt";
 }
 
+TEST_P(ClassifyTest, WhatTheRestoredSocketSaysSinceCounts) {
+  PeerAnswer answer = answered(base() + 150, base() + 5030);
+  answer.timestamp_echo = base() + 500;
+  EXPECT_EQ(classify(socket(), answer), PeerState::kMoved);
+  answer.said = {base() + 150, base() + 5030};
+  EXPECT_EQ(classify(socket(), answer), PeerState::kUnmoved);
+  answer.said = {base() + 150, base() + 5031};
+  EXPECT_EQ(classify(socket(), answer), PeerState::kUnmoved) << "an acknowledgement overtook the answer";
+  answer.said = {base() + 149, base() + 5030};
+  EXPECT_EQ(classify(socket(), answer), PeerState::kMoved) << "it has received what was never sent";
+  answer.said = {base() + 150, base() + 5029};
+  EXPECT_EQ(classify(socket(), answer), PeerState::kMoved) << "its bytes are not acknowledged";
+}
+
 INSTANTIATE_TEST_SUITE_P(Wrap, ClassifyTest, testing::Values(1000u, 0xffffffceu, 0xfffff000u, 0u));
 
 }  // namespace

@@ -17,17 +17,29 @@ namespace {
 // within a short deadline; a longer one is for slow peers and adds rounds.
 constexpr unsigned kRoundsAtLeast = 4;
 constexpr Duration kRoundAtMost = std::chrono::milliseconds(100);
+// By then a living connection has acknowledged what was under way, retransmissions included.
+constexpr Duration kUnderWay = std::chrono::seconds(1);
+constexpr Duration kLookAtStop = std::chrono::milliseconds(20);
 constexpr std::string_view kContainerInterface = "eth0";
 
 struct Target {
-  const RestoredSocket* socket = nullptr;
-  std::optional<IpAddress> next_hop;  // none: no route, or the container itself
-  std::optional<MacAddress> mac;
-  std::optional<PeerAnswer> answer;
+  RestoredSocket socket;
+  std::optional<IpAddress> next_hop{};  // none: no route, or the container itself
+  std::optional<MacAddress> mac{};
+  std::optional<PeerAnswer::Said> said{};
+  // The peer is ahead of what the restored socket, which speaks already, has acknowledged: its bytes may be under
+  // way.
+  std::optional<PeerAnswer> ahead{};
+  Instant ahead_since{};
+  std::optional<PeerAnswer> answer{};
 };
 
+bool is_later(std::uint32_t one, std::uint32_t other) {
+  return static_cast<std::int32_t>(one - other) > 0;
+}
+
 Frame probe_segment(const ProbePath& path, const Target& target, bool old_byte) {
-  const RestoredSocket& socket = *target.socket;
+  const RestoredSocket& socket = target.socket;
   TcpSegment segment;
   segment.source_mac = path.mac;
   segment.destination_mac = *target.mac;
@@ -46,7 +58,7 @@ class ProbeRun {
       : path_(path), injector_(injector), listener_(listener) {}
 
   Status prepare(const std::vector<RestoredSocket>& sockets);
-  Status run(Duration deadline);
+  Status run(const ProbeOptions& options);
   std::vector<std::optional<PeerAnswer>> answers() const;
 
  private:
@@ -56,6 +68,9 @@ class ProbeRun {
   Status take(FrameView frame);
   Status take_neighbour(const IpAddress& address, const MacAddress& mac);
   void take_segment(const TcpSegment& segment);
+  void take_said(Target& target, const TcpSegment& segment);
+  void settle(Target& target, const PeerAnswer& answer);
+  void settle_what_stays_ahead(Instant now);
 
   const ProbePath& path_;
   Injector& injector_;
@@ -63,12 +78,13 @@ class ProbeRun {
   std::vector<Target> targets_;
   std::map<TcpTuple, Target*> by_tuple_;
   std::size_t open_ = 0;  // targets that can answer and have not
+  unsigned round_ = 0;
 };
 
 Status ProbeRun::prepare(const std::vector<RestoredSocket>& sockets) {
   targets_.reserve(sockets.size());
   for (const RestoredSocket& socket : sockets) {
-    targets_.push_back(Target{&socket, {}, {}, {}});
+    targets_.push_back(Target{socket});
     by_tuple_[TcpTuple{socket.local, socket.remote}] = &targets_.back();
   }
   PERDURE_TRY(find_next_hops());
@@ -83,7 +99,7 @@ Status ProbeRun::find_next_hops() {
   PERDURE_ASSIGN(const auto neighbours, links.neighbours());
   std::map<IpAddress, std::optional<IpAddress>> next_hops;
   for (Target& target : targets_) {
-    const IpAddress& remote = target.socket->remote.address;
+    const IpAddress& remote = target.socket.remote.address;
     auto known = next_hops.find(remote);
     if (known == next_hops.end()) {
       const auto route = links.route_to(remote);
@@ -104,7 +120,7 @@ Status ProbeRun::find_next_hops() {
 }
 
 Status ProbeRun::resolve(const Target& target) {
-  const IpAddress& source = target.socket->local.address;
+  const IpAddress& source = target.socket.local.address;
   if (source.family != target.next_hop->family)
     return {};  // IPv4 behind an IPv6 gateway: only if cached
   if (!source.is_v4())
@@ -138,31 +154,69 @@ Status ProbeRun::take_neighbour(const IpAddress& address, const MacAddress& mac)
   return {};
 }
 
+void ProbeRun::settle(Target& target, const PeerAnswer& answer) {
+  target.answer = answer;
+  --open_;
+}
+
+// What the restored socket says itself: its peer's answers are to be compared with that.
+void ProbeRun::take_said(Target& target, const TcpSegment& segment) {
+  if (segment.flags & TcpSegment::kRst) return;
+  const std::uint32_t end =
+      segment.sequence + segment.payload_bytes + ((segment.flags & TcpSegment::kFin) != 0 ? 1 : 0);
+  const PeerAnswer::Said before =
+      target.said.value_or(PeerAnswer::Said{target.socket.snd_nxt, target.socket.rcv_nxt});
+  const bool more_sent = is_later(end, before.end);
+  const bool more_acknowledged = is_later(segment.acknowledgement, before.acknowledged);
+  if (!more_sent && !more_acknowledged) return;
+  target.said = {more_sent ? end : before.end,
+                 more_acknowledged ? segment.acknowledgement : before.acknowledged};
+  if (!target.ahead || is_later(target.ahead->snd_nxt, target.said->acknowledged)) return;
+  target.ahead->said = target.said;
+  settle(target, *target.ahead);
+}
+
 void ProbeRun::take_segment(const TcpSegment& segment) {
+  if (const auto own = by_tuple_.find(TcpTuple{segment.source, segment.destination}); own != by_tuple_.end()) {
+    if (!own->second->answer) take_said(*own->second, segment);
+    return;
+  }
   const auto found = by_tuple_.find(TcpTuple{segment.destination, segment.source});
   if (found == by_tuple_.end() || found->second->answer || !found->second->next_hop) return;
   Target& target = *found->second;
   PeerAnswer answer;
   answer.next_hop = target.mac.value_or(segment.source_mac);
+  answer.said = target.said;
   if (segment.flags & TcpSegment::kRst) {
     answer.reset = true;
-  } else {
-    // Only a bare ACK tells SND.NXT; data and FIN are old ones, sent again. One below what the peer
-    // had sent at the checkpoint is its own keep-alive probe.
-    const bool bare = (segment.flags & (TcpSegment::kAck | TcpSegment::kSyn | TcpSegment::kFin)) ==
-                      TcpSegment::kAck;
-    if (!bare || segment.payload_bytes != 0 || segment.sequence == target.socket->rcv_nxt - 1)
-      return;
-    answer.rcv_nxt = segment.acknowledgement;
-    answer.snd_nxt = segment.sequence;
-    answer.window = segment.window;
-    if (segment.timestamps) {
-      answer.timestamp = segment.timestamps->value;
-      answer.timestamp_echo = segment.timestamps->echo;
-    }
+    return settle(target, answer);
   }
-  target.answer = answer;
-  --open_;
+  // Only a bare ACK tells SND.NXT; data and FIN are old ones, sent again. One below what the peer
+  // had sent at the checkpoint is its own keep-alive probe.
+  const bool bare =
+      (segment.flags & (TcpSegment::kAck | TcpSegment::kSyn | TcpSegment::kFin)) == TcpSegment::kAck;
+  if (!bare || segment.payload_bytes != 0 || segment.sequence == target.socket.rcv_nxt - 1) return;
+  answer.rcv_nxt = segment.acknowledgement;
+  answer.snd_nxt = segment.sequence;
+  answer.window = segment.window;
+  if (segment.timestamps) {
+    answer.timestamp = segment.timestamps->value;
+    answer.timestamp_echo = segment.timestamps->echo;
+  }
+  if (target.said && is_later(answer.snd_nxt, target.said->acknowledged)) {
+    if (!target.ahead) target.ahead_since = BootClock::now();
+    target.ahead = answer;
+  } else {
+    settle(target, answer);
+  }
+}
+
+void ProbeRun::settle_what_stays_ahead(Instant now) {
+  for (Target& target : targets_) {
+    if (target.answer || !target.ahead || now - target.ahead_since < kUnderWay) continue;
+    target.ahead->said = target.said;
+    settle(target, *target.ahead);
+  }
 }
 
 Status ProbeRun::take(FrameView frame) {
@@ -178,20 +232,21 @@ Status ProbeRun::take(FrameView frame) {
   return {};
 }
 
-Status ProbeRun::run(Duration deadline) {
+Status ProbeRun::run(const ProbeOptions& options) {
   const Instant start = BootClock::now();
-  const Instant end = start + deadline;
-  const Duration interval = std::min<Duration>(deadline / kRoundsAtLeast, kRoundAtMost);
-  unsigned round = 0;
-  while (open_ > 0) {
+  const Instant end = start + options.deadline;
+  const Duration interval = std::min<Duration>(options.deadline / kRoundsAtLeast, kRoundAtMost);
+  Instant next = start;
+  while (open_ > 0 && !options.stop.stop_requested()) {
     const Instant now = BootClock::now();
     if (now >= end) break;
-    const Instant next = start + round * interval;
+    settle_what_stays_ahead(now);
     if (now >= next) {
-      PERDURE_TRY(ask(round++));
+      PERDURE_TRY(ask(round_++));
+      next += interval;
       continue;
     }
-    PERDURE_ASSIGN(const auto frame, listener_.receive(std::min(next, end)));
+    PERDURE_ASSIGN(const auto frame, listener_.receive(std::min({next, end, now + kLookAtStop})));
     if (frame) PERDURE_TRY(take(*frame));
   }
   return {};
@@ -209,6 +264,7 @@ struct PeerProber::Impl {
   ProbePath path;
   Injector injector;
   PacketSocket listener;
+  std::optional<ProbeRun> run;  // refers to the others
 };
 
 PeerProber::PeerProber(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -220,7 +276,7 @@ Result<PeerProber> PeerProber::open(const ProbePath& path) {
   PERDURE_ASSIGN(Injector injector, Injector::open(path.bridge));
   constexpr std::array kKinds{PacketKind::kTcp, PacketKind::kArp, PacketKind::kNeighbour};
   PERDURE_ASSIGN(auto listener, PacketSocket::open_listener(path.host_interface, kKinds));
-  return PeerProber(std::make_unique<Impl>(Impl{path, std::move(injector), std::move(listener)}));
+  return PeerProber(std::make_unique<Impl>(Impl{path, std::move(injector), std::move(listener), {}}));
 }
 
 Result<std::vector<std::optional<PeerAnswer>>> PeerProber::probe(
@@ -228,10 +284,16 @@ Result<std::vector<std::optional<PeerAnswer>>> PeerProber::probe(
   if (sockets.empty()) return std::vector<std::optional<PeerAnswer>>();
   // What a peer said before it was asked may be older than what it did since.
   PERDURE_TRY(impl_->listener.drain());
-  ProbeRun run(impl_->path, impl_->injector, impl_->listener);
+  ProbeRun& run = impl_->run.emplace(impl_->path, impl_->injector, impl_->listener);
   PERDURE_TRY(run.prepare(sockets));
-  PERDURE_TRY(run.run(options.deadline));
+  PERDURE_TRY(run.run(options));
   return run.answers();
+}
+
+Result<std::vector<std::optional<PeerAnswer>>> PeerProber::probe_on(const ProbeOptions& options) {
+  if (!impl_->run) return std::vector<std::optional<PeerAnswer>>();
+  PERDURE_TRY(impl_->run->run(options));
+  return impl_->run->answers();
 }
 
 Status PeerProber::reset(const RestoredSocket& socket, const PeerAnswer& answer) {
@@ -259,18 +321,6 @@ Status PeerProber::reset_socket(const RestoredSocket& socket) {
   segment.sequence = socket.rcv_nxt;
   segment.flags = TcpSegment::kRst;
   return impl_->listener.send(make_tcp(segment));
-}
-
-Result<std::vector<std::optional<PeerAnswer>>> probe_peers(
-    const ProbePath& path, const std::vector<RestoredSocket>& sockets,
-    const ProbeOptions& options) {
-  PERDURE_ASSIGN(auto prober, PeerProber::open(path));
-  return prober.probe(sockets, options);
-}
-
-Status reset_peer(const ProbePath& path, const RestoredSocket& socket, const PeerAnswer& answer) {
-  PERDURE_ASSIGN(auto prober, PeerProber::open(path));
-  return prober.reset(socket, answer);
 }
 
 }  // namespace perdure::network

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -37,6 +38,13 @@ struct PeerAnswer {
   std::optional<std::uint32_t> timestamp;       // TSval: the peer's clock
   std::optional<std::uint32_t> timestamp_echo;  // TSecr: the last of our timestamps it has seen
   MacAddress next_hop;                          // where the frames to it go
+  // What the restored socket had sent and acknowledged when the peer answered: the end of its data,
+  // its acknowledgement. Nothing, if that was no more than at the checkpoint.
+  struct Said {
+    std::uint32_t end = 0;
+    std::uint32_t acknowledged = 0;
+  };
+  std::optional<Said> said;
 };
 
 enum class PeerState {
@@ -52,7 +60,8 @@ std::string_view to_string(PeerState state);
 // The peer sent: unmoved if its SND.NXT is the socket's RCV.NXT. If the peer is ahead, its bytes
 // are either still unacknowledged (it will send them again: unmoved) or were acknowledged by the
 // lost life (moved): that is told by the timestamps (the peer has seen none later than the
-// checkpoint: unmoved); without them, moved.
+// checkpoint: unmoved); without them, moved. Once the restored socket has spoken, what it has said
+// since counts instead.
 PeerState classify(const RestoredSocket& socket, const std::optional<PeerAnswer>& answer);
 
 struct ProbePath {
@@ -64,6 +73,7 @@ struct ProbePath {
 
 struct ProbeOptions {
   Duration deadline = std::chrono::milliseconds(100);  // for all peers together
+  std::stop_token stop{};  // looked at every 20 ms
 };
 
 // The container's gate has to keep its own RST back (kRstGuard, kArpOnly or kLocked), else its
@@ -85,6 +95,10 @@ class PeerProber {
   // could be sent at all.
   Result<std::vector<std::optional<PeerAnswer>>> probe(const std::vector<RestoredSocket>& sockets,
                                                        const ProbeOptions& options = {});
+  // Goes on with those that have not answered; the gate may be open and the sockets in use by then.
+  // The results of all calls together. A peer that has sent what the restored socket does not
+  // acknowledge within a second has answered with that.
+  Result<std::vector<std::optional<PeerAnswer>>> probe_on(const ProbeOptions& options);
   // Ends the peer's side: RST with exactly the sequence number it expects (RFC 5961 section 3.2). A
   // peer that moved on since its answer replies with a challenge; probe again then. kInvalid if the
   // answer is a reset.
@@ -99,12 +113,6 @@ class PeerProber {
   explicit PeerProber(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
-
-// The same with a prober of their own, for a single use.
-Result<std::vector<std::optional<PeerAnswer>>> probe_peers(
-    const ProbePath& path, const std::vector<RestoredSocket>& sockets,
-    const ProbeOptions& options = {});
-Status reset_peer(const ProbePath& path, const RestoredSocket& socket, const PeerAnswer& answer);
 
 using SocketCookie = std::array<std::uint32_t, 2>;  // the kernel's name of a socket, never used again
 

@@ -118,10 +118,11 @@ class TcpProbeTest : public BridgeTest, public testing::WithParamInterface<PeerP
     ASSERT_EQ(::read(to.get(), buffer, sizeof buffer), 10);
     wait_acknowledged(from.get());
   }
-  std::optional<PeerAnswer> ask(const RestoredSocket& socket) {
+  std::vector<std::optional<PeerAnswer>> ask_all(const std::vector<RestoredSocket>& sockets, Duration deadline) {
     if (!prober_) prober_.emplace(value_of(PeerProber::open(path())));
-    return value_of(prober_->probe({socket}, {kEventDeadline})).at(0);
+    return value_of(prober_->probe(sockets, {deadline}));
   }
+  std::optional<PeerAnswer> ask(const RestoredSocket& socket) { return ask_all({socket}, kEventDeadline).at(0); }
   static int pending_error(const UniqueFd& fd) {
     int error = 0;
     socklen_t size = sizeof error;
@@ -238,7 +239,7 @@ TEST_P(TcpProbeTest, PeerThatForgotIsGone) {
   pair.client.reset();
   const auto answer = ask(socket);
   EXPECT_EQ(classify(socket, answer), PeerState::kGone);
-  EXPECT_EQ(reset_peer(path(), socket, *answer).error().code(), ErrorCode::kInvalid);
+  EXPECT_EQ(prober_->reset(socket, *answer).error().code(), ErrorCode::kInvalid);
 }
 
 TEST_P(TcpProbeTest, MovedPeerAcceptsTheReset) {
@@ -267,13 +268,38 @@ TEST_P(TcpProbeTest, ManyPeersInOneGo) {
   for (int i = 0; i < kPeers; i += 3)
     exchange(pairs[std::size_t(i)].server, pairs[std::size_t(i)].client);
   for (TcpPair& pair : pairs) vanish(pair);
-  const auto answers = value_of(probe_peers(path(), sockets, {kEventDeadline}));
+  const auto answers = ask_all(sockets, kEventDeadline);
   ASSERT_EQ(answers.size(), sockets.size());
   for (std::size_t i = 0; i < answers.size(); ++i) {
     EXPECT_EQ(classify(sockets[i], answers[i]),
               i % 3 == 0 ? PeerState::kMoved : PeerState::kUnmoved)
         << i;
   }
+}
+
+// The peer is cut off while it is asked, and both ends talk before it is heard.
+TEST_P(TcpProbeTest, APeerThatWasCutOffAnswersLater) {
+  TcpPair moved = connect(4000);
+  const TcpPair talks = connect(4001);
+  const TcpPair idle = connect(4002);
+  std::vector<RestoredSocket> sockets{checkpoint_of(moved), checkpoint_of(talks), checkpoint_of(idle)};
+  exchange(moved.server, moved.client);
+  vanish(moved);
+  sockets.push_back(sockets[0]);
+  sockets.back().remote.address = v4() ? ip("10.1.0.77") : ip("fd01::77");  // nobody
+  prober_.emplace(value_of(PeerProber::open(path())));
+  container_->attachment.gate.add_flags(GateFlags::kInputLocked);
+  const auto first = value_of(prober_->probe(sockets, {std::chrono::milliseconds(50)}));
+  EXPECT_TRUE(std::ranges::none_of(first, [](const auto& answer) { return answer.has_value(); }));
+  container_->attachment.gate.clear_flags(GateFlags::kInputLocked);
+  exchange(talks.server, talks.client);
+  exchange(talks.client, talks.server);
+  const auto answers = value_of(prober_->probe_on({std::chrono::seconds(2)}));
+  ASSERT_EQ(answers.size(), sockets.size());
+  EXPECT_EQ(classify(sockets[0], answers[0]), PeerState::kMoved);
+  EXPECT_EQ(classify(sockets[1], answers[1]), PeerState::kUnmoved) << "with what it has said since";
+  EXPECT_EQ(classify(sockets[2], answers[2]), PeerState::kUnmoved);
+  EXPECT_EQ(classify(sockets[3], answers[3]), PeerState::kNoAnswer);
 }
 
 TEST_P(TcpProbeTest, SilenceEndsWithTheDeadline) {
@@ -283,11 +309,11 @@ TEST_P(TcpProbeTest, SilenceEndsWithTheDeadline) {
   RestoredSocket itself = nobody;
   itself.remote = Endpoint{service().address, 9};
   const auto answers =
-      value_of(probe_peers(path(), {nobody, itself}, {std::chrono::milliseconds(100)}));
+      ask_all({nobody, itself}, std::chrono::milliseconds(100));
   EXPECT_EQ(classify(nobody, answers.at(0)), PeerState::kNoAnswer);
   EXPECT_EQ(classify(itself, answers.at(1)), PeerState::kNoAnswer)
       << "its own other end is no peer";
-  EXPECT_TRUE(value_of(probe_peers(path(), {})).empty());
+  EXPECT_TRUE(ask_all({}, kEventDeadline).empty());
 }
 
 TEST_P(TcpProbeTest, ConnectionsAreListedAndAborted) {

@@ -285,6 +285,7 @@ Status LinuxBackend::kill_all() {
 }
 
 Status LinuxBackend::release(Capsules capsules) {
+  tidying_ = {};
   PERDURE_TRY(kill_all());
   PERDURE_TRY(host_.runtime->discard(spec_.name, kRuntimeTime));
   engine_.forget_processes();

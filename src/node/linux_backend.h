@@ -5,6 +5,8 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
+#include <stop_token>
 #include <string>
 #include <thread>
 #include <vector>
@@ -110,7 +112,9 @@ class LinuxBackend final : public ContainerBackend {
   Result<std::vector<network::TcpTuple>> connections_left_behind();
   Probed probe_connections(const capsule::Capsule& capsule,
                            const std::vector<network::TcpTuple>& left_behind) const;
-  void settle_connections(Probed& probed, RestoreResult& result) const;
+  // Returns how many were reset. Touches nothing of this object that changes.
+  std::uint32_t settle_connections(network::PeerProber& prober, std::span<const ProbedConnection> connections) const;
+  void settle_late_answers(Probed& probed, std::stop_token stop) const;
 
   void tidy(UniqueFd old_root, Probed probed);
   void warm_up_trees();
@@ -129,8 +133,8 @@ class LinuxBackend final : public ContainerBackend {
   std::string spec_yaml_;
   std::string spec_digest_;
 
-  // Closes the root of the life before: the end of its mount syncs the file system below, which nobody should
-  // wait for.
+  // Waits for peers that are slow to answer, then closes the root of the life before: the end of its mount syncs the
+  // file system below, which nobody should wait for. Ended before the next restore and before the namespace goes.
   std::jthread tidying_;
 
   mutable std::mutex gate_mutex_;  // attach (pool) against hold and open (loop)

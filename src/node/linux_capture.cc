@@ -21,6 +21,7 @@ namespace perdure::node {
 namespace {
 
 constexpr Duration kRestoreTime = std::chrono::seconds(60);  // 1 GB/s per process
+constexpr Duration kLateAnswers = std::chrono::seconds(4);  // of peers, while the restored container runs already
 constexpr const char* kStdoutHint = "stdout";
 constexpr const char* kStderrHint = "stderr";
 constexpr const char* kRollBackMarker = "roll-back";
@@ -203,9 +204,10 @@ Status LinuxBackend::point_tracker_at_root(bool mounted) {
 
 // Both take their time to close.
 void LinuxBackend::tidy(UniqueFd old_root, Probed probed) {
-  tidying_ = std::jthread([fd = std::move(old_root), prober = std::move(probed.prober)]() mutable {
+  tidying_ = std::jthread([this, fd = std::move(old_root), probed = std::move(probed)](std::stop_token stop) mutable {
+    settle_late_answers(probed, stop);
     fd.reset();
-    prober.reset();
+    probed.prober.reset();
   });
 }
 
@@ -263,6 +265,7 @@ Result<RestoreResult> LinuxBackend::restore(const capsule::Capsule& capsule) {
   if (!netns_) PERDURE_TRY(prepare_for_restore());
   const Instant begin = BootClock::now();
   RestoreResult result;
+  tidying_ = {};
   PERDURE_TRY(kill_all());
   result.killed = BootClock::now() - begin;
   engine_.forget_processes();
@@ -313,7 +316,10 @@ Result<LinuxBackend::Restored> LinuxBackend::restore_behind_gate(const capsule::
   const auto init = runtime::ProcessId::of(processes->init_pid);
   result.life = watched({init.value_or(runtime::ProcessId{processes->init_pid, 0}), pipes.stdout_key,
                          pipes.stderr_key});
-  settle_connections(restored.probed, result);
+  result.connections = static_cast<std::uint32_t>(restored.probed.connections.size());
+  if (restored.probed.prober) {
+    result.connections_reset = settle_connections(*restored.probed.prober, restored.probed.connections);
+  }
   for (Tree& tree : trees_) {
     const auto wanted = std::ranges::find(capsule.trees, tree.volume, &capsule::FileTree::volume);
     if (wanted != capsule.trees.end()) tree.tracker->adopt(*wanted);
@@ -382,23 +388,45 @@ LinuxBackend::Probed LinuxBackend::probe_connections(
 
 // A connection whose peer has moved on since the checkpoint, or that began after it, can never go on: its bytes are
 // not there to be sent again. Both ends are told at once. Here is the place where `splice` would mend it instead.
-void LinuxBackend::settle_connections(Probed& probed, RestoreResult& result) const {
-  result.connections = static_cast<std::uint32_t>(probed.connections.size());
-  for (const auto& [socket, answer, captured] : probed.connections) {
+std::uint32_t LinuxBackend::settle_connections(network::PeerProber& prober,
+                                               std::span<const ProbedConnection> connections) const {
+  std::uint32_t count = 0;
+  for (const auto& [socket, answer, captured] : connections) {
     const network::PeerState state = captured                   ? network::classify(socket, answer)
                                      : !answer || answer->reset ? network::PeerState::kNoAnswer
                                                                 : network::PeerState::kMoved;
     if (state != network::PeerState::kMoved && state != network::PeerState::kGone) continue;
-    ++result.connections_reset;
+    ++count;
     const auto warn = [&](std::string_view what, const Status& done) {
       if (done || done.error().code() == ErrorCode::kNotFound) return;
       log::warning("{}: {} {}: {}", spec_.name.str(), what, to_string(socket.remote), done.error().message());
     };
-    if (state == network::PeerState::kMoved) warn("reset peer", probed.prober->reset(socket, *answer));
+    if (state == network::PeerState::kMoved) warn("reset peer", prober.reset(socket, *answer));
     if (!captured) continue;
-    warn("reset the connection to", probed.prober->reset_socket(socket));
+    warn("reset the connection to", prober.reset_socket(socket));
     // A socket that has received since the checkpoint takes no notice of that.
     warn("abort the connection to", network::destroy_socket(netns_->fd(), {socket.local, socket.remote}));
+  }
+  return count;
+}
+
+// Peers far away, or cut off for a moment: the container runs, nobody waits for them.
+void LinuxBackend::settle_late_answers(Probed& probed, std::stop_token stop) const {
+  const Instant end = BootClock::now() + kLateAnswers;
+  const auto is_open = [](const ProbedConnection& connection) { return !connection.answer; };
+  while (probed.prober && BootClock::now() < end && std::ranges::any_of(probed.connections, is_open)) {
+    const auto answers = probed.prober->probe_on({.deadline = kLateAnswers / 10, .stop = stop});
+    if (!answers || stop.stop_requested()) return;
+    std::vector<ProbedConnection> late;
+    for (std::size_t i = 0; i < answers->size(); ++i) {
+      ProbedConnection& connection = probed.connections[i];
+      if (connection.answer || !(*answers)[i]) continue;
+      connection.answer = (*answers)[i];
+      late.push_back(connection);
+    }
+    if (late.empty()) continue;
+    const std::uint32_t reset = settle_connections(*probed.prober, late);
+    log::info("{}: {} peers answered late; {} had moved on and were reset", spec_.name.str(), late.size(), reset);
   }
 }
 

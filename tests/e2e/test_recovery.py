@@ -109,6 +109,26 @@ def test_younger_connection_with_an_unread_request_is_reset_at_once(node, remove
     assert waiting.reset_within(5) == "reset"
 
 
+@pytest.mark.parametrize("family", [ipv4, ipv6])
+def test_peers_that_are_cut_off_during_the_restore_are_reset_when_they_are_back(node, remove_after, family):
+    remove_after.append("cut")
+    spec = make_spec("cut", "counter.py", checkpoint={"interval": "1h"})
+    container = node.run(spec)
+    client = node.client()
+    moved, idle = client.lines(family(spec), PORT), client.lines(family(spec), PORT)
+    assert moved.ask("get") == idle.ask("get") == "0"
+    container.checkpoint()
+    younger = client.lines(family(spec), PORT)
+    assert moved.ask("get") == younger.ask("get") == "0"
+    node.cut(client)
+    container.kill_and_wait()
+    node.heal(client)
+    # They send nothing; the idle one goes on.
+    assert moved.reset_within(10) == "reset"
+    assert younger.reset_within(10) == "reset"
+    assert idle.ask("get") == "0"
+
+
 def test_the_server_also_sees_its_end_of_a_moved_connection_reset(node, remove_after):
     remove_after.append("streamer")
     spec = make_spec("streamer", "counter.py", checkpoint={"interval": "1h"})

@@ -20,11 +20,12 @@ def family_of(address):
 
 
 class Client:
-    """A network namespace on the bridge, kept by process `pid`."""
+    """A network namespace on the bridge, kept by process `pid`; `interface` is the bridge's port."""
 
-    def __init__(self, pid, addresses):
+    def __init__(self, pid, addresses, interface):
         self.pid = pid
         self.addresses = addresses
+        self.interface = interface
 
     def socket(self, family, kind=socket.SOCK_STREAM):
         with kernel.network_namespace(self.pid):

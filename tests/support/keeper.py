@@ -5,7 +5,8 @@ A mount namespace with an own tmpfs on /run, a network namespace with the bridge
 on that bridge. Requests are JSON lines on standard input, answers and news JSON lines on standard output:
 
   {"op": "start", "argv": [...], "log": PATH}      -> {"pid": N}; later {"exited": N, "status": S}
-  {"op": "client", "addresses": ["10.77.0.100/24"]} -> {"pid": N}: a process in the new network namespace
+  {"op": "client", "addresses": ["10.77.0.100/24"]} -> {"pid": N, "interface": NAME}: a process in the
+                                                       new network namespace; the host end of its link
   news: {"notify": "READY=1"}                         what the daemon told its service manager
 
 When standard input ends, also because who started it was killed, everything on the node is killed and removed.
@@ -88,7 +89,7 @@ class Keeper:
         for arguments in ([["link", "set", "lo", "up"], ["link", "set", theirs, "up"]] +
                           [["address", "add", a, "dev", theirs, *(["nodad"] if ":" in a else [])] for a in addresses]):
             subprocess.run(["nsenter", "-t", pid, "-n", "ip", *arguments], check=True)
-        return holder.pid
+        return {"pid": holder.pid, "interface": mine}
 
     def reap(self):
         known = {holder.pid for holder in self.holders}
@@ -108,7 +109,7 @@ class Keeper:
             if request["op"] == "start":
                 self.say({"pid": self.start(request["argv"], request["log"])})
             elif request["op"] == "client":
-                self.say({"pid": self.client(request["addresses"])})
+                self.say(self.client(request["addresses"]))
             else:
                 self.say({"error": f"unknown request {request['op']}"})
         except Exception as error:  # told to who asked

@@ -311,8 +311,15 @@ class Node:
     def client(self, *addresses):
         """A new network namespace on the bridge."""
         addresses = addresses or self._client_addresses()
-        pid = self._request(op="client", addresses=list(addresses))["pid"]
-        return Client(pid, [str(ipaddress.ip_interface(a).ip) for a in addresses])
+        made = self._request(op="client", addresses=list(addresses))
+        return Client(made["pid"], [str(ipaddress.ip_interface(a).ip) for a in addresses], made["interface"])
+
+    def cut(self, client):
+        """Nothing reaches the client any more, nor does it notice."""
+        self.execute("ip", "link", "set", client.interface, "nomaster")
+
+    def heal(self, client):
+        self.execute("ip", "link", "set", client.interface, "master", "br0")
 
     def _client_addresses(self):
         self._clients = getattr(self, "_clients", 99) + 1
