@@ -5,6 +5,7 @@
 #include <chrono>
 #include <utility>
 
+#include "base/log.h"
 #include "capsule/format/sharing.h"
 
 namespace perdure::node {
@@ -21,7 +22,9 @@ Duration thread_cpu() {
 Result<CaptureOutcome> CaptureJob::operator()() const {
   const Duration cpu_before = thread_cpu();
   PERDURE_ASSIGN(capsule::Capsule captured, backend->capture(generation, facts, *cancel));
+  const std::string container = captured.manifest.container;
   const std::optional<replica::GenerationRecord> base = usable_parent();
+  log::debug("{}: checkpoint: encoding {}", container, base ? "what changed" : "everything");
   CaptureOutcome outcome;
   if (base) {
     auto shared = capsule::share_unchanged(std::move(captured), *base->capsule);
@@ -38,6 +41,7 @@ Result<CaptureOutcome> CaptureJob::operator()() const {
                  capsule::encode(*capsule, base ? base->capsule.get() : nullptr,
                                  base ? &base->digest : nullptr, options));
   PERDURE_ASSIGN(const replica::StoreReceipt receipt, store->put(encoded));
+  log::debug("{}: checkpoint: committing", container);
   capsule->manifest.stats.cpu += thread_cpu() - cpu_before;
   PERDURE_TRY(table->add(capsule, encoded.digest, replica::GenerationTable::Probe::kNone));
   PERDURE_TRY(table->mark_durable(generation, receipt.size));

@@ -133,15 +133,19 @@ Status DirectoryStore::write_new(const std::string& name,
   const std::string temporary =
       path_of(std::format(".{}.{}{}", name, temporary_number_++, kTemporarySuffix));
   const auto written = [&]() -> Status {
+    log::debug("{}: store: writing '{}'", options_.container, name);
     PERDURE_ASSIGN(const std::unique_ptr<NewFile> file, file_system_.create(temporary));
     PERDURE_TRY(file->append(pieces));
+    log::debug("{}: store: syncing '{}'", options_.container, name);
     PERDURE_TRY(file->sync());
+    log::debug("{}: store: naming '{}'", options_.container, name);
     return file_system_.rename_new(temporary, path);
   };
   if (Status status = written(); !status) {
     (void)file_system_.remove(temporary);  // at the latest when the store is opened again
     return status;
   }
+  log::debug("{}: store: syncing the name '{}'", options_.container, name);
   if (Status status = file_system_.sync_directory(options_.directory); !status) {
     // Whether the name would survive a crash is not known; what is not promised is not shown
     // either.
@@ -222,6 +226,7 @@ Status DirectoryStore::unmark(const Generation& generation, std::string_view wor
 // Removing
 
 Status DirectoryStore::remove_files(const StoredGeneration& stored) {
+  log::debug("{}: store: removing '{}'", options_.container, file_name_of(stored.generation));
   PERDURE_TRY(file_system_.remove(stored.location));
   forget(stored.generation);
   for (const auto& [word, why] : stored.marks) {

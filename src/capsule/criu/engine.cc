@@ -173,6 +173,7 @@ Result<CapturedProcesses> Engine::capture(const CaptureTarget& target, const Cap
   if (tracking) {
     tracker_.prepare(target.pids, begin + kAdoptTime);
     if (tracker_.written_bytes() > options_.precopy_threshold_bytes) {
+      log::debug("{}: checkpoint: copying memory ahead", container_);
       // A failure here (a process that ended) is no failure of the capture: collect() reads anew.
       if (const Status copied = tracker_.precopy(); !copied) {
         log::debug("{}: copying ahead: {}", container_, copied.error().message());
@@ -199,6 +200,7 @@ Result<CapturedProcesses> Engine::capture(const CaptureTarget& target, const Cap
   bool given_up_by_us = false;
   PendingSignals pending;
   dump_hooks.dumped = [&]() -> Status {
+    log::debug("{}: checkpoint: dumped", container_);
     const Status collected = tracking ? tracker_.collect() : Status{};
     const Status snapped = hooks.before_thaw ? hooks.before_thaw() : Status{};
     pending = pending_signals(inner_pids);  // last: what comes after this is not known to have come
@@ -206,6 +208,7 @@ Result<CapturedProcesses> Engine::capture(const CaptureTarget& target, const Cap
     return collected ? snapped : collected;
   };
   const Duration cpu_before = children_cpu();
+  log::debug("{}: checkpoint: freezing", container_);
   if (Status dumped = worker.dump(request, dump_hooks, deadline); !dumped) {
     // Marks were re-armed, their pages are lost: start over with everything.
     tracker_.reset();
@@ -214,6 +217,7 @@ Result<CapturedProcesses> Engine::capture(const CaptureTarget& target, const Cap
     return fail(std::move(error).context(std::format("checkpoint of '{}'", container_)));
   }
   captured.frozen = BootClock::now() - frozen_at;
+  log::debug("{}: checkpoint: thawed", container_);
   PERDURE_TRY(worker.finish(BootClock::now() + kEndOfCriuTime));
   captured.criu_cpu = children_cpu() - cpu_before;
 
