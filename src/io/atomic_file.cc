@@ -8,13 +8,18 @@
 
 #include <cerrno>
 #include <cstdint>
+#include <filesystem>
 #include <format>
+
+#include "base/log.h"
 
 namespace perdure::io {
 
 namespace {
 
 constexpr std::size_t kNameBytes = 255;  // NAME_MAX of every file system we write to
+constexpr std::size_t kRandomDigits = 16;
+constexpr std::string_view kTemporarySuffix = ".tmp";
 
 std::string parent_of(const std::string& path) {
   const std::size_t slash = path.rfind('/');
@@ -31,8 +36,15 @@ Result<std::string> temporary_name(const std::string& name) {
   if (::getrandom(&random, sizeof random, 0) != sizeof random) {
     return fail_errno("read random bytes");
   }
-  const std::string suffix = std::format(".{:016x}.tmp", random);
+  const std::string suffix = std::format(".{:0{}x}{}", random, kRandomDigits, kTemporarySuffix);
   return "." + name.substr(0, kNameBytes - 1 - suffix.size()) + suffix;
+}
+
+bool is_temporary_name(std::string_view name) {
+  constexpr std::size_t kEnd = 1 + kRandomDigits + kTemporarySuffix.size();  // after ".NAME"
+  if (!name.starts_with('.') || name.size() < 2 + kEnd || !name.ends_with(kTemporarySuffix)) return false;
+  const std::string_view random = name.substr(name.size() - kEnd, 1 + kRandomDigits);
+  return random.starts_with('.') && random.find_first_not_of("0123456789abcdef", 1) == std::string_view::npos;
 }
 
 // Removes the name again unless told that it has been renamed away.
@@ -75,6 +87,7 @@ Status write_file_atomically(const std::string& path, std::span<const std::byte>
   if (!file) return fail_errno(std::format("create '{}' beside '{}'", temporary_path, path));
   TemporaryFile temporary(directory.get(), std::move(temporary_path));
   PERDURE_TRY(fill_file(file.get(), data, mode, path));
+  log::debug("naming '{}'", path);
   if (::renameat(directory.get(), temporary.name(), directory.get(), name.c_str()) != 0) {
     return fail_errno(std::format("rename '{}' to '{}'", temporary.name(), path));
   }
@@ -87,6 +100,21 @@ Status write_file_atomically(const std::string& path, std::span<const std::byte>
 
 Status write_file_atomically(const std::string& path, std::string_view text, mode_t mode) {
   return write_file_atomically(path, std::as_bytes(std::span(text)), mode);
+}
+
+Status remove_temporary_files(const std::string& directory) {
+  std::error_code error;
+  std::filesystem::directory_iterator entries(directory, error);
+  if (error == std::errc::no_such_file_or_directory) return {};
+  while (!error && entries != std::filesystem::directory_iterator()) {
+    const std::string path = entries->path();
+    if (is_temporary_name(name_of(path)) && ::unlink(path.c_str()) != 0) {
+      return fail_errno(std::format("remove '{}'", path));
+    }
+    entries.increment(error);
+  }
+  if (error) return fail(Error::from_errno(std::format("list directory '{}'", directory), error.value()));
+  return {};
 }
 
 Status sync_directory(const std::string& path) {

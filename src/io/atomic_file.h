@@ -21,6 +21,10 @@ namespace perdure::io {
 Status write_file_atomically(const std::string& path, std::span<const std::byte> data, mode_t mode);
 Status write_file_atomically(const std::string& path, std::string_view text, mode_t mode);
 
+// Removes what write_file_atomically() left in the directory when its process was killed. For those who know that
+// nobody writes there now. A directory that is missing holds nothing.
+Status remove_temporary_files(const std::string& directory);
+
 // Makes names created, renamed or removed in the directory durable.
 Status sync_directory(const std::string& path);
 

@@ -64,6 +64,17 @@ TEST(AtomicWriteTest, ReplacesContentAndModeAndLeavesNothingElse) {
   EXPECT_EQ(count_entries(directory.path()), 1);
 }
 
+TEST(AtomicWriteTest, WhatAKilledWriterLeftIsRemoved) {
+  const TemporaryDirectory directory;
+  ASSERT_TRUE(write_file_atomically(directory / "file", text("one"), 0644));
+  ASSERT_TRUE(write_file_atomically(directory / ".file.0123456789abcdef.tmp", text("half"), 0600));
+  EXPECT_TRUE(remove_temporary_files(directory.path()));
+  EXPECT_EQ(count_entries(directory.path()), 1);
+  EXPECT_EQ(read_file(directory / "file").value(), "one");
+  EXPECT_TRUE(remove_temporary_files(directory / "missing"));
+  EXPECT_FALSE(remove_temporary_files(directory / "file"));
+}
+
 TEST(AtomicWriteTest, ReplacesASymbolicLinkInsteadOfItsTarget) {
   const TemporaryDirectory directory;
   ASSERT_TRUE(write_file_atomically(directory / "target", text("precious"), 0600));

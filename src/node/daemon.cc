@@ -177,6 +177,7 @@ Status Daemon::start() {
   PERDURE_ASSIGN(identity_.incarnation, next_incarnation(options_.paths));
   identity_.started = clock_.wall();
   PERDURE_TRY(prepare_scratch(options_.paths));
+  remove_left_over(options_.paths);
   PERDURE_TRY(runtime::become_subreaper());
   PERDURE_TRY(find_host());
   PERDURE_TRY(open_events());

@@ -6,8 +6,10 @@
 #include <charconv>
 #include <filesystem>
 #include <format>
+#include <vector>
 
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/mountinfo.h"
 
 namespace perdure::node {
@@ -58,6 +60,20 @@ Result<Incarnation> next_incarnation(const Paths& paths) {
   }
   PERDURE_TRY(io::write_file_atomically(paths.incarnation(), std::format("{}\n", last + 1), 0600));
   return Incarnation{last + 1};
+}
+
+void remove_left_over(const Paths& paths) {
+  std::vector<std::string> directories = {paths.state_dir, paths.images(), paths.images() + "/digests"};
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(paths.containers(), error)) {
+    directories.push_back(entry.path());
+    directories.push_back(entry.path() / "bundle");
+  }
+  for (const std::string& directory : directories) {
+    if (Status removed = io::remove_temporary_files(directory); !removed) {
+      log::warning("left over by a perdured that died: {}", removed.error().message());
+    }
+  }
 }
 
 Status prepare_scratch(const Paths& paths) {

@@ -15,6 +15,10 @@ Result<io::FileLock> claim_directories(const Paths& paths);
 // holds no number; it must not begin at 1 again while capsules exist.
 Result<Incarnation> next_incarnation(const Paths& paths);
 
+// Temporary files of a daemon that died while it gave a record, a specification or another file its content. What
+// cannot be removed is told in the log. Blocking.
+void remove_left_over(const Paths& paths);
+
 // Half of the host's memory: the images of one CRIU call pass through it, which is the memory of one container
 // where page tracking is off, and some 100 kB per process where it is on.
 inline constexpr const char* kScratchSize = "50%";

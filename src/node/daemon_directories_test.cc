@@ -59,6 +59,25 @@ TEST_F(DaemonDirectoriesTest, ADamagedNumberIsNotBegunAnew) {
   }
 }
 
+TEST_F(DaemonDirectoriesTest, WhatADeadDaemonWroteHalfIsRemovedAndNothingElse) {
+  ASSERT_TRUE(claim_directories(paths_));
+  const std::string home = paths_.containers() + "/web";
+  ASSERT_TRUE(io::make_directories(home + "/bundle", 0700));
+  ASSERT_TRUE(io::make_directories(paths_.images() + "/digests", 0700));
+  const std::vector<std::string> left_over = {
+      paths_.state_dir + "/.incarnation.0123456789abcdef.tmp", home + "/.state.json.417f5eba8af8913e.tmp",
+      home + "/bundle/.config.json.0000000000000000.tmp", paths_.images() + "/digests/.x.ffffffffffffffff.tmp"};
+  const std::vector<std::string> others = {home + "/state.json", home + "/state.json.0123456789abcdef.tmp",
+                                           home + "/.state.json.0123456789abcde.tmp",
+                                           home + "/.state.json.0123456789abcdeg.tmp", home + "/.0123456789abcdef.tmp"};
+  for (const auto* names : {&left_over, &others}) {
+    for (const std::string& name : *names) std::ofstream(name) << "half";
+  }
+  remove_left_over(paths_);
+  for (const std::string& name : left_over) EXPECT_NE(::access(name.c_str(), F_OK), 0) << name;
+  for (const std::string& name : others) EXPECT_EQ(::access(name.c_str(), F_OK), 0) << name;
+}
+
 TEST_F(DaemonDirectoriesTest, ScratchIsATmpfsThatIsUsedAgainAndEmptied) {
   if (::geteuid() != 0) GTEST_SKIP() << "mounting needs root";
   ASSERT_EQ(::unshare(CLONE_NEWNS), 0) << "of this process: it ends with the test";
