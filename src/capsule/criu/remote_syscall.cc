@@ -53,7 +53,9 @@ class Tracee {
   }
 
   Status stop(Instant deadline) {
-    if (ptrace(PTRACE_SEIZE, tid_, nullptr, PTRACE_O_SUSPEND_SECCOMP) != 0) {
+    options_ = PTRACE_O_SUSPEND_SECCOMP;
+    if (ptrace(PTRACE_SEIZE, tid_, nullptr, options_) != 0) {
+      options_ = 0;
       // Without CAP_SYS_ADMIN in the initial namespace seccomp cannot be suspended; try without.
       if (errno == ESRCH || ptrace(PTRACE_SEIZE, tid_, nullptr, nullptr) != 0) {
         return fail(Error(errno == ESRCH ? ErrorCode::kNotFound : ErrorCode::kIo,
@@ -77,14 +79,6 @@ class Tracee {
       return fail_errno(std::format("read registers of thread {}", tid_));
     }
     registers_saved_ = true;
-    if (ptrace(PTRACE_GETSIGMASK, tid_, sizeof mask_, &mask_) != 0) {
-      return fail_errno(std::format("read signal mask of thread {}", tid_));
-    }
-    mask_saved_ = true;
-    std::uint64_t blocked = kBlocked;
-    if (ptrace(PTRACE_SETSIGMASK, tid_, sizeof blocked, &blocked) != 0) {
-      return fail_errno(std::format("block signals of thread {}", tid_));
-    }
     return {};
   }
 
@@ -101,6 +95,7 @@ class Tracee {
 
   Result<std::int64_t> call(std::uint64_t instruction, long number,
                             const std::array<std::uint64_t, 6>& arguments, Instant deadline) {
+    PERDURE_TRY(block_signals());
     user_regs_struct regs = registers_;
     regs.rip = instruction;
     regs.rax = static_cast<unsigned long long>(number);
@@ -124,6 +119,24 @@ class Tracee {
   }
 
  private:
+  // From here to the destructor the thread is not what it was. Were we killed in between, it would go on with our
+  // registers, or deaf: it is killed with us instead, and the container restored.
+  Status block_signals() {
+    if (mask_saved_) return {};
+    if (ptrace(PTRACE_GETSIGMASK, tid_, sizeof mask_, &mask_) != 0) {
+      return fail_errno(std::format("read signal mask of thread {}", tid_));
+    }
+    if (ptrace(PTRACE_SETOPTIONS, tid_, nullptr, options_ | PTRACE_O_EXITKILL) != 0) {
+      return fail_errno(std::format("bind thread {} to this one", tid_));
+    }
+    mask_saved_ = true;
+    std::uint64_t blocked = kBlocked;
+    if (ptrace(PTRACE_SETSIGMASK, tid_, sizeof blocked, &blocked) != 0) {
+      return fail_errno(std::format("block signals of thread {}", tid_));
+    }
+    return {};
+  }
+
   // The status of waitpid(2).
   Result<int> wait_stopped(Instant deadline) {
     for (;;) {
@@ -143,6 +156,7 @@ class Tracee {
   }
 
   pid_t tid_;
+  long options_ = 0;
   bool attached_ = false;
   bool registers_saved_ = false;
   bool mask_saved_ = false;

@@ -14,7 +14,8 @@ namespace perdure::capsule {
 
 // The first thread of a process, stopped through ptrace(2) and set going again as it was by the destructor: no
 // signal is lost or taken twice, an interrupted system call is restarted or ends as it would have. x86-64 only.
-// One thread of ours uses it from beginning to end: ptrace belongs to the thread that attached.
+// One thread of ours uses it from beginning to end: ptrace belongs to the thread that attached. Should we be killed
+// meanwhile, the process goes on as it was, or is killed too if a call has been made in it (some 100 us).
 // System calls that return EINTR after any handler, whatever SA_RESTART says (signal(7)): the kernel's
 // ERESTARTNOHAND.
 bool ends_after_a_handler(std::int64_t call_number);

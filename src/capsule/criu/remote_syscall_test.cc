@@ -1,0 +1,120 @@
+// Proves that a process in which we make system calls is never left half changed, also when we are killed: as it was
+// before the first call, dead with us after it, as it was when we let go of it.
+#include "capsule/criu/remote_syscall.h"
+
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/fd.h"
+#include "io/poll.h"
+
+namespace perdure::capsule {
+namespace {
+
+constexpr Duration kDeadline = std::chrono::seconds(30);
+
+// Ends with the number 7 when SIGUSR1 is delivered to it.
+class Victim {
+ public:
+  Victim() {
+    int ready[2];
+    PERDURE_ASSERT(::pipe(ready) == 0);
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      ::signal(SIGUSR1, [](int) { ::_exit(7); });
+      ::close(ready[0]);
+      ::close(ready[1]);
+      for (;;) ::pause();
+    }
+    ::close(ready[1]);
+    char byte = 0;
+    PERDURE_ASSERT(::read(ready[0], &byte, 1) == 0);  // the end: its handler is there
+    ::close(ready[0]);
+  }
+  ~Victim() {
+    if (pid_ == 0) return;
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+  pid_t pid() const { return pid_; }
+  // Waits for its end; the status of waitpid(2).
+  int end() {
+    const UniqueFd pidfd = open_pidfd(pid_).value();
+    if (!io::wait_for_descriptor(pidfd.get(), POLLIN, BootClock::now() + kDeadline).value()) {
+      ADD_FAILURE() << "process " << pid_ << " lives";
+      ::kill(pid_, SIGKILL);
+    }
+    int status = 0;
+    PERDURE_ASSERT(::waitpid(pid_, &status, 0) == pid_);
+    pid_ = 0;
+    return status;
+  }
+  int end_by_signal() {
+    PERDURE_ASSERT(::kill(pid_, SIGUSR1) == 0);
+    return end();
+  }
+
+ private:
+  pid_t pid_ = 0;
+};
+
+enum class Until { kStopped, kCalled, kReleased };
+
+// A tracer that is killed there. Whether it came so far.
+bool trace_and_be_killed(pid_t victim, Until until) {
+  const pid_t tracer = ::fork();
+  if (tracer == 0) {
+    const Instant deadline = BootClock::now() + kDeadline;
+    {
+      auto process = StoppedProcess::stop(victim, deadline);
+      if (!process) ::_exit(1);
+      if (until == Until::kStopped) ::kill(::getpid(), SIGKILL);
+      const auto called = process->call(SYS_getpid, {}, deadline);
+      if (!called || *called != victim) ::_exit(2);
+      if (until == Until::kCalled) ::kill(::getpid(), SIGKILL);
+    }
+    ::kill(::getpid(), SIGKILL);
+  }
+  int status = 0;
+  return ::waitpid(tracer, &status, 0) == tracer && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+}
+
+class RemoteSyscallTest : public testing::Test {
+ protected:
+  void SetUp() override {
+#ifndef __x86_64__
+    GTEST_SKIP() << "system calls in other processes need x86-64";
+#endif
+  }
+};
+
+TEST_F(RemoteSyscallTest, AStoppedProcessGoesOnAsItWasWhenItsTracerIsKilled) {
+  Victim victim;
+  ASSERT_TRUE(trace_and_be_killed(victim.pid(), Until::kStopped));
+  const int status = victim.end_by_signal();
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 7) << status;
+}
+
+TEST_F(RemoteSyscallTest, AChangedProcessDoesNotOutliveItsTracer) {
+  Victim victim;
+  ASSERT_TRUE(trace_and_be_killed(victim.pid(), Until::kCalled));
+  const int status = victim.end();
+  EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) << status;
+}
+
+TEST_F(RemoteSyscallTest, AReleasedProcessIsAsItWas) {
+  Victim victim;
+  ASSERT_TRUE(trace_and_be_killed(victim.pid(), Until::kReleased));
+  const int status = victim.end_by_signal();
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 7) << status;
+}
+
+}  // namespace
+}  // namespace perdure::capsule
