@@ -50,9 +50,9 @@ def _finish(node, name):
 
 @pytest.fixture(scope="module")
 def node(request):
-    """One for all tests of a file: for tests that leave the daemon alone."""
+    """One for all tests of a file: for tests that leave the daemon alone. NODE_OPTIONS: further arguments of perdured."""
     name = request.module.__name__.split(".")[-1]
-    with _node(name) as one:
+    with _node(name, getattr(request.module, "NODE_OPTIONS", ())) as one:
         one.start_daemon()
         yield one
         _finish(one, name)

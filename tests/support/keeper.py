@@ -12,11 +12,13 @@ on that bridge. Requests are JSON lines on standard input, answers and news JSON
 When standard input ends, also because who started it was killed, everything on the node is killed and removed.
 """
 
+import fcntl
 import json
 import os
 import selectors
 import signal
 import socket
+import stat
 import subprocess
 import sys
 
@@ -69,6 +71,8 @@ class Keeper:
         environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8",
                        "NOTIFY_SOCKET": "@" + self.notify_address[1:], "WATCHDOG_USEC": "4000000"}
         with open(log, "ab") as output:
+            if stat.S_ISFIFO(os.fstat(output.fileno()).st_mode):  # each line is a packet: see e2e/held_log.py
+                fcntl.fcntl(output, fcntl.F_SETFL, fcntl.fcntl(output, fcntl.F_GETFL) | os.O_DIRECT)
             child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment,
                                      preexec_fn=prepare_child, close_fds=True)
         self.children.append(child)  # or subprocess would reap it behind reap()

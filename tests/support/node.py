@@ -129,6 +129,7 @@ class Node:
         self.perdured = os.path.join(self.build, "src/node/perdured")
         self.perdure = os.path.join(self.build, "src/cli/perdure")
         self.log = os.path.join(self.state, "perdured.log")
+        self.log_pipe = None  # where perdured writes instead; who reads it fills self.log
         self.daemon_pid = None
         self.events = None
         self.exits = {}
@@ -205,7 +206,7 @@ class Node:
         argv = ["nsenter", "-t", str(self.keeper_pid), "-m", "-n", "--", self.perdured,
                 "--run-dir", RUN_DIR, "--state-dir", os.path.join(self.state, "state"),
                 "--libexec-dir", self.libexec, "--cgroup", self.name, "--group", "root", *self.options]
-        self.daemon_pid = self._request(op="start", argv=argv, log=self.log)["pid"]
+        self.daemon_pid = self._request(op="start", argv=argv, log=self.log_pipe or self.log)["pid"]
         if wait:
             self.wait_until_ready()
         if self.events is None:
