@@ -199,6 +199,11 @@ Result<ChildProcess> ChildProcess::adopt(pid_t pid) {
   return ChildProcess(pid, std::move(pidfd));
 }
 
+bool ChildProcess::running() const {
+  pollfd ended{.fd = pidfd_.get(), .events = POLLIN, .revents = 0};
+  return pid_ > 0 && ::poll(&ended, 1, 0) == 0;
+}
+
 ChildProcess::ChildProcess(ChildProcess&& other) noexcept
     : standard_input(std::move(other.standard_input)),
       standard_output(std::move(other.standard_output)),

@@ -85,6 +85,7 @@ class ChildProcess {
   UniqueFd standard_output;
   UniqueFd standard_error;
 
+  bool running() const;  // false also when moved from or released
   // Waits for the end and reaps; a second call returns the same. kTimeout: still running.
   Result<ExitStatus> wait(Instant deadline);
   // Does nothing, with success, once the process has ended.

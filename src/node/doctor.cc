@@ -146,7 +146,7 @@ void Examination::trial() {
   constexpr std::string_view kName = "trial checkpoint";
   if (facts_.criu.path.empty()) return;  // said already
   TrialOptions trial;
-  trial.criu = {facts_.criu.path, options_.paths.pagemap_filter()};
+  trial.criu = {facts_.criu.path, options_.paths.pagemap_filter(), ""};
   trial.scratch_dir = options_.paths.scratch();
   trial.program = options_.trial_program;
   const auto report = try_checkpoint(trial);
@@ -175,7 +175,7 @@ void Examination::memory_tracking() {
 
 void Examination::helpers() {
   std::string missing;
-  for (const std::string& path : {options_.paths.logger(), options_.paths.pagemap_filter()}) {
+  for (const std::string& path : {options_.paths.logger(), options_.paths.pagemap_filter(), options_.paths.standby()}) {
     if (::access(path.c_str(), R_OK) != 0) missing += (missing.empty() ? "" : ", ") + path;
   }
   if (missing.empty()) return add("helpers", v1::CHECK_OK, "in " + options_.paths.libexec_dir, "", "");

@@ -69,7 +69,7 @@ TEST_F(DoctorTest, EveryCheckAnswersAndWhatIsNotWellSaysWhatFollows) {
 
 TEST_F(DoctorTest, ATrialCheckpointIsTakenAndLeavesNothing) {
   if (!has_criu()) GTEST_SKIP() << "no CRIU is installed";
-  const auto report = try_checkpoint({.criu = {runtime::find_program("criu").value(), ""},
+  const auto report = try_checkpoint({.criu = {runtime::find_program("criu").value(), "", ""},
                                       .scratch_dir = options_.paths.scratch(),
                                       .program = PERDURED_PROGRAM});
   EXPECT_TRUE(report) << report.error().message();
@@ -81,7 +81,7 @@ TEST_F(DoctorTest, ACriuThatAnswersNothingIsAnError) {
   const auto lying = runtime::find_program("true");
   ASSERT_TRUE(lying);
   const auto report = try_checkpoint(
-      {.criu = {*lying, ""}, .scratch_dir = options_.paths.scratch(), .program = PERDURED_PROGRAM});
+      {.criu = {*lying, "", ""}, .scratch_dir = options_.paths.scratch(), .program = PERDURED_PROGRAM});
   ASSERT_FALSE(report);
   EXPECT_FALSE(report.error().message().empty());
   EXPECT_EQ(io::count_entries(options_.paths.scratch()), 0);

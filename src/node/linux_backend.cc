@@ -43,7 +43,7 @@ LinuxBackend::LinuxBackend(const HostServices& host, model::ContainerSpec spec)
       paths_(host.paths, spec_.name),
       engine_(spec_.name.str(),
               capsule::EngineOptions{
-                  .criu = {host.facts.criu.path, host.paths.pagemap_filter()},
+                  .criu = {host.facts.criu.path, host.paths.pagemap_filter(), host.paths.standby()},
                   .scratch_dir = host.paths.scratch(),
                   .tracking = host.tracking,
               }),
@@ -180,6 +180,30 @@ std::vector<capsule::ExternalMount> LinuxBackend::external_mounts() const {
   return mounts;
 }
 
+capsule::Surroundings LinuxBackend::surroundings() const {
+  capsule::Surroundings surroundings;
+  surroundings.root = paths_.merged();
+  surroundings.mounts = external_mounts();
+  surroundings.network_namespace_fd = netns_->fd();
+  surroundings.v1_cgroups = runtime::cgroup_dirs_at(host_.cgroups, paths_.cgroup);
+  std::erase(surroundings.v1_cgroups, cgroup_->directory());
+  return surroundings;
+}
+
+// Nobody waits for it. The container runs without, only slower to checkpoint and to restore.
+void LinuxBackend::warm_up_engine() {
+  warming_up_ = std::jthread([this, surroundings = surroundings()] {
+    if (Status warmed = engine_.warm_up(surroundings); !warmed) {
+      log::warning("{}: {}", spec_.name.str(), warmed.error().message());
+    }
+  });
+}
+
+capsule::Engine& LinuxBackend::engine() {
+  warming_up_ = {};
+  return engine_;
+}
+
 Status LinuxBackend::write_bundle() const {
   for (const model::VolumeSpec& volume : spec_.volumes) {
     if (!volume.host_path) PERDURE_TRY(io::make_directories(paths_.volume(volume.name), 0755));
@@ -253,7 +277,8 @@ Result<Life> LinuxBackend::start() {
   options.stdout_fd = pipes.stdout_write.get();
   options.stderr_fd = pipes.stderr_write.get();
   options.deadline = kRuntimeTime;
-  engine_.forget_processes();
+  engine().forget_processes();
+  engine().cool_down();  // runc wants to find the cgroups empty
   PERDURE_ASSIGN(const runtime::ProcessId init, host_.runtime->create(spec_.name, options));
   Life life = watched({init, pipes.stdout_key, pipes.stderr_key});
   open_gate();
@@ -262,9 +287,7 @@ Result<Life> LinuxBackend::start() {
     if (Status killed = kill_all(); !killed) log::warning("{}", killed.error().message());
     return fail(std::move(started).error());
   }
-  if (Status warmed = engine_.warm_up(netns_->fd()); !warmed) {
-    log::warning("{}: {}", spec_.name.str(), warmed.error().message());
-  }
+  warm_up_engine();
   return life;
 }
 
@@ -286,9 +309,10 @@ Status LinuxBackend::kill_all() {
 
 Status LinuxBackend::release(Capsules capsules) {
   tidying_ = {};
+  engine().cool_down();
   PERDURE_TRY(kill_all());
   PERDURE_TRY(host_.runtime->discard(spec_.name, kRuntimeTime));
-  engine_.forget_processes();
+  engine().forget_processes();
   if (cgroup_ && host_.exit_hook != nullptr) {
     if (Status ended = host_.exit_hook->unprotect(cgroup_->id()); !ended) {
       log::warning("{}: {}", spec_.name.str(), ended.error().message());
@@ -352,11 +376,7 @@ Result<Found> LinuxBackend::recover(const std::optional<RuntimeFacts>& facts) {
   PERDURE_TRY(cgroup_->thaw(kCgroupTime));
   const bool init_lives = facts && runtime::ProcessWatch::open(facts->init).has_value();
   found.state = init_lives ? Found::State::kAlive : Found::State::kHalfRestored;
-  if (init_lives) {
-    if (Status warmed = engine_.warm_up(netns_->fd()); !warmed) {
-      log::warning("{}: {}", spec_.name.str(), warmed.error().message());
-    }
-  }
+  if (init_lives) warm_up_engine();
   return found;
 }
 

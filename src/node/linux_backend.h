@@ -83,6 +83,9 @@ class LinuxBackend final : public ContainerBackend {
   std::string bridge() const;
   std::vector<image::BindMount> bind_mounts() const;
   std::vector<capsule::ExternalMount> external_mounts() const;
+  capsule::Surroundings surroundings() const;
+  void warm_up_engine();
+  capsule::Engine& engine();  // not being warmed up any more
   std::string volume_directory(const model::VolumeSpec& volume) const;
   Result<runtime::LoggerPipes> start_logger() const;
   capsule::Manifest manifest(const Generation& generation, const RuntimeFacts& facts) const;
@@ -128,7 +131,7 @@ class LinuxBackend final : public ContainerBackend {
   image::PreparedImage image_;
   std::optional<runtime::Cgroup> cgroup_;
   std::optional<network::NetworkNamespace> netns_;
-  capsule::Engine engine_;
+  capsule::Engine engine_;  // used through engine()
   std::vector<Tree> trees_;
   std::string spec_yaml_;
   std::string spec_digest_;
@@ -136,6 +139,7 @@ class LinuxBackend final : public ContainerBackend {
   // Waits for peers that are slow to answer, then closes the root of the life before: the end of its mount syncs the
   // file system below, which nobody should wait for. Ended before the next restore and before the namespace goes.
   std::jthread tidying_;
+  std::jthread warming_up_;
 
   mutable std::mutex gate_mutex_;  // attach (pool) against hold and open (loop)
   std::optional<network::Attachment> attachment_;

@@ -3,6 +3,7 @@
 // of it is left after release. Needs root; runs in mount and network namespaces of its own.
 #include "node/linux_backend.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <net/if.h>
 #include <sched.h>
@@ -62,7 +63,8 @@ class LinuxBackendTest : public testing::Test {
     host_.paths.libexec_dir = home_ + "/libexec";
     std::filesystem::create_directories(home_ + "/libexec");
     for (const auto& [from, to] : {std::pair{PERDURE_LOGGER, "perdure-logger"},
-                                   std::pair{PERDURE_PAGEMAP_FILTER, "perdure-pagemap-filter.so"}}) {
+                                   std::pair{PERDURE_PAGEMAP_FILTER, "perdure-pagemap-filter.so"},
+                                   std::pair{PERDURE_STANDBY, "perdure-standby.so"}}) {
       std::filesystem::copy_file(from, home_ + "/libexec/" + to,
                                  std::filesystem::copy_options::overwrite_existing);
     }
@@ -147,6 +149,25 @@ class LinuxBackendTest : public testing::Test {
     return -1;
   }
 
+  // The CRIU that waits for the next restore.
+  static std::optional<pid_t> wait_for_standby() {
+    const Instant deadline = BootClock::now() + 60s;
+    while (BootClock::now() < deadline) {
+      for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+        std::ifstream list(task.path() / "children");
+        for (pid_t pid = 0; list >> pid;) {
+          const auto command = read_file(std::format("/proc/{}/cmdline", pid));
+          const auto environment = read_file(std::format("/proc/{}/environ", pid));
+          if (command && environment && command->contains("restore") && environment->contains("PERDURE_STANDBY")) {
+            return pid;
+          }
+        }
+      }
+      std::this_thread::yield();
+    }
+    return std::nullopt;
+  }
+
   std::string home_;
   HostServices host_;
   std::unique_ptr<runtime::RuncRuntime> runtime_;
@@ -196,6 +217,37 @@ TEST_F(LinuxBackendTest, RecoveredBackendCapturesAContainerThatItDidNotStart) {
   auto restored = backend_->restore(*captured);
   ASSERT_TRUE(restored) << restored.error().message();
   ASSERT_NO_FATAL_FAILURE(wait_for_counter(captured_counter(*captured) + 5));
+}
+
+// By the CRIU that waited, which is then ready for the next, and by one that has to be started because that was
+// killed.
+TEST_F(LinuxBackendTest, RestoredProcessesAreInAllCgroupsOfTheContainer) {
+  ASSERT_NO_FATAL_FAILURE(prepare_and_start());
+  const std::string path = host_.paths.cgroup + "/counter";
+  auto directories = runtime::cgroup_dirs_at(host_.cgroups, path);
+  std::erase(directories, backend_->cgroup_directory());
+  for (const bool waits : {true, false, true}) {
+    auto captured = capture(1);
+    ASSERT_TRUE(captured) << captured.error().message();
+    const auto standby = wait_for_standby();
+    ASSERT_TRUE(standby);
+    if (!waits) {
+      ASSERT_EQ(::kill(*standby, SIGKILL), 0);
+    }
+    auto restored = backend_->restore(*captured);
+    ASSERT_TRUE(restored) << restored.error().message();
+    facts_ = restored->life.facts;
+    backend_->open_gate();
+    const auto processes = backend_->processes();
+    ASSERT_THAT(processes, testing::Contains(facts_.init.pid));
+    for (const pid_t pid : processes) {
+      auto found = runtime::cgroup_dirs_of(host_.cgroups, pid);
+      if (!found) continue;  // a command of the shell
+      const auto below = [&](const std::string& each) { return each.starts_with(backend_->cgroup_directory() + "/"); };
+      EXPECT_EQ(std::erase_if(*found, below), 1u) << "the version 2 hierarchy";
+      EXPECT_THAT(*found, testing::UnorderedElementsAreArray(directories));
+    }
+  }
 }
 
 TEST_F(LinuxBackendTest, CancelledCaptureLeavesTheContainerRunning) {

@@ -139,7 +139,7 @@ Result<capsule::Capsule> LinuxBackend::capture(const Generation& generation, con
   target.pids = pids;
   target.root = paths_.merged();
   target.mounts = external_mounts();
-  auto captured = engine_.capture(target, hooks, deadline);
+  auto captured = engine().capture(target, hooks, deadline);
   if (!captured) {
     if (snapshots_to_come.valid()) snapshots_to_come.wait();
     unlock();
@@ -166,9 +166,7 @@ Result<capsule::Capsule> LinuxBackend::capture(const Generation& generation, con
   for (const auto& [pid, why] : captured->untracked) {
     log::debug("{}: memory of process {} is not tracked: {}", spec_.name.str(), pid, why);
   }
-  if (Status warmed = engine_.warm_up(netns_->fd()); !warmed) {
-    log::warning("{}: {}", spec_.name.str(), warmed.error().message());
-  }
+  warm_up_engine();
   return capsule;
 }
 
@@ -236,10 +234,8 @@ Result<UniqueFd> LinuxBackend::roll_back_files(const capsule::Capsule& capsule) 
 Result<capsule::RestoredProcesses> LinuxBackend::restore_processes(const capsule::Capsule& capsule,
                                                                    runtime::LoggerPipes& pipes) {
   capsule::RestoreTarget target;
-  target.root = paths_.merged();
-  target.mounts = external_mounts();
-  target.network_namespace_fd = netns_->fd();
-  target.cgroup_dirs = runtime::cgroup_dirs_at(host_.cgroups, paths_.cgroup);
+  target.surroundings = surroundings();
+  PERDURE_ASSIGN(target.v2_cgroup, cgroup_->make_leaf());
   const auto& hints = capsule.manifest.restore_hints;
   const auto inherit = [&](const char* hint, int fd) {
     const auto found = hints.find(hint);
@@ -247,7 +243,7 @@ Result<capsule::RestoredProcesses> LinuxBackend::restore_processes(const capsule
   };
   inherit(kStdoutHint, pipes.stdout_write.get());
   inherit(kStderrHint, pipes.stderr_write.get());
-  return engine_.restore(capsule, target, BootClock::now() + kRestoreTime);
+  return engine().restore(capsule, target, BootClock::now() + kRestoreTime);
 }
 
 // An imported container has never run here: its surroundings are made first.
@@ -268,7 +264,7 @@ Result<RestoreResult> LinuxBackend::restore(const capsule::Capsule& capsule) {
   tidying_ = {};
   PERDURE_TRY(kill_all());
   result.killed = BootClock::now() - begin;
-  engine_.forget_processes();
+  engine().forget_processes();
   PERDURE_ASSIGN(const auto left_behind, connections_left_behind());
   PERDURE_TRY(network::clear_connections(netns_->fd()));
   auto restored = restore_behind_gate(capsule, left_behind, result);
@@ -279,9 +275,7 @@ Result<RestoreResult> LinuxBackend::restore(const capsule::Capsule& capsule) {
   }
   result.total = BootClock::now() - begin;
   tidy(std::move(restored->old_root), std::move(restored->probed));
-  if (Status warmed = engine_.warm_up(netns_->fd()); !warmed) {
-    log::warning("{}: {}", spec_.name.str(), warmed.error().message());
-  }
+  warm_up_engine();
   return result;
 }
 

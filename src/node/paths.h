@@ -11,7 +11,7 @@ struct Paths {
   std::string run_dir = "/run/perdure";      // vanishes with a reboot
   std::string state_dir = "/var/lib/perdure";  // survives it
   std::string cgroup = "perdure";            // below the v2 mount; a container is a cgroup in it
-  std::string libexec_dir;  // perdure-logger, perdure-pagemap-filter.so; perdured's: where it was installed
+  std::string libexec_dir;  // what perdured starts and loads; perdured's: where it was installed
 
   std::string socket() const { return run_dir + "/perdured.sock"; }
   std::string scratch() const { return run_dir + "/scratch"; }  // a tmpfs: CRIU's images of one call
@@ -24,6 +24,7 @@ struct Paths {
   std::string events() const { return state_dir + "/events.jsonl"; }
   std::string logger() const { return libexec_dir + "/perdure-logger"; }
   std::string pagemap_filter() const { return libexec_dir + "/perdure-pagemap-filter.so"; }
+  std::string standby() const { return libexec_dir + "/perdure-standby.so"; }
 };
 
 // Of one container.

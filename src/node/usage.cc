@@ -163,7 +163,7 @@ std::vector<UsageOption> option_table() {
                   [](DaemonOptions& options) -> std::string& { return options.paths.run_dir; }),
       text_option("--state-dir", "DIR", "Containers, images and durable generations.",
                   [](DaemonOptions& options) -> std::string& { return options.paths.state_dir; }),
-      text_option("--libexec-dir", "DIR", "Where perdure-logger and perdure-pagemap-filter.so lie.",
+      text_option("--libexec-dir", "DIR", "Where perdure-logger, perdure-pagemap-filter.so and perdure-standby.so lie.",
                   [](DaemonOptions& options) -> std::string& { return options.paths.libexec_dir; }),
       text_option("--cgroup", "NAME", "Below the mount of the version 2 hierarchy; each container is a cgroup in it.",
                   [](DaemonOptions& options) -> std::string& { return options.paths.cgroup; }),

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <filesystem>
@@ -71,6 +72,23 @@ Result<Cgroup> Cgroup::open(const CgroupLayout& layout, const std::string& path)
 
 Status Cgroup::write(std::string_view file, std::string_view text) const {
   return write_control_file(std::format("{}/{}", directory_, file), text);
+}
+
+Result<std::string> Cgroup::make_leaf() const {
+  constexpr std::string_view kPrefix = "life-";
+  std::uint64_t newest = 0;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(directory_, error)) {
+    const std::string name = entry.path().filename();
+    if (!name.starts_with(kPrefix)) continue;
+    std::uint64_t number = 0;
+    std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), number);
+    newest = std::max(newest, number);
+    ::rmdir(entry.path().c_str());  // the kernel may not be done with its dead yet: then the next call
+  }
+  std::string leaf = std::format("{}/{}{}", directory_, kPrefix, newest + 1);
+  if (::mkdir(leaf.c_str(), 0755) != 0) return fail_errno(std::format("make cgroup '{}'", leaf));
+  return leaf;
 }
 
 Status Cgroup::add(pid_t pid) const {

@@ -54,6 +54,11 @@ class Cgroup {
   // What bpf_get_current_cgroup_id() gives for the processes inside: the kernfs inode number.
   std::uint64_t id() const { return id_; }
 
+  // A new cgroup below this one, in which a process can be born; empty ones of earlier calls are removed. From
+  // Linux 6.14 on (and 6.12.14), who is born with CLONE_INTO_CGROUP where cgroup.kill was ever written is killed at
+  // once: cgroup_css_set_fork() compares the count of kills with that of the parent's cgroup. A new one has none.
+  Result<std::string> make_leaf() const;
+
   Status add(pid_t pid) const;                   // with all its threads
   Result<std::vector<pid_t>> processes() const;  // of this cgroup and those below
   Result<bool> populated() const;

@@ -85,6 +85,30 @@ TEST_F(CgroupIntegrationTest, KillEndsFrozenProcessesAndLeavesItThawed) {
   EXPECT_EQ(Cgroup::open(layout(), path()).error().code(), ErrorCode::kNotFound);
 }
 
+TEST_F(CgroupIntegrationTest, AProcessCanBeBornInANewLeafAfterAKill) {
+  const auto cgroup = Cgroup::create(layout(), path());
+  ASSERT_TRUE(cgroup) << cgroup.error().message();
+  std::string before;
+  for (int round = 0; round < 3; ++round) {
+    const auto leaf = cgroup->make_leaf();
+    ASSERT_TRUE(leaf) << leaf.error().message();
+    EXPECT_NE(*leaf, before);
+    const auto directory = open_file(*leaf, O_RDONLY | O_DIRECTORY);
+    ASSERT_TRUE(directory);
+    auto child = io::ChildProcess::spawn({"sh", "-c", "echo up; exec sleep 1000"},
+                                         {.cgroup_fd = directory->get(), .standard_output = io::Stdio::kPipe});
+    ASSERT_TRUE(child) << child.error().message();
+    char up[4];
+    EXPECT_EQ(::read(child->standard_output.get(), up, 3), 3) << "killed at birth";
+    EXPECT_THAT(cgroup->processes().value(), testing::ElementsAre(child->pid()));
+    EXPECT_TRUE(cgroup->freeze(test::kPatience));
+    ASSERT_TRUE(cgroup->kill_all(test::kPatience));
+    EXPECT_FALSE(cgroup->populated().value());
+    before = *leaf;
+  }
+  EXPECT_FALSE(std::filesystem::exists(cgroup->directory() + "/life-1"));
+}
+
 TEST_F(CgroupIntegrationTest, PopulatedCgroupIsNotRemoved) {
   const auto cgroup = Cgroup::create(layout(), path());
   ASSERT_TRUE(cgroup);

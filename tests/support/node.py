@@ -157,7 +157,8 @@ class Node:
         """perdured looks for its helpers in one directory, as they are installed."""
         directory = os.path.join(self.state, "libexec")
         os.makedirs(directory, exist_ok=True)
-        for helper in ("src/runtime/perdure-logger", "src/capsule/criu/perdure-pagemap-filter.so"):
+        for helper in ("src/runtime/perdure-logger", "src/capsule/criu/perdure-pagemap-filter.so",
+                       "src/capsule/criu/perdure-standby.so"):
             link = os.path.join(directory, os.path.basename(helper))
             if os.path.lexists(link):
                 os.unlink(link)

@@ -1,6 +1,5 @@
 #include "capsule/criu/criu_rpc.h"
 
-#include <poll.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -18,15 +17,6 @@ namespace {
 constexpr int kWorkerSocket = 3;
 constexpr std::size_t kMaxMessageBytes = 1u << 20;
 constexpr std::size_t kMaxLogBytes = 64u << 20;
-
-std::vector<std::string> environment_with(const CriuProgram& program) {
-  std::vector<std::string> environment = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-                                          "HOME=/nonexistent", "LC_ALL=C"};
-  if (!program.pagemap_filter.empty()) {
-    environment.push_back("LD_PRELOAD=" + program.pagemap_filter);
-  }
-  return environment;
-}
 
 void fill_options(criu::Options& options, const DumpRequest& request) {
   options.set_images_dir_fd(request.images_dir_fd);
@@ -54,6 +44,10 @@ void fill_options(criu::Options& options, const DumpRequest& request) {
 
 }  // namespace
 
+std::vector<std::string> criu_environment() {
+  return {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/nonexistent", "LC_ALL=C"};
+}
+
 Result<CriuWorker> CriuWorker::spawn(const CriuProgram& program, int network_namespace_fd) {
   int sockets[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) != 0) {
@@ -62,18 +56,14 @@ Result<CriuWorker> CriuWorker::spawn(const CriuProgram& program, int network_nam
   UniqueFd ours(sockets[0]);
   const UniqueFd theirs(sockets[1]);
   io::ProcessOptions options;
-  options.environment = environment_with(program);
+  options.environment = criu_environment();
+  if (!program.pagemap_filter.empty()) options.environment->push_back("LD_PRELOAD=" + program.pagemap_filter);
   options.namespaces = {network_namespace_fd};
   options.inherited = {{theirs.get(), kWorkerSocket}};
   auto process = io::ChildProcess::spawn(
       {program.path, "swrk", std::to_string(kWorkerSocket)}, options);
   if (!process) return fail(std::move(process).error().context("start CRIU"));
   return CriuWorker(std::move(*process), std::move(ours));
-}
-
-bool CriuWorker::alive() const {
-  pollfd poll_fd{.fd = process_.pidfd(), .events = POLLIN, .revents = 0};
-  return process_.pid() > 0 && ::poll(&poll_fd, 1, 0) == 0;
 }
 
 Status CriuWorker::send(const std::string& message) {

@@ -21,7 +21,11 @@ struct CriuProgram {
   std::string path = "criu";
   // Shared object with the page-map filter; empty: CRIU dumps all memory itself.
   std::string pagemap_filter;
+  // Shared object that makes a CRIU wait for its restore (criu_standby.h); empty: it is started when needed.
+  std::string standby;
 };
+// What every CRIU gets as its environment.
+std::vector<std::string> criu_environment();
 
 struct DumpRequest {
   pid_t init_pid = -1;
@@ -52,7 +56,7 @@ class CriuWorker {
   // After dump(): waits until CRIU has ended and reaps it. Killed at the deadline.
   Status finish(Instant deadline);
 
-  bool alive() const;
+  bool alive() const { return process_.running(); }
   pid_t pid() const { return process_.pid(); }
 
  private:

@@ -25,6 +25,9 @@ namespace {
 
 constexpr Duration kAdoptTime = std::chrono::milliseconds(500);
 constexpr Duration kEndOfCriuTime = std::chrono::seconds(2);
+constexpr Duration kStandbyTime = std::chrono::seconds(1);
+constexpr const char* kPidFile = "/init.pid";  // in the scratch directory of a restore
+constexpr const char* kConfiguration = "/restore.conf";
 
 // A directory of this call alone, removed on every way out.
 class ScratchDirectory {
@@ -113,6 +116,12 @@ void end_interrupted_call(pid_t pid) {
   if (process) process->end_interrupted_call();
 }
 
+Status remove_scratch(const std::string& path) {
+  Status removed = io::remove_tree(path);
+  if (!removed && removed.error().code() == ErrorCode::kNotFound) return {};
+  return removed;
+}
+
 Duration children_cpu() {
   rusage usage{};
   ::getrusage(RUSAGE_CHILDREN, &usage);
@@ -127,20 +136,31 @@ Engine::Engine(std::string container, EngineOptions options)
 
 Engine::~Engine() = default;
 
-Status Engine::warm_up(int network_namespace_fd) {
-  PERDURE_ASSIGN(network_namespace_, duplicate(network_namespace_fd));
+Status Engine::warm_up(const Surroundings& surroundings) {
+  PERDURE_ASSIGN(network_namespace_, duplicate(surroundings.network_namespace_fd));
+  if (standby_ && !standby_->alive()) standby_.reset();
+  if (!standby_ && !options_.criu.standby.empty()) {
+    PERDURE_ASSIGN(standby_, CriuStandby::spawn(options_.criu, restore_arguments(surroundings),
+                                                network_namespace_.get(), surroundings.v1_cgroups));
+  }
+  return warm_worker();
+}
+
+Status Engine::warm_worker() {
   CriuProgram program = options_.criu;
   if (options_.tracking == MemoryTracking::kOff) program.pagemap_filter.clear();
   PERDURE_ASSIGN(worker_, CriuWorker::spawn(program, network_namespace_.get()));
   return {};
 }
 
+void Engine::cool_down() {
+  worker_.reset();
+  standby_.reset();
+}
+
 Result<std::string> Engine::make_scratch() {
   std::string path = std::format("{}/{}-{}", options_.scratch_dir, container_, ++calls_);
-  if (const Status removed = io::remove_tree(path);
-      !removed && removed.error().code() != ErrorCode::kNotFound) {
-    return fail(removed.error());
-  }
+  PERDURE_TRY(remove_scratch(path));
   return path;
 }
 
@@ -149,7 +169,7 @@ Result<CriuWorker> Engine::take_worker() {
     if (!network_namespace_) {
       return fail(ErrorCode::kInvalid, "no network namespace to start CRIU in: warm_up() comes first");
     }
-    PERDURE_TRY(warm_up(network_namespace_.get()));
+    PERDURE_TRY(warm_worker());
   }
   CriuWorker worker = *std::move(worker_);
   worker_.reset();
@@ -243,48 +263,79 @@ Result<CapturedProcesses> Engine::capture(const CaptureTarget& target, const Cap
   return captured;
 }
 
+std::string Engine::restore_scratch() const { return std::format("{}/{}-restore", options_.scratch_dir, container_); }
+
+std::vector<std::string> Engine::restore_arguments(const Surroundings& surroundings) const {
+  const std::string scratch = restore_scratch();
+  std::vector<std::string> arguments = {options_.criu.path, "restore", "--stream", "--images-dir", scratch,
+                                        "--root", surroundings.root, "--restore-detached",
+                                        "--pidfile", scratch + kPidFile,
+                                        "--tcp-established", "--ext-unix-sk", "--file-locks", "--link-remap",
+                                        "--manage-cgroups=ignore", "--enable-external-masters",
+                                        "--enable-external-sharing", "--log-file", "restore.log",
+                                        std::format("-v{}", options_.criu_log_level),
+                                        "--config", scratch + kConfiguration};
+  for (const ExternalMount& mount : surroundings.mounts) {
+    arguments.insert(arguments.end(), {"--external", std::format("mnt[{}]:{}", mount.key, mount.host_path)});
+  }
+  return arguments;
+}
+
+// A CRIU that is a member of the container's cgroups before it gets its first image: all that it restores is born
+// there.
+Result<io::ChildProcess> Engine::start_criu(const RestoreTarget& target, const std::string& scratch) {
+  constexpr int kFirstInherited = 20;  // CRIU keeps its own descriptors at the top of the table
+  std::string configuration;
+  std::vector<io::InheritedFd> inherited;
+  for (const auto& [key, fd] : target.inherited) {
+    const int number = kFirstInherited + static_cast<int>(inherited.size());
+    inherited.push_back({fd, number});
+    configuration += std::format("inherit-fd fd[{}]:{}\n", number, key);
+  }
+  PERDURE_TRY(io::write_file_atomically(scratch + kConfiguration, configuration, 0600));
+  const Surroundings& surroundings = target.surroundings;
+  if (standby_ && !target.v2_cgroup.empty()) {
+    CriuStandby standby = *std::move(standby_);
+    standby_.reset();
+    auto criu = standby.go(target.v2_cgroup, inherited, BootClock::now() + kStandbyTime);
+    if (criu) return criu;
+    log::warning("{}: {}; another one is started", container_, criu.error().message());
+  }
+  io::ProcessOptions options;
+  options.environment = criu_environment();
+  options.namespaces = {surroundings.network_namespace_fd};
+  options.inherited = std::move(inherited);
+  UniqueFd cgroup;
+  if (!target.v2_cgroup.empty()) {
+    PERDURE_ASSIGN(cgroup, open_file(target.v2_cgroup, O_RDONLY | O_DIRECTORY));
+    options.cgroup_fd = cgroup.get();
+  }
+  auto criu = io::ChildProcess::spawn(restore_arguments(surroundings), options);
+  if (!criu) return fail(std::move(criu).error().context("start CRIU"));
+  for (const std::string& directory : surroundings.v1_cgroups) {
+    PERDURE_TRY(write_control_file(directory + "/cgroup.procs", std::to_string(criu->pid())));
+  }
+  return criu;
+}
+
 Result<RestoredProcesses> Engine::restore(const Capsule& capsule, const RestoreTarget& target,
                                           Instant deadline) {
   const Instant begin = BootClock::now();
   forget_processes();
-  PERDURE_ASSIGN(std::string scratch_path, make_scratch());
-  PERDURE_ASSIGN(const ScratchDirectory scratch, ScratchDirectory::make(std::move(scratch_path)));
+  const std::string scratch_path = restore_scratch();
+  PERDURE_TRY(remove_scratch(scratch_path));
+  PERDURE_ASSIGN(const ScratchDirectory scratch, ScratchDirectory::make(scratch_path));
   PERDURE_ASSIGN(const ImageCatalogue catalogue, ImageCatalogue::build(capsule));
   PERDURE_ASSIGN(ImageServer server, ImageServer::listen(scratch.path(), catalogue));
-
-  const std::string pid_file = scratch.path() + "/init.pid";
-  std::vector<std::string> argv = {options_.criu.path, "restore", "--stream", "--images-dir", scratch.path(),
-                                   "--root", target.root, "--restore-detached", "--pidfile", pid_file,
-                                   "--tcp-established", "--ext-unix-sk", "--file-locks", "--link-remap",
-                                   "--manage-cgroups=ignore", "--enable-external-masters",
-                                   "--enable-external-sharing", "--log-file", "restore.log",
-                                   std::format("-v{}", options_.criu_log_level)};
-  for (const ExternalMount& mount : target.mounts) {
-    argv.insert(argv.end(), {"--external", std::format("mnt[{}]:{}", mount.key, mount.host_path)});
-  }
-  io::ProcessOptions options;
-  options.namespaces = {target.network_namespace_fd};
-  int next_fd = 20;  // CRIU keeps its own descriptors at the top of the table
-  for (const auto& [key, fd] : target.inherited) {
-    options.inherited.push_back({fd, next_fd});
-    argv.insert(argv.end(), {"--inherit-fd", std::format("fd[{}]:{}", next_fd, key)});
-    ++next_fd;
-  }
-  auto spawned = io::ChildProcess::spawn(argv, options);
-  if (!spawned) return fail(std::move(spawned).error().context("start CRIU"));
-  // CRIU waits for its first image until it is a member of the container's cgroups: all that it restores is
-  // born there.
-  for (const std::string& directory : target.cgroup_dirs) {
-    PERDURE_TRY(write_control_file(directory + "/cgroup.procs", std::to_string(spawned->pid())));
-  }
+  PERDURE_ASSIGN(io::ChildProcess criu, start_criu(target, scratch.path()));
   const auto explained = [&](Error error) {
     return fail(explain(std::move(error), scratch.path() + "/restore.log")
                     .context(std::format("restore of '{}' from generation {}", container_,
                                          to_string(capsule.manifest.generation))));
   };
-  Status served = server.serve(spawned->pidfd(), deadline);
+  Status served = server.serve(criu.pidfd(), deadline);
   if (!served && served.error().code() == ErrorCode::kTimeout) return explained(std::move(served).error());
-  const auto status = spawned->wait(BootClock::now() + kEndOfCriuTime);
+  const auto status = criu.wait(BootClock::now() + kEndOfCriuTime);
   if (status && status->signal_number == SIGKILL) {
     // Not by itself: an operator, or the kernel for want of memory. It says nothing about the capsule.
     return explained(Error(ErrorCode::kTransient, "CRIU was killed"));
@@ -294,7 +345,7 @@ Result<RestoredProcesses> Engine::restore(const Capsule& capsule, const RestoreT
   if (!status->success()) {
     return explained(Error(ErrorCode::kIo, std::format("CRIU ended with {}", io::to_string(*status))));
   }
-  PERDURE_ASSIGN(const std::string text, read_file(pid_file));
+  PERDURE_ASSIGN(const std::string text, read_file(scratch.path() + kPidFile));
   RestoredProcesses restored;
   std::from_chars(text.data(), text.data() + text.size(), restored.init_pid);
   if (restored.init_pid <= 1) {

@@ -20,6 +20,7 @@
 #include "base/fd.h"
 #include "base/result.h"
 #include "capsule/criu/criu_rpc.h"
+#include "capsule/criu/criu_standby.h"
 #include "capsule/criu/page_tracker.h"
 #include "capsule/format/capsule.h"
 
@@ -68,11 +69,19 @@ struct CapturedProcesses {
   std::map<pid_t, std::string> untracked;  // processes whose memory CRIU dumped in full, and why
 };
 
-struct RestoreTarget {
-  std::string root;  // merged overlay, files rolled back already
+// Where a container lives, over all its lives.
+struct Surroundings {
+  std::string root;  // merged overlay
   std::vector<ExternalMount> mounts;
-  int network_namespace_fd = -1;          // addresses are up already
-  std::vector<std::string> cgroup_dirs;   // the new tree is born in all of them
+  int network_namespace_fd = -1;
+  std::vector<std::string> v1_cgroups;  // directories; the restored tree is born in all of them
+};
+
+struct RestoreTarget {
+  Surroundings surroundings;  // files rolled back already, addresses up
+  // The directory in which it is born; one in which nothing was ever killed by cgroup.kill (runtime/cgroup.h:
+  // make_leaf). Empty: ours.
+  std::string v2_cgroup;
   // "pipe:[N]" as the images name it -> descriptor that takes its place.
   std::vector<std::pair<std::string, int>> inherited;
 };
@@ -89,8 +98,11 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  // Spawns the CRIU that will serve the next capture. Call it off the hot path, after start and restore.
-  Status warm_up(int network_namespace_fd);
+  // Spawns the CRIU that will serve the next capture, and one for the next restore, which is a member of the v1
+  // cgroups from then on. Call it off the hot path, after start and restore.
+  Status warm_up(const Surroundings& surroundings);
+  // Ends both: the container's cgroups are empty but for its own processes.
+  void cool_down();
 
   // kTransient: something was in motion (a connection in its handshake, a process that came and went); try
   // again. kTimeout; kNoSpace; kUnsupported for what CRIU refuses for good. The message carries CRIU's own
@@ -109,12 +121,17 @@ class Engine {
 
  private:
   Result<std::string> make_scratch();
+  Status warm_worker();
   Result<CriuWorker> take_worker();
+  std::string restore_scratch() const;
+  std::vector<std::string> restore_arguments(const Surroundings& surroundings) const;
+  Result<io::ChildProcess> start_criu(const RestoreTarget& target, const std::string& scratch);
 
   std::string container_;
   EngineOptions options_;
   PageTracker tracker_;
   std::optional<CriuWorker> worker_;
+  std::optional<CriuStandby> standby_;
   UniqueFd network_namespace_;
   std::uint64_t calls_ = 0;
 };

@@ -15,6 +15,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -185,13 +186,30 @@ class EngineTest : public testing::Test {
     return answer;
   }
 
+  Surroundings surroundings() const {
+    Surroundings around;
+    around.root = "/";
+    around.network_namespace_fd = network_.get();
+    return around;
+  }
+
   Result<CapturedProcesses> capture(Engine& engine, const CaptureHooks& hooks = {}, std::vector<pid_t> pids = {}) {
-    PERDURE_TRY(engine.warm_up(network_.get()));
+    PERDURE_TRY(engine.warm_up(surroundings()));
     CaptureTarget target;
     target.init_pid = victim_;
     target.pids = pids.empty() ? std::vector{victim_} : std::move(pids);
     target.root = "/";
     return engine.capture(target, hooks, soon());
+  }
+
+  // Has come to wait in pause(2): a signal that is handled before that is lost on it, also without a checkpoint.
+  static bool pauses(pid_t pid) {
+    const Instant deadline = soon();
+    while (BootClock::now() < deadline) {
+      const auto call = read_file(std::format("/proc/{}/syscall", pid));
+      if (call && call->starts_with(std::format("{} ", SYS_pause))) return true;
+    }
+    return false;
   }
 
   static Capsule capsule_of(CapturedProcesses captured) {
@@ -203,8 +221,7 @@ class EngineTest : public testing::Test {
 
   void restore(Engine& engine, const Capsule& capsule) {
     RestoreTarget target;
-    target.root = "/";
-    target.network_namespace_fd = network_.get();
+    target.surroundings = surroundings();
     const auto restored = engine.restore(capsule, target, soon());
     ASSERT_TRUE(restored) << restored.error().message();
     victim_ = restored->init_pid;
@@ -332,6 +349,7 @@ TEST_F(EngineTest, ASignalThatArrivesInTheFreezeEndsThePauseAfterTheRestore) {
   Engine engine("victim", options(MemoryTracking::kOn));
   const pid_t pauser = std::stoi(ask("pauser"));
   for (int round = 1; round <= 5; ++round) {
+    ASSERT_TRUE(pauses(pauser));
     CaptureHooks hooks;
     hooks.frozen = [&] {
       EXPECT_EQ(::kill(pauser, SIGUSR1), 0);
@@ -356,6 +374,7 @@ TEST_F(EngineTest, ASignalThatArrivesInTheFreezeEndsThePauseOfTheProcessThatRuns
   Engine engine("victim", options(MemoryTracking::kOn));
   const pid_t pauser = std::stoi(ask("pauser"));
   for (int round = 1; round <= 10; ++round) {
+    ASSERT_TRUE(pauses(pauser));
     CaptureHooks hooks;
     hooks.frozen = [&] {
       EXPECT_EQ(::kill(pauser, SIGUSR1), 0);
@@ -414,7 +433,7 @@ TEST_F(EngineTest, FailedHookLeavesTheProcessRunningAndTheNextCaptureWhole) {
 TEST_F(EngineTest, CriuErrorIsExplainedWithItsOwnWords) {
   ASSERT_NO_FATAL_FAILURE(start_victim(1));
   Engine engine("victim", options(MemoryTracking::kOn));
-  ASSERT_TRUE(engine.warm_up(network_.get()));
+  ASSERT_TRUE(engine.warm_up(surroundings()));
   CaptureTarget target;
   target.init_pid = 0x3fffff;  // nobody
   target.root = "/";
