@@ -87,9 +87,14 @@ class Stage:
         return {(entry.name, entry.inode()) for entry in os.scandir(directory)}
 
     def cgroups(self):
+        """All but the leaf that each life of the container has of its own."""
         return {directory for mount in cgroups.all_mounts()
                 for name in (self.node.name, self.node.daemon_cgroup())
-                for directory, _, _ in os.walk(os.path.join(mount, name))}
+                for directory, _, _ in os.walk(os.path.join(mount, name)) if "/life-" not in directory}
+
+    def lives(self):
+        container = os.path.join(cgroups.v2_mount(), self.node.name, "counter")
+        return [name for name in os.listdir(container) if name.startswith("life-")]
 
     def criu_processes(self):
         return set(faults.processes_called("criu", self.node.daemon_cgroup()))
@@ -143,6 +148,7 @@ class Before:
         assert not self.temporary_files & stage.temporary_files()
         assert not self.scratch & stage.scratch()
         assert self.cgroups == stage.cgroups()
+        assert len(stage.lives()) <= 2  # the one before is removed by the next if the kernel has not done with it
         self.check_capsules(self.capsules)
         for generation in stage.container.generations():
             assert generation["committed"] and not generation["bad"], generation

@@ -19,6 +19,8 @@
 #include <string>
 #include <vector>
 
+#include "base/log.h"
+
 namespace perdure::capsule {
 
 bool ends_after_a_handler([[maybe_unused]] std::int64_t call_number) {
@@ -36,6 +38,8 @@ namespace {
 
 // While our call runs. SIGTRAP tells of its end; were it blocked, the kernel would reset its handler.
 constexpr std::uint64_t kBlocked = ~(std::uint64_t{1} << (SIGTRAP - 1));
+constexpr Duration kLetGoTime = std::chrono::seconds(5);  // it stops as soon as it is scheduled
+constexpr std::array<unsigned char, 2> kSyscallInstruction{0x0f, 0x05};
 constexpr timespec kPollStep{.tv_sec = 0, .tv_nsec = 20'000};
 
 class Tracee {
@@ -44,12 +48,20 @@ class Tracee {
   Tracee(const Tracee&) = delete;
   Tracee& operator=(const Tracee&) = delete;
   ~Tracee() {
+    // Only a stopped thread can be let go; one that was given up for lost stops later, and would never go on.
+    if (attached_ && !stopped_) (void)wait_stopped(BootClock::now() + kLetGoTime);
+    if (!attached_) return;
+    if (!stopped_) {
+      log::error("thread {} does not stop and cannot be let go: it will stand still until perdured is restarted", tid_);
+      return;
+    }
+    // SIGKILL may have ended it meanwhile: then all of this fails.
     if (mask_saved_) ptrace(PTRACE_SETSIGMASK, tid_, sizeof mask_, &mask_);
     if (registers_saved_) {
       iovec io{.iov_base = &registers_, .iov_len = sizeof registers_};
       ptrace(PTRACE_SETREGSET, tid_, NT_PRSTATUS, &io);
     }
-    if (attached_) ptrace(PTRACE_DETACH, tid_, nullptr, nullptr);
+    ptrace(PTRACE_DETACH, tid_, nullptr, signal_to_hand_on());
   }
 
   Status stop(Instant deadline) {
@@ -73,6 +85,7 @@ class Tracee {
       if (ptrace(PTRACE_CONT, tid_, nullptr, WSTOPSIG(status)) != 0) {
         return fail_errno(std::format("hand signal {} to thread {}", WSTOPSIG(status), tid_));
       }
+      stopped_ = false;
     }
     iovec io{.iov_base = &registers_, .iov_len = sizeof registers_};
     if (ptrace(PTRACE_GETREGSET, tid_, NT_PRSTATUS, &io) != 0) {
@@ -84,8 +97,11 @@ class Tracee {
 
   bool end_interrupted_call() {
     constexpr std::int64_t kRestartIfNoHandler = 514;  // ERESTARTNOHAND of include/linux/errno.h
-    if (!ends_after_a_handler(static_cast<std::int64_t>(registers_.orig_rax)) ||
-        static_cast<std::int64_t>(registers_.rax) != -kRestartIfNoHandler) {
+    if (!ends_after_a_handler(static_cast<std::int64_t>(registers_.orig_rax))) return false;
+    if (registers_.rax == registers_.orig_rax && is_about_to_call()) {
+      // As CRIU left it (compel_get_task_regs: the call is about to be made again): it has not run since.
+      registers_.rip += kSyscallInstruction.size();
+    } else if (static_cast<std::int64_t>(registers_.rax) != -kRestartIfNoHandler) {
       return false;
     }
     registers_.rax = static_cast<unsigned long long>(-EINTR);
@@ -111,6 +127,7 @@ class Tracee {
         ptrace(PTRACE_SINGLESTEP, tid_, nullptr, nullptr) != 0) {
       return fail_errno(std::format("step thread {}", tid_));
     }
+    stopped_ = false;
     PERDURE_TRY(wait_stopped(deadline).transform([](int) {}));
     if (ptrace(PTRACE_GETREGSET, tid_, NT_PRSTATUS, &io) != 0) {
       return fail_errno(std::format("read registers of thread {}", tid_));
@@ -143,7 +160,11 @@ class Tracee {
       int status = 0;
       const pid_t got = waitpid(tid_, &status, __WALL | WNOHANG);
       if (got == tid_) {
-        if (WIFSTOPPED(status)) return status;
+        if (WIFSTOPPED(status)) {
+          stopped_ = true;
+          status_ = status;
+          return status;
+        }
         attached_ = registers_saved_ = mask_saved_ = false;
         return fail(ErrorCode::kNotFound, std::format("thread {} ended while it was traced", tid_));
       }
@@ -155,9 +176,22 @@ class Tracee {
     }
   }
 
+  bool is_about_to_call() const {
+    errno = 0;
+    const long code = ptrace(PTRACE_PEEKTEXT, tid_, registers_.rip, nullptr);
+    return errno == 0 && std::memcmp(&code, kSyscallInstruction.data(), kSyscallInstruction.size()) == 0;
+  }
+
+  // Stopped on its way to a signal's handler, it has to be given the signal again. SIGTRAP tells of our own step.
+  long signal_to_hand_on() const {
+    return status_ >> 16 == 0 && WSTOPSIG(status_) != SIGTRAP ? WSTOPSIG(status_) : 0;
+  }
+
   pid_t tid_;
   long options_ = 0;
   bool attached_ = false;
+  bool stopped_ = false;
+  int status_ = 0;  // of the last stop: waitpid(2)
   bool registers_saved_ = false;
   bool mask_saved_ = false;
   user_regs_struct registers_{};
@@ -177,8 +211,7 @@ Result<std::uint64_t> find_syscall_instruction(pid_t pid) {
     if (process_vm_readv(pid, &local, 1, &remote, 1, 0) != static_cast<ssize_t>(code.size())) {
       return fail_errno(std::format("read vDSO of process {}", pid));
     }
-    constexpr unsigned char kSyscall[] = {0x0f, 0x05};
-    const void* hit = memmem(code.data(), code.size(), kSyscall, sizeof kSyscall);
+    const void* hit = memmem(code.data(), code.size(), kSyscallInstruction.data(), kSyscallInstruction.size());
     if (hit == nullptr) break;
     return start + static_cast<std::uint64_t>(static_cast<const unsigned char*>(hit) - code.data());
   }

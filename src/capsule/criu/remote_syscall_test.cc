@@ -6,9 +6,13 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <cerrno>
 
 #include "base/assert.h"
 #include "base/fd.h"
@@ -114,6 +118,60 @@ TEST_F(RemoteSyscallTest, AReleasedProcessIsAsItWas) {
   ASSERT_TRUE(trace_and_be_killed(victim.pid(), Until::kReleased));
   const int status = victim.end_by_signal();
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 7) << status;
+}
+
+#ifdef __x86_64__
+// CRIU sets an interrupted call back to be made again; a process that waits for a processor has not made it yet.
+TEST_F(RemoteSyscallTest, ACallThatIsSetBackAndNotYetMadeIsEndedAsWell) {
+  Victim victim;
+  const pid_t pid = victim.pid();
+  const auto stopped = [&] {
+    int status = 0;
+    return ::waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status);
+  };
+  user_regs_struct registers{};
+  do {  // until it has come to wait
+    ASSERT_EQ(::ptrace(PTRACE_SEIZE, pid, nullptr, nullptr), 0);
+    ASSERT_EQ(::ptrace(PTRACE_INTERRUPT, pid, nullptr, nullptr), 0);
+    ASSERT_TRUE(stopped());
+    ASSERT_EQ(::ptrace(PTRACE_GETREGS, pid, nullptr, &registers), 0);
+    if (registers.orig_rax == SYS_pause) break;
+    ASSERT_EQ(::ptrace(PTRACE_DETACH, pid, nullptr, nullptr), 0);
+  } while (true);
+  const auto address = registers.rip;
+  registers.rax = registers.orig_rax;
+  registers.rip -= 2;
+  ASSERT_EQ(::ptrace(PTRACE_SETREGS, pid, nullptr, &registers), 0);
+  ASSERT_EQ(::kill(pid, SIGSTOP), 0);  // keeps it from running once it is let go
+  ASSERT_EQ(::ptrace(PTRACE_DETACH, pid, nullptr, nullptr), 0);
+  {
+    auto process = StoppedProcess::stop(pid, BootClock::now() + kDeadline);
+    ASSERT_TRUE(process) << process.error().message();
+    EXPECT_TRUE(process->end_interrupted_call());
+    EXPECT_FALSE(process->end_interrupted_call()) << "once";
+  }
+  ASSERT_EQ(::ptrace(PTRACE_SEIZE, pid, nullptr, nullptr), 0);
+  ASSERT_EQ(::ptrace(PTRACE_INTERRUPT, pid, nullptr, nullptr), 0);
+  ASSERT_TRUE(stopped());
+  ASSERT_EQ(::ptrace(PTRACE_GETREGS, pid, nullptr, &registers), 0);
+  EXPECT_EQ(registers.rip, address);
+  EXPECT_EQ(registers.rax, static_cast<unsigned long long>(-EINTR));
+  ASSERT_EQ(::ptrace(PTRACE_DETACH, pid, nullptr, nullptr), 0);
+  ASSERT_EQ(::kill(pid, SIGCONT), 0);
+  const int status = victim.end_by_signal();
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 7) << status;
+}
+#endif
+
+// A signal on its way is handed on.
+TEST_F(RemoteSyscallTest, AProcessThatWasGivenUpForLostIsLetGo) {
+  for (const bool signalled : {false, true}) {
+    Victim victim;
+    if (signalled) PERDURE_ASSERT(::kill(victim.pid(), SIGUSR1) == 0);
+    (void)StoppedProcess::stop(victim.pid(), BootClock::now() - std::chrono::seconds(1));
+    const int status = signalled ? victim.end() : victim.end_by_signal();
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 7) << status;
+  }
 }
 
 }  // namespace
