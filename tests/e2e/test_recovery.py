@@ -77,15 +77,21 @@ def test_connection_that_moved_on_is_reset_at_once(node, remove_after, family):
     assert client.lines(family(spec), PORT).ask("get") == "0"
 
 
-@pytest.mark.parametrize("family", [ipv4, ipv6])
-def test_connection_younger_than_the_generation_is_reset_at_once(node, remove_after, family):
-    remove_after.append("younger")
-    spec = make_spec("younger", "counter.py", checkpoint={"interval": "1h"})
+def connect_after_the_generation(node, name, family):
+    """The container and a connection that its only generation does not know."""
+    spec = make_spec(name, "counter.py", checkpoint={"interval": "1h"})
     container = node.run(spec)
     client = node.client()
     container.checkpoint()
     waiting = client.lines(family(spec), PORT)
     assert waiting.ask("get") == "0"
+    return container, waiting
+
+
+@pytest.mark.parametrize("family", [ipv4, ipv6])
+def test_connection_younger_than_the_generation_is_reset_at_once(node, remove_after, family):
+    remove_after.append("younger")
+    container, waiting = connect_after_the_generation(node, "younger", family)
     container.kill_and_wait()
     # It waits for an answer, sends nothing, and would hear nothing until its own keep-alive.
     assert waiting.reset_within(5) == "reset"
@@ -94,12 +100,7 @@ def test_connection_younger_than_the_generation_is_reset_at_once(node, remove_af
 @pytest.mark.parametrize("family", [ipv4, ipv6])
 def test_younger_connection_with_an_unread_request_is_reset_at_once(node, remove_after, family):
     remove_after.append("unread")
-    spec = make_spec("unread", "counter.py", checkpoint={"interval": "1h"})
-    container = node.run(spec)
-    client = node.client()
-    container.checkpoint()
-    waiting = client.lines(family(spec), PORT)
-    assert waiting.ask("get") == "0"
+    container, waiting = connect_after_the_generation(node, "unread", family)
     for pid in container.pids():
         os.kill(pid, signal.SIGSTOP)
     waiting.send("get")

@@ -14,7 +14,6 @@
 namespace perdure::capsule {
 namespace {
 
-constexpr int kWorkerSocket = 3;
 constexpr std::size_t kMaxMessageBytes = 1u << 20;
 constexpr std::size_t kMaxLogBytes = 64u << 20;
 
@@ -48,7 +47,8 @@ std::vector<std::string> criu_environment() {
   return {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/nonexistent", "LC_ALL=C"};
 }
 
-Result<CriuWorker> CriuWorker::spawn(const CriuProgram& program, int network_namespace_fd) {
+Result<ConnectedCriu> spawn_connected_criu(const std::vector<std::string>& arguments,
+                                           std::vector<std::string> environment, int network_namespace_fd) {
   int sockets[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) != 0) {
     return fail_errno("create socket pair for CRIU");
@@ -56,14 +56,20 @@ Result<CriuWorker> CriuWorker::spawn(const CriuProgram& program, int network_nam
   UniqueFd ours(sockets[0]);
   const UniqueFd theirs(sockets[1]);
   io::ProcessOptions options;
-  options.environment = criu_environment();
-  if (!program.pagemap_filter.empty()) options.environment->push_back("LD_PRELOAD=" + program.pagemap_filter);
+  options.environment = std::move(environment);
   options.namespaces = {network_namespace_fd};
-  options.inherited = {{theirs.get(), kWorkerSocket}};
-  auto process = io::ChildProcess::spawn(
-      {program.path, "swrk", std::to_string(kWorkerSocket)}, options);
+  options.inherited = {{theirs.get(), kCriuSocket}};
+  auto process = io::ChildProcess::spawn(arguments, options);
   if (!process) return fail(std::move(process).error().context("start CRIU"));
-  return CriuWorker(std::move(*process), std::move(ours));
+  return ConnectedCriu{*std::move(process), std::move(ours)};
+}
+
+Result<CriuWorker> CriuWorker::spawn(const CriuProgram& program, int network_namespace_fd) {
+  std::vector<std::string> environment = criu_environment();
+  if (!program.pagemap_filter.empty()) environment.push_back("LD_PRELOAD=" + program.pagemap_filter);
+  PERDURE_ASSIGN(auto criu, spawn_connected_criu({program.path, "swrk", std::to_string(kCriuSocket)},
+                                                 std::move(environment), network_namespace_fd));
+  return CriuWorker(std::move(criu));
 }
 
 Status CriuWorker::send(const std::string& message) {

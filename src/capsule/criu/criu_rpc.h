@@ -27,6 +27,15 @@ struct CriuProgram {
 // What every CRIU gets as its environment.
 std::vector<std::string> criu_environment();
 
+// A CRIU in the network namespace that has one end of a SOCK_SEQPACKET pair as descriptor kCriuSocket.
+inline constexpr int kCriuSocket = 3;
+struct ConnectedCriu {
+  io::ChildProcess process;
+  UniqueFd socket;
+};
+Result<ConnectedCriu> spawn_connected_criu(const std::vector<std::string>& arguments,
+                                           std::vector<std::string> environment, int network_namespace_fd);
+
 struct DumpRequest {
   pid_t init_pid = -1;
   int images_dir_fd = -1;     // a directory on a tmpfs
@@ -60,8 +69,7 @@ class CriuWorker {
   pid_t pid() const { return process_.pid(); }
 
  private:
-  CriuWorker(io::ChildProcess process, UniqueFd socket)
-      : process_(std::move(process)), socket_(std::move(socket)) {}
+  explicit CriuWorker(ConnectedCriu criu) : process_(std::move(criu.process)), socket_(std::move(criu.socket)) {}
   Status send(const std::string& message);
   Result<std::string> receive(Instant deadline);
 

@@ -4,7 +4,6 @@
 #include <poll.h>
 #include <sys/socket.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -15,8 +14,6 @@
 
 namespace perdure::capsule {
 namespace {
-
-constexpr int kSocket = 3;
 
 Status send_order(int socket, int cgroup, const std::vector<io::InheritedFd>& inherited) {
   perdure_standby_order order{};
@@ -52,24 +49,19 @@ Status send_order(int socket, int cgroup, const std::vector<io::InheritedFd>& in
 Result<CriuStandby> CriuStandby::spawn(const CriuProgram& program, const std::vector<std::string>& arguments,
                                        int network_namespace_fd, const std::vector<std::string>& v1_cgroups) {
   if (program.standby.empty()) return fail(ErrorCode::kUnsupported, "no standby library");
-  int sockets[2];
-  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) != 0) {
-    return fail_errno("create socket pair for the CRIU that waits");
+  std::vector<std::string> environment = criu_environment();
+  environment.push_back("LD_PRELOAD=" + program.standby);
+  environment.push_back(std::format("{}={}", PERDURE_STANDBY_VARIABLE, kCriuSocket));
+  PERDURE_ASSIGN(auto criu, spawn_connected_criu(arguments, std::move(environment), network_namespace_fd));
+  PERDURE_TRY(enter_cgroups(v1_cgroups, criu.process.pid()));
+  return CriuStandby(std::move(criu));
+}
+
+Status enter_cgroups(const std::vector<std::string>& directories, pid_t pid) {
+  for (const std::string& directory : directories) {
+    PERDURE_TRY(write_control_file(directory + "/cgroup.procs", std::to_string(pid)));
   }
-  UniqueFd ours(sockets[0]);
-  const UniqueFd theirs(sockets[1]);
-  io::ProcessOptions options;
-  options.environment = criu_environment();
-  options.environment->push_back("LD_PRELOAD=" + program.standby);
-  options.environment->push_back(std::format("{}={}", PERDURE_STANDBY_VARIABLE, kSocket));
-  options.namespaces = {network_namespace_fd};
-  options.inherited = {{theirs.get(), kSocket}};
-  auto process = io::ChildProcess::spawn(arguments, options);
-  if (!process) return fail(std::move(process).error().context("start a CRIU that waits"));
-  for (const std::string& directory : v1_cgroups) {
-    PERDURE_TRY(write_control_file(directory + "/cgroup.procs", std::to_string(process->pid())));
-  }
-  return CriuStandby(*std::move(process), std::move(ours));
+  return {};
 }
 
 Result<io::ChildProcess> CriuStandby::go(const std::string& v2_cgroup, const std::vector<io::InheritedFd>& inherited,

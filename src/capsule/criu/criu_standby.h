@@ -26,10 +26,13 @@ class CriuStandby {
   bool alive() const { return process_.running(); }
 
  private:
-  CriuStandby(io::ChildProcess process, UniqueFd socket) : process_(std::move(process)), socket_(std::move(socket)) {}
+  explicit CriuStandby(ConnectedCriu criu) : process_(std::move(criu.process)), socket_(std::move(criu.socket)) {}
 
   io::ChildProcess process_;
   UniqueFd socket_;
 };
+
+// Moves the process into the cgroups of these directories.
+Status enter_cgroups(const std::vector<std::string>& directories, pid_t pid);
 
 }  // namespace perdure::capsule

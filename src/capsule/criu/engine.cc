@@ -312,9 +312,7 @@ Result<io::ChildProcess> Engine::start_criu(const RestoreTarget& target, const s
   }
   auto criu = io::ChildProcess::spawn(restore_arguments(surroundings), options);
   if (!criu) return fail(std::move(criu).error().context("start CRIU"));
-  for (const std::string& directory : surroundings.v1_cgroups) {
-    PERDURE_TRY(write_control_file(directory + "/cgroup.procs", std::to_string(criu->pid())));
-  }
+  PERDURE_TRY(enter_cgroups(surroundings.v1_cgroups, criu->pid()));
   return criu;
 }
 
