@@ -1,5 +1,6 @@
 // Proves: docs/cli.md is what the command table says; the manual pages have every row of the tables
-// they are made from, and are roff that groff takes without a warning; the completion scripts complete, in the shells that are installed here.
+// they are made from, and are roff that groff takes without a warning; the completion scripts
+// complete, in the shells that are installed here.
 #include "cli/manual.h"
 
 #include <gtest/gtest.h>

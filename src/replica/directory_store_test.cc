@@ -8,6 +8,7 @@
 
 #include "capsule/format/test_capsules.h"
 #include "replica/memory_file_system.h"
+#include "replica/store_operations.h"
 
 namespace perdure::replica {
 namespace {
@@ -18,7 +19,8 @@ using capsule::testing::encoded_delta;
 using capsule::testing::encoded_full;
 using capsule::testing::generation;
 using capsule::testing::same_state;
-using capsule::testing::small_capsule;
+using testing::capsule_of;
+using testing::salt_of;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -28,12 +30,6 @@ std::string file_of(std::uint64_t number) {
   return std::string(kDirectory) + "/" + file_name_of(generation(number));
 }
 
-char salt_of(std::uint64_t number) {
-  return static_cast<char>('a' + number % 26);
-}
-Capsule capsule_of(std::uint64_t number) {
-  return small_capsule(number, salt_of(number));
-}
 
 std::vector<std::uint64_t> numbers(const std::vector<StoredGeneration>& all) {
   std::vector<std::uint64_t> result;

@@ -11,6 +11,7 @@
 #include "capsule/format/test_capsules.h"
 #include "io/atomic_file.h"
 #include "replica/directory_store.h"
+#include "replica/store_operations.h"
 
 namespace perdure::replica {
 namespace {
@@ -21,10 +22,7 @@ using capsule::testing::encoded_delta;
 using capsule::testing::encoded_full;
 using capsule::testing::generation;
 using capsule::testing::same_state;
-
-Capsule capsule_of(std::uint64_t number) {
-  return capsule::testing::small_capsule(number, static_cast<char>('a' + number % 26));
-}
+using testing::capsule_of;
 
 class RealDirectory {
  public:

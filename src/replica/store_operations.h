@@ -24,9 +24,8 @@ using capsule::testing::generation;
 using capsule::testing::same_state;
 using capsule::testing::small_capsule;
 
-inline Capsule capsule_of(std::uint64_t number) {
-  return small_capsule(number, static_cast<char>('a' + number));
-}
+inline char salt_of(std::uint64_t number) { return static_cast<char>('a' + number % 26); }
+inline Capsule capsule_of(std::uint64_t number) { return small_capsule(number, salt_of(number)); }
 
 inline std::unique_ptr<DirectoryStore> open_store(const std::string& directory, FileSystem& files) {
   DirectoryStoreOptions options;
