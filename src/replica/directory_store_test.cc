@@ -19,6 +19,7 @@ using capsule::testing::encoded_delta;
 using capsule::testing::encoded_full;
 using capsule::testing::generation;
 using capsule::testing::same_state;
+using capsule::testing::small_capsule;
 using testing::capsule_of;
 using testing::salt_of;
 using ::testing::ElementsAre;
