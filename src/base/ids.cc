@@ -13,6 +13,17 @@ bool is_label_character(char c) {
   return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
 }
 
+Status check_label(std::string_view text, std::string_view of_what) {
+  const bool good = !text.empty() && text.size() <= kMaxNameLength &&
+                    std::ranges::all_of(text, is_label_character) && text.front() != '-' &&
+                    text.back() != '-';
+  if (good) return {};
+  return fail(ErrorCode::kInvalid,
+              std::format("{} name '{}': use 1 to {} characters of a-z, 0-9 and '-', beginning and "
+                          "ending with a letter or digit",
+                          of_what, text.substr(0, 80), kMaxNameLength));
+}
+
 bool parse_number(std::string_view text, int radix, std::uint64_t& value) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, radix);
   return error == std::errc{} && end == text.data() + text.size() && !text.empty();
@@ -21,16 +32,13 @@ bool parse_number(std::string_view text, int radix, std::uint64_t& value) {
 }  // namespace
 
 Result<ContainerName> ContainerName::parse(std::string_view text) {
-  const bool good = !text.empty() && text.size() <= kMaxNameLength &&
-                    std::ranges::all_of(text, is_label_character) && text.front() != '-' &&
-                    text.back() != '-';
-  if (!good) {
-    return fail(ErrorCode::kInvalid,
-                std::format("container name '{}': use 1 to {} characters of a-z, 0-9 and '-', "
-                            "beginning and ending with a letter or digit",
-                            text.substr(0, 80), kMaxNameLength));
-  }
+  PERDURE_TRY(check_label(text, "container"));
   return ContainerName(std::string(text));
+}
+
+Result<NodeName> NodeName::parse(std::string_view text) {
+  PERDURE_TRY(check_label(text, "node"));
+  return NodeName(std::string(text));
 }
 
 std::string to_string(const Generation& generation) {

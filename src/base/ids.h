@@ -24,6 +24,18 @@ class ContainerName {
   std::string text_;
 };
 
+// A node's name: the same form; unique in its cluster.
+class NodeName {
+ public:
+  static Result<NodeName> parse(std::string_view text);  // kInvalid
+  const std::string& str() const { return text_; }
+  auto operator<=>(const NodeName&) const = default;
+
+ private:
+  explicit NodeName(std::string text) : text_(std::move(text)) {}
+  std::string text_;
+};
+
 template <typename Tag>
 struct StrongNumber {
   std::uint64_t value = 0;
@@ -46,6 +58,13 @@ std::string to_string(const Generation& generation);
 Result<Generation> parse_generation(std::string_view text);  // kInvalid
 
 }  // namespace perdure
+
+template <>
+struct std::hash<perdure::NodeName> {
+  std::size_t operator()(const perdure::NodeName& name) const noexcept {
+    return std::hash<std::string>{}(name.str());
+  }
+};
 
 template <>
 struct std::hash<perdure::ContainerName> {

@@ -20,6 +20,7 @@ std::string_view to_string(ErrorCode code) {
     case ErrorCode::kPermission: return "permission";
     case ErrorCode::kCancelled: return "cancelled";
     case ErrorCode::kIo: return "io";
+    case ErrorCode::kFenced: return "fenced";
   }
   return "unknown";
 }

@@ -25,6 +25,7 @@ enum class ErrorCode {
   kPermission,   // the caller may not
   kCancelled,    // somebody asked to stop
   kIo,           // the operating system refused; the message says what
+  kFenced,       // a higher term is known: who asked is no owner any more; it must read the record
 };
 
 std::string_view to_string(ErrorCode code);

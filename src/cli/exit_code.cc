@@ -47,6 +47,7 @@ ExitCode exit_code_of(v1::ErrorCode code) {
       return ExitCode::kNotFound;
     case v1::ERROR_EXISTS:
     case v1::ERROR_CONFLICT:
+    case v1::ERROR_FENCED:
     case v1::ERROR_CONFIRMATION_REQUIRED:
       return ExitCode::kRefused;
     case v1::ERROR_CORRUPT:
@@ -61,6 +62,7 @@ ExitCode exit_code_of(v1::ErrorCode code) {
 }
 
 ExitCode exit_code_of(ErrorCode code) {
+  if (code == ErrorCode::kFenced) return exit_code_of(v1::ERROR_FENCED);
   return exit_code_of(static_cast<v1::ErrorCode>(static_cast<int>(code) + 1));
 }
 

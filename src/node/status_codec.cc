@@ -145,7 +145,10 @@ std::uint64_t disk_bytes(const ContainerService& service) {
 
 }  // namespace
 
-v1::ErrorCode to_proto(ErrorCode code) { return static_cast<v1::ErrorCode>(static_cast<int>(code) + 1); }
+v1::ErrorCode to_proto(ErrorCode code) {
+  if (code == ErrorCode::kFenced) return v1::ERROR_FENCED;
+  return static_cast<v1::ErrorCode>(static_cast<int>(code) + 1);
+}
 static_assert(static_cast<int>(ErrorCode::kInvalid) + 1 == v1::ERROR_INVALID);
 static_assert(static_cast<int>(ErrorCode::kIo) + 1 == v1::ERROR_IO);
 
@@ -161,7 +164,7 @@ v1::Error given_up(const ContainerService& service, std::string_view what) {
   const policy::ContainerStatus status = service.status();
   v1::Error error;
   // The protocol's codes are those of base/result.h in their order, plus 1.
-  error.set_code(service.start_error() ? static_cast<v1::ErrorCode>(static_cast<int>(*service.start_error()) + 1)
+  error.set_code(service.start_error() ? to_proto(*service.start_error())
                                        : v1::ERROR_IO);
   error.set_message(std::format("container '{}' {}: {}", service.spec().name.str(), what, status.reason));
   error.set_remedy(status.remedy);
