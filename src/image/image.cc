@@ -61,6 +61,13 @@ std::string description_in(const std::string& directory) {
   return directory + "/image.json";
 }
 
+Result<PreparedImage> open_prepared(const std::string& digest, const ImagePaths& paths) {
+  const std::string path = description_in(paths.directory);
+  PERDURE_ASSIGN(const std::string text, read_file(path, kMaxImageFileBytes));
+  PERDURE_ASSIGN(ImageDefaults defaults, defaults_from_json(text, path));
+  return PreparedImage{digest, rootfs_in(paths.directory), std::move(defaults)};
+}
+
 // What the kernel still holds in memory reaches the disk before the rename makes it visible.
 Status sync_file_system(const std::string& directory) {
   PERDURE_ASSIGN(const UniqueFd fd, open_file(directory, O_RDONLY | O_DIRECTORY));
@@ -143,13 +150,6 @@ class Preparation {
     }
   }
 
-  Result<PreparedImage> open_prepared(const std::string& digest, const ImagePaths& paths) const {
-    const std::string path = description_in(paths.directory);
-    PERDURE_ASSIGN(const std::string text, read_file(path, kMaxImageFileBytes));
-    PERDURE_ASSIGN(ImageDefaults defaults, defaults_from_json(text, path));
-    return PreparedImage{digest, rootfs_in(paths.directory), std::move(defaults)};
-  }
-
   template <typename Unpack>
   Result<PreparedImage> unpack_once(const std::string& digest, const std::string& source,
                                     const ImageDefaults& defaults, const Unpack& unpack) {
@@ -196,6 +196,12 @@ Result<PreparedImage> prepare_root(const model::RootFilesystem& root,
   PrepareOptions resolved = options;
   resolved.images_dir = images_dir;
   return std::visit(Preparation(resolved), root);
+}
+
+Result<PreparedImage> find_prepared(const std::string& images_dir, const std::string& digest) {
+  if (digest_hex(digest).empty()) return fail(ErrorCode::kInvalid, std::format("'{}' is no digest of an image", digest.substr(0, 80)));
+  PERDURE_ASSIGN(const std::string resolved, canonical(images_dir));
+  return open_prepared(digest, ImagePaths(resolved, digest));
 }
 
 }  // namespace perdure::image

@@ -57,6 +57,9 @@ struct PrepareOptions {
 Result<PreparedImage> prepare_root(const model::RootFilesystem& root,
                                    const PrepareOptions& options);
 
+// An image that is here under its digest, whatever a specification says of its source. kNotFound; kInvalid: no digest.
+Result<PreparedImage> find_prepared(const std::string& images_dir, const std::string& digest);
+
 // Digest of a directory's tree as in PreparedImage::digest. The answer is remembered in CACHE_DIR
 // under a digest of names, inodes, sizes and change times, so that an unchanged tree is only
 // walked, not read; an empty CACHE_DIR always reads.

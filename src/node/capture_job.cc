@@ -21,7 +21,7 @@ Duration thread_cpu() {
 
 Result<CaptureOutcome> CaptureJob::operator()() const {
   const Duration cpu_before = thread_cpu();
-  PERDURE_ASSIGN(capsule::Capsule captured, backend->capture(generation, facts, *cancel));
+  PERDURE_ASSIGN(capsule::Capsule captured, backend->capture(generation, facts, *cancel, after));
   const std::string container = captured.manifest.container;
   const std::optional<replica::GenerationRecord> base = usable_parent();
   log::debug("{}: checkpoint: encoding {}", container, base ? "what changed" : "everything");

@@ -39,6 +39,7 @@ struct CaptureJob {
   RuntimeFacts facts;
   std::optional<Generation> parent;  // what a delta would build on
   double store_bandwidth = 0;        // bytes per second, for the choice of compression
+  ContainerBackend::AfterCapture after = ContainerBackend::AfterCapture::kRunOn;
 
   // Captures, finds what changed, encodes, writes, commits. Blocks: on a pool thread. Errors of the
   // backend's capture(), the codec and the store; then nothing is committed.

@@ -83,14 +83,30 @@ class ContainerBackend {
   virtual Result<Life> start() = 0;
 
   // The container runs on whatever happens (but see kTimeout of capsule/criu/engine.h). kTransient, kTimeout,
-  // kCancelled, kNoSpace, kUnsupported.
+  // kCancelled, kNoSpace, kUnsupported. kStayFrozen, for a move: after a success, and only then, the processes are
+  // stopped and the gate is locked until resume() or kill_all().
+  enum class AfterCapture { kRunOn, kStayFrozen };
   virtual Result<capsule::Capsule> capture(const Generation& generation, const RuntimeFacts& facts,
-                                           const CancelFlag& cancel) = 0;
+                                           const CancelFlag& cancel, AfterCapture after) = 0;
+  // Lets go on what capture(kStayFrozen) stopped; the gate stays as it is. Nothing is stopped: a success.
+  virtual Status resume() = 0;
 
   // Kills what is left, rolls the files back, restores the processes, tells the peers. The gate is held at the
   // beginning; afterwards it lets everything out but the RST of the container until open_gate(). On failure no
   // process is left. kCorrupt: the capsule cannot be what was captured; kIo, kTimeout: CRIU.
-  virtual Result<RestoreResult> restore(const capsule::Capsule& capsule) = 0;
+  // kRolledBack: peers may have moved on since. kMovedHere: nobody has, for the container has been silent since
+  // the capture; no connection is asked about or reset, and what may not have arrived is sent again at once.
+  enum class RestoreKind { kRolledBack, kMovedHere };
+  virtual Result<RestoreResult> restore(const capsule::Capsule& capsule, RestoreKind kind) = 0;
+
+  // On a node that is to stand by: everything that restore() needs and that can be had before, with the image that
+  // is here under its digest. The gate is locked. Idempotent. kNotFound: no such image here, no such bridge.
+  virtual Result<Preparation> prepare_standby(const std::string& image_digest) = 0;
+  // Lays out the files of a generation, so that the restore of a later one writes only what differs, and lets a CRIU
+  // wait. Nothing of the container runs here. Repeatable.
+  virtual Status stage(const capsule::Capsule& capsule) = 0;
+  // Tells the segment that the container's addresses are here now; once, the caller repeats it. Pool threads.
+  virtual Status announce() = 0;
 
   // kNotFound: it is gone already.
   virtual Status terminate(int signal) = 0;
@@ -101,8 +117,9 @@ class ContainerBackend {
   virtual Status release(Capsules capsules) = 0;
 
   // After a restart of the daemon: takes over mounts, network, gate and cgroup as they are. Repeatable: after an
-  // error nothing has been done to a container that runs.
-  virtual Result<Found> recover(const std::optional<RuntimeFacts>& facts) = 0;
+  // error nothing has been done to a container that runs. kKeepFrozen: one that was stopped for a move stays so.
+  enum class Frozen { kThaw, kKeepFrozen };
+  virtual Result<Found> recover(const std::optional<RuntimeFacts>& facts, Frozen frozen) = 0;
 
   virtual void hold_gate() = 0;
   virtual void open_gate() = 0;

@@ -88,7 +88,8 @@ void ContainerService::do_capture(const policy::Capture& effect) {
   cancel_ = std::make_shared<CancelFlag>(false);
   CaptureJob job{backend_, generations_.store(), generations_.table(),
                  cancel_,  effect.generation,    *record_.runtime,
-                 parent_,  store_bandwidth_};
+                 parent_,  store_bandwidth_,
+                 ContainerBackend::AfterCapture::kRunOn};
   runner_.run(
       std::move(job), [this, generation = effect.generation](Result<CaptureOutcome> outcome) {
         if (!outcome) {
@@ -122,7 +123,7 @@ void ContainerService::do_restore(const policy::Restore& effect) {
   auto work = [backend = backend_, store = generations_.store(), table = generations_.table(),
                generation = effect.generation]() -> Result<RestoreResult> {
     PERDURE_ASSIGN(const capsule::CapsuleRef capsule, table->load(generation, *store));
-    return backend->restore(*capsule);
+    return backend->restore(*capsule, ContainerBackend::RestoreKind::kRolledBack);
   };
   runner_.run(std::move(work), [this, effect](Result<RestoreResult> restored) {
     if (!restored) {

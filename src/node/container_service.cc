@@ -52,7 +52,7 @@ void ContainerService::begin_stopped() {
 void ContainerService::begin_after_restart(std::function<void()> recovered) {
   auto work = [backend = backend_, store = generations_.store(), table = generations_.table(),
                facts = record_.runtime] {
-    Result<Found> found = backend->recover(facts);
+    Result<Found> found = backend->recover(facts, ContainerBackend::Frozen::kThaw);
     if (Status rebuilt = table->rebuild(*store, replica::GenerationState::kCommitted); !rebuilt) {
       log::warning("{}", rebuilt.error().message());
     }

@@ -37,10 +37,11 @@ std::vector<model::IpPrefix> addresses_of(const model::NetworkSpec& spec) {
 
 }  // namespace
 
-LinuxBackend::LinuxBackend(const HostServices& host, model::ContainerSpec spec)
+LinuxBackend::LinuxBackend(const HostServices& host, model::ContainerSpec spec, std::string image_digest)
     : host_(host),
       spec_(std::move(spec)),
       paths_(host.paths, spec_.name),
+      image_digest_(std::move(image_digest)),
       engine_(spec_.name.str(),
               capsule::EngineOptions{
                   .criu = {host.facts.criu.path, host.paths.pagemap_filter(), host.paths.standby()},
@@ -63,17 +64,30 @@ Result<Preparation> LinuxBackend::prepare(AddressProbe probe, const ProgressFunc
       })) {
     return preparation;
   }
+  PERDURE_TRY(make_surroundings(probe, progress));
+  return preparation;
+}
+
+Status LinuxBackend::make_surroundings(AddressProbe probe, const ProgressFunction& progress) {
   progress("network", "making the network");
   PERDURE_TRY(prepare_cgroup());
   PERDURE_TRY(prepare_network(probe));
   progress("files", "mounting the root file system");
   PERDURE_TRY(mount_root());
   PERDURE_TRY(write_bundle());
-  PERDURE_TRY(open_trackers());
-  return preparation;
+  return open_trackers();
+}
+
+Result<Preparation> LinuxBackend::prepare_standby(const std::string& image_digest) {
+  image_digest_ = image_digest;
+  return prepare(AddressProbe::kNo, [](std::string_view, std::string_view) {});
 }
 
 Result<image::PreparedImage> LinuxBackend::prepare_image(const ProgressFunction& progress) {
+  if (!image_digest_.empty()) {
+    auto found = image::find_prepared(host_.paths.images(), image_digest_);
+    if (found || found.error().code() != ErrorCode::kNotFound) return found;
+  }
   image::PrepareOptions options;
   options.images_dir = host_.paths.images();
   options.progress = [&progress](std::string_view text) { progress("unpack", text); };
@@ -346,7 +360,7 @@ Status LinuxBackend::release(Capsules capsules) {
   return capsules == Capsules::kDelete ? remove(paths_.capsules) : Status{};
 }
 
-Result<Found> LinuxBackend::recover(const std::optional<RuntimeFacts>& facts) {
+Result<Found> LinuxBackend::recover(const std::optional<RuntimeFacts>& facts, Frozen frozen) {
   // What a live container needs comes first: whatever fails after it, its deaths are seen and it can be ended.
   PERDURE_TRY(host_.runtime->discard(spec_.name, kRuntimeTime));
   PERDURE_TRY(prepare_cgroup());
@@ -373,11 +387,26 @@ Result<Found> LinuxBackend::recover(const std::optional<RuntimeFacts>& facts) {
   }
   PERDURE_TRY(mount_root());
   PERDURE_TRY(open_trackers());
-  PERDURE_TRY(cgroup_->thaw(kCgroupTime));
+  if (frozen == Frozen::kThaw) PERDURE_TRY(cgroup_->thaw(kCgroupTime));
   const bool init_lives = facts && runtime::ProcessWatch::open(facts->init).has_value();
   found.state = init_lives ? Found::State::kAlive : Found::State::kHalfRestored;
   if (init_lives) warm_up_engine();
   return found;
+}
+
+Status LinuxBackend::resume() {
+  if (!cgroup_) return {};
+  PERDURE_TRY(cgroup_->thaw(kCgroupTime));
+  engine().resumed();
+  return {};
+}
+
+Status LinuxBackend::announce() {
+  if (!spec_.network.attached()) return {};
+  std::vector<network::IpAddress> addresses;
+  for (const model::IpPrefix& prefix : addresses_of(spec_.network)) addresses.push_back(prefix.address);
+  PERDURE_ASSIGN(auto injector, network::Injector::open(bridge()));
+  return network::announce(injector, model::effective_mac(spec_), addresses);
 }
 
 // ---- The gate ----

@@ -39,18 +39,24 @@ struct HostServices {
 
 class LinuxBackend final : public ContainerBackend {
  public:
-  LinuxBackend(const HostServices& host, model::ContainerSpec spec);
+  // `image_digest`: of the image that the container was made from, if that is known; it is used when it is here,
+  // for the specification's source may be on another node. Empty: not known.
+  LinuxBackend(const HostServices& host, model::ContainerSpec spec, std::string image_digest = {});
   ~LinuxBackend() override;
 
   Result<Preparation> prepare(AddressProbe probe, const ProgressFunction& progress) override;
   Result<Life> start() override;
-  Result<capsule::Capsule> capture(const Generation& generation, const RuntimeFacts& facts,
-                                   const CancelFlag& cancel) override;
-  Result<RestoreResult> restore(const capsule::Capsule& capsule) override;
+  Result<capsule::Capsule> capture(const Generation& generation, const RuntimeFacts& facts, const CancelFlag& cancel,
+                                   AfterCapture after) override;
+  Status resume() override;
+  Result<RestoreResult> restore(const capsule::Capsule& capsule, RestoreKind kind) override;
+  Result<Preparation> prepare_standby(const std::string& image_digest) override;
+  Status stage(const capsule::Capsule& capsule) override;
+  Status announce() override;
   Status terminate(int signal) override;
   Status kill_all() override;
   Status release(Capsules capsules) override;
-  Result<Found> recover(const std::optional<RuntimeFacts>& facts) override;
+  Result<Found> recover(const std::optional<RuntimeFacts>& facts, Frozen frozen) override;
   void hold_gate() override;
   void open_gate() override;
   bool gate_held_by_death() const override;
@@ -108,7 +114,7 @@ class LinuxBackend final : public ContainerBackend {
     UniqueFd old_root;
     Probed probed;
   };
-  Result<Restored> restore_behind_gate(const capsule::Capsule& capsule,
+  Result<Restored> restore_behind_gate(const capsule::Capsule& capsule, RestoreKind kind,
                                        const std::vector<network::TcpTuple>& left_behind,
                                        RestoreResult& result);
   // Of the life that has ended.
@@ -121,13 +127,15 @@ class LinuxBackend final : public ContainerBackend {
 
   void tidy(UniqueFd old_root, Probed probed);
   void warm_up_trees();
-  Status prepare_for_restore();
+  Status prepare_for_restore(RestoreKind kind);
+  Status make_surroundings(AddressProbe probe, const ProgressFunction& progress);
   Status point_tracker_at_root(bool mounted);
 
   const HostServices& host_;
   const model::ContainerSpec spec_;
   const ContainerPaths paths_;
 
+  std::string image_digest_;  // of the image to use; empty: the specification's source tells
   image::PreparedImage image_;
   std::optional<runtime::Cgroup> cgroup_;
   std::optional<network::NetworkNamespace> netns_;

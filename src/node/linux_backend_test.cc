@@ -135,7 +135,8 @@ class LinuxBackendTest : public testing::Test {
   }
 
   Result<capsule::Capsule> capture(std::uint64_t number) {
-    return backend_->capture(Generation{Term{1}, Incarnation{1}, number}, facts_, cancel_);
+    return backend_->capture(Generation{Term{1}, Incarnation{1}, number}, facts_, cancel_,
+                             ContainerBackend::AfterCapture::kRunOn);
   }
 
   long captured_counter(const capsule::Capsule& capsule) const {
@@ -188,7 +189,7 @@ TEST_F(LinuxBackendTest, RestoredContainerGoesOnWhereItsCapsuleWasTaken) {
     ASSERT_GT(at_capture, 0);
     ASSERT_NO_FATAL_FAILURE(wait_for_counter(at_capture + 50));
     ASSERT_EQ(::kill(facts_.init.pid, SIGKILL), 0);
-    auto restored = backend_->restore(*captured);
+    auto restored = backend_->restore(*captured, ContainerBackend::RestoreKind::kRolledBack);
     ASSERT_TRUE(restored) << restored.error().message();
     facts_ = restored->life.facts;
     backend_->open_gate();
@@ -209,15 +210,67 @@ TEST_F(LinuxBackendTest, RecoveredBackendCapturesAContainerThatItDidNotStart) {
   ASSERT_NO_FATAL_FAILURE(wait_for_counter(5));
   const model::ContainerSpec spec = backend_->spec();
   backend_ = std::make_unique<LinuxBackend>(host_, spec);
-  auto found = backend_->recover(facts_);
+  auto found = backend_->recover(facts_, ContainerBackend::Frozen::kThaw);
   ASSERT_TRUE(found) << found.error().message();
   EXPECT_EQ(found->state, Found::State::kAlive);
   auto captured = capture(1);
   ASSERT_TRUE(captured) << captured.error().message();
   ASSERT_TRUE(backend_->kill_all());
-  auto restored = backend_->restore(*captured);
+  auto restored = backend_->restore(*captured, ContainerBackend::RestoreKind::kRolledBack);
   ASSERT_TRUE(restored) << restored.error().message();
   ASSERT_NO_FATAL_FAILURE(wait_for_counter(captured_counter(*captured) + 5));
+}
+
+TEST_F(LinuxBackendTest, AContainerFrozenForAMoveStandsStillUntilItIsResumed) {
+  ASSERT_NO_FATAL_FAILURE(prepare_and_start());
+  ASSERT_NO_FATAL_FAILURE(wait_for_counter(20));
+  auto captured = backend_->capture(Generation{Term{1}, Incarnation{1}, 1}, facts_, cancel_,
+                                    ContainerBackend::AfterCapture::kStayFrozen);
+  ASSERT_TRUE(captured) << captured.error().message();
+  const long at_capture = captured_counter(*captured);
+  const auto stands_still = [&] {
+    EXPECT_EQ(read_file(backend_->cgroup_directory() + "/cgroup.freeze").value_or(""), "1\n");
+    EXPECT_EQ(counter(), at_capture);
+  };
+  stands_still();
+  // Neither a new perdured nor the CRIUs that are started for it change that.
+  const model::ContainerSpec spec = backend_->spec();
+  backend_ = std::make_unique<LinuxBackend>(host_, spec);
+  auto found = backend_->recover(facts_, ContainerBackend::Frozen::kKeepFrozen);
+  ASSERT_TRUE(found) << found.error().message();
+  EXPECT_EQ(found->state, Found::State::kAlive);
+  stands_still();
+  ASSERT_TRUE(backend_->resume());
+  ASSERT_NO_FATAL_FAILURE(wait_for_counter(at_capture + 20));
+  ASSERT_TRUE(capture(2));
+}
+
+TEST_F(LinuxBackendTest, AContainerIsRestoredWhereItsFilesWereLaidOutBefore) {
+  ASSERT_NO_FATAL_FAILURE(prepare_and_start());
+  ASSERT_NO_FATAL_FAILURE(wait_for_counter(20));
+  auto first = capture(1);
+  ASSERT_TRUE(first) << first.error().message();
+  ASSERT_NO_FATAL_FAILURE(wait_for_counter(captured_counter(*first) + 20));
+  auto last = backend_->capture(Generation{Term{1}, Incarnation{1}, 2}, facts_, cancel_,
+                                ContainerBackend::AfterCapture::kStayFrozen);
+  ASSERT_TRUE(last) << last.error().message();
+  const model::ContainerSpec spec = backend_->spec();
+  ASSERT_TRUE(backend_->release(ContainerBackend::Capsules::kDelete));
+
+  host_.paths.state_dir = home_ + "/elsewhere";
+  backend_ = std::make_unique<LinuxBackend>(host_, spec);
+  auto prepared = backend_->prepare_standby(last->manifest.image_digest);
+  ASSERT_TRUE(prepared) << prepared.error().message();
+  ASSERT_TRUE(backend_->stage(*first));
+  EXPECT_EQ(counter(), captured_counter(*first));
+  EXPECT_TRUE(backend_->processes().empty());
+  auto restored = backend_->restore(*last, ContainerBackend::RestoreKind::kMovedHere);
+  ASSERT_TRUE(restored) << restored.error().message();
+  facts_ = restored->life.facts;
+  backend_->open_gate();
+  EXPECT_TRUE(backend_->announce());
+  ASSERT_NO_FATAL_FAILURE(wait_for_counter(captured_counter(*last) + 20));
+  ASSERT_TRUE(capture(3));
 }
 
 // By the CRIU that waited, which is then ready for the next, and by one that has to be started because that was
@@ -235,7 +288,7 @@ TEST_F(LinuxBackendTest, RestoredProcessesAreInAllCgroupsOfTheContainer) {
     if (!waits) {
       ASSERT_EQ(::kill(*standby, SIGKILL), 0);
     }
-    auto restored = backend_->restore(*captured);
+    auto restored = backend_->restore(*captured, ContainerBackend::RestoreKind::kRolledBack);
     ASSERT_TRUE(restored) << restored.error().message();
     facts_ = restored->life.facts;
     backend_->open_gate();

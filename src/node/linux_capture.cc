@@ -21,6 +21,7 @@ namespace perdure::node {
 namespace {
 
 constexpr Duration kRestoreTime = std::chrono::seconds(60);  // 1 GB/s per process
+constexpr Duration kFreezeTime = std::chrono::seconds(5);  // of processes that CRIU has stopped already
 constexpr Duration kLateAnswers = std::chrono::seconds(4);  // of peers, while the restored container runs already
 constexpr const char* kStdoutHint = "stdout";
 constexpr const char* kStderrHint = "stderr";
@@ -93,7 +94,7 @@ capsule::Manifest LinuxBackend::manifest(const Generation& generation, const Run
 }
 
 Result<capsule::Capsule> LinuxBackend::capture(const Generation& generation, const RuntimeFacts& facts,
-                                               const CancelFlag& cancel) {
+                                               const CancelFlag& cancel, AfterCapture after) {
   const auto cancelled = [&]() -> Status {
     if (!cancel.load()) return {};
     return fail(ErrorCode::kCancelled, std::format("checkpoint of '{}' was called off", spec_.name.str()));
@@ -128,13 +129,17 @@ Result<capsule::Capsule> LinuxBackend::capture(const Generation& generation, con
                                                    spec_.name.str(), format_duration(spec_.checkpoint.dump_deadline)));
     }
     auto taken = snapshots_to_come.get();
-    unlock();
+    if (after == AfterCapture::kRunOn || !taken || cancel.load()) unlock();
     if (!taken) return fail(std::move(taken).error());
     snapshots.emplace(*std::move(taken));
+    PERDURE_TRY(cancelled());
+    // CRIU has them stopped; the cgroup takes over, so that they do not run an instruction more when it lets go.
+    if (after == AfterCapture::kStayFrozen) PERDURE_TRY(cgroup_->freeze(kFreezeTime));
     log::debug("{}: checkpoint: thawing", spec_.name.str());
-    return cancelled();
+    return {};
   };
   capsule::CaptureTarget target;
+  target.stays_frozen = after == AfterCapture::kStayFrozen;
   target.init_pid = facts.init.pid;
   target.pids = pids;
   target.root = paths_.merged();
@@ -142,6 +147,7 @@ Result<capsule::Capsule> LinuxBackend::capture(const Generation& generation, con
   auto captured = engine().capture(target, hooks, deadline);
   if (!captured) {
     if (snapshots_to_come.valid()) snapshots_to_come.wait();
+    if (after == AfterCapture::kStayFrozen) PERDURE_TRY(resume());
     unlock();
     PERDURE_TRY(cancelled());
     return fail(std::move(captured).error());
@@ -246,10 +252,22 @@ Result<capsule::RestoredProcesses> LinuxBackend::restore_processes(const capsule
   return engine().restore(capsule, target, BootClock::now() + kRestoreTime);
 }
 
+Status LinuxBackend::stage(const capsule::Capsule& capsule) {
+  tidying_ = {};
+  PERDURE_TRY(roll_back_files(capsule).transform([](auto&&) {}));
+  for (Tree& tree : trees_) {
+    const auto wanted = std::ranges::find(capsule.trees, tree.volume, &capsule::FileTree::volume);
+    if (wanted != capsule.trees.end()) tree.tracker->adopt(*wanted);
+    tree.warm = false;
+  }
+  warm_up_engine();
+  return {};
+}
+
 // An imported container has never run here: its surroundings are made first.
-Status LinuxBackend::prepare_for_restore() {
-  PERDURE_ASSIGN(const Preparation preparation,
-                 prepare(AddressProbe::kYes, [](std::string_view, std::string_view) {}));
+Status LinuxBackend::prepare_for_restore(RestoreKind kind) {
+  const auto probe = kind == RestoreKind::kMovedHere ? AddressProbe::kNo : AddressProbe::kYes;
+  PERDURE_ASSIGN(const Preparation preparation, prepare(probe, [](std::string_view, std::string_view) {}));
   for (const runtime::Finding& finding : preparation.findings) {
     if (finding.severity != runtime::Finding::Severity::kRefusal) continue;
     return fail(ErrorCode::kUnsupported, std::format("{}; {}", finding.what, finding.remedy));
@@ -257,8 +275,8 @@ Status LinuxBackend::prepare_for_restore() {
   return {};
 }
 
-Result<RestoreResult> LinuxBackend::restore(const capsule::Capsule& capsule) {
-  if (!netns_) PERDURE_TRY(prepare_for_restore());
+Result<RestoreResult> LinuxBackend::restore(const capsule::Capsule& capsule, RestoreKind kind) {
+  if (!netns_) PERDURE_TRY(prepare_for_restore(kind));
   const Instant begin = BootClock::now();
   RestoreResult result;
   tidying_ = {};
@@ -267,7 +285,7 @@ Result<RestoreResult> LinuxBackend::restore(const capsule::Capsule& capsule) {
   engine().forget_processes();
   PERDURE_ASSIGN(const auto left_behind, connections_left_behind());
   PERDURE_TRY(network::clear_connections(netns_->fd()));
-  auto restored = restore_behind_gate(capsule, left_behind, result);
+  auto restored = restore_behind_gate(capsule, kind, left_behind, result);
   if (!restored) {
     hold_gate();
     if (Status killed = kill_all(); !killed) log::error("{}", killed.error().message());
@@ -279,7 +297,7 @@ Result<RestoreResult> LinuxBackend::restore(const capsule::Capsule& capsule) {
   return result;
 }
 
-Result<LinuxBackend::Restored> LinuxBackend::restore_behind_gate(const capsule::Capsule& capsule,
+Result<LinuxBackend::Restored> LinuxBackend::restore_behind_gate(const capsule::Capsule& capsule, RestoreKind kind,
                                                                  const std::vector<network::TcpTuple>& left_behind,
                                                                  RestoreResult& result) {
   Restored restored;
@@ -301,9 +319,16 @@ Result<LinuxBackend::Restored> LinuxBackend::restore_behind_gate(const capsule::
   PERDURE_ASSIGN(runtime::LoggerPipes pipes, start_logger());
   step = BootClock::now();
   result.frames_before = frames_passed();
-  auto settled = std::async(std::launch::async, [&] { return probe_connections(capsule, left_behind); });
-  auto processes = restore_processes(capsule, pipes);
-  restored.probed = settled.get();
+  std::future<Probed> settled;
+  capsule::Capsule resending;
+  if (kind == RestoreKind::kMovedHere) {
+    resending = capsule;
+    PERDURE_TRY(capsule::send_again(resending.images).transform([](auto) {}));
+  } else {
+    settled = std::async(std::launch::async, [&] { return probe_connections(capsule, left_behind); });
+  }
+  auto processes = restore_processes(kind == RestoreKind::kMovedHere ? resending : capsule, pipes);
+  if (settled.valid()) restored.probed = settled.get();
   if (!processes) return fail(std::move(processes).error());
   result.processes = BootClock::now() - step;
   // One that has ended already ends like one that ends a moment later: without a watch.

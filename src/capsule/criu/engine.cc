@@ -253,9 +253,11 @@ Result<CapturedProcesses> Engine::capture(const CaptureTarget& target, const Cap
   // What expired between the last look and the thaw.
   const auto since_freeze = std::chrono::ceil<std::chrono::microseconds>(BootClock::now() - frozen_at);
   PERDURE_ASSIGN(const Repairs repairs, repair_images(captured.images, pending, since_freeze));
+  interrupted_.clear();
   for (const auto& [pid, inner] : inner_pids) {
-    if (std::ranges::find(repairs.interrupted, inner) != repairs.interrupted.end()) end_interrupted_call(pid);
+    if (std::ranges::find(repairs.interrupted, inner) != repairs.interrupted.end()) interrupted_.push_back(pid);
   }
+  if (!target.stays_frozen) resumed();
   if (repairs.entries > 0) log::debug("{}: mended {} entries of CRIU's images", container_, repairs.entries);
   captured.untracked = tracker_.untracked();
   captured.pages_read = tracker_.bytes_read_by_last_collect() / kPageSize;
@@ -353,6 +355,13 @@ Result<RestoredProcesses> Engine::restore(const Capsule& capsule, const RestoreT
   return restored;
 }
 
-void Engine::forget_processes() { tracker_.reset(); }
+void Engine::resumed() {
+  for (const pid_t pid : std::exchange(interrupted_, {})) end_interrupted_call(pid);
+}
+
+void Engine::forget_processes() {
+  interrupted_.clear();
+  tracker_.reset();
+}
 
 }  // namespace perdure::capsule

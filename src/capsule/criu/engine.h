@@ -46,6 +46,9 @@ struct ExternalMount {
 };
 
 struct CaptureTarget {
+  // Something else than CRIU holds the processes after the capture (before_thaw has seen to it): what has to be done
+  // to running ones waits for resumed().
+  bool stays_frozen = false;
   pid_t init_pid = -1;
   std::vector<pid_t> pids;     // all processes, as the cgroup lists them
   std::string root;            // merged overlay
@@ -116,6 +119,9 @@ class Engine {
   Result<RestoredProcesses> restore(const Capsule& capsule, const RestoreTarget& target,
                                     Instant deadline);
 
+  // After a capture with stays_frozen: the processes run again.
+  void resumed();
+
   // After the container's processes are gone.
   void forget_processes();
 
@@ -133,6 +139,7 @@ class Engine {
   std::optional<CriuWorker> worker_;
   std::optional<CriuStandby> standby_;
   UniqueFd network_namespace_;
+  std::vector<pid_t> interrupted_;  // while frozen: those whose call a signal has ended
   std::uint64_t calls_ = 0;
 };
 

@@ -102,6 +102,39 @@ void unmap(CapturedConnection& connection) {
   }
 }
 
+struct TcpSocket {
+  criu::InetSocketEntry socket;
+  std::size_t stream = 0;  // the image that holds its queues, by its place
+  criu::TcpStreamEntry tcp;
+};
+
+// Those that have queues: neither listening nor closed.
+Result<std::vector<TcpSocket>> tcp_sockets(const std::vector<Image>& images) {
+  std::vector<TcpSocket> sockets;
+  const Image* files = find_image(images, "files.img");
+  if (files == nullptr) return sockets;
+  PERDURE_ASSIGN(const ImageEntries parts, split_image(files->name, files->bytes, kFilesMagic));
+  for (const std::string_view bytes : parts.entries) {
+    criu::FileEntry entry;
+    if (!parse(bytes, entry)) {
+      return fail(ErrorCode::kCorrupt, "CRIU image 'files.img': entry cannot be parsed");
+    }
+    if (!entry.has_isk() || entry.isk().proto() != IPPROTO_TCP) continue;
+    const Image* stream = find_image(images, std::format("tcp-stream-{:x}.img", entry.isk().ino()));
+    if (stream == nullptr) continue;
+    PERDURE_ASSIGN(const ImageEntries stream_parts,
+                   split_image(stream->name, stream->bytes, kTcpStreamMagic, 1));
+    TcpSocket& socket = sockets.emplace_back();
+    if (stream_parts.entries.empty() || !parse(stream_parts.entries[0], socket.tcp)) {
+      return fail(ErrorCode::kCorrupt,
+                  std::format("CRIU image '{}': entry cannot be parsed", stream->name));
+    }
+    socket.socket = entry.isk();
+    socket.stream = static_cast<std::size_t>(stream - images.data());
+  }
+  return sockets;
+}
+
 }  // namespace
 
 Result<Repairs> repair_images(std::vector<Image>& images, const PendingSignals& pending,
@@ -127,25 +160,8 @@ Result<Repairs> repair_images(std::vector<Image>& images, const PendingSignals& 
 
 Result<std::vector<CapturedConnection>> captured_connections(const std::vector<Image>& images) {
   std::vector<CapturedConnection> connections;
-  const Image* files = find_image(images, "files.img");
-  if (files == nullptr) return connections;
-  PERDURE_ASSIGN(const ImageEntries parts, split_image(files->name, files->bytes, kFilesMagic));
-  for (const std::string_view bytes : parts.entries) {
-    criu::FileEntry entry;
-    if (!parse(bytes, entry)) {
-      return fail(ErrorCode::kCorrupt, "CRIU image 'files.img': entry cannot be parsed");
-    }
-    if (!entry.has_isk() || entry.isk().proto() != IPPROTO_TCP) continue;
-    const criu::InetSocketEntry& socket = entry.isk();
-    const Image* stream = find_image(images, std::format("tcp-stream-{:x}.img", socket.ino()));
-    if (stream == nullptr) continue;  // listening or closed
-    PERDURE_ASSIGN(const ImageEntries stream_parts,
-                   split_image(stream->name, stream->bytes, kTcpStreamMagic, 1));
-    criu::TcpStreamEntry tcp;
-    if (stream_parts.entries.empty() || !parse(stream_parts.entries[0], tcp)) {
-      return fail(ErrorCode::kCorrupt,
-                  std::format("CRIU image '{}': entry cannot be parsed", stream->name));
-    }
+  PERDURE_ASSIGN(const std::vector<TcpSocket> sockets, tcp_sockets(images));
+  for (const auto& [socket, stream, tcp] : sockets) {
     CapturedConnection connection;
     connection.ipv6 = socket.family() == AF_INET6;
     load_address(socket.src_addr(), connection.local_address);
@@ -160,6 +176,26 @@ Result<std::vector<CapturedConnection>> captured_connections(const std::vector<I
     connections.push_back(connection);
   }
   return connections;
+}
+
+Result<std::size_t> send_again(std::vector<Image>& images) {
+  PERDURE_ASSIGN(std::vector<TcpSocket> sockets, tcp_sockets(images));
+  std::size_t count = 0;
+  for (auto& [socket, stream, tcp] : sockets) {
+    // With a FIN on its way the queue holds a number that is no byte: soccr has ways of its own for that.
+    const bool sends = socket.state() == TCP_ESTABLISHED || socket.state() == TCP_CLOSE_WAIT;
+    if (!sends || tcp.outq_len() == tcp.unsq_len()) continue;
+    tcp.set_unsq_len(tcp.outq_len());
+    Image& image = images[stream];
+    PERDURE_ASSIGN(const ImageEntries parts, split_image(image.name, image.bytes, kTcpStreamMagic, 1));
+    std::string changed(parts.header);
+    append_image_entry(changed, tcp.SerializeAsString());
+    const char* const queues = parts.entries[0].data() + parts.entries[0].size();
+    changed.append(queues, static_cast<std::size_t>(image.bytes.data() + image.bytes.size() - queues));
+    image.bytes = std::move(changed);
+    ++count;
+  }
+  return count;
 }
 
 }  // namespace perdure::capsule

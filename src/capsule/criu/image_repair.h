@@ -66,4 +66,10 @@ struct CapturedConnection {
 // kCorrupt naming the image.
 Result<std::vector<CapturedConnection>> captured_connections(const std::vector<Image>& images);
 
+// For a restore elsewhere of processes that have been silent since the capture: what their established connections had
+// sent and had not been acknowledged is to be sent again as soon as the socket is there, instead of when a
+// retransmission timer of a second fires (soccr/soccr.c sends what it takes for unsent right away). Peers that
+// have it already answer with an acknowledgement. Returns of how many connections. kCorrupt naming the image.
+Result<std::size_t> send_again(std::vector<Image>& images);
+
 }  // namespace perdure::capsule

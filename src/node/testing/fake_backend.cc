@@ -80,8 +80,9 @@ Result<Life> FakeBackend::start() {
 }
 
 Result<capsule::Capsule> FakeBackend::capture(const Generation& generation, const RuntimeFacts&,
-                                              const CancelFlag& cancel) {
-  PERDURE_TRY(ask(capture_, "capture " + to_string(generation)));
+                                              const CancelFlag& cancel, AfterCapture after) {
+  const bool stays_frozen = after == AfterCapture::kStayFrozen;
+  PERDURE_TRY(ask(capture_, (stays_frozen ? "freeze " : "capture ") + to_string(generation)));
   if (cancel) return fail(ErrorCode::kCancelled, "cancelled");
   capsule::Capsule capsule = capsule::testing::small_capsule(generation.number);
   capsule.manifest.container = spec_.name.str();
@@ -91,8 +92,22 @@ Result<capsule::Capsule> FakeBackend::capture(const Generation& generation, cons
   return capsule;
 }
 
-Result<RestoreResult> FakeBackend::restore(const capsule::Capsule& capsule) {
-  PERDURE_TRY(ask(restore_, "restore " + to_string(capsule.manifest.generation)));
+Status FakeBackend::resume() { return ask({}, "resume"); }
+
+Result<Preparation> FakeBackend::prepare_standby(const std::string& image_digest) {
+  PERDURE_TRY(ask(prepare_, "prepare_standby"));
+  return Preparation{image_digest, {}};
+}
+
+Status FakeBackend::stage(const capsule::Capsule& capsule) {
+  return ask({}, "stage " + to_string(capsule.manifest.generation));
+}
+
+Status FakeBackend::announce() { return ask({}, "announce"); }
+
+Result<RestoreResult> FakeBackend::restore(const capsule::Capsule& capsule, RestoreKind kind) {
+  const bool moved = kind == RestoreKind::kMovedHere;
+  PERDURE_TRY(ask(restore_, (moved ? "take " : "restore ") + to_string(capsule.manifest.generation)));
   RestoreResult result;
   PERDURE_ASSIGN(result.life, spawn());
   result.frames_before = frames_;
@@ -115,7 +130,7 @@ Status FakeBackend::release(Capsules capsules) {
   return ask(release_, capsules == Capsules::kKeep ? "release keep" : "release delete");
 }
 
-Result<Found> FakeBackend::recover(const std::optional<RuntimeFacts>&) {
+Result<Found> FakeBackend::recover(const std::optional<RuntimeFacts>&, Frozen) {
   PERDURE_TRY(ask(recover_, "recover"));
   return Found{found_};
 }

@@ -43,13 +43,17 @@ class FakeBackend final : public ContainerBackend {
 
   Result<Preparation> prepare(AddressProbe probe, const ProgressFunction& progress) override;
   Result<Life> start() override;
-  Result<capsule::Capsule> capture(const Generation& generation, const RuntimeFacts& facts,
-                                   const CancelFlag& cancel) override;
-  Result<RestoreResult> restore(const capsule::Capsule& capsule) override;
+  Result<capsule::Capsule> capture(const Generation& generation, const RuntimeFacts& facts, const CancelFlag& cancel,
+                                   AfterCapture after) override;
+  Status resume() override;
+  Result<RestoreResult> restore(const capsule::Capsule& capsule, RestoreKind kind) override;
+  Result<Preparation> prepare_standby(const std::string& image_digest) override;
+  Status stage(const capsule::Capsule& capsule) override;
+  Status announce() override;
   Status terminate(int signal) override;
   Status kill_all() override;
   Status release(Capsules capsules) override;
-  Result<Found> recover(const std::optional<RuntimeFacts>& facts) override;
+  Result<Found> recover(const std::optional<RuntimeFacts>& facts, Frozen frozen) override;
   void hold_gate() override { open_ = false; }
   void open_gate() override { open_ = true; }
   bool gate_held_by_death() const override { return false; }
