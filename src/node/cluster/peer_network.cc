@@ -1,0 +1,547 @@
+#include "node/cluster/peer_network.h"
+
+#include <algorithm>
+#include <array>
+#include <format>
+#include <utility>
+
+#include "base/assert.h"
+#include "base/log.h"
+
+namespace perdure::node {
+namespace {
+
+namespace v1 = peer::v1;
+
+constexpr std::array<Channel, 2> kChannels{Channel::kControl, Channel::kBulk};
+// Refusals of one peer for one reason are told this often: a node that was removed dials for ever.
+constexpr Duration kTellAgain = std::chrono::minutes(1);
+constexpr std::size_t kMaxTold = 256;
+// A peer with a good certificate can ask for as much as it likes; this is what is open at once.
+constexpr std::size_t kMaxOpenRequests = 4096;
+
+std::size_t index_of(Channel channel) { return static_cast<std::size_t>(channel); }
+
+Error peer_error(const v1::PeerError& error) {
+  const auto last = static_cast<std::uint32_t>(ErrorCode::kFenced);
+  const auto code = error.code() <= last ? static_cast<ErrorCode>(error.code()) : ErrorCode::kIo;
+  return Error(code, error.message());
+}
+
+}  // namespace
+
+// ---- What belongs to one connection and to one node ----
+
+struct PeerNetwork::Line {
+  struct Pending {
+    Answer answer;
+    io::Timer deadline;
+  };
+
+  io::TlsConnection* connection = nullptr;  // until on_close
+  io::TlsConnectionId id = 0;
+  Channel channel = Channel::kControl;
+  std::optional<NodeName> dialled;  // whom we called
+  bool anonymous = false;
+  bool greeted = false;
+  std::optional<model::NodeLife> peer;
+  std::uint64_t next_request = 1;
+  std::map<std::uint64_t, Pending> pending;
+  Instant last_heard{};
+  std::optional<Instant> pinged;
+};
+
+struct PeerNetwork::Session {
+  struct End {
+    std::unique_ptr<io::TlsClient> client;
+    io::Timer redial;
+    Duration pause{};
+    Line* line = nullptr;
+  };
+
+  explicit Session(model::NodeDescription description) : node(std::move(description)) {}
+  End& end(Channel channel) { return ends[index_of(channel)]; }
+
+  model::NodeDescription node;
+  std::array<End, 2> ends;
+  std::optional<PeerState> state;  // while it is up
+  std::string trouble;
+};
+
+class PeerNetwork::LineResponder final : public Responder {
+ public:
+  LineResponder(PeerNetwork& network, io::TlsConnectionId line, std::uint64_t request)
+      : network_(network), alive_(network.lifetime_.token()), line_(line), request_(request) {}
+
+  void answer(v1::Message message, io::OutgoingBody body) override {
+    const bool more = message.more();
+    if (Line* line = find()) {
+      message.set_id(request_);
+      message.set_is_answer(true);
+      if (Status sent = network_.send(*line, message, std::move(body)); !sent) network_.hang_up(*line);
+    }
+    ended_ = ended_ || !more;
+  }
+  void refuse(const Error& error, Term term) override {
+    v1::Message message;
+    message.mutable_error()->set_code(static_cast<std::uint32_t>(error.code()));
+    message.mutable_error()->set_message(error.message());
+    message.mutable_error()->set_term(term.value);
+    answer(std::move(message), {});
+  }
+  bool gone() const override { return find() == nullptr; }
+
+ private:
+  Line* find() const {
+    if (ended_ || !alive_.alive()) return nullptr;
+    const auto found = network_.lines_.find(line_);
+    return found == network_.lines_.end() ? nullptr : found->second.get();
+  }
+
+  PeerNetwork& network_;
+  io::Lifetime::Token alive_;
+  const io::TlsConnectionId line_;
+  const std::uint64_t request_;
+  bool ended_ = false;
+};
+
+// ---- Beginning and end ----
+
+PeerNetwork::PeerNetwork(PeerNetworkOptions options, PeerRequestTable table, PeerNetworkHandlers handlers)
+    : options_(std::move(options)), table_(std::move(table)), handlers_(std::move(handlers)) {}
+
+Result<std::shared_ptr<const io::TlsContext>> PeerNetwork::make_context(
+    io::TlsIdentity identity, io::TlsOptions::ClientCertificate clients) {
+  io::TlsOptions options;
+  options.identity = std::move(identity);
+  options.client_certificate = clients;
+  options.clock = &options_.clock;
+  options.check = [this](const io::TlsPeer& peer) -> Status {
+    if (peer.name.empty()) return {};  // may ask to join, and nothing else
+    return handlers_.check ? handlers_.check(peer) : Status{};
+  };
+  return io::TlsContext::create(std::move(options));
+}
+
+Status PeerNetwork::use(io::TlsIdentity identity) {
+  PERDURE_ASSIGN(client_context_, make_context(identity, io::TlsOptions::ClientCertificate::kRequired));
+  PERDURE_ASSIGN(server_context_, make_context(std::move(identity), io::TlsOptions::ClientCertificate::kOptional));
+  if (server_) server_->use(server_context_);
+  return {};
+}
+
+Result<std::unique_ptr<PeerNetwork>> PeerNetwork::start(PeerNetworkOptions options, io::TlsIdentity identity,
+                                                        PeerRequestTable table, PeerNetworkHandlers handlers) {
+  std::unique_ptr<PeerNetwork> network(
+      new PeerNetwork(std::move(options), std::move(table), std::move(handlers)));
+  PERDURE_TRY(network->use(std::move(identity)));
+  io::TlsServerOptions server;
+  server.addresses = network->options_.listen;
+  server.on_refused = [raw = network.get()](const io::TlsPeer& peer, const Error& error) {
+    raw->report_refused(peer.name.empty() ? peer.address : std::format("{} ({})", peer.name, peer.address), error);
+  };
+  PERDURE_ASSIGN(network->server_,
+                 io::TlsServer::listen(network->options_.loop, std::move(server), network->server_context_,
+                                       network->line_handlers({}, Channel::kControl)));
+  network->ping();
+  return network;
+}
+
+PeerNetwork::~PeerNetwork() {
+  lifetime_.end();
+  lines_.clear();
+  sessions_.clear();
+  server_.reset();
+}
+
+void PeerNetwork::set_peers(const std::vector<model::NodeDescription>& nodes) {
+  std::map<NodeName, std::unique_ptr<Session>> kept;
+  for (const model::NodeDescription& node : nodes) {
+    if (node.life.node == options_.self.node) continue;
+    auto& session = kept[node.life.node];
+    if (const auto found = sessions_.find(node.life.node); found != sessions_.end()) {
+      session = std::move(found->second);
+      sessions_.erase(found);
+      session->node = node;
+    } else {
+      session = std::make_unique<Session>(node);
+    }
+  }
+  auto gone = std::exchange(sessions_, std::move(kept));
+  for (auto& [name, session] : gone) {
+    end(*session, Error(ErrorCode::kCancelled, std::format("node '{}' is no member of the cluster any more", name.str())));
+  }
+  for (auto& [name, session] : sessions_) {
+    if (!(options_.self.node < name)) continue;
+    for (const Channel channel : kChannels) {
+      Session::End& each = session->end(channel);
+      if (!each.client && each.line == nullptr && !each.redial.active()) dial(*session, channel);
+    }
+  }
+}
+
+// ---- Connections ----
+
+io::TlsHandlers PeerNetwork::line_handlers(std::optional<NodeName> dialled, Channel channel) {
+  io::TlsHandlers handlers;
+  handlers.on_open = [this, dialled, channel](io::TlsConnection& connection) { opened(connection, dialled, channel); };
+  handlers.on_body = [this](io::TlsConnection& connection, std::string_view text, std::uint64_t bytes) {
+    return place_body(connection, text, bytes);
+  };
+  handlers.on_frame = [this](io::TlsConnection& connection, std::string text, io::IncomingBody body) {
+    received(connection, std::move(text), std::move(body));
+  };
+  handlers.on_close = [this](io::TlsConnectionId id, const io::TlsPeer&, const Error& error) { closed(id, error); };
+  return handlers;
+}
+
+void PeerNetwork::dial(Session& session, Channel channel) {
+  const NodeName name = session.node.life.node;
+  Session::End& each = session.end(channel);
+  each.redial.reset();
+  if (session.node.addresses.empty()) return;
+  io::TlsClientOptions options;
+  options.address = session.node.addresses.front();
+  options.expected_name = name.str();
+  auto failed = [this, name, channel](const Error& error) {
+    const auto found = sessions_.find(name);
+    if (found != sessions_.end()) redial_later(*found->second, channel, error);
+  };
+  auto client = io::TlsClient::connect(options_.loop, std::move(options), client_context_,
+                                       line_handlers(name, channel), failed);
+  if (!client) return redial_later(session, channel, client.error());
+  each.client = *std::move(client);
+}
+
+void PeerNetwork::redial_later(Session& session, Channel channel, const Error& error) {
+  Session::End& each = session.end(channel);
+  if (error.code() == ErrorCode::kPermission) report_refused(session.node.life.node.str(), error);
+  if (error.code() != ErrorCode::kCancelled || session.trouble.empty()) session.trouble = error.message();
+  each.pause = each.pause == Duration::zero() ? options_.redial_first
+                                              : std::min(each.pause * 2, options_.redial_limit);
+  each.redial = options_.loop.after(each.pause, [this, name = session.node.life.node, channel] {
+    const auto found = sessions_.find(name);
+    if (found == sessions_.end()) return;
+    found->second->end(channel).client.reset();
+    dial(*found->second, channel);
+  });
+}
+
+void PeerNetwork::opened(io::TlsConnection& connection, const std::optional<NodeName>& dialled, Channel channel) {
+  auto line = std::make_unique<Line>();
+  line->connection = &connection;
+  line->id = connection.id();
+  line->dialled = dialled;
+  line->channel = channel;
+  line->anonymous = connection.peer().name.empty();
+  line->last_heard = options_.clock.now();
+  Line& added = *(lines_[line->id] = std::move(line));
+  if (!dialled) return;  // the other side speaks first: it knows which channel this is
+  if (!send(added, hello(added.channel))) hang_up(added);
+}
+
+v1::Message PeerNetwork::hello(Channel channel) const {
+  v1::Message message;
+  v1::Hello& hello = *message.mutable_hello();
+  hello.set_protocol(kPeerProtocol);
+  hello.set_cluster_id(options_.cluster_id);
+  hello.mutable_node()->set_name(options_.self.node.str());
+  hello.mutable_node()->set_incarnation(options_.self.incarnation.value);
+  hello.set_version(options_.version);
+  hello.set_bulk(channel == Channel::kBulk);
+  return message;
+}
+
+void PeerNetwork::closed(io::TlsConnectionId id, const Error& error) {
+  const auto found = lines_.find(id);
+  if (found == lines_.end()) return;
+  const std::unique_ptr<Line> line = std::move(found->second);
+  lines_.erase(found);
+  line->connection = nullptr;
+  for (auto& [number, pending] : std::exchange(line->pending, {})) {
+    pending.answer(std::unexpected(PeerRefusal{Error(ErrorCode::kTransient, "the connection ended: " + error.message()), {}}));
+  }
+  const NodeName* const node = line->dialled ? &*line->dialled : line->peer ? &line->peer->node : nullptr;
+  const auto session = node == nullptr ? sessions_.end() : sessions_.find(*node);
+  if (session == sessions_.end()) return;
+  Session::End& each = session->second->end(line->channel);
+  const bool in_use = each.line == line.get();
+  if (in_use) {
+    each.line = nullptr;
+    lost(*session->second, error);
+  }
+  if (line->dialled && each.line == nullptr && !each.redial.active()) {
+    redial_later(*session->second, line->channel, error);
+  }
+}
+
+void PeerNetwork::lost(Session& session, const Error& error) {
+  if (!session.state) return;
+  const model::NodeLife life = session.state->life;
+  session.state.reset();
+  session.trouble = error.message();
+  if (handlers_.on_down) handlers_.on_down(life, error);
+}
+
+void PeerNetwork::hang_up(Line& line) {
+  if (line.connection != nullptr) line.connection->close();
+}
+
+void PeerNetwork::end(Session& session, const Error& error) {
+  for (Session::End& each : session.ends) {
+    each.redial.reset();
+    if (each.line != nullptr) hang_up(*std::exchange(each.line, nullptr));
+  }
+  lost(session, error);
+}
+
+void PeerNetwork::report_refused(const std::string& who, const Error& error) {
+  ++refused_;
+  const Instant now = options_.clock.now();
+  const std::string what = who.substr(0, who.find(':')) + error.message();
+  if (const auto told = told_.find(what); told != told_.end() && now - told->second < kTellAgain) return;
+  if (told_.size() >= kMaxTold) told_.clear();
+  told_[what] = now;
+  if (handlers_.on_refused) handlers_.on_refused(who, error);
+}
+
+// ---- Messages ----
+
+Status PeerNetwork::send(Line& line, const v1::Message& message, io::OutgoingBody body) {
+  if (line.connection == nullptr) return fail(ErrorCode::kTransient, "the connection has ended");
+  return line.connection->send(message.SerializeAsString(), std::move(body));
+}
+
+Result<io::IncomingBody> PeerNetwork::place_body(io::TlsConnection& connection, std::string_view text,
+                                                 std::uint64_t bytes) {
+  const auto found = lines_.find(connection.id());
+  if (found == lines_.end() || !found->second->greeted || found->second->channel != Channel::kBulk) {
+    return fail(ErrorCode::kInvalid, "a body where none is expected");
+  }
+  v1::Message message;
+  if (!message.ParseFromArray(text.data(), static_cast<int>(text.size()))) {
+    return fail(ErrorCode::kInvalid, "a message that cannot be parsed");
+  }
+  if (message.is_answer() && !found->second->pending.contains(message.id())) {
+    return fail(ErrorCode::kInvalid, "the body of an answer that nobody waits for");
+  }
+  if (bytes > options_.body_limit_bytes) {
+    return fail(ErrorCode::kNoSpace, std::format("a body of {}, at most {} are taken", format_bytes(Bytes{bytes}),
+                                                 format_bytes(Bytes{options_.body_limit_bytes})));
+  }
+  PERDURE_ASSIGN(auto slab, capsule::Slab::allocate(bytes, capsule::Slab::Prefault::kNo));
+  io::IncomingBody body;
+  body.target = slab->writable();
+  body.owner = std::move(slab);
+  return body;
+}
+
+void PeerNetwork::received(io::TlsConnection& connection, std::string text, io::IncomingBody body) {
+  const auto found = lines_.find(connection.id());
+  if (found == lines_.end()) return;
+  Line& line = *found->second;
+  line.last_heard = options_.clock.now();
+  PeerMessage content;
+  if (!content.message.ParseFromString(text)) {
+    log::warning("node {}: a message of {} bytes cannot be parsed; the connection is closed", connection.peer().name,
+                 text.size());
+    return hang_up(line);
+  }
+  if (body.owner) content.body = std::static_pointer_cast<capsule::Slab>(body.owner);
+  if (line.anonymous) {
+    if (content.message.is_answer() || !content.message.has_join() || !handlers_.on_join) return hang_up(line);
+    const std::uint64_t request = content.message.id();
+    return handlers_.on_join(std::move(*content.message.mutable_join()),
+                             std::make_shared<LineResponder>(*this, line.id, request));
+  }
+  if (content.message.has_hello()) return greeted(line, content.message.hello());
+  if (!line.greeted) return hang_up(line);
+  if (content.message.is_answer()) return answered(line, std::move(content));
+  asked(line, std::move(content));
+}
+
+void PeerNetwork::greeted(Line& line, const v1::Hello& hello) {
+  const std::string name = line.connection->peer().name;
+  const auto refuse = [&](const std::string& why) {
+    report_refused(name, Error(ErrorCode::kPermission, why));
+    hang_up(line);
+  };
+  if (line.greeted) return hang_up(line);
+  if (hello.protocol() != kPeerProtocol) {
+    return refuse(std::format("it speaks protocol {}, this node {}: update the older of both", hello.protocol(),
+                              kPeerProtocol));
+  }
+  if (hello.cluster_id() != options_.cluster_id) return refuse("it belongs to another cluster");
+  const auto node = NodeName::parse(name);
+  if (!node || hello.node().name() != name) return refuse("its name is not that of its certificate");
+  const auto found = sessions_.find(*node);
+  if (found == sessions_.end()) return refuse("it is no member of the cluster that this node knows");
+  Session& session = *found->second;
+  if (!line.dialled) line.channel = hello.bulk() ? Channel::kBulk : Channel::kControl;
+  line.greeted = true;
+  line.peer = model::NodeLife{*node, Incarnation{hello.node().incarnation()}};
+  Session::End& each = session.end(line.channel);
+  if (each.line != nullptr && each.line != &line) {
+    Line& old = *std::exchange(each.line, nullptr);
+    hang_up(old);  // it has come back before we noticed that it was gone
+    lost(session, Error(ErrorCode::kTransient, "it has connected anew"));
+  }
+  each.line = &line;
+  each.pause = Duration::zero();
+  if (!line.dialled && !send(line, hello(line.channel))) return hang_up(line);
+  check_up(session);
+}
+
+void PeerNetwork::check_up(Session& session) {
+  const Line* control = session.end(Channel::kControl).line;
+  const Line* bulk = session.end(Channel::kBulk).line;
+  if (session.state || control == nullptr || bulk == nullptr || *control->peer != *bulk->peer) return;
+  session.state = PeerState{*control->peer, {}, options_.clock.now()};
+  session.trouble.clear();
+  if (handlers_.on_up) handlers_.on_up(session.state->life);
+}
+
+void PeerNetwork::asked(Line& line, PeerMessage content) {
+  const std::uint64_t id = content.message.id();
+  if (content.message.has_ping()) {
+    v1::Message pong;
+    pong.set_id(id);
+    pong.set_is_answer(true);
+    pong.mutable_ping();
+    if (!send(line, pong)) hang_up(line);
+    return;
+  }
+  ResponderRef respond = id == 0 ? nullptr : std::make_shared<LineResponder>(*this, line.id, id);
+  const auto handler = table_.find(content.message.body_case());
+  if (handler == table_.end()) {
+    if (respond) {
+      respond->refuse(Error(ErrorCode::kUnsupported, "a request that this version does not know"));
+    }
+    return;
+  }
+  handler->second({*line.peer, std::move(content), std::move(respond)});
+}
+
+void PeerNetwork::answered(Line& line, PeerMessage content) {
+  const auto found = line.pending.find(content.message.id());
+  if (found == line.pending.end()) return;  // too late
+  const auto call = [&](const Answer& answer) {
+    if (content.message.has_error()) {
+      answer(std::unexpected(PeerRefusal{peer_error(content.message.error()), Term{content.message.error().term()}}));
+    } else {
+      answer(std::move(content));
+    }
+  };
+  if (content.message.more() && !content.message.has_error()) {
+    const Answer answer = found->second.answer;  // it may end the request
+    return call(answer);
+  }
+  const Line::Pending pending = std::move(found->second);
+  line.pending.erase(found);
+  call(pending.answer);
+}
+
+PeerNetwork::Line* PeerNetwork::line_of(const NodeName& node, Channel channel) {
+  const auto found = sessions_.find(node);
+  if (found == sessions_.end() || !found->second->state) return nullptr;
+  return found->second->end(channel).line;
+}
+
+void PeerNetwork::request(const NodeName& to, Channel channel, v1::Message message, io::OutgoingBody body,
+                          Duration limit, Answer answer) {
+  const auto refuse_later = [&](Error error) {
+    options_.loop.post([token = lifetime_.token(), answer, error = std::move(error)] {
+      if (token.alive()) answer(std::unexpected(PeerRefusal{error, {}}));
+    });
+  };
+  Line* line = line_of(to, channel);
+  if (line == nullptr) {
+    return refuse_later(Error(ErrorCode::kTransient, std::format("node '{}' is not connected", to.str())));
+  }
+  if (line->pending.size() >= kMaxOpenRequests) {
+    return refuse_later(Error(ErrorCode::kTransient, std::format("node '{}' does not answer", to.str())));
+  }
+  const std::uint64_t id = line->next_request++;
+  message.set_id(id);
+  if (Status sent = send(*line, message, std::move(body)); !sent) {
+    return refuse_later(std::move(sent).error().context(std::format("node '{}'", to.str())));
+  }
+  Line::Pending& pending = line->pending[id];
+  pending.answer = std::move(answer);
+  pending.deadline = options_.loop.after(limit, [this, line_id = line->id, id, to, limit] {
+    const auto found = lines_.find(line_id);
+    if (found == lines_.end()) return;
+    auto node = found->second->pending.extract(id);
+    if (node.empty()) return;
+    node.mapped().answer(std::unexpected(PeerRefusal{
+        Error(ErrorCode::kTimeout, std::format("node '{}' has not answered within {}", to.str(), format_duration(limit))),
+        {}}));
+  });
+}
+
+void PeerNetwork::notice(const NodeName& to, v1::Message message) {
+  Line* line = line_of(to, Channel::kControl);
+  if (line == nullptr) return;
+  message.set_id(0);
+  if (!send(*line, message)) hang_up(*line);
+}
+
+// ---- Who is there ----
+
+void PeerNetwork::ping() {
+  ping_timer_ = options_.loop.after(options_.ping_interval, [this] { ping(); });
+  const Instant now = options_.clock.now();
+  std::vector<Line*> silent;
+  for (const auto& [id, line] : lines_) {
+    // Bulk data has a stall limit of its own, and says nothing for as long as nothing is shipped.
+    if (!line->greeted || line->channel == Channel::kBulk) continue;
+    if (now - line->last_heard > options_.silence) silent.push_back(line.get());
+  }
+  for (Line* line : silent) {
+    const NodeName node = line->peer->node;
+    const auto found = sessions_.find(node);
+    if (found == sessions_.end()) continue;
+    Session& session = *found->second;
+    log::warning("node {}: no word for {}", node.str(), format_duration(now - line->last_heard));
+    end(session, Error(ErrorCode::kTimeout, std::format("no word for {}", format_duration(options_.silence))));
+    session.trouble = std::format("no word for {}", format_duration(options_.silence));
+    if (!(options_.self.node < node)) continue;
+    for (const Channel channel : kChannels) {
+      redial_later(session, channel, Error(ErrorCode::kTimeout, session.trouble));
+    }
+  }
+  for (const auto& [name, session] : sessions_) {
+    if (!session->state) continue;
+    v1::Message message;
+    message.mutable_ping();
+    request(name, Channel::kControl, std::move(message), {}, options_.silence,
+            [this, node = name, sent = now](const auto& answer) {
+              const auto found = sessions_.find(node);
+              if (!answer || found == sessions_.end() || !found->second->state) return;
+              found->second->state->round_trip = options_.clock.now() - sent;
+              found->second->state->last_heard = options_.clock.now();
+            });
+  }
+}
+
+const PeerState* PeerNetwork::find(const NodeName& node) const {
+  const auto found = sessions_.find(node);
+  return found == sessions_.end() || !found->second->state ? nullptr : &*found->second->state;
+}
+
+std::vector<PeerState> PeerNetwork::connected() const {
+  std::vector<PeerState> all;
+  for (const auto& [name, session] : sessions_) {
+    if (session->state) all.push_back(*session->state);
+  }
+  return all;
+}
+
+std::string PeerNetwork::trouble(const NodeName& node) const {
+  const auto found = sessions_.find(node);
+  return found == sessions_.end() || found->second->state ? std::string() : found->second->trouble;
+}
+
+std::vector<std::string> PeerNetwork::addresses() const { return server_->addresses(); }
+
+}  // namespace perdure::node
