@@ -1,0 +1,155 @@
+#include "node/cluster/etcd_keeper.h"
+
+#include <algorithm>
+#include <format>
+#include <memory>
+#include <utility>
+#include <variant>
+
+#include "base/log.h"
+
+namespace perdure::node {
+
+EtcdKeeper::EtcdKeeper(EtcdKeeperOptions options, coord::EtcdClient& client, EtcdKeeperHandlers handlers)
+    : options_(std::move(options)),
+      handlers_(std::move(handlers)),
+      server_(options_.loop, options_.server),
+      admin_(options_.loop, client, options_.pool),
+      snapshots_(options_.loop, options_.pool, options_.clock, {.directory = options_.snapshot_directory},
+                 [this](std::string path, Instant deadline, coord::Answer<coord::SnapshotFile> answer) {
+                   admin_.snapshot(std::move(path), deadline, std::move(answer));
+                 }) {}
+
+EtcdKeeper::~EtcdKeeper() = default;
+
+Status EtcdKeeper::start(const coord::EtcdStartRequest& request) { return server_.start(request); }
+
+void EtcdKeeper::watch_members() {
+  snapshots_.start([this](const Result<coord::SnapshotFile>& taken) {
+    if (taken) newest_snapshot_ = options_.clock.wall();
+  });
+  look();
+}
+
+void EtcdKeeper::look_again() {
+  busy_ = false;
+  look_timer_ = options_.loop.after(options_.look_interval, [this] { look(); });
+}
+
+void EtcdKeeper::look() {
+  if (busy_) return;
+  busy_ = true;
+  // Only who leads looks further: one decides, and it is the one that knows how far the others have come.
+  admin_.member_status(options_.server.client_url, deadline(), [this](Result<coord::EtcdMemberStatus> own) {
+    if (!own || own->leader == 0) return look_again();
+    const bool leads = own->leader == own->member;
+    admin_.members(deadline(), [this, leads](Result<std::vector<coord::EtcdMember>> members) {
+      if (!members) return look_again();
+      members_ = *members;
+      if (!leads) return look_again();
+      judge(*std::move(members));
+    });
+  });
+}
+
+void EtcdKeeper::judge(std::vector<coord::EtcdMember> members) {
+  struct Round {
+    std::vector<coord::MemberView> views;
+    std::vector<std::uint64_t> applied;
+    std::uint64_t leader_index = 0;
+    std::size_t open = 0;
+  };
+  auto round = std::make_shared<Round>();
+  round->open = members.size();
+  for (coord::EtcdMember& member : members) round->views.push_back({std::move(member), false, false});
+  round->applied.resize(round->views.size());
+  const auto one_done = [this, round] {
+    if (--round->open > 0) return;
+    for (std::size_t i = 0; i < round->views.size(); ++i) {
+      round->views[i].caught_up =
+          round->applied[i] > 0 && round->applied[i] + coord::kCaughtUpEntries >= round->leader_index;
+    }
+    decide(std::move(round->views));
+  };
+  for (std::size_t i = 0; i < round->views.size(); ++i) {
+    const auto& urls = round->views[i].member.client_urls;
+    if (urls.empty()) {
+      options_.loop.post([token = lifetime_.token(), one_done] {
+        if (token.alive()) one_done();
+      });
+      continue;
+    }
+    admin_.member_status(urls.front(), deadline(), [round, i, one_done](Result<coord::EtcdMemberStatus> status) {
+      if (status) {
+        round->views[i].healthy = status->leader != 0;
+        round->applied[i] = status->raft_index;
+        round->leader_index = std::max(round->leader_index, status->raft_index);
+      }
+      one_done();
+    });
+  }
+}
+
+void EtcdKeeper::decide(std::vector<coord::MemberView> views) {
+  const std::vector<coord::ManagerNode> managers = handlers_.managers();
+  // One that was added and has not started yet: it may have been told in vain.
+  for (const coord::MemberView& view : views) {
+    if (!view.member.name.empty()) continue;
+    for (const coord::ManagerNode& manager : managers) {
+      if (std::ranges::find(view.member.peer_urls, manager.peer_url) == view.member.peer_urls.end()) continue;
+      const std::string initial = coord::initial_cluster({view.member, members_}, manager.node.str());
+      handlers_.start_member(manager.node, initial, [this](Status) { look_again(); });
+      return;
+    }
+  }
+  take(coord::decide_members(managers, views));
+}
+
+void EtcdKeeper::take(const coord::MemberStep& step) {
+  const std::string what = coord::to_string(step);
+  const auto answer = [this, what](const Result<std::vector<coord::EtcdMember>>& members) {
+    if (members) members_ = *members;
+    finished(what, members ? Status{} : Status(fail(members.error())));
+  };
+  if (const auto* add = std::get_if<coord::AddLearner>(&step)) {
+    admin_.add_learner(add->peer_url, deadline(), [this, node = add->node, what](Result<coord::AddedMember> added) {
+      if (!added) return finished(what, fail(added.error()));
+      members_ = added->members;
+      handlers_.start_member(node, coord::initial_cluster(*added, node.str()),
+                             [this, what](Status started) { finished(what, started); });
+    });
+  } else if (const auto* promote = std::get_if<coord::PromoteMember>(&step)) {
+    admin_.promote(promote->id, deadline(), answer);
+  } else if (const auto* remove = std::get_if<coord::RemoveMember>(&step)) {
+    admin_.remove(remove->id, deadline(), answer);
+  } else if (const auto* update = std::get_if<coord::UpdatePeerUrl>(&step)) {
+    admin_.update_peer_urls(update->id, {update->url}, deadline(), answer);
+  } else {
+    look_again();
+  }
+}
+
+void EtcdKeeper::finished(const std::string& what, const Status& status) {
+  const std::string said = what + (status ? "" : ": " + status.error().message());
+  if (said != told_) {
+    told_ = said;
+    handlers_.report(status ? "etcd: " + what : "etcd: not done yet: " + what, status ? "" : status.error().message());
+  }
+  look_again();
+}
+
+void EtcdKeeper::remove_member(const NodeName& node, std::function<void(Status)> done) {
+  admin_.members(deadline(), [this, node, done = std::move(done)](Result<std::vector<coord::EtcdMember>> members) {
+    if (!members) return done(fail(members.error()));
+    const auto found = std::ranges::find(*members, node.str(), &coord::EtcdMember::name);
+    if (found == members->end()) return done({});
+    if (members->size() == 1) {
+      return done(fail(ErrorCode::kConflict, std::format("node '{}' holds the only member of etcd", node.str())));
+    }
+    admin_.remove(found->id, deadline(), [done](const Result<std::vector<coord::EtcdMember>>& removed) {
+      done(removed ? Status{} : Status(fail(removed.error())));
+    });
+  });
+}
+
+}  // namespace perdure::node

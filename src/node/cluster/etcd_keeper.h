@@ -1,0 +1,85 @@
+// The embedded etcd of a manager: the child, who its members are, and its snapshots.
+//
+// The manager whose member leads decides about members, one step at a time (coord/member_decision.h); the others only run theirs. Loop
+// thread only.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "coord/etcd_admin.h"
+#include "coord/etcd_client.h"
+#include "coord/etcd_server.h"
+#include "coord/member_decision.h"
+#include "coord/snapshot_keeper.h"
+#include "io/loop.h"
+#include "io/pool.h"
+
+namespace perdure::node {
+
+struct EtcdKeeperOptions {
+  io::Loop& loop;
+  io::Pool& pool;
+  const Clock& clock;
+  coord::EtcdServerOptions server;
+  std::string snapshot_directory;
+  Duration look_interval = std::chrono::seconds(2);  // at the members
+  Duration call_time = std::chrono::seconds(5);
+};
+
+struct EtcdKeeperHandlers {
+  // Of the cluster, as the view has them.
+  std::function<std::vector<coord::ManagerNode>()> managers;
+  // Tells a node to start its member; answered with whether it has begun to.
+  std::function<void(const NodeName&, const std::string& initial_cluster, std::function<void(Status)>)> start_member;
+  // A step was taken or could not be: for people.
+  std::function<void(const std::string& text, const std::string& reason)> report;
+};
+
+class EtcdKeeper {
+ public:
+  // The client outlives it.
+  EtcdKeeper(EtcdKeeperOptions options, coord::EtcdClient& client, EtcdKeeperHandlers handlers);
+  ~EtcdKeeper();
+
+  Status start(const coord::EtcdStartRequest& request);
+  bool running() const { return server_.running(); }
+  bool has_data() const { return server_.has_data(); }
+  coord::EtcdServer& server() { return server_; }
+  // From the time when the client answers on.
+  void watch_members();
+  // For a node that leaves: its member is removed by whoever leads, then `done`.
+  void remove_member(const NodeName& node, std::function<void(Status)> done);
+  const std::vector<coord::EtcdMember>& members() const { return members_; }
+  std::optional<WallTime> newest_snapshot() const { return newest_snapshot_; }
+
+ private:
+  void look();
+  void look_again();
+  void judge(std::vector<coord::EtcdMember> members);
+  void decide(std::vector<coord::MemberView> views);
+  void take(const coord::MemberStep& step);
+  void tell_unstarted();
+  void finished(const std::string& what, const Status& status);
+  Instant deadline() const { return options_.clock.now() + options_.call_time; }
+
+  const EtcdKeeperOptions options_;
+  const EtcdKeeperHandlers handlers_;
+  coord::EtcdServer server_;
+  coord::EtcdAdmin admin_;
+  coord::SnapshotKeeper snapshots_;
+  std::vector<coord::EtcdMember> members_;
+  std::optional<WallTime> newest_snapshot_;
+  bool busy_ = false;
+  std::string told_;
+  io::Timer look_timer_;
+  io::Lifetime lifetime_;
+};
+
+}  // namespace perdure::node
