@@ -1,32 +1,297 @@
-// Who owns a container and who stands by, as the owner's node decides it: one pure machine per container.
+// Who owns a container and who stands by, as the owner's node decides it: one pure machine per
+// container.
 //
-// It holds what this node believes of the record and of each standby, and answers events with swaps of the record and orders to the
-// rest. It never assumes that a swap was applied: docs/cluster.md, "The record". No clock, no I/O, no threads; the same events
-// give the same effects. Source: DESIGN's primary-backup with a consensus store, as in PacificA (MSR-TR-2008-25).
+// It holds what this node believes of the record and of each standby, and answers events with swaps
+// of the record and orders to the rest. One request to the store is in flight at a time. It never
+// assumes that a swap was applied: after one without an answer the record is read, and until
+// something has been written over the revision that the lost swap compares, both outcomes count
+// (docs/cluster.md, "The record"). Whatever an event changes, reconcile() looks only at the state
+// reached: what must the record say, who must hold what, and what of that is missing?
+//
+// A planned move is a second, smaller state beside it (MoveStep); its table is in docs/cluster.md.
+// The gate and the container are ContainerPolicy's; the grants of the standbys are to be added
+// where commits are counted (configurations()), for they need the same configurations.
+//
+// No clock, no I/O, no threads; the same events give the same effects. Memory is bounded by the
+// nodes of the cluster and by ContainerPolicy's uncommitted generations. Life: construct, then
+// Adopted or Restarted as the first event; EndCopy, OwnershipLost or RemovalComplete is the end.
+// Source: DESIGN's primary-backup with a consensus store, as in PacificA (MSR-TR-2008-25).
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
-#include <variant>
+#include <string_view>
 #include <vector>
 
 #include "base/clock.h"
 #include "base/ids.h"
+#include "base/result.h"
 #include "model/cluster.h"
+#include "policy/options.h"
+#include "policy/ownership_events.h"
 
 namespace perdure::policy {
 
 struct OwnershipOptions {
-  std::uint32_t standbys = 1;                                    // wanted
-  Duration swap_deadline = std::chrono::milliseconds(500);       // for an answer; then the record is read
-  Duration read_retry = std::chrono::milliseconds(200);          // while the store cannot be reached
-  Duration standby_silence = std::chrono::seconds(2);            // unreachable so long: dropped, if anything else holds newer ones
-  Duration acknowledge_limit = std::chrono::seconds(10);         // behind so long: dropped, if another standby holds newer ones
-  Duration readmission_first = std::chrono::seconds(1);          // before a node that was dropped is made a learner again; doubles
+  std::uint32_t standbys = 1;  // wanted
+  // For an answer of the store; then the record is read.
+  Duration swap_deadline = std::chrono::milliseconds(500);
+  Duration read_retry = std::chrono::milliseconds(200);  // while the store cannot be reached
+  // While the record makes no sense or another node is about to run the container.
+  Duration reread = std::chrono::seconds(5);
+  // Unreachable so long: dropped, if anything else holds what it holds.
+  Duration standby_silence = std::chrono::seconds(2);
+  // Behind so long: dropped, if another standby holds newer ones.
+  Duration acknowledge_limit = std::chrono::seconds(10);
+  // A learner that acknowledges nothing for so long gives its place to another node.
+  Duration learner_limit = std::chrono::minutes(2);
+  // Before a node that was dropped or refused is made a learner again; doubles. Forgotten when it
+  // has stood by for the limit.
+  Duration readmission_first = std::chrono::seconds(1);
   Duration readmission_limit = std::chrono::minutes(5);
-  Duration move_limit = std::chrono::seconds(30);                // from the freeze to the target's word; then the source takes the term back
+  Duration prepare_limit = std::chrono::minutes(10);  // of a move, before the freeze
+  // From the freeze to the target's word; then the source takes the term back.
+  Duration move_limit = std::chrono::seconds(30);
+};
+
+struct OwnershipIdentity {
+  ContainerName container;
+  model::NodeLife self;
+  Statefulness statefulness = Statefulness::kStateful;  // stateless: a standby holds nothing
+};
+using NonceSource = std::function<model::Nonce()>;
+
+enum class OwnershipKnowledge {
+  kUnread,     // a restarted daemon has not read the record yet
+  kKnown,      // this life is the owner
+  kUnknown,    // the record makes no sense: an operator has to look
+  kSuspended,  // another node is becoming the owner
+  kEnded,
+};
+enum class MoveStep {
+  kNone,
+  kEnlisting,   // the target becomes a learner
+  kPreparing,   // it lays out mounts, network, files
+  kFreezing,    // the last capture
+  kShipping,    // the target does not hold it yet
+  kSwapping,    // the record is about to name the target
+  kTaking,      // it does; the target restores
+  kTakingBack,  // the target failed or is silent
+  kHandedOver,  // it runs there; the frozen copy waits for the target's first generation
+};
+std::string_view to_string(OwnershipKnowledge knowledge);
+std::string_view to_string(MoveStep step);
+
+struct PeerStatus {
+  NodeName node;
+  bool recorded = false;
+  bool learner = false;
+  bool connected = false;
+  std::optional<Generation> held;
+  std::uint64_t behind = 0;  // generations captured since
+  std::string refusal;       // why it is none; empty: nothing is known against it
+  std::optional<Instant> retry_at;
+};
+struct OwnershipStatus {
+  OwnershipKnowledge knowledge = OwnershipKnowledge::kUnread;
+  std::string reason;  // why unknown
+  std::optional<model::OwnershipRecord> record;
+  ownership::Revision revision = 0;
+  Term term;
+  bool store_reachable = true;
+  bool change_waits = false;  // a swap is wanted or its outcome is not known
+  std::uint32_t wanted = 0;
+  std::vector<PeerStatus> peers;
+  std::optional<Generation> committed;
+  MoveStep move = MoveStep::kNone;
+  std::optional<NodeName> move_target;
+};
+
+class Ownership {
+ public:
+  Ownership(OwnershipIdentity identity, const OwnershipOptions& options, NonceSource nonces);
+
+  // Events that do not fit the state (late, repeated) are ignored. `now` never goes back.
+  std::vector<ownership::Effect> handle(const ownership::Event& event, Instant now);
+
+  // Whether an operator's event (DesiredAsked, MoveAsked) would be taken now: kConflict says why
+  // not.
+  Status admit(const ownership::Event& event) const;
+
+  OwnershipStatus status() const;
+  bool ended() const { return knowledge_ == OwnershipKnowledge::kEnded; }
+
+ private:
+  using Record = model::OwnershipRecord;
+  using Life = model::NodeLife;
+  using Set = std::set<NodeName>;
+
+  enum class Role { kNone, kEnlisting, kLearner };
+  struct Peer {
+    std::optional<Incarnation> incarnation;  // of the life last seen
+    bool up = false;
+    Instant since{};            // up or down
+    std::set<Generation> held;  // of this life, not discarded; below the newest committed only one
+    Role role = Role::kNone;
+    std::optional<Generation> goal;                 // a learner that holds this has caught up
+    Instant progress{};                             // when a learner was last heard of
+    ownership::Pace pace = ownership::Pace::kNone;  // as last told
+    bool has_ours = false;                          // may hold something of this container
+    bool dismissing = false;
+    bool dismissed = false;  // everything, for a removal
+    bool lag_told = false;
+    std::string refusal;
+    Instant not_before{};
+    Duration back_off{};
+    Instant recorded_since{};
+  };
+  struct Move {
+    MoveStep step = MoveStep::kNone;
+    std::optional<Life> target;
+    std::optional<Generation> generation;
+    std::vector<Life> standbys;  // of the record before
+    Term term;                   // before
+    Instant deadline{};
+    std::string failure;  // why it is undone; empty: it is not
+    bool told = false;
+    std::optional<Instant> target_gone;
+  };
+  enum class StoreStep { kIdle, kReading, kSwapping, kRemoving };
+
+  // ownership.cc: the machine as a whole, peers, generations, commits, wishes.
+  void on(const ownership::Adopted&);
+  void on(const ownership::Restarted&);
+  void on(const ownership::PeerUp&);
+  void on(const ownership::PeerDown&);
+  void on(const ownership::Captured&);
+  void on(const ownership::Held&);
+  void on(const ownership::HoldingShrank&);
+  void on(const ownership::Durable&);
+  void on(const ownership::GenerationsDiscarded&);
+  void on(const ownership::ContainerRuns&) { runs_ = true; }
+  void on(const ownership::ContainerRemoved&) { removed_ = true; }
+  void on(const ownership::DesiredAsked&);
+  void on(const ownership::TimerFired&) { timer_.reset(); }
+  void take_stock(const ownership::Stock& stock);
+  void reconcile();
+  void settle_desired();
+  void advance_commits();
+  void arm_timer();
+  void end();
+  void emit(Severity severity, std::string kind, std::string text);
+  Peer& peer(const NodeName& node);
+  const Peer* find_peer(const NodeName& node) const;
+  const Peer* live_peer(const Life& life) const;  // connected in this life
+  std::optional<Generation> newest() const;
+  static std::optional<Generation> holds(const Peer& peer);
+  void acknowledge(Peer& peer, const Generation& generation);
+
+  // ownership_record.cc: the record, its swaps, what it must say.
+  void on(const ownership::RecordRead&);
+  void on(const ownership::ReadFailed&);
+  void on(const ownership::SwapApplied&);
+  void on(const ownership::SwapRefused&);
+  void on(const ownership::SwapUnknown&);
+  void on(const ownership::RecordChanged&);
+  void on(const ownership::StoreForeign&);
+  void judge(const std::optional<Record>& record, ownership::Revision revision);
+  void judge_own(const Record& record);
+  void judge_foreign(const Record& record);
+  void know();
+  void lose_sight(std::string reason);
+  void raise_term(Term term);
+  void advance_store();
+  void check_deadline();
+  void send_read();
+  void send_swap(Record record);
+  std::optional<Record> wanted_record() const;
+  Record retried_record() const;
+  bool record_goes() const;
+  std::vector<std::vector<Life>> configurations() const;
+  Set possible_standbys() const;
+
+  // ownership_standbys.cc: learners, additions, drops, dismissals.
+  void on(const ownership::Candidates&);
+  void on(const ownership::Enlisted&);
+  void on(const ownership::EnlistRefused&);
+  void on(const ownership::Dismissed&);
+  void on(const ownership::StandbysWanted& event) { wanted_ = event.count; }
+  void advance_learners();
+  void advance_paces();
+  void advance_dismissals();
+  void note_standbys(const std::vector<Life>& before, const std::vector<Life>& after);
+  void note_lag();
+  std::vector<Life> wanted_standbys() const;
+  bool must_drop(const Life& standby) const;
+  std::string drop_reason(const Life& standby) const;
+  bool covered(const Life& standby) const;
+  bool slow(const Life& standby) const;
+  bool silent(const NodeName& node) const;
+  bool acceptable(const NodeName& node) const;
+  bool ready(const Peer& peer) const;
+  void refuse_peer(Peer& peer, std::string reason);
+  std::size_t missing_standbys() const;
+
+  // ownership_moves.cc: a planned move, from the source's side.
+  void on(const ownership::MoveAsked&);
+  void on(const ownership::MovePrepared&);
+  void on(const ownership::HandoverCaptured&);
+  void on(const ownership::HandoverCaptureFailed&);
+  void on(const ownership::Taken&);
+  void on(const ownership::TargetCommitted&);
+  void advance_move();
+  void watch_target();
+  void fail_move(std::string reason);
+  void finish_move_back();
+  void handed_over();
+  bool frozen() const { return move_.step >= MoveStep::kFreezing; }
+  bool is_target(const NodeName& node) const;
+  bool own_move(const Record& record) const;
+  Record handover_record() const;
+  Record take_back_record() const;
+
+  const OwnershipIdentity identity_;
+  const OwnershipOptions options_;
+  const NonceSource nonces_;
+
+  Instant now_{};
+  std::vector<ownership::Effect> effects_;  // of the event being handled
+  std::optional<Instant> timer_;
+
+  OwnershipKnowledge knowledge_ = OwnershipKnowledge::kUnread;
+  bool begun_ = false;
+  std::string reason_;
+  Term term_;                         // highest known
+  std::optional<Record> record_;      // as last known
+  ownership::Revision revision_ = 0;  // its
+  StoreStep store_ = StoreStep::kIdle;
+  ownership::Request request_ = 0;
+  Instant store_deadline_{};
+  std::optional<Instant> retry_at_;
+  bool read_wanted_ = false;
+  bool store_reachable_ = true;
+  std::optional<Record> sent_;  // the swap in flight or in doubt
+  bool doubt_ = false;          // a write of ours may still come that compares revision_
+
+  std::set<Generation> generations_;  // not discarded, from the newest committed on
+  std::map<Generation, Instant> captured_at_;
+  std::optional<Generation> committed_;
+  std::optional<Generation> durable_;
+
+  std::uint32_t wanted_ = 0;
+  std::map<NodeName, Peer> peers_;
+  std::vector<NodeName> candidates_;
+  std::map<NodeName, std::string> not_candidates_;
+  bool candidates_known_ = false;
+
+  std::optional<model::DesiredState> wish_;
+  bool runs_ = false;
+  bool removed_ = false;
+  Move move_;
 };
 
 }  // namespace perdure::policy

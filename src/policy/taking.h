@@ -1,0 +1,144 @@
+// The target's side of a planned move: from the source's word that the record names this node, to a
+// gate that may open, or to a copy that has never spoken and is gone.
+//
+// One machine per container that is being taken. The source may take the term back at any time
+// until the phase is swapped; its swap and ours compare the same revision, so one of them wins. As
+// long as the outcome is not known, nothing is opened and nothing is killed. No clock, no I/O, no
+// threads.
+//
+// The requests to the store, their answers and the timer are those of ownership_events.h, with the
+// same contract. Restore ends in exactly one of Restored and RestoreFailed; the copy stays behind
+// its locked gate until Claimed.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "model/cluster.h"
+#include "policy/ownership.h"
+#include "policy/ownership_events.h"
+
+namespace perdure::policy {
+
+namespace taking {
+
+// MoveTake: first event, repeated when the source comes back.
+struct Told {
+  Term term;
+  Generation generation;
+};
+// First event of a daemon that finds a record which names this node the owner, in an earlier life,
+// phase moving. `term`: the record's.
+struct FoundUnfinished {
+  Term term;
+};
+struct Restored {};
+struct RestoreFailed {
+  std::string reason;
+};
+
+using Event = std::variant<Told, FoundUnfinished, Restored, RestoreFailed, ownership::RecordRead,
+                           ownership::ReadFailed, ownership::SwapApplied, ownership::SwapRefused,
+                           ownership::SwapUnknown, ownership::RecordChanged, ownership::TimerFired>;
+
+struct RestoreCopy {
+  Generation generation;
+};
+struct KillCopy {};  // whatever of it there is; the gate stays locked
+// The record says: this life owns it and it runs. The gate may open; Ownership begins with this
+// (Adopted).
+struct Claimed {
+  model::OwnershipRecord record;
+  ownership::Revision revision = 0;
+};
+// The record says that an earlier life of this node runs it: Ownership begins with Restarted.
+struct ClaimedBefore {};
+struct Answer {  // MoveTaken, to the source
+  Term term;
+  std::string error;  // empty: it runs here
+};
+
+using Effect =
+    std::variant<ownership::ReadRecord, ownership::Swap, ownership::SetTimer, ownership::RaiseTerm,
+                 RestoreCopy, KillCopy, Claimed, ClaimedBefore, Answer, Emit>;
+std::string to_string(const Event& event);
+std::string to_string(const Effect& effect, Instant origin);
+
+}  // namespace taking
+
+enum class TakingStep {
+  kNew,
+  kReading,  // does the record name us?
+  kRestoring,
+  kClaiming,  // the phase is being swapped
+  kFencing,   // it failed here: a lost swap of ours must not come any more
+  kClaimed,
+  kAbandoned,  // no copy is here
+};
+std::string_view to_string(TakingStep step);
+
+class Taking {
+ public:
+  // `known`: the highest term this node knows of the container.
+  Taking(ContainerName container, model::NodeLife self, Term known, const OwnershipOptions& options,
+         NonceSource nonces);
+
+  std::vector<taking::Effect> handle(const taking::Event& event, Instant now);
+
+  TakingStep step() const { return step_; }
+  Term term() const { return term_; }
+  bool ended() const { return step_ == TakingStep::kClaimed || step_ == TakingStep::kAbandoned; }
+
+ private:
+  enum class StoreStep { kIdle, kReading, kSwapping };
+
+  void on(const taking::Told&);
+  void on(const taking::FoundUnfinished&);
+  void on(const taking::Restored&);
+  void on(const taking::RestoreFailed&);
+  void on(const ownership::RecordRead&);
+  void on(const ownership::ReadFailed&);
+  void on(const ownership::SwapApplied&);
+  void on(const ownership::SwapRefused&);
+  void on(const ownership::SwapUnknown&);
+  void on(const ownership::RecordChanged&);
+  void on(const ownership::TimerFired&);
+  void judge(const std::optional<model::OwnershipRecord>& record, ownership::Revision revision);
+  void advance();
+  void read();
+  void swap(model::OwnershipRecord record);
+  void retry_later();
+  void claim();
+  void abandon(std::string reason);
+  void answer();
+
+  const ContainerName container_;
+  const model::NodeLife self_;
+  const OwnershipOptions options_;
+  const NonceSource nonces_;
+  Instant now_{};
+  std::vector<taking::Effect> effects_;
+  TakingStep step_ = TakingStep::kNew;
+  Term term_;
+  Generation generation_;
+  bool restoring_ = false;   // in flight
+  bool unfinished_ = false;  // began with FoundUnfinished
+  std::string error_;
+  StoreStep store_ = StoreStep::kIdle;
+  ownership::Request request_ = 0;
+  std::optional<Instant> timer_;
+  std::optional<Instant> retry_at_;
+  Instant store_deadline_{};
+  std::optional<model::OwnershipRecord> record_;
+  std::optional<model::OwnershipRecord> sent_;
+  ownership::Revision revision_ = 0;
+  bool doubt_ = false;
+};
+
+}  // namespace perdure::policy
