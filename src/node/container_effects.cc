@@ -112,7 +112,7 @@ void ContainerService::do_capture(const policy::Capture& effect) {
                                        outcome->parent,
                                        {stats.cpu, stats.frozen, outcome->report.kept.count},
                                        policy::CommitState::kCommitted});
-        handle(policy::Durable{generation});
+        handle(policy::Durable{generation, outcome->parent});
       });
 }
 

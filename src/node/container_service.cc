@@ -176,6 +176,10 @@ void ContainerService::perform(const policy::Effect& effect) {
     void operator()(const policy::DeclareUnprotected&) {}
     void operator()(const policy::GiveUp&) {}
     void operator()(const policy::Release&) { service.do_release(); }
+    // Of moves between nodes: nobody reports what the policy answers with these yet.
+    void operator()(const policy::HandOver&) { PERDURE_ASSERT(false); }
+    void operator()(const policy::Resume&) { PERDURE_ASSERT(false); }
+    void operator()(const policy::Leave&) { PERDURE_ASSERT(false); }
   };
   std::visit(Performer{*this}, effect);
 }

@@ -31,11 +31,15 @@ v1::Phase phase_of(const ContainerService& service, Phase phase) {
     case Phase::kStarting: return v1::PHASE_STARTING;
     case Phase::kTrial:
     case Phase::kProtected:
-    case Phase::kUnprotected: return v1::PHASE_RUNNING;
-    case Phase::kRecovering: return v1::PHASE_RECOVERING;
+    case Phase::kUnprotected:
+    case Phase::kMoving: return v1::PHASE_RUNNING;
+    case Phase::kRecovering:
+    case Phase::kWaiting: return v1::PHASE_RECOVERING;
     case Phase::kStopping:
       return state.desired == policy::DesiredState::kRemoved ? v1::PHASE_REMOVING : v1::PHASE_STOPPING;
     case Phase::kStopped: return state.finished ? v1::PHASE_EXITED : v1::PHASE_STOPPED;
+    case Phase::kLeaving:
+    case Phase::kGone:
     case Phase::kRemoved: return v1::PHASE_REMOVING;
     case Phase::kFailed: return v1::PHASE_FAILED;
   }
@@ -65,7 +69,11 @@ void set_protection(v1::Protection& protection, const ContainerService& service,
     case Phase::kStopping:
     case Phase::kStopped:
     case Phase::kRemoved:
-    case Phase::kFailed: return;
+    case Phase::kFailed:
+    case Phase::kMoving:
+    case Phase::kLeaving:
+    case Phase::kGone:
+    case Phase::kWaiting: return;
   }
   if (is_stateless(service)) protection.set_state(v1::PROTECTION_STATELESS);
   if (protection.state() == v1::PROTECTION_UNPROTECTED && status.newest_good && status.fresh_since &&
@@ -183,11 +191,15 @@ bool is_active(Phase phase) {
     case Phase::kProtected:
     case Phase::kUnprotected:
     case Phase::kRecovering:
-    case Phase::kStopping: return true;
+    case Phase::kStopping:
+    case Phase::kMoving:
+    case Phase::kLeaving:
+    case Phase::kWaiting: return true;
     case Phase::kNew:
     case Phase::kStopped:
     case Phase::kRemoved:
-    case Phase::kFailed: return false;
+    case Phase::kFailed:
+    case Phase::kGone: return false;
   }
   return false;
 }

@@ -24,6 +24,8 @@ std::string_view to_string(TimerId timer) {
       return "stop";
     case TimerId::kKill:
       return "kill";
+    case TimerId::kMove:
+      return "move";
   }
   return "?";
 }
@@ -36,6 +38,8 @@ std::string_view to_string(CaptureKind kind) {
       return "periodic";
     case CaptureKind::kRequested:
       return "requested";
+    case CaptureKind::kHandover:
+      return "handover";
   }
   return "?";
 }
@@ -83,9 +87,16 @@ std::string_view to_string(DaemonRestarted::Found found) {
 }
 
 std::string describe(const PersistentState& state) {
-  return std::format("desired={}{}{}{}", to_string(state.desired), state.begun ? " begun" : "",
-                     state.finished ? " finished" : "",
-                     state.gave_up.empty() ? "" : std::format(" gave-up=\"{}\"", state.gave_up));
+  std::string text = std::format("desired={}", to_string(state.desired));
+  if (state.begun) text += " begun";
+  if (state.finished) text += " finished";
+  if (!state.gave_up.empty()) text += std::format(" gave-up=\"{}\"", state.gave_up);
+  if (state.handing_over) {
+    text +=
+        std::format(" handing-over={} to {}", perdure::to_string(state.handing_over->generation),
+                    state.handing_over->target.str());
+  }
+  return text;
 }
 
 std::string describe(std::string_view name, const Generation& generation) {
@@ -95,7 +106,12 @@ std::string describe(std::string_view name, const Generation& generation) {
 struct EventText {
   std::string operator()(const SpecAccepted&) const { return "spec-accepted"; }
   std::string operator()(const DaemonRestarted& e) const {
-    return std::format("daemon-restarted found={} {} generations={}", to_string(e.found),
+    return std::format("daemon-restarted found={} {} generations={}{}", to_string(e.found),
+                       describe(e.state), e.generations.size(),
+                       e.awaits_word ? " awaits-word" : "");
+  }
+  std::string operator()(const TakenOver& e) const {
+    return std::format("{} pid={} {} generations={}", describe("taken-over", e.generation), e.pid,
                        describe(e.state), e.generations.size());
   }
   std::string operator()(const ImageReady&) const { return "image-ready"; }
@@ -119,7 +135,10 @@ struct EventText {
     return std::format("{} {} \"{}\"", describe("commit-failed", e.generation),
                        to_string(e.failure), e.reason);
   }
-  std::string operator()(const Durable& e) const { return describe("durable", e.generation); }
+  std::string operator()(const Durable& e) const {
+    return describe("durable", e.generation) +
+           (e.parent ? " on " + perdure::to_string(*e.parent) : "");
+  }
   std::string operator()(const ProcessKilled& e) const {
     return std::format("process-killed pid={} signal={}", e.pid, e.signal);
   }
@@ -140,6 +159,23 @@ struct EventText {
     return describe("operator: restore", e.generation);
   }
   std::string operator()(const OperatorRemove&) const { return "operator: remove"; }
+  std::string operator()(const OperatorMove& e) const {
+    return "operator: move to " + e.target.str();
+  }
+  std::string operator()(const HandedOver&) const { return "handed-over"; }
+  std::string operator()(const HandOverFailed& e) const {
+    return std::format("hand-over-failed term={} \"{}\"", e.term.value, e.reason);
+  }
+  std::string operator()(const TermRaised& e) const {
+    return std::format("term-raised {}", e.term.value);
+  }
+  std::string operator()(const OwnershipLost& e) const {
+    return std::format("ownership-lost to {} term={}", e.owner.str(), e.term.value);
+  }
+  std::string operator()(const OwnershipUnknown& e) const {
+    return std::format("ownership-unknown \"{}\"", e.reason);
+  }
+  std::string operator()(const OwnershipKnown&) const { return "ownership-known"; }
   std::string operator()(const TimerFired& e) const {
     return std::format("timer {}", policy::to_string(e.timer));
   }
@@ -193,6 +229,11 @@ struct EffectText {
     return std::format("give-up: {} [{}]", e.reason, e.remedy);
   }
   std::string operator()(const Release&) const { return "release"; }
+  std::string operator()(const HandOver& e) const {
+    return std::format("{} to {}", describe("hand-over", e.generation), e.target.str());
+  }
+  std::string operator()(const Resume&) const { return "resume"; }
+  std::string operator()(const Leave&) const { return "leave"; }
 };
 
 }  // namespace

@@ -1,15 +1,20 @@
 // What happens to a container (events) and what its policy wants done about it (effects).
 //
 // Contract of whoever performs the effects:
-// - in the order given, each begun before the next; Record and HoldGate are finished before the
-// next;
-// - PrepareImage, Start, Capture and Restore end in exactly one of their events, whatever happens,
-// also
-//   after CancelCapture; a Start or Restore that fails has left no process behind;
+// - in the order given, each begun before the next; Record, HoldGate and Resume are finished before
+//   the next;
+// - PrepareImage, Start, Capture, Restore and HandOver end in exactly one of their events, whatever
+//   happens, also after CancelCapture; a Start or Restore that fails has left no process behind;
 // - Terminate and Kill end in ContainerDied, reported once per life, when the last process is gone;
 // - a delta builds on a generation that was not discarded, of the present life or what it was
-// restored from;
+//   restored from; in the durable directory on the newest one that Durable has named;
 // - a timer fires once, at its time or later; SetTimer replaces the timer of the same id.
+//
+// Contract of whoever reports ownership (docs/cluster.md):
+// - a node that does not know its record yet says OwnershipUnknown before the first event; whatever
+//   is said of ownership may come at any time, and again;
+// - HandedOver and HandOverFailed come only when the record has been read; after a restart with
+//   PersistentState::handing_over set the HandOver counts as under way.
 #pragma once
 
 #include <sys/types.h>
@@ -38,11 +43,21 @@ enum class TimerId {
   kRestartDelay,  // before the next attempt
   kStop,          // SIGTERM was not enough
   kKill,          // SIGKILL was not enough
+  kMove,          // it is still not known who owns the frozen container
 };
-inline constexpr std::size_t kTimerCount = 9;
+inline constexpr std::size_t kTimerCount = 10;
 
-enum class CaptureKind { kTrial, kPeriodic, kRequested };
+// kHandover: the last one before a move. When it has finished, the processes stay frozen and the
+// gate stays locked, until Resume or Kill; when it fails, they run as before.
+enum class CaptureKind { kTrial, kPeriodic, kRequested, kHandover };
 enum class Severity { kInfo, kWarning, kError };
+
+// A move whose end is not known yet.
+struct HandingOver {
+  NodeName target;
+  Generation generation;  // the state that is handed over
+  bool operator==(const HandingOver&) const = default;
+};
 
 // What must survive the daemon. Written before what follows from it is done.
 struct PersistentState {
@@ -50,6 +65,9 @@ struct PersistentState {
   bool begun = false;     // a first start was ordered
   bool finished = false;  // the command ended by itself with exit code 0
   std::string gave_up;    // why recovery was given up; empty: it was not
+  // From before the capture for the move until the source has the container back; stays when the
+  // target has it, until Leave takes this state away.
+  std::optional<HandingOver> handing_over{};
   bool operator==(const PersistentState&) const = default;
 };
 
@@ -57,12 +75,25 @@ struct PersistentState {
 
 struct SpecAccepted {};  // first event of a new container
 // First event after a daemon's start for a container it knew. `generations`: what the store holds,
-// marks included. kHalfRestored: processes of a restore that nobody finished.
+// marks included, and what standbys hold (committed, without a parent). kHalfRestored: processes of
+// a restore that nobody finished; one that is frozen for a move is kAlive.
 struct DaemonRestarted {
   enum class Found { kAlive, kDead, kHalfRestored } found = Found::kDead;
   pid_t pid = -1;  // with kAlive
   PersistentState state;
   std::vector<GenerationInfo> generations;
+  // The record names standbys and none of them holds its memory any more: newer committed
+  // generations than those listed may have been lost, so an operator has to say what is gone back
+  // to.
+  bool awaits_word = false;
+};
+// First event on a node that a move has made the owner: the container has been restored from
+// `generation`, behind its held gate. `state`: as it is written on this host.
+struct TakenOver {
+  pid_t pid = -1;
+  PersistentState state;
+  std::vector<GenerationInfo> generations;
+  Generation generation;
 };
 struct ImageReady {};
 struct ImageFailed {
@@ -81,6 +112,7 @@ struct CaptureStats {
   Duration frozen{};
   std::uint64_t kept_bytes = 0;
 };
+// `parent`: what it builds on in the durable directory, if it is there already.
 struct CaptureFinished {
   Generation generation;
   std::optional<Generation> parent;
@@ -94,6 +126,8 @@ struct CaptureFailed {
   FailureClass failure = FailureClass::kTransient;
   Duration cpu{};
 };
+// Every standby holds it, or the durable directory if there is none. What is older and still waits
+// for its commit is superseded and counts as committed too.
 struct Committed {
   Generation generation;
 };
@@ -102,8 +136,11 @@ struct CommitFailed {
   std::string reason;
   FailureClass failure = FailureClass::kTransient;
 };
+// The durable directory holds it, as a delta against `parent` there or complete in itself. In the
+// order of the writes, and before the next one begins.
 struct Durable {
   Generation generation;
+  std::optional<Generation> parent{};
 };
 // A process of the container was killed by a signal; the exit hook has closed the gate already.
 struct ProcessKilled {
@@ -131,15 +168,43 @@ struct OperatorRestore {
   Generation generation;
 };
 struct OperatorRemove {};
+struct OperatorMove {
+  NodeName target;
+};
+// The target runs and has committed: the frozen copy here is of no use any more.
+struct HandedOver {};
+// The record names this node again, under `term`.
+struct HandOverFailed {
+  std::string reason;
+  Term term;
+};
+// This node is the owner still, under a higher term.
+struct TermRaised {
+  Term term;
+};
+// The record names another owner, and the container runs there.
+struct OwnershipLost {
+  NodeName owner;
+  Term term;
+};
+// No record, one older than what is known here, another cluster's, or none has been read since the
+// daemon's start.
+struct OwnershipUnknown {
+  std::string reason;
+};
+// The record names this node.
+struct OwnershipKnown {};
 struct TimerFired {
   TimerId timer;
 };
 
 using Event =
-    std::variant<SpecAccepted, DaemonRestarted, ImageReady, ImageFailed, Started, StartFailed,
-                 CaptureFinished, CaptureFailed, Committed, CommitFailed, Durable, ProcessKilled,
-                 ContainerDied, RestoreFinished, RestoreFailed, OperatorCheckpoint, OperatorStop,
-                 OperatorStart, OperatorRestore, OperatorRemove, TimerFired>;
+    std::variant<SpecAccepted, DaemonRestarted, TakenOver, ImageReady, ImageFailed, Started,
+                 StartFailed, CaptureFinished, CaptureFailed, Committed, CommitFailed, Durable,
+                 ProcessKilled, ContainerDied, RestoreFinished, RestoreFailed, OperatorCheckpoint,
+                 OperatorStop, OperatorStart, OperatorRestore, OperatorRemove, OperatorMove,
+                 HandedOver, HandOverFailed, TermRaised, OwnershipLost, OwnershipUnknown,
+                 OwnershipKnown, TimerFired>;
 
 // ---- Effects ----
 
@@ -201,11 +266,21 @@ struct GiveUp {
   std::string remedy;
 };
 struct Release {};  // the container is to leave no trace: network, files, capsules
+// Ships `generation` to the target and lets it become the owner. The copy here stays frozen and
+// silent until HandedOver or HandOverFailed.
+struct HandOver {
+  Generation generation;
+  NodeName target;
+};
+struct Resume {};  // thaws what a capture for a move has left frozen, and opens the gate
+// Another node owns the container: what this host had to run it goes (files, network, the recorded
+// state). Capsules stay; the node may be a standby.
+struct Leave {};
 
 using Effect = std::variant<Record, PrepareImage, Start, Capture, CancelCapture, Restore, HoldGate,
                             OpenGate, Terminate, Kill, DiscardGeneration, ReinstateGeneration,
                             DeleteGeneration, SetTimer, CancelTimer, Emit, DeclareProtected,
-                            DeclareUnprotected, GiveUp, Release>;
+                            DeclareUnprotected, GiveUp, Release, HandOver, Resume, Leave>;
 
 // One line each, for logs and golden tests. Times as "+1.2 s" since `origin`.
 std::string to_string(const Event& event);

@@ -34,6 +34,14 @@ std::string_view to_string(Phase phase) {
       return "removed";
     case Phase::kFailed:
       return "failed";
+    case Phase::kMoving:
+      return "moving";
+    case Phase::kLeaving:
+      return "leaving";
+    case Phase::kGone:
+      return "gone";
+    case Phase::kWaiting:
+      return "waiting";
   }
   return "?";
 }
@@ -309,6 +317,7 @@ void ContainerPolicy::on(const TimerFired& event) {
     case TimerId::kCapture:
     case TimerId::kAge:
     case TimerId::kRestartDelay:
+    case TimerId::kMove:
       return;  // reconcile() looks at the time
     case TimerId::kCommit:
       fail_late_commits();

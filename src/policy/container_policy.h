@@ -1,4 +1,4 @@
-// The life of one protected container on one host.
+// The life of one protected container on the host that owns it.
 //
 // Told what has happened and what time it is, the policy answers with what is to be done, in order.
 // It takes one step at a time: at most one of preparing, starting, capturing and restoring is in
@@ -9,7 +9,8 @@
 //
 // Pure: no clock, no I/O, no threads; same inputs, same outputs. Memory is bounded: the generations
 // kept by retention, max_uncommitted provisional ones and max_restores instants. Life: construct,
-// then SpecAccepted or DaemonRestarted as the first event; kRemoved is the end.
+// then SpecAccepted, DaemonRestarted or TakenOver as the first event (what is known of ownership
+// may come before it); kRemoved and kGone are the ends.
 #pragma once
 
 #include <array>
@@ -41,7 +42,12 @@ enum class Phase {
   kStopping,
   kStopped,  // as an operator asked, or finished by itself
   kRemoved,
-  kFailed,  // recovery was given up; the gate is closed
+  kFailed,   // recovery was given up; the gate is closed
+  kMoving,   // to another node: runs until the capture for the move, then frozen and silent
+  kLeaving,  // another node owns it; what is left here is killed
+  kGone,     // another node owns it; nothing of it runs here
+  kWaiting,  // nothing is killed, started or restored: ownership is not known, or an operator has
+             // to say which generation is gone back to
 };
 std::string_view to_string(Phase phase);
 enum class GateState { kHeld, kOpen };
@@ -165,6 +171,16 @@ class ContainerPolicy {
   void forget_old_restores();
   void take_over_running(pid_t pid);
   std::optional<Generation> of_later_owner() const;
+
+  // policy_ownership.cc: moves, and what the record says of this owner.
+  void on(const TakenOver&) {}
+  void on(const OperatorMove&) {}
+  void on(const HandedOver&) {}
+  void on(const HandOverFailed&) {}
+  void on(const TermRaised&) {}
+  void on(const OwnershipLost&) {}
+  void on(const OwnershipUnknown&) {}
+  void on(const OwnershipKnown&) {}
 
   ContainerName name_;
   Term term_;

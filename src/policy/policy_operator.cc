@@ -13,6 +13,7 @@ struct Asked {
   bool start = false;
   bool stop = false;
   bool checkpoint = false;
+  bool move = false;
   std::optional<Generation> restore{};
 };
 
@@ -23,6 +24,7 @@ std::optional<Asked> asked_by(const Event& event) {
   if (std::holds_alternative<OperatorCheckpoint>(event)) {
     return Asked{.verb = "checkpoint", .checkpoint = true};
   }
+  if (std::holds_alternative<OperatorMove>(event)) return Asked{.verb = "move", .move = true};
   if (const auto* restore = std::get_if<OperatorRestore>(&event)) {
     return Asked{.verb = "restore", .restore = restore->generation};
   }
@@ -50,6 +52,7 @@ Status ContainerPolicy::admit(const Event& event) const {
   if (persistent_.desired == DesiredState::kRemoved && !in(Phase::kFailed)) {
     return refuse(ErrorCode::kConflict, "it is being removed");
   }
+  if (asked->move) return refuse(ErrorCode::kUnsupported, "this version cannot move it");
   if (asked->checkpoint) {
     if (options_.statefulness == Statefulness::kStateless) {
       return refuse(ErrorCode::kConflict, "it is stateless: nothing is captured");

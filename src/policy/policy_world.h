@@ -93,6 +93,9 @@ class PolicyWorld {
   void on(const DeclareUnprotected& e);
   void on(const GiveUp& e);
   void on(const Release&);
+  void on(const HandOver&) {}
+  void on(const Resume&) {}
+  void on(const Leave&) {}
 
   // ---- Invariants (policy_invariants.cc) ----
   void require(bool holds, const std::string& what);
