@@ -283,7 +283,7 @@ Frame make_tcp(const TcpSegment& segment) {
   out.ether(segment.destination_mac, segment.source_mac,
             source.is_v4() ? kEtherTypeIpv4 : kEtherTypeIpv6);
   write_ip_header(out, source, destination, kProtocolTcp, kHopLimit,
-                  header + segment.payload_bytes);
+                  header + segment.payload_bytes + segment.payload.size());
   const std::size_t start = out.size();
   out.u16(segment.source.port);
   out.u16(segment.destination.port);
@@ -302,6 +302,7 @@ Frame make_tcp(const TcpSegment& segment) {
     out.u32(segment.timestamps->echo);
   }
   out.zeros(segment.payload_bytes);
+  for (const std::uint8_t byte : segment.payload) out.u8(byte);
   out.set_u16(start + 16, upper_checksum(source, destination, kProtocolTcp, out.from(start)));
   return out.take();
 }

@@ -64,6 +64,7 @@ struct TcpSegment {
   std::uint32_t payload_bytes =
       0;  // made: zero bytes; parsed: from the IP length, the frame may be cut
   std::optional<TcpTimestamps> timestamps;
+  std::vector<std::uint8_t> payload;  // made: these bytes, after the zeros; parsed: never
 };
 Frame make_tcp(const TcpSegment& segment);
 std::optional<TcpSegment> parse_tcp(FrameView frame);

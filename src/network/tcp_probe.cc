@@ -312,6 +312,26 @@ Status PeerProber::reset(const RestoredSocket& socket, const PeerAnswer& answer)
   return impl_->injector.send(make_tcp(segment));
 }
 
+Status PeerProber::send_again(const RestoredSocket& socket, const PeerAnswer& answer, std::string_view queue) {
+  const std::uint32_t known = answer.rcv_nxt - socket.snd_una;
+  if (answer.reset || known >= queue.size()) return {};
+  const std::string_view rest = queue.substr(known);
+  TcpSegment segment;
+  segment.source_mac = impl_->path.mac;
+  segment.destination_mac = answer.next_hop;
+  segment.source = socket.local;
+  segment.destination = socket.remote;
+  segment.sequence = answer.rcv_nxt;
+  segment.acknowledgement = socket.rcv_nxt;
+  segment.flags = TcpSegment::kAck | TcpSegment::kPsh;
+  segment.window = UINT16_MAX;
+  if (answer.timestamp) {
+    segment.timestamps = TcpTimestamps{answer.timestamp_echo.value_or(socket.timestamp.value_or(0)), *answer.timestamp};
+  }
+  segment.payload.assign(rest.begin(), rest.end());
+  return impl_->injector.send(make_tcp(segment));
+}
+
 Status PeerProber::reset_socket(const RestoredSocket& socket) {
   TcpSegment segment;
   segment.source_mac = impl_->path.mac;  // nobody looks at it

@@ -105,7 +105,8 @@ class ContainerBackend {
   // Lays out the files of a generation, so that the restore of a later one writes only what differs, and lets a CRIU
   // wait. Nothing of the container runs here. Repeatable.
   virtual Status stage(const capsule::Capsule& capsule) = 0;
-  // Tells the segment that the container's addresses are here now; once, the caller repeats it. Pool threads.
+  // Tells the segment that the container's addresses are here now; once, the caller repeats it. The first call after
+  // restore(kMovedHere), when the gate is open, also sends what the container had under way. Pool threads.
   virtual Status announce() = 0;
 
   // kNotFound: it is gone already.

@@ -406,7 +406,8 @@ Status LinuxBackend::announce() {
   std::vector<network::IpAddress> addresses;
   for (const model::IpPrefix& prefix : addresses_of(spec_.network)) addresses.push_back(prefix.address);
   PERDURE_ASSIGN(auto injector, network::Injector::open(bridge()));
-  return network::announce(injector, model::effective_mac(spec_), addresses);
+  PERDURE_TRY(network::announce(injector, model::effective_mac(spec_), addresses));
+  return send_interrupted();
 }
 
 // ---- The gate ----

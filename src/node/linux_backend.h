@@ -117,6 +117,9 @@ class LinuxBackend final : public ContainerBackend {
   Result<Restored> restore_behind_gate(const capsule::Capsule& capsule, RestoreKind kind,
                                        const std::vector<network::TcpTuple>& left_behind,
                                        RestoreResult& result);
+  struct Interrupted;
+  static Result<std::vector<Interrupted>> interrupted_connections(const capsule::Capsule& capsule);
+  Status send_interrupted();
   // Of the life that has ended.
   Result<std::vector<network::TcpTuple>> connections_left_behind();
   Probed probe_connections(const capsule::Capsule& capsule,
@@ -148,6 +151,13 @@ class LinuxBackend final : public ContainerBackend {
   // file system below, which nobody should wait for. Ended before the next restore and before the namespace goes.
   std::jthread tidying_;
   std::jthread warming_up_;
+
+  // Of a container that was moved here and has not spoken yet: connections with bytes under way.
+  struct Interrupted {
+    network::RestoredSocket socket;
+    std::string queue;  // its beginning
+  };
+  std::vector<Interrupted> interrupted_;
 
   mutable std::mutex gate_mutex_;  // attach (pool) against hold and open (loop)
   std::optional<network::Attachment> attachment_;

@@ -303,13 +303,14 @@ Result<LinuxBackend::Restored> LinuxBackend::restore_behind_gate(const capsule::
   Restored restored;
   {
     // From here on nothing of the old life can speak. What the new one says may go out as soon as its sockets
-    // are there; only the kernel's RST for sockets that are not there yet is kept back.
+    // are there; only the kernel's RST for sockets that are not there yet is kept back. After a move it says nothing
+    // before the record names this node.
     const std::lock_guard lock(gate_mutex_);
     if (attachment_) {
       network::Gate& gate = attachment_->gate;
       gate.release_holds(gate.holds());
-      gate.set_flags(network::GateFlags::kRstGuard |
-                     (gate.state().flags & network::GateFlags::kHoldOnDeath));
+      const auto wanted = kind == RestoreKind::kMovedHere ? network::GateFlags::kLocked : network::GateFlags::kRstGuard;
+      gate.set_flags(wanted | (gate.state().flags & network::GateFlags::kHoldOnDeath));
     }
   }
   Instant step = BootClock::now();
@@ -323,6 +324,7 @@ Result<LinuxBackend::Restored> LinuxBackend::restore_behind_gate(const capsule::
   capsule::Capsule resending;
   if (kind == RestoreKind::kMovedHere) {
     resending = capsule;
+    PERDURE_ASSIGN(interrupted_, interrupted_connections(capsule));
     PERDURE_TRY(capsule::send_again(resending.images).transform([](auto) {}));
   } else {
     settled = std::async(std::launch::async, [&] { return probe_connections(capsule, left_behind); });
@@ -345,6 +347,34 @@ Result<LinuxBackend::Restored> LinuxBackend::restore_behind_gate(const capsule::
     tree.warm = false;
   }
   return restored;
+}
+
+Result<std::vector<LinuxBackend::Interrupted>> LinuxBackend::interrupted_connections(const capsule::Capsule& capsule) {
+  std::vector<Interrupted> interrupted;
+  PERDURE_ASSIGN(const auto connections, capsule::captured_connections(capsule.images));
+  for (const capsule::CapturedConnection& connection : connections) {
+    const network::RestoredSocket socket = to_network(connection);
+    if (connection.unacknowledged.empty() || is_loopback(socket.remote.address)) continue;
+    interrupted.push_back({socket, connection.unacknowledged});
+  }
+  return interrupted;
+}
+
+// What was under way when the source fell silent, and what was sent here before the gate opened, is lost.
+Status LinuxBackend::send_interrupted() {
+  const std::vector<Interrupted> interrupted = std::exchange(interrupted_, {});
+  if (interrupted.empty() || !attachment_) return {};
+  std::vector<network::RestoredSocket> sockets;
+  for (const Interrupted& each : interrupted) sockets.push_back(each.socket);
+  PERDURE_ASSIGN(auto prober, network::PeerProber::open({.netns = netns_->fd(),
+                                                         .bridge = bridge(),
+                                                         .host_interface = attachment_->host_interface,
+                                                         .mac = model::effective_mac(spec_)}));
+  PERDURE_ASSIGN(const auto answers, prober.probe(sockets));
+  for (std::size_t i = 0; i < sockets.size(); ++i) {
+    if (answers[i]) PERDURE_TRY(prober.send_again(sockets[i], *answers[i], interrupted[i].queue));
+  }
+  return {};
 }
 
 // Those that the kernel still closes in the name of the dead, and those that it has closed at once because they held

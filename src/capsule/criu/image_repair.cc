@@ -102,6 +102,17 @@ void unmap(CapturedConnection& connection) {
   }
 }
 
+// Behind the entry lie the bytes of the receive queue, then those of the send queue.
+std::string first_segment(const Image& stream, const criu::TcpStreamEntry& tcp) {
+  const auto parts = split_image(stream.name, stream.bytes, kTcpStreamMagic, 1);
+  if (!parts || parts->entries.empty()) return {};
+  const std::size_t end = static_cast<std::size_t>(parts->entries[0].data() - stream.bytes.data()) + parts->entries[0].size();
+  const std::size_t begin = end + tcp.inq_len();
+  const std::size_t sent = tcp.outq_len() - std::min(tcp.outq_len(), tcp.unsq_len());
+  if (begin >= stream.bytes.size()) return {};
+  return stream.bytes.substr(begin, std::min<std::size_t>(sent, kFirstSegmentBytes));
+}
+
 struct TcpSocket {
   criu::InetSocketEntry socket;
   std::size_t stream = 0;  // the image that holds its queues, by its place
@@ -173,6 +184,7 @@ Result<std::vector<CapturedConnection>> captured_connections(const std::vector<I
     connection.send_next = tcp.outq_seq() - tcp.unsq_len();
     connection.receive_next = tcp.inq_seq();
     if (tcp.has_timestamp()) connection.timestamp = tcp.timestamp();
+    connection.unacknowledged = first_segment(images[stream], tcp);
     connections.push_back(connection);
   }
   return connections;

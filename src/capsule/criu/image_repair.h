@@ -49,6 +49,9 @@ struct Repairs {
 Result<Repairs> repair_images(std::vector<Image>& images, const PendingSignals& pending,
                               std::chrono::microseconds until);
 
+// Fits into one segment on every path that is worth one (RFC 8200: 1280 bytes).
+inline constexpr std::size_t kFirstSegmentBytes = 1200;
+
 // An established TCP connection as it was captured: what its peer may have moved on from.
 struct CapturedConnection {
   bool ipv6 = false;
@@ -60,6 +63,7 @@ struct CapturedConnection {
   std::uint32_t send_next = 0;            // SND.NXT
   std::uint32_t receive_next = 0;         // RCV.NXT
   std::optional<std::uint32_t> timestamp;  // its own timestamp clock (RFC 7323), if it uses the option
+  std::string unacknowledged;  // what it had sent from SND.UNA on, at most kFirstSegmentBytes of it
   bool operator==(const CapturedConnection&) const = default;
 };
 

@@ -1,0 +1,600 @@
+#include "node/cluster/standby_service.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <format>
+#include <utility>
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "model/spec_yaml.h"
+#include "node/cluster/owned_container.h"
+#include "node/cluster/peer_codec.h"
+#include "node/step_runner.h"
+#include "runtime/preflight.h"
+
+namespace perdure::node {
+namespace {
+
+namespace v1 = peer::v1;
+
+ErrorCode code_for_peer(const Error& error) {
+  // Only a lost connection is transient between nodes; this node's own troubles are not.
+  return error.code() == ErrorCode::kTransient ? ErrorCode::kTimeout : error.code();
+}
+
+}  // namespace
+
+struct StandbyService::Held {
+  Held(io::Loop& loop, io::Pool& pool) : runner(loop, pool) {}
+
+  std::optional<policy::Enlistment> enlistment;
+  std::optional<model::ContainerSpec> spec;
+  std::string image_digest;
+  std::shared_ptr<ContainerBackend> backend;
+  bool prepared = false;
+  bool busy = false;      // a step on the backend is under way
+  bool dropping = false;
+  std::optional<Generation> staged;
+  std::unique_ptr<policy::Taking> taking;
+  std::vector<policy::taking::Event> taking_events;
+  bool handling_taking = false;
+  io::Timer taking_timer;
+  ResponderRef take_respond;
+  v1::MoveTake take;
+  capsule::CapsuleRef taken_capsule;
+  std::optional<RestoreResult> restored;
+  StepRunner runner;
+};
+
+StandbyService::StandbyService(StandbyEnvironment environment, replica::StandbyTableOptions table,
+                               StandbyHandlers handlers)
+    : environment_(std::move(environment)),
+      handlers_(std::move(handlers)),
+      table_(std::make_shared<replica::StandbyTable>(std::move(table))) {}
+
+StandbyService::~StandbyService() = default;
+
+void StandbyService::serve(PeerRequestTable& table) {
+  const auto add = [&](v1::Message::BodyCase kind, auto handler) {
+    table[kind] = [this, handler](PeerRequest request) { (this->*handler)(std::move(request)); };
+  };
+  add(v1::Message::kEnlist, &StandbyService::on_enlist);
+  add(v1::Message::kShip, &StandbyService::on_ship);
+  add(v1::Message::kDismiss, &StandbyService::on_dismiss);
+  add(v1::Message::kFetchGeneration, &StandbyService::on_fetch_generation);
+  add(v1::Message::kMovePrepare, &StandbyService::on_move_prepare);
+  add(v1::Message::kMoveTake, &StandbyService::on_move_take);
+  table[v1::Message::kCommit] = [this](const PeerRequest& request) { on_commit(request); };
+  table[v1::Message::kDiscard] = [this](const PeerRequest& request) { on_discard(request); };
+}
+
+StandbyService::Held* StandbyService::find(const ContainerName& name) {
+  const auto found = held_.find(name);
+  return found == held_.end() ? nullptr : found->second.get();
+}
+
+StandbyService::Held& StandbyService::at(const ContainerName& name) {
+  auto& held = held_[name];
+  if (!held) held = std::make_unique<Held>(environment_.loop, environment_.pool);
+  return *held;
+}
+
+// One step on a container's backend at a time; its result only if the container is held still.
+template <typename Work, typename Done>
+void StandbyService::run(const ContainerName& name, Work work, Done done) {
+  Held& held = at(name);
+  held.busy = true;
+  held.runner.run(std::move(work), [this, name, done = std::move(done)](auto result) {
+    Held* found = find(name);
+    if (found == nullptr) return;
+    found->busy = false;
+    done(*found, std::move(result));
+  });
+}
+
+// ---- Becoming a standby ----
+
+void StandbyService::refuse_enlist(const Request& request, std::vector<std::string> reasons) {
+  v1::Message message;
+  message.mutable_enlisted();
+  for (std::string& reason : reasons) message.mutable_enlisted()->add_reasons(std::move(reason));
+  request.respond->answer(std::move(message));
+}
+
+void StandbyService::on_enlist(Request request) {
+  const v1::EnlistRequest& enlist_request = request.content.message.enlist();
+  const auto name = ContainerName::parse(enlist_request.container());
+  if (!name || !request.respond) return;
+  const Term term{enlist_request.term()};
+  if (term < table_->term_of(*name)) {
+    table_->count_fenced();
+    return request.respond->refuse(
+        Error(ErrorCode::kFenced, std::format("term {} of '{}' is known here", table_->term_of(*name).value, name->str())),
+        table_->term_of(*name));
+  }
+  const std::string& self = environment_.self.node.str();
+  if (environment_.witness) return refuse_enlist(request, {std::format("node '{}' is a witness", self)});
+  if (handlers_.runs_here(*name)) {
+    return refuse_enlist(request, {std::format("'{}' has not left node '{}' yet", name->str(), self)});
+  }
+  auto spec = model::read_spec(enlist_request.spec_yaml(), "specification from its owner");
+  if (!spec) return refuse_enlist(request, {spec.error().message()});
+  if (spec->name != *name) return refuse_enlist(request, {"its specification is of another container"});
+  Held& held = at(*name);
+  if (held.busy || held.dropping || held.taking) {
+    return refuse_enlist(request, {std::format("node '{}' is busy with '{}'", self, name->str())});
+  }
+  table_->raise_term(*name, term);
+  held.enlistment = policy::Enlistment{request.from, term};
+  enlist(*name, *std::move(spec), std::move(request));
+}
+
+void StandbyService::enlist(const ContainerName& name, model::ContainerSpec spec, Request request) {
+  Held& held = at(name);
+  const std::string digest = request.content.message.enlist().image_digest();
+  if (held.prepared && held.spec == spec && held.image_digest == digest) return prepare(name, std::move(request));
+  held.spec = std::move(spec);
+  held.image_digest = digest;
+  held.prepared = false;
+  held.busy = true;
+  std::vector<NodeName> sources{request.from.node};
+  for (const PeerState& peer : environment_.peers.connected()) {
+    if (peer.life.node != request.from.node) sources.push_back(peer.life.node);
+  }
+  environment_.images.fetch(
+      digest, std::move(sources),
+      [this, token = lifetime_.token(), name, request = std::move(request)](Status fetched) mutable {
+        if (!token.alive()) return;
+        Held* found = find(name);
+        if (found == nullptr) return;
+        found->busy = false;
+        if (!fetched) {
+          return refuse_enlist(request, {std::format("its root file system cannot be had: {}", fetched.error().message())});
+        }
+        prepare(name, std::move(request));
+      });
+}
+
+void StandbyService::prepare(const ContainerName& name, Request request) {
+  Held& held = at(name);
+  if (!held.backend) held.backend = environment_.make_backend(environment_.host, *held.spec, held.image_digest);
+  run(name, [backend = held.backend, digest = held.image_digest] { return backend->prepare_standby(digest); },
+      [this, name, request = std::move(request)](Held& prepared, Result<Preparation> preparation) {
+        std::vector<std::string> reasons;
+        if (!preparation) {
+          reasons.push_back(preparation.error().message());
+        } else {
+          for (const runtime::Finding& finding : preparation->findings) {
+            if (finding.severity != runtime::Finding::Severity::kRefusal) continue;
+            reasons.push_back(std::format("{}; {}", finding.what, finding.remedy));
+          }
+        }
+        if (!reasons.empty()) {
+          log::warning("{}: this node cannot stand by: {}", name.str(), reasons.front());
+          return refuse_enlist(request, std::move(reasons));
+        }
+        prepared.prepared = true;
+        v1::Message message;
+        message.mutable_enlisted();
+        const auto holding = table_->find(name);
+        if (holding && holding->newest) *message.mutable_enlisted()->mutable_newest() = to_peer(*holding->newest);
+        request.respond->answer(std::move(message));
+      });
+}
+
+// ---- Holding ----
+
+void StandbyService::on_ship(Request request) {
+  if (!request.respond) return;
+  auto received = received_from(request.content.message.ship(), std::move(request.content.body));
+  if (!received) return request.respond->refuse(received.error());
+  const ContainerName name = received->container;
+  const Term term = received->term;
+  // The table keeps the order of one container's capsules; several containers are taken side by side.
+  const Status submitted = environment_.pool.submit(
+      environment_.loop, lifetime_,
+      [table = table_, received = *std::move(received)] { return table->receive(received); },
+      [this, name, term, respond = request.respond](Result<replica::HoldReceipt> held) {
+        if (!held) {
+          const Term known = table_->term_of(name);
+          if (held.error().code() != ErrorCode::kFenced) {
+            log::warning("{}: a capsule of term {} is not held: {}", name.str(), term.value, held.error().message());
+          }
+          return respond->refuse(Error(code_for_peer(held.error()), held.error().message()), known);
+        }
+        v1::Message message;
+        v1::ShipReply& reply = *message.mutable_shipped();
+        const v1::Holding holding = to_peer(held->holding);
+        reply.set_container(name.str());
+        *reply.mutable_generation() = holding.generation();
+        reply.set_digest(holding.digest());
+        reply.set_incarnation(environment_.self.incarnation.value);
+        reply.set_held_bytes(held->held.count);
+        reply.set_on_disk(held->on_disk);
+        reply.set_took_ns(held->took.count());
+        respond->answer(std::move(message));
+      });
+  if (!submitted) request.respond->refuse(Error(ErrorCode::kTimeout, "this node is busy"));
+}
+
+void StandbyService::on_commit(const Request& request) {
+  const v1::CommitNotice& notice = request.content.message.commit();
+  const auto name = ContainerName::parse(notice.container());
+  if (!name) return;
+  const Term term{notice.term()};
+  if (!notice.has_generation()) {
+    if (term >= table_->term_of(*name)) table_->raise_term(*name, term);
+    return;
+  }
+  const Status committed = table_->commit(*name, term, from_peer(notice.generation()));
+  if (!committed) log::debug("{}: commit: {}", name->str(), committed.error().message());
+}
+
+void StandbyService::on_discard(const Request& request) {
+  const v1::DiscardNotice& notice = request.content.message.discard();
+  const auto name = ContainerName::parse(notice.container());
+  if (!name) return;
+  std::vector<Generation> generations;
+  for (const v1::GenerationId& id : notice.generations()) generations.push_back(from_peer(id));
+  const Status discarded = table_->discard(*name, Term{notice.term()}, generations);
+  if (!discarded) log::debug("{}: discard: {}", name->str(), discarded.error().message());
+}
+
+void StandbyService::on_fetch_generation(Request request) {
+  const v1::FetchGeneration& fetch = request.content.message.fetch_generation();
+  const auto name = ContainerName::parse(fetch.container());
+  if (!name || !request.respond) return;
+  if (Term{fetch.term()} < table_->term_of(*name)) {
+    table_->count_fenced();
+    return request.respond->refuse(Error(ErrorCode::kFenced, "a higher term is known here"), table_->term_of(*name));
+  }
+  std::optional<Generation> wanted;
+  if (fetch.has_generation()) wanted = from_peer(fetch.generation());
+  struct Full {
+    capsule::CapsuleRef capsule;
+    std::shared_ptr<const capsule::EncodedCapsule> encoded;
+  };
+  auto work = [table = table_, name = *name, wanted]() -> Result<Full> {
+    Full full;
+    PERDURE_ASSIGN(full.capsule, table->fetch(name, wanted));
+    PERDURE_ASSIGN(auto encoded, capsule::encode(*full.capsule, nullptr, nullptr, {}));
+    full.encoded = std::make_shared<const capsule::EncodedCapsule>(std::move(encoded));
+    return full;
+  };
+  auto done = [this, name = *name, respond = request.respond](Result<Full> full) {
+    if (!full) return respond->refuse(Error(code_for_peer(full.error()), full.error().message()));
+    v1::Message message;
+    const Generation& generation = full->capsule->manifest.generation;
+    *message.mutable_fetched_generation()->mutable_generation() = to_peer(generation);
+    const auto held = table_->find(name);
+    message.mutable_fetched_generation()->set_committed(held && held->newest_committed &&
+                                                        generation <= *held->newest_committed);
+    io::OutgoingBody body;
+    body.pieces = full->encoded->pieces;
+    body.owners = {full->encoded, full->capsule};
+    respond->answer(std::move(message), std::move(body));
+  };
+  if (!environment_.pool.submit(environment_.loop, lifetime_, std::move(work), std::move(done))) {
+    request.respond->refuse(Error(ErrorCode::kTimeout, "this node is busy"));
+  }
+}
+
+void StandbyService::report_held(const NodeName& node) {
+  v1::Message message;
+  v1::HeldReport& report = *message.mutable_held();
+  for (const replica::HeldContainer& held : table_->all()) {
+    v1::HeldReport::Row& row = *report.add_rows();
+    row.set_container(held.container.str());
+    row.set_term(held.term.value);
+    row.set_bytes(held.memory.count + held.disk.count);
+    if (held.newest) *row.mutable_newest() = to_peer(*held.newest);
+  }
+  environment_.peers.notice(node, std::move(message));
+}
+
+// ---- Letting go ----
+
+void StandbyService::on_dismiss(Request request) {
+  const v1::DismissRequest& dismiss = request.content.message.dismiss();
+  const auto name = ContainerName::parse(dismiss.container());
+  if (!name || !request.respond) return;
+  const Term term{dismiss.term()};
+  if (term < table_->term_of(*name)) {
+    table_->count_fenced();
+    return request.respond->refuse(Error(ErrorCode::kFenced, "a higher term is known here"), table_->term_of(*name));
+  }
+  table_->raise_term(*name, term);
+  Held* held = find(*name);
+  if (held != nullptr && (held->busy || held->taking)) {
+    return request.respond->refuse(Error(ErrorCode::kConflict, std::format("this node is busy with '{}'", name->str())));
+  }
+  drop(*name, dismiss.reason(), [respond = request.respond](const Status& dropped) {
+    if (!dropped) return respond->refuse(Error(code_for_peer(dropped.error()), dropped.error().message()));
+    v1::Message message;
+    message.mutable_dismissed();
+    respond->answer(std::move(message));
+  });
+}
+
+void StandbyService::drop(const ContainerName& name, const std::string& reason, std::function<void(Status)> done) {
+  Held& held = at(name);
+  log::info("{}: this node holds it no more: {}", name.str(), reason);
+  held.dropping = true;
+  // A container of ours that only has the same name is not to be touched.
+  const bool ours = handlers_.runs_here(name);
+  run(name,
+      [table = table_, name, term = table_->term_of(name), backend = ours ? nullptr : held.backend]() -> Status {
+        Status dropped = table->drop(name, term);
+        if (!dropped && dropped.error().code() != ErrorCode::kNotFound) return dropped;
+        return backend ? backend->release(ContainerBackend::Capsules::kDelete) : Status{};
+      },
+      [this, name, done = std::move(done)](Held& dropped, const Status& status) {
+        dropped.dropping = false;
+        if (status) {
+          environment_.loop.post([this, token = lifetime_.token(), name] {
+            if (token.alive()) held_.erase(name);
+          });
+        } else {
+          log::warning("{}: {}", name.str(), status.error().message());
+        }
+        if (done) done(status);
+      });
+}
+
+void StandbyService::look_at(const ContainerName& container) {
+  Held* held = find(container);
+  const auto in_table = table_->find(container);
+  policy::HolderQuestion question{.self = environment_.self,
+                                  .holds = held != nullptr || in_table.has_value(),
+                                  .term = table_->term_of(container),
+                                  .enlistment = held == nullptr ? std::nullopt : held->enlistment,
+                                  .record = {},
+                                  .revision = environment_.view.revision(),
+                                  .highest_revision = environment_.highest_revision(),
+                                  .store_known = environment_.view.current()};
+  if (const coord::StoredRecord* record = environment_.view.record(container)) question.record = record->record;
+  const policy::HolderDecision decision = policy::decide_holder(question);
+  if (decision.term > question.term) table_->raise_term(container, decision.term);
+  if (held != nullptr && held->taking) {
+    handle_taking(container, policy::ownership::RecordChanged{
+                                 environment_.view.record(container) ? environment_.view.record(container)->revision : 0});
+    return;
+  }
+  if (!decision.drop || handlers_.runs_here(container)) return;
+  if (held != nullptr && (held->busy || held->dropping)) return;  // looked at again with the next change
+  drop(container, decision.reason, {});
+}
+
+void StandbyService::look_at_all() {
+  std::vector<ContainerName> names;
+  for (const auto& [name, held] : held_) names.push_back(name);
+  for (const replica::HeldContainer& held : table_->all()) names.push_back(held.container);
+  std::ranges::sort(names);
+  const auto repeated = std::ranges::unique(names);
+  names.erase(repeated.begin(), repeated.end());
+  for (const ContainerName& name : names) look_at(name);
+}
+
+std::size_t StandbyService::standing_by() const {
+  return static_cast<std::size_t>(std::ranges::count_if(environment_.view.records(), [this](const auto& entry) {
+    const model::NodeLife* own = entry.second.record.standby(environment_.self.node);
+    return own != nullptr && *own == environment_.self;
+  }));
+}
+
+void StandbyService::remove_left_over(const HostServices& host, const BackendFactory& make_backend) {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(host.paths.containers(), error)) {
+    if (!entry.is_directory() || std::filesystem::exists(entry.path() / "spec.yaml")) continue;
+    const auto name = ContainerName::parse(entry.path().filename().string());
+    if (!name) continue;
+    model::ContainerSpec spec{.name = *name};
+    const auto backend = make_backend(host, spec, {});
+    if (Status released = backend->release(ContainerBackend::Capsules::kKeep); !released) {
+      log::warning("{}: what was prepared for standing by cannot be removed: {}", name->str(),
+                   released.error().message());
+    }
+  }
+}
+
+// ---- A planned move to this node ----
+
+void StandbyService::on_move_prepare(Request request) {
+  const v1::MovePrepare& prepare = request.content.message.move_prepare();
+  const auto name = ContainerName::parse(prepare.container());
+  if (!name || !request.respond) return;
+  const auto answer = [respond = request.respond](std::string refusal) {
+    v1::Message message;
+    message.mutable_move_prepared()->set_refusal(std::move(refusal));
+    respond->answer(std::move(message));
+  };
+  Held* held = find(*name);
+  if (held == nullptr || !held->prepared) return answer("it is not prepared there");
+  if (held->busy || held->taking) return answer("the target is busy with it");
+  auto work = [table = table_, backend = held->backend, name = *name,
+               staged = held->staged]() -> Result<Generation> {
+    PERDURE_ASSIGN(const capsule::CapsuleRef newest, table->fetch(name, std::nullopt));
+    if (staged != newest->manifest.generation) PERDURE_TRY(backend->stage(*newest));
+    return newest->manifest.generation;
+  };
+  run(*name, std::move(work), [answer](Held& prepared, Result<Generation> staged) {
+    if (!staged) return answer(staged.error().message());
+    prepared.staged = *staged;
+    answer("");
+  });
+}
+
+void StandbyService::on_move_take(Request request) {
+  const v1::MoveTake& take = request.content.message.move_take();
+  const auto name = ContainerName::parse(take.container());
+  if (!name || !request.respond) return;
+  const Term term{take.term()};
+  if (term < table_->term_of(*name)) {
+    table_->count_fenced();
+    return request.respond->refuse(Error(ErrorCode::kFenced, "a higher term is known here"), table_->term_of(*name));
+  }
+  Held* held = find(*name);
+  if (handlers_.runs_here(*name)) {
+    // The answer was lost: it runs here already.
+    v1::Message message;
+    message.mutable_move_taken()->set_running(true);
+    return request.respond->answer(std::move(message));
+  }
+  if (held == nullptr || !held->prepared || held->dropping) {
+    v1::Message message;
+    message.mutable_move_taken()->set_error("it is not prepared there");
+    return request.respond->answer(std::move(message));
+  }
+  held->take = take;
+  held->take_respond = request.respond;
+  if (!held->taking) {
+    held->taking = std::make_unique<policy::Taking>(*name, environment_.self, table_->term_of(*name),
+                                                    policy::OwnershipOptions{}, random_nonce);
+  }
+  handle_taking(*name, policy::taking::Told{term, from_peer(take.generation())});
+}
+
+void StandbyService::found_unfinished(const ContainerName& container, Term term) {
+  Held& held = at(container);
+  if (held.taking) return;
+  held.taking = std::make_unique<policy::Taking>(container, environment_.self, table_->term_of(container),
+                                                 policy::OwnershipOptions{}, random_nonce);
+  handle_taking(container, policy::taking::FoundUnfinished{term});
+}
+
+bool StandbyService::is_taking(const ContainerName& container) const {
+  const auto found = held_.find(container);
+  return found != held_.end() && found->second->taking;
+}
+
+void StandbyService::handle_taking(const ContainerName& name, const policy::taking::Event& event) {
+  Held* held = find(name);
+  if (held == nullptr || !held->taking) return;
+  held->taking_events.push_back(event);
+  if (std::exchange(held->handling_taking, true)) return;
+  while (!held->taking_events.empty()) {
+    const policy::taking::Event next = std::move(held->taking_events.front());
+    held->taking_events.erase(held->taking_events.begin());
+    log::debug("{}: taking: {}", name.str(), policy::taking::to_string(next));
+    for (const auto& effect : held->taking->handle(next, environment_.clock.now())) {
+      log::debug("{}: taking: -> {}", name.str(), policy::taking::to_string(effect, environment_.clock.now()));
+      perform_taking(name, effect);
+    }
+  }
+  held->handling_taking = false;
+  if (held->taking->ended()) {
+    const bool claimed = held->taking->step() == policy::TakingStep::kClaimed;
+    held->taking.reset();
+    held->taking_timer.reset();
+    held->staged.reset();
+    if (claimed) {
+      environment_.loop.post([this, token = lifetime_.token(), name] {
+        if (token.alive()) held_.erase(name);
+      });
+    }
+  }
+}
+
+void StandbyService::perform_taking(const ContainerName& name, const policy::taking::Effect& effect) {
+  namespace own = policy::ownership;
+  namespace taking = policy::taking;
+  Held& held = at(name);
+  const Instant deadline = environment_.clock.now() + policy::OwnershipOptions{}.swap_deadline;
+  const auto later = [this, token = lifetime_.token(), name](const taking::Event& event) {
+    if (token.alive()) handle_taking(name, event);
+  };
+  if (const auto* read = std::get_if<own::ReadRecord>(&effect)) {
+    environment_.records.read(name, deadline, [this, later, request = read->request](
+                                                  Result<std::optional<coord::StoredRecord>> found) {
+      if (!found) return later(own::ReadFailed{request, found.error().message()});
+      if (!*found) return later(own::RecordRead{request, std::nullopt, environment_.view.revision()});
+      later(own::RecordRead{request, (*found)->record, (*found)->revision});
+    });
+  } else if (const auto* swap = std::get_if<own::Swap>(&effect)) {
+    environment_.records.swap(
+        {.record = swap->record, .expected = swap->expected, .spec_yaml = {}, .nonce = swap->record.nonce}, deadline,
+        [this, later, request = swap->request](coord::SwapOutcome outcome) {
+          using Kind = coord::SwapOutcome::Kind;
+          const coord::Revision revision = outcome.now ? outcome.now->revision : environment_.view.revision();
+          if (outcome.kind == Kind::kApplied) return later(own::SwapApplied{request, revision});
+          if (outcome.kind == Kind::kUnknown) {
+            return later(own::SwapUnknown{request, outcome.error ? outcome.error->message() : "no answer"});
+          }
+          later(own::SwapRefused{request, outcome.now ? std::optional(outcome.now->record) : std::nullopt, revision});
+        });
+  } else if (const auto* timer = std::get_if<own::SetTimer>(&effect)) {
+    held.taking_timer = environment_.loop.at(timer->at, [later] { later(own::TimerFired{}); });
+  } else if (const auto* raise = std::get_if<own::RaiseTerm>(&effect)) {
+    table_->raise_term(name, raise->term);
+  } else if (const auto* restore = std::get_if<taking::RestoreCopy>(&effect)) {
+    restore_copy(name, restore->generation);
+  } else if (std::holds_alternative<taking::KillCopy>(effect)) {
+    held.restored.reset();
+    held.taken_capsule.reset();
+    if (held.backend) {
+      run(name, [backend = held.backend] { return backend->kill_all(); }, [name](Held&, const Status& killed) {
+        if (!killed) log::error("{}: {}", name.str(), killed.error().message());
+      });
+    }
+  } else if (const auto* claim = std::get_if<taking::Claimed>(&effect)) {
+    claimed(name, *claim);
+  } else if (std::holds_alternative<taking::ClaimedBefore>(effect)) {
+    handlers_.claimed_before(name);
+  } else if (const auto* answer = std::get_if<taking::Answer>(&effect)) {
+    if (!held.take_respond) return;
+    v1::Message message;
+    message.mutable_move_taken()->set_running(answer->error.empty());
+    message.mutable_move_taken()->set_error(answer->error);
+    if (held.restored) message.mutable_move_taken()->set_restored_ns(held.restored->total.count());
+    std::exchange(held.take_respond, nullptr)->answer(std::move(message));
+  } else if (const auto* emit = std::get_if<policy::Emit>(&effect)) {
+    control::v1::Event event;
+    event.set_severity(static_cast<control::v1::Severity>(static_cast<int>(emit->severity) + 1));
+    event.set_container(name.str());
+    event.set_kind(emit->kind);
+    event.set_text(emit->text);
+    event.set_reason(emit->reason);
+    environment_.events.append(std::move(event));
+  }
+}
+
+void StandbyService::restore_copy(const ContainerName& name, const Generation& generation) {
+  struct Copy {
+    capsule::CapsuleRef capsule;
+    RestoreResult restored;
+  };
+  auto work = [table = table_, backend = at(name).backend, name, generation]() -> Result<Copy> {
+    Copy copy;
+    PERDURE_ASSIGN(copy.capsule, table->fetch(name, generation));
+    PERDURE_ASSIGN(copy.restored, backend->restore(*copy.capsule, ContainerBackend::RestoreKind::kMovedHere));
+    return copy;
+  };
+  run(name, std::move(work), [this, name](Held& held, Result<Copy> copy) {
+    if (!copy) return handle_taking(name, policy::taking::RestoreFailed{copy.error().message()});
+    held.taken_capsule = copy->capsule;
+    held.restored = std::move(copy->restored);
+    handle_taking(name, policy::taking::Restored{});
+  });
+}
+
+void StandbyService::claimed(const ContainerName& name, const policy::taking::Claimed& claim) {
+  Held& held = at(name);
+  PERDURE_ASSERT(held.restored && held.taken_capsule && held.spec);
+  held.backend->open_gate();
+  TakenContainer taken{.spec = *held.spec,
+                       .image_digest = held.image_digest,
+                       .backend = held.backend,
+                       .capsule = held.taken_capsule,
+                       .generation = held.taken_capsule->manifest.generation,
+                       .restored = *std::move(held.restored),
+                       .record = claim.record,
+                       .revision = claim.revision,
+                       .restores = held.take.restores(),
+                       .failures = held.take.failures(),
+                       .created = WallTime(std::chrono::duration_cast<WallTime::duration>(
+                           std::chrono::milliseconds(held.take.created_unix_ms())))};
+  handlers_.taken(std::move(taken));
+}
+
+}  // namespace perdure::node

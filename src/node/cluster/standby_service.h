@@ -1,0 +1,130 @@
+// What this node is to containers that others own: it holds their capsules, keeps what a restore needs ready, and takes a container
+// over in a planned move.
+//
+// Loop thread only; what blocks goes to the pool.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "coord/cluster_view.h"
+#include "coord/record_store.h"
+#include "io/loop.h"
+#include "io/pool.h"
+#include "model/cluster.h"
+#include "model/spec.h"
+#include "node/cluster/image_exchange.h"
+#include "node/cluster/peers.h"
+#include "node/container_backend.h"
+#include "node/event_log.h"
+#include "node/node.h"
+#include "policy/standing_by.h"
+#include "policy/taking.h"
+#include "replica/standby_table.h"
+
+namespace perdure::node {
+
+struct StandbyEnvironment {
+  io::Loop& loop;
+  io::Pool& pool;
+  const Clock& clock;
+  EventLog& events;
+  const HostServices& host;
+  BackendFactory make_backend;
+  Peers& peers;
+  coord::RecordStore& records;
+  coord::ClusterView& view;
+  ImageExchange& images;
+  model::NodeLife self;
+  bool witness = false;
+  std::function<coord::Revision()> highest_revision;  // of the store, in earlier lives too
+};
+
+// A container that a move has brought here: restored, claimed, its gate open.
+struct TakenContainer {
+  model::ContainerSpec spec;
+  std::string image_digest;
+  std::shared_ptr<ContainerBackend> backend;
+  capsule::CapsuleRef capsule;
+  Generation generation;
+  RestoreResult restored;
+  model::OwnershipRecord record;
+  coord::Revision revision = 0;
+  std::uint64_t restores = 0;
+  std::uint64_t failures = 0;
+  WallTime created{};
+};
+
+struct StandbyHandlers {
+  // Becomes the owner's business. False: it cannot (the reason is logged by whoever refuses).
+  std::function<void(TakenContainer)> taken;
+  // The record says that an earlier life of this node runs it.
+  std::function<void(const ContainerName&)> claimed_before;
+  // Whether a ContainerService of that name is here (it owns it, or has not left yet).
+  std::function<bool(const ContainerName&)> runs_here;
+};
+
+class StandbyService {
+ public:
+  StandbyService(StandbyEnvironment environment, replica::StandbyTableOptions table, StandbyHandlers handlers);
+  ~StandbyService();
+
+  // The messages it serves.
+  void serve(PeerRequestTable& table);
+  // Removes what an earlier life has prepared: its memory is gone. Blocking; before anything else.
+  static void remove_left_over(const HostServices& host, const BackendFactory& make_backend);
+
+  // To a node that has just connected.
+  void report_held(const NodeName& node);
+  // The record of a container, or the store itself, has changed.
+  void look_at(const ContainerName& container);
+  void look_at_all();
+  // At a start: a record names this node as the owner, but nothing of the container is here.
+  void found_unfinished(const ContainerName& container, Term term);
+  // A move that is going on here, if any.
+  bool is_taking(const ContainerName& container) const;
+
+  replica::StandbyTable& table() { return *table_; }
+  std::shared_ptr<replica::StandbyTable> shared_table() { return table_; }
+  std::size_t prepared() const { return held_.size(); }
+  std::size_t standing_by() const;  // in the records
+
+ private:
+  struct Held;
+  using Request = PeerRequest;
+
+  void on_enlist(Request request);
+  void enlist(const ContainerName& name, model::ContainerSpec spec, Request request);
+  void prepare(const ContainerName& name, Request request);
+  void refuse_enlist(const Request& request, std::vector<std::string> reasons);
+  void on_ship(Request request);
+  void on_commit(const Request& request);
+  void on_discard(const Request& request);
+  void on_dismiss(Request request);
+  void on_fetch_generation(Request request);
+  void on_move_prepare(Request request);
+  void on_move_take(Request request);
+  void handle_taking(const ContainerName& name, const policy::taking::Event& event);
+  void perform_taking(const ContainerName& name, const policy::taking::Effect& effect);
+  void restore_copy(const ContainerName& name, const Generation& generation);
+  void claimed(const ContainerName& name, const policy::taking::Claimed& claim);
+  void drop(const ContainerName& name, const std::string& reason, std::function<void(Status)> done);
+  Held* find(const ContainerName& name);
+  Held& at(const ContainerName& name);
+  template <typename Work, typename Done>
+  void run(const ContainerName& name, Work work, Done done);
+
+  StandbyEnvironment environment_;
+  const StandbyHandlers handlers_;
+  std::shared_ptr<replica::StandbyTable> table_;
+  std::map<ContainerName, std::unique_ptr<Held>> held_;
+  io::Lifetime lifetime_;
+};
+
+}  // namespace perdure::node
