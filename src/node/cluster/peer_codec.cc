@@ -1,10 +1,12 @@
 #include "node/cluster/peer_codec.h"
 
 #include <algorithm>
+#include <cstring>
 #include <format>
 #include <utility>
 
 #include "coord/cluster_codec.h"
+#include "node/status_codec.h"
 
 namespace perdure::node {
 namespace {
@@ -67,6 +69,25 @@ Result<replica::ReceivedCapsule> received_from(const peer::v1::Ship& ship, capsu
   }
   if (ship.has_committed()) received.committed = from_peer(ship.committed());
   return received;
+}
+
+peer::v1::KeyOfRing to_peer(const pki::SealingKey& key) {
+  peer::v1::KeyOfRing message;
+  message.set_id(key.id);
+  message.set_key(std::string(reinterpret_cast<const char*>(key.key.data()), key.key.size()));
+  message.set_created_unix_ms(unix_ms(key.created));
+  return message;
+}
+
+Result<pki::SealingKey> from_peer(const peer::v1::KeyOfRing& key) {
+  pki::SealingKey value;
+  if (key.key().size() != value.key.size()) {
+    return fail(ErrorCode::kInvalid, std::format("a key of {} bytes", key.key().size()));
+  }
+  value.id = key.id();
+  std::memcpy(value.key.data(), key.key().data(), value.key.size());
+  value.created = WallTime(std::chrono::duration_cast<WallTime::duration>(std::chrono::milliseconds(key.created_unix_ms())));
+  return value;
 }
 
 cluster::v1::HostFacts to_peer(const model::HostFacts& facts) {

@@ -8,6 +8,7 @@
 #include "base/result.h"
 #include "model/cluster.h"
 #include "peer.pb.h"
+#include "pki/key_ring.h"
 #include "replica/standby_table.h"
 
 namespace perdure::node {
@@ -21,6 +22,9 @@ Result<replica::Holding> from_peer(const peer::v1::Holding& holding);
 
 // `bytes`: the body of the frame. kInvalid names the field.
 Result<replica::ReceivedCapsule> received_from(const peer::v1::Ship& ship, capsule::SlabRef bytes);
+
+peer::v1::KeyOfRing to_peer(const pki::SealingKey& key);
+Result<pki::SealingKey> from_peer(const peer::v1::KeyOfRing& key);  // kInvalid
 
 cluster::v1::HostFacts to_peer(const model::HostFacts& facts);
 // kInvalid: more than the bounds of coord/cluster_codec.h.
