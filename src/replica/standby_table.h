@@ -2,10 +2,13 @@
 //
 // A generation is received whole, decoded against the base it names, verified to the last byte, and only then held; only what
 // is held is acknowledged. Per container the highest term seen counts: whatever carries a lower one is refused (kFenced) and
-// counted. Thread-safe; receive() and fetch() compute and may block on the disk (pool threads), the rest only looks.
+// counted. Thread-safe; receive() and fetch() compute and may block on the disk (pool threads), the rest only looks
+// where nothing else is said.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -13,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/ids.h"
 #include "base/result.h"
 #include "base/units.h"
@@ -24,7 +28,7 @@ namespace perdure::replica {
 
 struct Holding {
   Generation generation;
-  capsule::Digest digest;  // of the form it was received in: what the next delta names as its parent
+  capsule::Digest digest;  // what the next delta names as its parent: of the form that the holder got first
   auto operator<=>(const Holding&) const = default;
 };
 
@@ -38,10 +42,13 @@ struct ReceivedCapsule {
   capsule::SlabRef bytes;               // exactly one encoded capsule
 };
 
+// `holding` is what the sender names as the base of its next delta. Of a generation that was held already, under whatever digest, it is
+// what is held: the new bytes are not looked at. A repetition after a lost answer is therefore answered like the first one.
 struct HoldReceipt {
   Holding holding;
   Bytes held;            // of this container, pages that generations share counted once
   bool on_disk = false;
+  Duration took{};       // at the holder: from the bytes to the promise
 };
 
 struct HeldContainer {
@@ -56,22 +63,34 @@ struct HeldContainer {
 
 enum class Spill { kToDisk, kRefuse };
 
+// Of one container: waiting for their turn, beyond it they are refused (kTimeout).
+inline constexpr std::size_t kMaxWaitingReceives = 8;
+
 struct StandbyTableOptions {
   Bytes memory_budget{std::uint64_t{4} << 30};   // of all containers together
   Spill spill = Spill::kToDisk;
-  // A store for a container's generations on disk, made when it is needed (spilled); its directory is removed with the container.
+  // A store for a container's generations on disk, opened when it is needed. What is found there and was not adopted goes.
   std::function<Result<std::unique_ptr<CapsuleStore>>(const ContainerName&)> open_store;
+  // Removes its directory with everything in it; kNotFound: there is none. Called after the store is closed.
   std::function<Status(const ContainerName&)> remove_store;
+  // Of the uncompressed content of one capsule.
   Bytes content_limit{std::uint64_t{64} << 30};
+  // Of one container: more than an owner leaves uncommitted is a fault of the owner.
+  std::size_t max_generations = 256;
 };
+
+class HeldGenerations;
 
 class StandbyTable {
  public:
   explicit StandbyTable(StandbyTableOptions options);
   ~StandbyTable();
 
+  // Held when it succeeds: in memory, or on disk if the budget is exhausted. A container that went to disk comes back with the
+  // first generation that fits again. Two of the same container are taken in the order of the calls.
   // kFenced: a lower term than known (counted). kNotFound: the base is not held (send it full). kCorrupt: does not verify; what was held
-  // stays. kNoSpace: names what it needs, the budget and what is held, and the containers that hold most. kExists: held already with another digest.
+  // stays. kInvalid: superseded or older than what is committed, or the message and the capsule disagree; another try is useless.
+  // kNoSpace: names what it needs, the budget and what is held, and the containers that hold most. kTimeout: too many wait, or too long. Never kTransient.
   Result<HoldReceipt> receive(const ReceivedCapsule& received);
 
   // From a record or a message: the sender of anything lower is fenced from now on. Never falls.
@@ -79,12 +98,19 @@ class StandbyTable {
   Term term_of(const ContainerName& container) const;
   std::uint64_t fenced() const;  // messages refused since the start
 
-  // kFenced; kNotFound: not held. Keeps the two newest committed ones and whatever is newer.
+  // kFenced; kNotFound: not held. Keeps the two newest committed ones and whatever is newer; a provisional one is that no more.
+  // Files of what goes are removed by the next receive(), fetch() or tidy() of the container.
   Status commit(const ContainerName& container, Term term, const Generation& generation);
   Status discard(const ContainerName& container, Term term, const std::vector<Generation>& generations);
-  // Everything of the container goes, memory and disk. Its term stays known.
+  Status tidy(const ContainerName& container);  // blocks on the disk (pool threads)
+  // Everything of the container goes, memory and disk. Its term stays known. Blocks on the disk (pool threads).
   Status drop(const ContainerName& container, Term term);
 
+  // After a restart: what lies on this container's disk is held again, none of it committed. Nothing if it holds something already.
+  // Pool threads.
+  Status adopt(const ContainerName& container);
+
+  // Absent: nothing is held.
   std::optional<HeldContainer> find(const ContainerName& container) const;
   std::vector<HeldContainer> all() const;  // by name
   // For a restore here, or for another node: the complete capsule. Absent generation: the newest that may be restored; one that does not load is passed over for the
@@ -94,10 +120,29 @@ class StandbyTable {
 
  private:
   struct Container;
+  struct Newcomer;
+  class Turn;
   std::shared_ptr<Container> at(const ContainerName& container);
-  StandbyTableOptions options_;
-  mutable std::mutex mutex_;
+  Status check_term(const ContainerName& container, Container& known, Term term);
+  Result<HoldReceipt> receive_in_turn(const ReceivedCapsule& received, Container& container);
+  Result<std::optional<HoldReceipt>> look_up(const ReceivedCapsule& received, Container& container, Newcomer& newcomer);
+  Status decode(const ReceivedCapsule& received, Container& container, Newcomer& newcomer);
+  Result<bool> hold_in_memory(const ReceivedCapsule& received, Container& container, Newcomer& newcomer);
+  Status hold_on_disk(const ReceivedCapsule& received, Container& container, Newcomer& newcomer);
+  void take_in(const ReceivedCapsule& received, Container& container, const Newcomer& newcomer);
+  Bytes room_for(const Container& container) const;
+  Error no_space(const ReceivedCapsule& received, Bytes needed) const;
+  Result<capsule::CapsuleRef> load(const ContainerName& name, Container& container, const Generation& generation);
+  void keep_if_it_fits(Container& container, const Generation& generation, const capsule::CapsuleRef& capsule);
+  Status open_spill(const ContainerName& name, Container& container);
+  Status tidy_in_turn(Container& container);
+  // After each change of what is held, with the lock held.
+  void note_changes(Container& container, const HeldGenerations& before);
+
+  const StandbyTableOptions options_;
+  mutable std::mutex mutex_;  // what the containers hold; never while computing or blocking
   std::map<ContainerName, std::shared_ptr<Container>> containers_;
+  Bytes memory_;
   std::uint64_t fenced_ = 0;
 };
 

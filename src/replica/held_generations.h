@@ -1,0 +1,80 @@
+// The generations that this node holds of one container of another node, as values: what is kept, what a commit, a
+// discard or a newcomer lets go of, what may be restored, and what they cost. No I/O, no lock, no thread of its own.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "base/units.h"
+#include "capsule/format/capsule.h"
+#include "capsule/format/slab.h"
+#include "replica/standby_table.h"
+
+namespace perdure::replica {
+
+// Of a capsule in memory: its slabs, each whole, and what it does not share.
+struct Footprint {
+  std::vector<std::pair<const capsule::Slab*, std::uint64_t>> slabs;
+  std::uint64_t other_bytes = 0;
+};
+Footprint footprint_of(const capsule::CapsuleRef& capsule);  // nullptr: nothing
+
+struct HeldGeneration {
+  Holding holding;
+  capsule::CapsuleRef capsule;            // nullptr: only on disk
+  Footprint footprint;                    // of `capsule`
+  std::optional<capsule::Digest> stored;  // of the form on disk; absent: only in memory
+  Bytes stored_size;
+  bool committed = false;
+  bool provisional = false;
+};
+
+class HeldGenerations {
+ public:
+  using Table = std::map<Generation, HeldGeneration>;
+
+  const Table& all() const { return table_; }  // oldest first
+  bool empty() const { return table_.empty(); }
+  const HeldGeneration* find(const Generation& generation) const;
+  const HeldGeneration* find(const Holding& holding) const;  // with that very digest
+  const HeldGeneration* newest() const;
+  const HeldGeneration* newest_committed() const;
+  // The newest committed one that the owner spoke of, held or not: nothing below it is restored.
+  const std::optional<Generation>& floor() const { return floor_; }
+  // Newest first: neither provisional nor below the floor.
+  std::vector<HeldGeneration> restorable() const;
+  Bytes memory() const;  // slabs that generations share counted once
+  Bytes disk() const;
+
+  // Whether a generation that is not held has a place here. kInvalid: it is below the floor, or of a lower term or
+  // incarnation than the newest one. kNoSpace: too many are held.
+  Status admit(const Generation& generation, std::size_t max_generations) const;
+  // Takes it in and discards what it supersedes: of a lower term or incarnation, those with a number above its base's, for it
+  // was built past them; if it is complete and names no base, those whose number is not below its own, for its owner does not
+  // know of them.
+  void add(HeldGeneration newcomer, const std::optional<Holding>& base);
+  // It is on disk from now on, and its memory is free. Nothing if it is not held any more.
+  void moved_to_disk(const Generation& generation, const capsule::Digest& stored, Bytes size);
+  void loaded(const Generation& generation, capsule::CapsuleRef capsule);
+  void drop_clean_memory();  // of what is on disk as well
+  void confirm(const Generation& generation);  // not provisional any more
+  // False: not held; the floor rises all the same. Lets go of what is below the two newest committed ones, and of what is
+  // not committed below the floor; the newest stays in any case: the owner's next delta may build on it.
+  bool commit(const Generation& generation);
+  void discard(const std::vector<Generation>& generations);
+
+ private:
+  void retain();
+  template <typename Gone>
+  void erase_where(Gone&& gone);
+
+  Table table_;
+  std::optional<Generation> floor_;
+};
+
+}  // namespace perdure::replica
