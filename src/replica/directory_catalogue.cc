@@ -185,8 +185,8 @@ Result<RestorableGeneration> DirectoryStore::newest_restorable(const std::set<Ge
     if (options_.access == DirectoryStoreOptions::Access::kOwner || attempt == kSearches) {
       return result;
     }
-    // A reader is not alone: the owner may have removed files below the search, after it had put
-    // newer ones.
+    // A reader is not alone, nor is an owner of a shared directory: the other may have removed
+    // files below the search, after it had put newer ones.
     PERDURE_ASSIGN(Names now, names());
     if (now.marks == found.marks) return result;
     found = std::move(now);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <format>
+#include <tuple>
 #include <utility>
 
 #include "base/log.h"
@@ -17,6 +18,7 @@ constexpr std::size_t kTermDigits = 20;  // of 2^64 - 1
 constexpr std::size_t kIncarnationDigits = 16;
 constexpr std::size_t kNumberDigits = 20;
 constexpr std::size_t kStemBytes = kTermDigits + 1 + kIncarnationDigits + 1 + kNumberDigits;
+constexpr std::size_t kWriterBytes = kTermDigits + 1 + kIncarnationDigits;
 constexpr std::size_t kMaxMarkWord = 16;
 
 bool parse_digits(std::string_view text, int radix, std::uint64_t& value) {
@@ -64,7 +66,7 @@ std::string DirectoryStore::path_of(const Generation& generation, std::string_vi
 }
 
 Status DirectoryStore::require_owner(std::string_view what) const {
-  if (options_.access == DirectoryStoreOptions::Access::kOwner) return {};
+  if (options_.access != DirectoryStoreOptions::Access::kReader) return {};
   return fail(ErrorCode::kPermission, std::format("{} in '{}': the store is open for reading only",
                                                   what, options_.directory));
 }
@@ -84,6 +86,12 @@ Result<std::unique_ptr<DirectoryStore>> DirectoryStore::open(DirectoryStoreOptio
           std::format("open capsule store '{}'", store->options_.directory)));
     }
     store->lock_ = std::move(*lock);
+    PERDURE_TRY(store->remove_left_over());
+  } else if (store->shared()) {
+    PERDURE_TRY(file_system.make_directories(store->options_.directory));
+    // Two stores of one life, one after the other, must not choose the same temporary names.
+    store->temporary_number_ =
+        static_cast<std::uint64_t>(BootClock::now().time_since_epoch().count());
     PERDURE_TRY(store->remove_left_over());
   }
   PERDURE_TRY(store->list());
@@ -119,10 +127,68 @@ Result<DirectoryStore::Names> DirectoryStore::names() {
 Status DirectoryStore::remove_left_over() {
   PERDURE_ASSIGN(const Names found, names());
   for (const std::string& name : found.left_over) {
-    PERDURE_TRY(file_system_.remove(path_of(name)));
+    if (!may_remove(name)) continue;
+    PERDURE_TRY(remove_file(path_of(name)));
     log::info("removed '{}', left over by a crash", path_of(name));
   }
   return {};
+}
+
+// Several lives in one directory
+
+bool DirectoryStore::of_later_life(const Generation& generation) const {
+  return std::tie(generation.term, generation.incarnation) >
+         std::tie(options_.term, options_.incarnation);
+}
+
+bool DirectoryStore::of_this_life(const Generation& generation) const {
+  return generation.term == options_.term && generation.incarnation == options_.incarnation;
+}
+
+std::string DirectoryStore::temporary_name(const std::string& name) {
+  const std::uint64_t number = temporary_number_++;
+  if (!shared()) return std::format(".{}.{}{}", name, number, kTemporarySuffix);
+  return std::format(".{}.{:020}-{:016x}.{}{}", name, options_.term.value,
+                     options_.incarnation.value, number, kTemporarySuffix);
+}
+
+// ".NAME.TERM-INCARNATION.NUMBER.tmp": of an earlier life only. Marks of nothing, and the temporary
+// files of a store that was not shared, are nobody's.
+bool DirectoryStore::may_remove(std::string_view left_over) const {
+  if (!shared() || !left_over.ends_with(kTemporarySuffix)) return true;
+  left_over.remove_suffix(kTemporarySuffix.size());
+  const auto number = left_over.rfind('.');
+  if (number == std::string_view::npos || number < kWriterBytes + 1) return true;
+  const std::string_view writer = left_over.substr(number - kWriterBytes, kWriterBytes);
+  Generation life;
+  if (left_over[number - kWriterBytes - 1] != '.' ||
+      !parse_digits(writer.substr(0, kTermDigits), 10, life.term.value) ||
+      !parse_digits(writer.substr(kTermDigits + 1), 16, life.incarnation.value)) {
+    return true;
+  }
+  return !of_later_life(life) && !of_this_life(life);
+}
+
+// Not a fence: a later life may store something right after it. It ends the writing of who has
+// missed its end.
+Status DirectoryStore::check_writer(const Generation& generation) {
+  if (!shared()) return {};
+  if (of_later_life(generation)) {
+    return fail(ErrorCode::kInvalid, std::format("it is of a later life than the writer's, term {}",
+                                                 options_.term.value));
+  }
+  PERDURE_ASSIGN(const Names found, names());
+  if (found.marks.empty() || !of_later_life(found.marks.rbegin()->first)) return {};
+  return fail(ErrorCode::kFenced, std::format("{} is there, stored by a later owner",
+                                              to_string(found.marks.rbegin()->first)));
+}
+
+// In a shared directory somebody else may have been faster, or a server repeats a call that it has
+// carried out.
+Status DirectoryStore::remove_file(const std::string& path) {
+  Status removed = file_system_.remove(path);
+  if (!removed && shared() && removed.error().code() == ErrorCode::kNotFound) return {};
+  return removed;
 }
 
 // Writing
@@ -130,8 +196,7 @@ Status DirectoryStore::remove_left_over() {
 Status DirectoryStore::write_new(const std::string& name,
                                  std::span<const std::span<const std::byte>> pieces) {
   const std::string path = path_of(name);
-  const std::string temporary =
-      path_of(std::format(".{}.{}{}", name, temporary_number_++, kTemporarySuffix));
+  const std::string temporary = path_of(temporary_name(name));
   const auto written = [&]() -> Status {
     log::debug("{}: store: writing '{}'", options_.container, name);
     PERDURE_ASSIGN(const std::unique_ptr<NewFile> file, file_system_.create(temporary));
@@ -139,7 +204,12 @@ Status DirectoryStore::write_new(const std::string& name,
     log::debug("{}: store: syncing '{}'", options_.container, name);
     PERDURE_TRY(file->sync());
     log::debug("{}: store: naming '{}'", options_.container, name);
-    return file_system_.rename_new(temporary, path);
+    Status named = file_system_.rename_new(temporary, path);
+    if (!named && shared() && named.error().code() == ErrorCode::kNotFound) {
+      return fail(ErrorCode::kFenced,
+                  "a later owner has removed what was being written: " + named.error().message());
+    }
+    return named;
   };
   if (Status status = written(); !status) {
     (void)file_system_.remove(temporary);  // at the latest when the store is opened again
@@ -158,6 +228,12 @@ Status DirectoryStore::write_new(const std::string& name,
 Status DirectoryStore::check_parent(const capsule::EncodedCapsule& encoded) {
   if (!encoded.manifest.parent) return {};
   const Generation& parent = *encoded.manifest.parent;
+  if (shared() && !of_this_life(parent)) {
+    return fail(ErrorCode::kNotFound,
+                std::format("its parent {} is of another life, which may remove it: "
+                            "write a full capsule",
+                            to_string(parent)));
+  }
   const std::scoped_lock guard(known_mutex_);
   const auto found = known_.find(parent);
   if (found != known_.end() && found->second.digest == encoded.manifest.parent_digest) return {};
@@ -178,6 +254,7 @@ Result<StoreReceipt> DirectoryStore::put(const capsule::EncodedCapsule& encoded)
       return fail(ErrorCode::kInvalid, std::format("it is of container '{}', not of '{}'",
                                                    encoded.manifest.container, options_.container));
     }
+    PERDURE_TRY(check_writer(generation));
     PERDURE_TRY(check_parent(encoded));
     if (file_system_.size(path_of(generation))) {
       return fail(ErrorCode::kExists, "it is there already");
@@ -227,16 +304,20 @@ Status DirectoryStore::unmark(const Generation& generation, std::string_view wor
 
 Status DirectoryStore::remove_files(const StoredGeneration& stored) {
   log::debug("{}: store: removing '{}'", options_.container, file_name_of(stored.generation));
-  PERDURE_TRY(file_system_.remove(stored.location));
+  PERDURE_TRY(remove_file(stored.location));
   forget(stored.generation);
   for (const auto& [word, why] : stored.marks) {
-    PERDURE_TRY(file_system_.remove(path_of(stored.generation, word)));
+    PERDURE_TRY(remove_file(path_of(stored.generation, word)));
   }
   return {};
 }
 
 Status DirectoryStore::remove(const Generation& generation) {
   PERDURE_TRY(require_owner("remove " + describe(generation)));
+  if (shared() && of_later_life(generation)) {
+    return fail(ErrorCode::kFenced, std::format("remove {} from '{}': a later owner has stored it",
+                                                describe(generation), options_.directory));
+  }
   const std::unique_lock guard(files_);
   PERDURE_ASSIGN(const std::vector<StoredGeneration> all, list_locked());
   const auto found = std::ranges::find(all, generation, &StoredGeneration::generation);
@@ -267,6 +348,9 @@ Result<std::vector<Generation>> DirectoryStore::retain_only(const std::set<Gener
   const std::unique_lock guard(files_);
   PERDURE_ASSIGN(const std::vector<StoredGeneration> all, list_locked());
   std::set<Generation> needed = keep;
+  for (const StoredGeneration& stored : all) {
+    if (shared() && of_later_life(stored.generation)) needed.insert(stored.generation);
+  }
   for (auto stored = all.rbegin(); stored != all.rend(); ++stored) {  // children before parents
     if (stored->corrupt && stored->corrupt->code() != ErrorCode::kCorrupt &&
         needed.contains(stored->generation)) {
@@ -301,6 +385,7 @@ void DirectoryStore::forget(const Generation& generation) {
 }
 
 bool DirectoryStore::should_be_full(const Generation& parent) {
+  if (shared() && !of_this_life(parent)) return true;
   const std::scoped_lock guard(known_mutex_);
   std::uint64_t delta_bytes = 0;
   std::optional<Generation> at = parent;

@@ -5,6 +5,12 @@
 // decimal; zero-padded, so that names sort by age). It is written under a temporary name beside it,
 // synced, renamed without ever replacing a file, and the directory is synced; then put() returns.
 // Directory 0700, files 0600: they hold the container's memory.
+//
+// A directory that all nodes see (docs/shared-storage.md) has one writer too, the container's owner
+// in the record, but no lock: that of a dead owner would stay. An owner that does not know yet that
+// it is one no more may write at the same time. Neither damages the other: names hold term and
+// incarnation, temporary ones those of the writer; a delta builds only on what its own writer
+// stored in this life; nobody removes what a later life stored.
 #pragma once
 
 #include <atomic>
@@ -35,8 +41,12 @@ struct DirectoryStoreOptions {
   std::size_t max_chain = 16;
   // Of the uncompressed content of one capsule: what loading may take of the owner's memory.
   Bytes content_limit{capsule::kMaxContentBytes};
-  // The owner writes and holds the lock; others may look on and load meanwhile.
-  enum class Access { kOwner, kReader } access = Access::kOwner;
+  // The owner writes and holds the lock; others may look on and load meanwhile. kShared: writes
+  // without a lock, as the life named below, which the record must name as the owner when the store
+  // is opened: left-over files of earlier lives are removed then.
+  enum class Access { kOwner, kReader, kShared } access = Access::kOwner;
+  Term term;  // of the writer; kShared only
+  Incarnation incarnation;
 };
 // Loading gives up beyond this: no chain this program wrote is longer.
 inline constexpr std::size_t kMaxChain = 256;
@@ -49,13 +59,17 @@ class DirectoryStore final : public CapsuleStore {
   static Result<std::unique_ptr<DirectoryStore>> open(DirectoryStoreOptions options,
                                                       FileSystem& file_system);
 
+  // Also, when shared: kFenced: a later life has stored something here, or has removed our
+  // temporary file. kNotFound: the parent was stored in another life.
   Result<StoreReceipt> put(const capsule::EncodedCapsule& encoded) override;
   Result<std::vector<StoredGeneration>> list() override;
   Result<capsule::CapsuleRef> load(const Generation& generation) override;
   Result<RestorableGeneration> newest_restorable(const std::set<Generation>& skip) override;
   Status mark(const Generation& generation, std::string_view word, std::string_view why) override;
   Status unmark(const Generation& generation, std::string_view word) override;
-  Status remove(const Generation& generation) override;
+  Status remove(
+      const Generation& generation) override;  // shared: kFenced for what a later life stored
+  // Shared: what a later life stored stays.
   Result<std::vector<Generation>> retain_only(const std::set<Generation>& keep) override;
   bool should_be_full(const Generation& parent) override;
 
@@ -83,7 +97,14 @@ class DirectoryStore final : public CapsuleStore {
   std::string path_of(const std::string& name) const { return options_.directory + "/" + name; }
   std::string path_of(const Generation& generation) const;
   std::string path_of(const Generation& generation, std::string_view mark) const;
+  bool shared() const { return options_.access == DirectoryStoreOptions::Access::kShared; }
+  bool of_later_life(const Generation& generation) const;
+  bool of_this_life(const Generation& generation) const;
   Status require_owner(std::string_view what) const;
+  std::string temporary_name(const std::string& name);
+  bool may_remove(std::string_view left_over) const;
+  Status check_writer(const Generation& generation);
+  Status remove_file(const std::string& path);
   Result<Names> names();
   Status remove_left_over();
   Result<std::vector<StoredGeneration>> list_locked();

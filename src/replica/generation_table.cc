@@ -59,34 +59,42 @@ capsule::MemoryUse GenerationTable::memory_locked() const {
   return capsule::memory_accounting(capsules);
 }
 
-// Lets go of capsules, the least useful first, until the budget holds.
+// The capsule that is missed least; end() if each is needed.
+GenerationTable::Records::iterator GenerationTable::victim_locked(const Generation& newcomer) {
+  const auto committed = newest_committed_locked();
+  const auto oldest_where = [&](auto&& droppable) {
+    return std::ranges::find_if(records_, [&](const auto& entry) {
+      const auto& [generation, record] = entry;
+      return record.capsule != nullptr && generation != newcomer && !bases_.contains(generation) &&
+             (committed == records_.end() || generation != committed->first) && droppable(record);
+    });
+  };
+  auto victim = oldest_where([](const auto& record) { return !record.bad.empty(); });
+  if (victim != records_.end()) return victim;
+  victim = oldest_where([](const auto& record) { return record.durable; });
+  if (victim != records_.end() || committed == records_.end()) return victim;
+  // In memory only. Never committed and passed by one that is: of no use any more. Committed: its
+  // standbys have it.
+  const auto superseded = [&](const auto& record) { return record.generation < committed->first; };
+  victim =
+      oldest_where([&](const auto& record) { return superseded(record) && !record.committed; });
+  return victim != records_.end() ? victim : oldest_where(superseded);
+}
+
+// Lets go of capsules until the budget holds.
 Status GenerationTable::fit(const Generation& newcomer) {
   for (;;) {
     const std::uint64_t used = memory_locked().owned().count;
     if (used <= options_.memory_budget.count) return {};
-    const auto committed = newest_committed_locked();
-    const auto spare = [&](auto&& droppable) {
-      return std::ranges::find_if(records_, [&](const auto& entry) {
-        const auto& [generation, record] = entry;
-        return record.capsule != nullptr && generation != newcomer &&
-               (committed == records_.end() || generation != committed->first) && droppable(record);
-      });
-    };
-    auto victim = spare([](const auto& record) { return !record.bad.empty(); });
+    const auto victim = victim_locked(newcomer);
     if (victim == records_.end()) {
-      victim = spare([](const auto& record) { return record.durable; });
-    }
-    if (victim == records_.end()) {  // in memory only, but superseded by a committed one
-      victim = spare([&](const auto& record) {
-        return committed != records_.end() && record.generation < committed->first;
-      });
-    }
-    if (victim == records_.end()) {
-      return fail(ErrorCode::kNoSpace,
-                  std::format("generation {}: {} of memory are needed beside the newest committed "
-                              "one, {} are allowed; raise the memory budget of the container",
-                              to_string(newcomer), format_bytes(Bytes{used}),
-                              format_bytes(options_.memory_budget)));
+      return fail(
+          ErrorCode::kNoSpace,
+          std::format("generation {}: {} of memory are needed beside what is committed, not "
+                      "yet durable, or the base of a delta; {} are allowed; raise the memory "
+                      "budget of the container",
+                      to_string(newcomer), format_bytes(Bytes{used}),
+                      format_bytes(options_.memory_budget)));
     }
     if (victim->second.durable) {
       victim->second.capsule.reset();
@@ -152,10 +160,23 @@ Status GenerationTable::confirm(const Generation& generation) {
   return {};
 }
 
-Status GenerationTable::mark_durable(const Generation& generation, Bytes stored_size) {
+void GenerationTable::keep_in_memory(std::set<Generation> bases) {
+  const std::scoped_lock guard(mutex_);
+  bases_ = std::move(bases);
+}
+
+capsule::CapsuleRef GenerationTable::in_memory(const Generation& generation) const {
+  const std::scoped_lock guard(mutex_);
+  const auto found = records_.find(generation);
+  return found == records_.end() ? nullptr : found->second.capsule;
+}
+
+Status GenerationTable::mark_durable(const Generation& generation, Bytes stored_size,
+                                     std::optional<capsule::Digest> digest) {
   const std::scoped_lock guard(mutex_);
   PERDURE_ASSIGN(const auto record, at(generation));
   record->second.durable = true;
+  if (digest) record->second.digest = *digest;
   record->second.stored_size = stored_size;
   return {};
 }

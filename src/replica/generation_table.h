@@ -2,6 +2,10 @@
 // each has come, and what they cost. Decides nothing; keeps two promises: the newest
 // committed generation is never let go, and the memory is bounded.
 //
+// Committed and durable are two things: with standbys a generation is committed when they hold it,
+// and may become durable later, or never. What is in memory only goes when a newer one is
+// committed, and last.
+//
 // Thread-safe. load() may block on the store (pool threads); everything else only computes.
 #pragma once
 
@@ -9,6 +13,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -46,8 +51,9 @@ struct GenerationRecord {
 
 struct GenerationTableOptions {
   // Of the owner's memory for all generations of this container, shared pages counted once. What is
-  // durable is dropped from memory first, oldest first; the newest committed and the newest
-  // generation stay.
+  // bad goes first, then what is durable (its record stays), then what was never committed and is
+  // older than the newest committed one, then committed ones before it; oldest first each. The
+  // newest committed one and all after it that are not durable, and the bases of deltas, stay.
   Bytes memory_budget{std::uint64_t{1} << 30};
   // Records, in memory or not. Older ones are forgotten here; the store keeps its own.
   std::size_t max_generations = 64;
@@ -57,18 +63,25 @@ class GenerationTable {
  public:
   explicit GenerationTable(GenerationTableOptions options) : options_(options) {}
 
-  // A new generation, captured a moment ago; `digest` of its encoded form. Generations that a lower
-  // term or incarnation put above its parent are discarded: it has superseded them. kExists.
-  // kInvalid: older than the newest one. kNoSpace: does not fit beside the newest committed one;
-  // names both sizes and the budget.
+  // A new generation, captured a moment ago; `digest` of its encoded form (zero while there is
+  // none: mark_durable() brings it). Generations that a lower term or incarnation put above its
+  // parent are discarded: it has superseded them. kExists. kInvalid: older than the newest one.
+  // kNoSpace: does not fit beside the newest committed one; names both sizes and the budget.
   enum class Probe { kNone, kPending };  // kPending: provisional until confirm()
   Status add(capsule::CapsuleRef capsule, const capsule::Digest& digest, Probe probe);
 
   // All: kNotFound when the generation is not in the table.
   Status confirm(const Generation& generation);  // its health probe succeeded
-  Status mark_durable(const Generation& generation, Bytes stored_size);
+  // `digest`: of the form in the store, if add() did not know it.
+  Status mark_durable(const Generation& generation, Bytes stored_size,
+                      std::optional<capsule::Digest> digest = std::nullopt);
   Status mark_committed(const Generation& generation);  // kInvalid while it is provisional or bad
   Status mark_bad(const Generation& generation, std::string why);
+  // The generations that deltas to come build on (Shipper::bases()): not dropped from memory.
+  // Replaces those named before; others than those in the table are ignored.
+  void keep_in_memory(std::set<Generation> bases);
+  // The capsule if it is in memory, without a copy of the record.
+  capsule::CapsuleRef in_memory(const Generation& generation) const;
   // Drops the record and the capsule. kConflict: it is the newest committed one.
   Status forget(const Generation& generation);
 
@@ -92,6 +105,7 @@ class GenerationTable {
  private:
   using Records = std::map<Generation, GenerationRecord>;
   Records::iterator newest_committed_locked();
+  Records::iterator victim_locked(const Generation& newcomer);
   Status fit(const Generation& newcomer);
   void discard_superseded(const capsule::Manifest& newcomer);
   capsule::MemoryUse memory_locked() const;
@@ -103,6 +117,7 @@ class GenerationTable {
   const GenerationTableOptions options_;
   mutable std::mutex mutex_;
   Records records_;
+  std::set<Generation> bases_;
 };
 
 }  // namespace perdure::replica

@@ -159,6 +159,46 @@ TEST(GenerationTable, WhatIsOnlyInMemoryGoesOnceACommittedOneIsNewer) {
   EXPECT_THAT(numbers(table), ElementsAre(2, 3));
 }
 
+TEST(GenerationTable, CommittedByStandbysIsNotDurable) {
+  GenerationTable table({});
+  ASSERT_TRUE(table.add(capsule_of(1), {}, Probe::kNone));
+  ASSERT_TRUE(table.mark_committed(generation(1)));
+  EXPECT_EQ(table.newest_committed()->generation, generation(1));
+  EXPECT_FALSE(table.newest_durable());
+  ASSERT_TRUE(table.mark_durable(generation(1), Bytes{7}, capsule::Digest{3, 4}));
+  EXPECT_EQ(table.newest_durable()->digest, (capsule::Digest{3, 4}));
+  EXPECT_EQ(table.in_memory(generation(1)), table.find(generation(1))->capsule);
+  EXPECT_EQ(table.in_memory(generation(2)), nullptr);
+}
+
+TEST(GenerationTable, WhatIsNeitherDurableNorCommittedStays) {
+  GenerationTable table(room_for(3));
+  ASSERT_TRUE(table.add(capsule_of(1), {}, Probe::kNone));
+  ASSERT_TRUE(table.mark_committed(generation(1)));
+  ASSERT_TRUE(table.add(capsule_of(2), {}, Probe::kNone));
+  ASSERT_TRUE(table.add(capsule_of(3), {}, Probe::kNone));
+  EXPECT_EQ(table.add(capsule_of(4), {}, Probe::kNone).error().code(), ErrorCode::kNoSpace);
+  EXPECT_THAT(numbers(table), ElementsAre(1, 2, 3));
+  // 2 was passed over: before the committed ones.
+  ASSERT_TRUE(table.mark_committed(generation(3)));
+  ASSERT_TRUE(table.add(capsule_of(4), {}, Probe::kNone));
+  EXPECT_THAT(numbers(table), ElementsAre(1, 3, 4));
+  ASSERT_TRUE(table.add(capsule_of(5), {}, Probe::kNone));
+  EXPECT_THAT(numbers(table), ElementsAre(3, 4, 5));
+}
+
+TEST(GenerationTable, TheBaseOfADeltaStaysInMemory) {
+  GenerationTable table(room_for(3));
+  commit(table, 1);
+  table.keep_in_memory({generation(1), generation(77)});
+  for (std::uint64_t number = 2; number <= 5; ++number) commit(table, number);
+  EXPECT_NE(table.in_memory(generation(1)), nullptr);
+  EXPECT_EQ(table.in_memory(generation(3)), nullptr);
+  table.keep_in_memory({});
+  commit(table, 6);
+  EXPECT_EQ(table.in_memory(generation(1)), nullptr);
+}
+
 TEST(GenerationTable, ABudgetThatCannotHoldTwoIsSaid) {
   GenerationTable table(room_for(1));
   commit(table, 1);

@@ -1,5 +1,6 @@
-// The generations that this node holds of one container of another node, as values: what is kept, what a commit, a
-// discard or a newcomer lets go of, what may be restored, and what they cost. No I/O, no lock, no thread of its own.
+// The generations that this node holds of one container of another node, as values: what is kept,
+// what a commit, a discard or a newcomer lets go of, what may be restored, and what they cost. No
+// I/O, no lock, no thread of its own.
 #pragma once
 
 #include <cstdint>
@@ -51,20 +52,21 @@ class HeldGenerations {
   Bytes memory() const;  // slabs that generations share counted once
   Bytes disk() const;
 
-  // Whether a generation that is not held has a place here. kInvalid: it is below the floor, or of a lower term or
-  // incarnation than the newest one. kNoSpace: too many are held.
+  // Whether a generation that is not held has a place here. kInvalid: it is below the floor, or of
+  // a lower term or incarnation than the newest one. kNoSpace: too many are held.
   Status admit(const Generation& generation, std::size_t max_generations) const;
-  // Takes it in and discards what it supersedes: of a lower term or incarnation, those with a number above its base's, for it
-  // was built past them; if it is complete and names no base, those whose number is not below its own, for its owner does not
-  // know of them.
+  // Takes it in and discards what it supersedes: of a lower term or incarnation, those with a
+  // number above its base's, for it was built past them; if it is complete and names no base, those
+  // whose number is not below its own, for its owner does not know of them.
   void add(HeldGeneration newcomer, const std::optional<Holding>& base);
   // It is on disk from now on, and its memory is free. Nothing if it is not held any more.
   void moved_to_disk(const Generation& generation, const capsule::Digest& stored, Bytes size);
   void loaded(const Generation& generation, capsule::CapsuleRef capsule);
-  void drop_clean_memory();  // of what is on disk as well
+  void drop_clean_memory();                    // of what is on disk as well
   void confirm(const Generation& generation);  // not provisional any more
-  // False: not held; the floor rises all the same. Lets go of what is below the two newest committed ones, and of what is
-  // not committed below the floor; the newest stays in any case: the owner's next delta may build on it.
+  // False: not held; the floor rises all the same. Lets go of what is below the two newest
+  // committed ones, and of what is not committed below the floor; the newest stays in any case: the
+  // owner's next delta may build on it.
   bool commit(const Generation& generation);
   void discard(const std::vector<Generation>& generations);
 

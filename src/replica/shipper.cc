@@ -17,7 +17,9 @@ constexpr std::size_t kRemembered = 8;
 
 }  // namespace
 
-bool Destination::wants_full(const Holding&) const { return false; }
+bool Destination::wants_full(const Holding&) const {
+  return false;
+}
 
 struct Shipper::Item {
   capsule::CapsuleRef capsule;
@@ -43,12 +45,12 @@ struct Shipper::Route {
   std::unique_ptr<Destination> destination;
   Pace pace = Pace::kNewestOnly;
   State state = State::kIdle;
-  std::uint64_t attempt = 0;       // answers to others are late
-  std::vector<Holding> held;       // oldest first
-  capsule::CapsuleRef base;        // of the newest in `held`; nullptr: perhaps in the owner's table
+  std::uint64_t attempt = 0;  // answers to others are late
+  std::vector<Holding> held;  // oldest first
+  capsule::CapsuleRef base;   // of the newest in `held`; nullptr: perhaps in the owner's table
   bool full_next = false;
   std::deque<Item> waiting;
-  std::optional<Item> current;     // encoding or sending
+  std::optional<Item> current;  // encoding or sending
   std::optional<Holding> current_base;
   bool current_discarded = false;
   std::shared_ptr<Encoding> encoding;
@@ -78,7 +80,8 @@ Shipper::~Shipper() = default;
 
 Shipper::Route* Shipper::route_of(const std::string& name, std::uint64_t attempt) {
   const auto found = routes_.find(name);
-  return found == routes_.end() || found->second->attempt != attempt ? nullptr : found->second.get();
+  return found == routes_.end() || found->second->attempt != attempt ? nullptr
+                                                                     : found->second.get();
 }
 
 capsule::CapsuleRef Shipper::find_capsule(const Generation& generation) const {
@@ -178,10 +181,11 @@ void Shipper::enqueue(const std::string& name, Route& route, Item item) {
   }
   route.waiting.push_back(std::move(item));
   if (given_up) {
-    tell_failed(name, Error(ErrorCode::kNoSpace,
-                            std::format("generation {} of '{}' is not sent to {}: {} newer ones wait",
-                                        to_string(*given_up), container_.str(), name,
-                                        kMaxWaitingShipments)));
+    tell_failed(
+        name,
+        Error(ErrorCode::kNoSpace,
+              std::format("generation {} of '{}' is not sent to {}: {} newer ones wait",
+                          to_string(*given_up), container_.str(), name, kMaxWaitingShipments)));
   }
 }
 
@@ -189,9 +193,11 @@ void Shipper::discard(const Generation& generation) {
   if (newest_ != nullptr && newest_->manifest.generation == generation) newest_.reset();
   std::vector<std::string> idle;
   for (const auto& [name, route] : routes_) {
-    std::erase_if(route->waiting, [&](const Item& item) { return item.generation() == generation; });
+    std::erase_if(route->waiting,
+                  [&](const Item& item) { return item.generation() == generation; });
     std::erase_if(route->held, [&](const Holding& held) { return held.generation == generation; });
-    if (route->base != nullptr && route->base->manifest.generation == generation) route->base.reset();
+    if (route->base != nullptr && route->base->manifest.generation == generation)
+      route->base.reset();
     const bool sent_on_it = route->current_base && route->current_base->generation == generation;
     if (!route->current || (route->current->generation() != generation && !sent_on_it)) continue;
     if (route->state == Route::State::kSending) {
@@ -223,7 +229,8 @@ std::optional<Shipper::BaseChoice> Shipper::choose_base(const Route& route) cons
   if (route.full_next) return std::nullopt;
   for (auto held = route.held.rbegin(); held != route.held.rend(); ++held) {
     if (!(held->generation < route.current->generation())) continue;
-    const bool is_base = route.base != nullptr && route.base->manifest.generation == held->generation;
+    const bool is_base =
+        route.base != nullptr && route.base->manifest.generation == held->generation;
     capsule::CapsuleRef capsule = is_base ? route.base : find_capsule(held->generation);
     if (capsule == nullptr) continue;
     if (route.destination->wants_full(*held)) return std::nullopt;
@@ -270,8 +277,8 @@ Status Shipper::begin_encoding(const std::string& name, Route& route) {
   }
   PERDURE_TRY(pool_.submit(
       loop_, lifetime_,
-      [child = route.current->capsule, base, options]()
-          -> Result<std::shared_ptr<const capsule::EncodedCapsule>> {
+      [child = route.current->capsule, base,
+       options]() -> Result<std::shared_ptr<const capsule::EncodedCapsule>> {
         PERDURE_ASSIGN(capsule::EncodedCapsule encoded,
                        capsule::encode(*child, base ? base->capsule.get() : nullptr,
                                        base ? &base->holding.digest : nullptr, options));
@@ -303,7 +310,8 @@ void Shipper::on_encoded(const std::shared_ptr<Encoding>& encoding) {
 void Shipper::send(const std::string& name, Route& route) {
   route.state = Route::State::kSending;
   route.sent = BootClock::now();
-  const Shipment shipment{route.current->generation(), route.current_base, **route.encoding->result};
+  const Shipment shipment{route.current->generation(), route.current_base,
+                          **route.encoding->result};
   route.destination->ship(shipment, [this, token = lifetime_.token(), name,
                                      attempt = route.attempt](Result<HoldReceipt> answer) {
     if (token.alive()) on_answer(name, attempt, std::move(answer));
@@ -312,7 +320,8 @@ void Shipper::send(const std::string& name, Route& route) {
 
 // Answers
 
-void Shipper::on_answer(const std::string& name, std::uint64_t attempt, Result<HoldReceipt> answer) {
+void Shipper::on_answer(const std::string& name, std::uint64_t attempt,
+                        Result<HoldReceipt> answer) {
   Route* route = route_of(name, attempt);
   if (route == nullptr || route->state != Route::State::kSending) return;  // late
   if (answer && answer->holding.generation != route->current->generation()) {

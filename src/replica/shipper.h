@@ -1,10 +1,12 @@
-// The owner's side: brings each new generation of one container to its destinations (standbys, learners, the durable
-// directory), each at its own pace. One generation is under way per destination; how many wait is bounded.
+// The owner's side: brings each new generation of one container to its destinations (standbys,
+// learners, the durable directory), each at its own pace. One generation is under way per
+// destination; how many wait is bounded.
 //
-// A destination is sent a delta against the newest generation that it is known to hold, if that one is still in memory, else a
-// full capsule. Destinations with the same base share one encoding. What is in use as a base, under way or waiting is kept by
-// reference; the owner's table accounts for it (bases()). Loop thread only; encoding runs on the pool; sending is the
-// destination's business and is asynchronous.
+// A destination is sent a delta against the newest generation that it is known to hold, if that one
+// is still in memory, else a full capsule. Destinations with the same base share one encoding. What
+// is in use as a base, under way or waiting is kept by reference; the owner's table accounts for it
+// (bases()). Loop thread only; encoding runs on the pool; sending is the destination's business and
+// is asynchronous.
 #pragma once
 
 #include <chrono>
@@ -39,26 +41,30 @@ struct Shipment {
 class Destination {
  public:
   virtual ~Destination() = default;
-  // Calls `done` exactly once, on the loop's thread, unless it is destroyed before; also from within ship(). The receipt is of
-  // the shipment's generation, with the digest that the next delta is to name. kNotFound: the base is not there (what is sent
-  // next is complete). kFenced: ownership is lost; nothing is sent any more. kTransient: not reachable; tried again after
-  // reconnected(). kInvalid: another try is useless; the next generation is. Anything else: tried again after a pause.
+  // Calls `done` exactly once, on the loop's thread, unless it is destroyed before; also from
+  // within ship(). The receipt is of the shipment's generation, with the digest that the next delta
+  // is to name. kNotFound: the base is not there (what is sent next is complete). kFenced:
+  // ownership is lost; nothing is sent any more. kTransient: not reachable; tried again after
+  // reconnected(). kInvalid: another try is useless; the next generation is. Anything else: tried
+  // again after a pause.
   using Done = std::function<void(Result<HoldReceipt>)>;
   virtual void ship(const Shipment& shipment, Done done) = 0;
   virtual bool compresses() const { return false; }
   virtual double bytes_per_second() const { return 0; }  // measured; 0: not known
-  // Whether the next one is to be complete although `base` is there (a chain of files at its bound).
+  // Whether the next one is to be complete although `base` is there (a chain of files at its
+  // bound).
   virtual bool wants_full(const Holding& base) const;
 };
 
-// kEveryGeneration: none is skipped, for the acknowledgement is needed for a commit. kNewestOnly: a newer one takes the place
-// of the one that waits.
+// kEveryGeneration: none is skipped, for the acknowledgement is needed for a commit. kNewestOnly: a
+// newer one takes the place of the one that waits.
 enum class Pace { kEveryGeneration, kNewestOnly };
 
-// Waiting for one destination. The policy stops capturing long before (backlog()); beyond it the oldest one is given up, and
-// on_failed says so: the owner's memory stays bounded whatever happens.
+// Waiting for one destination. The policy stops capturing long before (backlog()); beyond it the
+// oldest one is given up, and on_failed says so: the owner's memory stays bounded whatever happens.
 inline constexpr std::size_t kMaxWaitingShipments = 8;
-// Between tries after an error, doubling. The first is short of an interval, the last short of a person's patience.
+// Between tries after an error, doubling. The first is short of an interval, the last short of a
+// person's patience.
 inline constexpr Duration kFirstShipPause = std::chrono::milliseconds(100);
 inline constexpr Duration kLongestShipPause = std::chrono::seconds(10);
 
@@ -67,15 +73,16 @@ struct DestinationStatus {
   std::optional<Generation> under_way;
   std::optional<Generation> waiting;  // the next one
   std::size_t waiting_count = 0;
-  std::uint64_t shipped_bytes = 0;    // acknowledged
+  std::uint64_t shipped_bytes = 0;  // acknowledged
   std::uint64_t full_shipments = 0;
   std::uint64_t delta_shipments = 0;
   std::uint64_t failures = 0;
   bool fenced = false;
-  bool disconnected = false;     // waits for reconnected()
-  Duration last_round_trip{};    // from ship() to the acknowledgement
-  Duration last_since_offer{};   // from offer(), right after the thaw, to the acknowledgement: with encoding and waiting
-  Duration last_holder_time{};   // of that, the holder's own: decoding, verifying, storing
+  bool disconnected = false;    // waits for reconnected()
+  Duration last_round_trip{};   // from ship() to the acknowledgement
+  Duration last_since_offer{};  // from offer(), right after the thaw, to the acknowledgement: with
+                                // encoding and waiting
+  Duration last_holder_time{};  // of that, the holder's own: decoding, verifying, storing
   std::string last_error;
 };
 
@@ -84,7 +91,8 @@ struct ShipperHandlers {
   // A destination holds it: stands also for what was offered before it.
   std::function<void(const std::string& destination, const HoldReceipt&)> on_held;
   std::function<void(const std::string& destination, const Error&)> on_failed;
-  // The owner's memory: a capsule that a destination may still hold, to be a base; nullptr: not in memory. Must not block.
+  // The owner's memory: a capsule that a destination may still hold, to be a base; nullptr: not in
+  // memory. Must not block.
   std::function<capsule::CapsuleRef(const Generation&)> find_capsule;
 };
 
@@ -95,23 +103,26 @@ class Shipper {
   Shipper& operator=(const Shipper&) = delete;
   ~Shipper();
 
-  // `held`: what it holds already (a returning standby): a base if it is still in memory here. The newest generation offered
-  // is sent at once. A destination of the same name is replaced.
+  // `held`: what it holds already (a returning standby): a base if it is still in memory here. The
+  // newest generation offered is sent at once. A destination of the same name is replaced.
   void add(const std::string& name, std::unique_ptr<Destination> destination, Pace pace,
            std::optional<Holding> held);
   void set_pace(const std::string& name, Pace pace);
   void remove(const std::string& name);
-  // What was under way is sent again unless it arrived; an answer to the former try is not waited for any more. `held`: what
-  // the destination says that it holds now; absent: nothing, it has lost its memory.
+  // What was under way is sent again unless it arrived; an answer to the former try is not waited
+  // for any more. `held`: what the destination says that it holds now; absent: nothing, it has lost
+  // its memory.
   void reconnected(const std::string& name, std::optional<Holding> held);
 
-  // A new generation; `capsule` is complete and immutable. Returns at once; encoding and sending follow.
+  // A new generation; `capsule` is complete and immutable. Returns at once; encoding and sending
+  // follow.
   void offer(capsule::CapsuleRef capsule);
   // It will never be restored: not sent, not used as a base.
   void discard(const Generation& generation);
 
   std::optional<DestinationStatus> status(const std::string& name) const;
-  // The longest line, what is under way included, before a destination that must get every generation.
+  // The longest line, what is under way included, before a destination that must get every
+  // generation.
   std::size_t backlog() const;
   // What must stay in the owner's memory for the next deltas.
   std::set<Generation> bases() const;

@@ -1,4 +1,5 @@
-// What a StandbyTable knows of one container, and what one receive() carries along. For standby_*.cc only.
+// What a StandbyTable knows of one container, and what one receive() carries along. For
+// standby_*.cc only.
 #pragma once
 
 #include <condition_variable>

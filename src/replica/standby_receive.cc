@@ -12,29 +12,30 @@
 namespace perdure::replica {
 namespace {
 
-// What is on disk comes back only when that leaves an eighth of the budget free: not to and fro with every generation.
+// What is on disk comes back only when that leaves an eighth of the budget free: not to and fro
+// with every generation.
 constexpr std::uint64_t kReturnReserve = 8;
 constexpr std::size_t kNamedInRefusal = 3;
 
 std::string name_of(const ReceivedCapsule& received) {
-  return std::format("generation {} of '{}'", to_string(received.generation), received.container.str());
+  return std::format("generation {} of '{}'", to_string(received.generation),
+                     received.container.str());
 }
 
 Status check_header(const ReceivedCapsule& received, Bytes content_limit) {
   PERDURE_ASSIGN(const capsule::CapsuleInfo info, capsule::read_info(received.bytes->bytes()));
   const capsule::Manifest& manifest = info.manifest;
-  const bool same_base = received.base
-                             ? manifest.parent == received.base->generation &&
-                                   manifest.parent_digest == received.base->digest
-                             : !manifest.parent.has_value();
+  const bool same_base = received.base ? manifest.parent == received.base->generation &&
+                                             manifest.parent_digest == received.base->digest
+                                       : !manifest.parent.has_value();
   if (manifest.container != received.container.str() ||
       manifest.generation != received.generation || !same_base) {
-    return fail(ErrorCode::kInvalid,
-                std::format("the capsule says that it is {} of '{}'{}", to_string(manifest.generation),
-                            manifest.container,
-                            manifest.parent
-                                ? std::format(", built on {}", to_string(*manifest.parent))
-                                : ", complete in itself"));
+    return fail(
+        ErrorCode::kInvalid,
+        std::format("the capsule says that it is {} of '{}'{}", to_string(manifest.generation),
+                    manifest.container,
+                    manifest.parent ? std::format(", built on {}", to_string(*manifest.parent))
+                                    : ", complete in itself"));
   }
   if (info.content_bytes > content_limit.count) {
     return fail(ErrorCode::kNoSpace,
@@ -81,8 +82,9 @@ Result<HoldReceipt> StandbyTable::receive(const ReceivedCapsule& received) {
   if (!receipt) {
     // To the sender kTransient is a node that cannot be reached.
     const ErrorCode code = receipt.error().code();
-    return fail(Error(code == ErrorCode::kTransient ? ErrorCode::kIo : code, receipt.error().message())
-                    .context("hold " + name_of(received)));
+    return fail(
+        Error(code == ErrorCode::kTransient ? ErrorCode::kIo : code, receipt.error().message())
+            .context("hold " + name_of(received)));
   }
   receipt->took = BootClock::now() - begun;
   return receipt;
@@ -108,8 +110,7 @@ Result<HoldReceipt> StandbyTable::receive_in_turn(const ReceivedCapsule& receive
 
 // A receipt if there is nothing to do; else what the newcomer builds on.
 Result<std::optional<HoldReceipt>> StandbyTable::look_up(const ReceivedCapsule& received,
-                                                         Container& container,
-                                                         Newcomer& newcomer) {
+                                                         Container& container, Newcomer& newcomer) {
   HeldGenerations before;  // freed after the lock
   const std::scoped_lock guard(mutex_);
   PERDURE_TRY(check_term(received.container, container, received.term));
@@ -126,10 +127,9 @@ Result<std::optional<HoldReceipt>> StandbyTable::look_up(const ReceivedCapsule& 
   if (received.base) {
     const HeldGeneration* base = container.held.find(*received.base);
     if (base == nullptr) {
-      return fail(ErrorCode::kNotFound,
-                  std::format("its base {} ({}) is not held: send it in full",
-                              to_string(received.base->generation),
-                              to_string(received.base->digest)));
+      return fail(ErrorCode::kNotFound, std::format("its base {} ({}) is not held: send it in full",
+                                                    to_string(received.base->generation),
+                                                    to_string(received.base->digest)));
     }
     newcomer.base = *base;
   }
@@ -202,7 +202,8 @@ Result<bool> StandbyTable::hold_in_memory(const ReceivedCapsule& received, Conta
   return true;
 }
 
-// Everything of the container goes there: one that does not fit any more will not fit in parts for long.
+// Everything of the container goes there: one that does not fit any more will not fit in parts for
+// long.
 Status StandbyTable::hold_on_disk(const ReceivedCapsule& received, Container& container,
                                   Newcomer& newcomer) {
   HeldGenerations with;

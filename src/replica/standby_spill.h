@@ -1,7 +1,8 @@
 // The disk side of one container on a standby: what did not fit into memory, in a store of its own.
 //
-// A generation lies there in the form it was received in, if that builds on what is there; else in a form made here, which has
-// another digest. Pool threads; one caller at a time (the container's turn).
+// A generation lies there in the form it was received in, if that builds on what is there; else in
+// a form made here, which has another digest. Pool threads; one caller at a time (the container's
+// turn).
 #pragma once
 
 #include <memory>
@@ -30,8 +31,8 @@ class StandbySpill {
     capsule::Digest digest;
     Bytes size;
   };
-  // `received`: the bytes that `held` came in, if they are still at hand. Provisional ones are marked, so that they are that also
-  // after a restart. Errors of the store.
+  // `received`: the bytes that `held` came in, if they are still at hand. Provisional ones are
+  // marked, so that they are that also after a restart. Errors of the store.
   Result<Written> write(const HeldGeneration& held, const std::optional<Base>& base,
                         const capsule::SlabRef& received);
   Result<capsule::CapsuleRef> load(const HeldGeneration& held);
@@ -41,7 +42,8 @@ class StandbySpill {
   Status tidy(const HeldGenerations& held);
 
  private:
-  Result<capsule::EncodedCapsule> form_of(const HeldGeneration& held, const std::optional<Base>& base,
+  Result<capsule::EncodedCapsule> form_of(const HeldGeneration& held,
+                                          const std::optional<Base>& base,
                                           const capsule::SlabRef& received);
   std::shared_ptr<CapsuleStore> store_;
 };

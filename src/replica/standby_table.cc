@@ -32,9 +32,10 @@ Result<StandbyTable::Turn::Pass> StandbyTable::Turn::take(std::size_t limit) {
   line_.push_back(mine);
   if (moved_.wait_for(lock, kTurnTime, [&] { return line_.front() == mine; })) return Pass(*this);
   std::erase(line_, mine);
-  return fail(ErrorCode::kTimeout, std::format("the call before it did not end within {}; is the disk "
-                                               "of the spilled capsules in order?",
-                                               format_duration(kTurnTime)));
+  return fail(ErrorCode::kTimeout,
+              std::format("the call before it did not end within {}; is the disk "
+                          "of the spilled capsules in order?",
+                          format_duration(kTurnTime)));
 }
 
 void StandbyTable::Turn::leave() {
@@ -58,8 +59,8 @@ Status StandbyTable::check_term(const ContainerName& container, Container& known
   if (term < known.term) {
     ++fenced_;
     return fail(ErrorCode::kFenced,
-                std::format("container '{}': term {} is over, this node knows term {}", container.str(),
-                            term.value, known.term.value));
+                std::format("container '{}': term {} is over, this node knows term {}",
+                            container.str(), term.value, known.term.value));
   }
   known.term = term;
   return {};
@@ -158,8 +159,9 @@ std::optional<HeldContainer> StandbyTable::find(const ContainerName& container) 
   const auto found = containers_.find(container);
   if (found == containers_.end() || found->second->held.empty()) return std::nullopt;
   const HeldGenerations& held = found->second->held;
-  HeldContainer result{container, found->second->term, held.newest()->holding, std::nullopt,
-                       held.all().size(), found->second->memory, held.disk()};
+  HeldContainer result{container,    found->second->term, held.newest()->holding,
+                       std::nullopt, held.all().size(),   found->second->memory,
+                       held.disk()};
   if (const HeldGeneration* committed = held.newest_committed()) {
     result.newest_committed = committed->holding.generation;
   }
@@ -286,8 +288,9 @@ Result<capsule::CapsuleRef> StandbyTable::fetch(const ContainerName& container,
     const std::scoped_lock guard(mutex_);
     const auto found = containers_.find(container);
     if (found == containers_.end() || found->second->held.empty()) {
-      return fail(ErrorCode::kNotFound,
-                  std::format("container '{}': nothing of it is held on this node", container.str()));
+      return fail(
+          ErrorCode::kNotFound,
+          std::format("container '{}': nothing of it is held on this node", container.str()));
     }
     known = found->second;
     floor = known->held.floor();
@@ -309,13 +312,13 @@ Result<capsule::CapsuleRef> StandbyTable::fetch(const ContainerName& container,
     log::warning("{}: {}", container.str(), loaded.error().message());
     reasons += "; " + loaded.error().message();
   }
-  return fail(ErrorCode::kCorrupt,
-              std::format("container '{}': no generation held here can be restored{}{}",
-                          container.str(),
-                          floor ? std::format(" without going back behind {}, which is committed",
-                                              to_string(*floor))
-                                : std::string(),
-                          reasons));
+  return fail(
+      ErrorCode::kCorrupt,
+      std::format("container '{}': no generation held here can be restored{}{}", container.str(),
+                  floor ? std::format(" without going back behind {}, which is committed",
+                                      to_string(*floor))
+                        : std::string(),
+                  reasons));
 }
 
 }  // namespace perdure::replica

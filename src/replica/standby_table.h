@@ -1,9 +1,10 @@
-// What this node holds of other nodes' containers: their newest generations, in memory, beyond a budget on disk.
+// What this node holds of other nodes' containers: their newest generations, in memory, beyond a
+// budget on disk.
 //
-// A generation is received whole, decoded against the base it names, verified to the last byte, and only then held; only what
-// is held is acknowledged. Per container the highest term seen counts: whatever carries a lower one is refused (kFenced) and
-// counted. Thread-safe; receive() and fetch() compute and may block on the disk (pool threads), the rest only looks
-// where nothing else is said.
+// A generation is received whole, decoded against the base it names, verified to the last byte, and
+// only then held; only what is held is acknowledged. Per container the highest term seen counts:
+// whatever carries a lower one is refused (kFenced) and counted. Thread-safe; receive() and fetch()
+// compute and may block on the disk (pool threads), the rest only looks where nothing else is said.
 #pragma once
 
 #include <cstddef>
@@ -28,34 +29,37 @@ namespace perdure::replica {
 
 struct Holding {
   Generation generation;
-  capsule::Digest digest;  // what the next delta names as its parent: of the form that the holder got first
+  capsule::Digest
+      digest;  // what the next delta names as its parent: of the form that the holder got first
   auto operator<=>(const Holding&) const = default;
 };
 
 struct ReceivedCapsule {
   ContainerName container;
-  Term term;                            // of the sender's ownership
+  Term term;  // of the sender's ownership
   Generation generation;
   std::optional<Holding> base;          // absent: full
   std::optional<Generation> committed;  // the newest committed one
   bool provisional = false;
-  capsule::SlabRef bytes;               // exactly one encoded capsule
+  capsule::SlabRef bytes;  // exactly one encoded capsule
 };
 
-// `holding` is what the sender names as the base of its next delta. Of a generation that was held already, under whatever digest, it is
-// what is held: the new bytes are not looked at. A repetition after a lost answer is therefore answered like the first one.
+// `holding` is what the sender names as the base of its next delta. Of a generation that was held
+// already, under whatever digest, it is what is held: the new bytes are not looked at. A repetition
+// after a lost answer is therefore answered like the first one.
 struct HoldReceipt {
   Holding holding;
-  Bytes held;            // of this container, pages that generations share counted once
+  Bytes held;  // of this container, pages that generations share counted once
   bool on_disk = false;
-  Duration took{};       // at the holder: from the bytes to the promise
+  Duration took{};  // at the holder: from the bytes to the promise
 };
 
 struct HeldContainer {
   ContainerName container;
   Term term;
   std::optional<Holding> newest;
-  std::optional<Generation> newest_committed;  // newest that may be restored: committed, not provisional, not discarded
+  std::optional<Generation>
+      newest_committed;  // newest that may be restored: committed, not provisional, not discarded
   std::size_t generations = 0;
   Bytes memory;
   Bytes disk;
@@ -67,11 +71,13 @@ enum class Spill { kToDisk, kRefuse };
 inline constexpr std::size_t kMaxWaitingReceives = 8;
 
 struct StandbyTableOptions {
-  Bytes memory_budget{std::uint64_t{4} << 30};   // of all containers together
+  Bytes memory_budget{std::uint64_t{4} << 30};  // of all containers together
   Spill spill = Spill::kToDisk;
-  // A store for a container's generations on disk, opened when it is needed. What is found there and was not adopted goes.
+  // A store for a container's generations on disk, opened when it is needed. What is found there
+  // and was not adopted goes.
   std::function<Result<std::unique_ptr<CapsuleStore>>(const ContainerName&)> open_store;
-  // Removes its directory with everything in it; kNotFound: there is none. Called after the store is closed.
+  // Removes its directory with everything in it; kNotFound: there is none. Called after the store
+  // is closed.
   std::function<Status(const ContainerName&)> remove_store;
   // Of the uncompressed content of one capsule.
   Bytes content_limit{std::uint64_t{64} << 30};
@@ -86,11 +92,13 @@ class StandbyTable {
   explicit StandbyTable(StandbyTableOptions options);
   ~StandbyTable();
 
-  // Held when it succeeds: in memory, or on disk if the budget is exhausted. A container that went to disk comes back with the
-  // first generation that fits again. Two of the same container are taken in the order of the calls.
-  // kFenced: a lower term than known (counted). kNotFound: the base is not held (send it full). kCorrupt: does not verify; what was held
-  // stays. kInvalid: superseded or older than what is committed, or the message and the capsule disagree; another try is useless.
-  // kNoSpace: names what it needs, the budget and what is held, and the containers that hold most. kTimeout: too many wait, or too long. Never kTransient.
+  // Held when it succeeds: in memory, or on disk if the budget is exhausted. A container that went
+  // to disk comes back with the first generation that fits again. Two of the same container are
+  // taken in the order of the calls. kFenced: a lower term than known (counted). kNotFound: the
+  // base is not held (send it full). kCorrupt: does not verify; what was held stays. kInvalid:
+  // superseded or older than what is committed, or the message and the capsule disagree; another
+  // try is useless. kNoSpace: names what it needs, the budget and what is held, and the containers
+  // that hold most. kTimeout: too many wait, or too long. Never kTransient.
   Result<HoldReceipt> receive(const ReceivedCapsule& received);
 
   // From a record or a message: the sender of anything lower is fenced from now on. Never falls.
@@ -98,24 +106,29 @@ class StandbyTable {
   Term term_of(const ContainerName& container) const;
   std::uint64_t fenced() const;  // messages refused since the start
 
-  // kFenced; kNotFound: not held. Keeps the two newest committed ones and whatever is newer; a provisional one is that no more.
-  // Files of what goes are removed by the next receive(), fetch() or tidy() of the container.
+  // kFenced; kNotFound: not held. Keeps the two newest committed ones and whatever is newer; a
+  // provisional one is that no more. Files of what goes are removed by the next receive(), fetch()
+  // or tidy() of the container.
   Status commit(const ContainerName& container, Term term, const Generation& generation);
-  Status discard(const ContainerName& container, Term term, const std::vector<Generation>& generations);
+  Status discard(const ContainerName& container, Term term,
+                 const std::vector<Generation>& generations);
   Status tidy(const ContainerName& container);  // blocks on the disk (pool threads)
-  // Everything of the container goes, memory and disk. Its term stays known. Blocks on the disk (pool threads).
+  // Everything of the container goes, memory and disk. Its term stays known. Blocks on the disk
+  // (pool threads).
   Status drop(const ContainerName& container, Term term);
 
-  // After a restart: what lies on this container's disk is held again, none of it committed. Nothing if it holds something already.
-  // Pool threads.
+  // After a restart: what lies on this container's disk is held again, none of it committed.
+  // Nothing if it holds something already. Pool threads.
   Status adopt(const ContainerName& container);
 
   // Absent: nothing is held.
   std::optional<HeldContainer> find(const ContainerName& container) const;
   std::vector<HeldContainer> all() const;  // by name
-  // For a restore here, or for another node: the complete capsule. Absent generation: the newest that may be restored; one that does not load is passed over for the
-  // one before, but never below the newest committed one the holder was told of (kCorrupt then).
-  Result<capsule::CapsuleRef> fetch(const ContainerName& container, std::optional<Generation> generation);
+  // For a restore here, or for another node: the complete capsule. Absent generation: the newest
+  // that may be restored; one that does not load is passed over for the one before, but never below
+  // the newest committed one the holder was told of (kCorrupt then).
+  Result<capsule::CapsuleRef> fetch(const ContainerName& container,
+                                    std::optional<Generation> generation);
   Bytes memory() const;
 
  private:
@@ -125,15 +138,19 @@ class StandbyTable {
   std::shared_ptr<Container> at(const ContainerName& container);
   Status check_term(const ContainerName& container, Container& known, Term term);
   Result<HoldReceipt> receive_in_turn(const ReceivedCapsule& received, Container& container);
-  Result<std::optional<HoldReceipt>> look_up(const ReceivedCapsule& received, Container& container, Newcomer& newcomer);
+  Result<std::optional<HoldReceipt>> look_up(const ReceivedCapsule& received, Container& container,
+                                             Newcomer& newcomer);
   Status decode(const ReceivedCapsule& received, Container& container, Newcomer& newcomer);
-  Result<bool> hold_in_memory(const ReceivedCapsule& received, Container& container, Newcomer& newcomer);
+  Result<bool> hold_in_memory(const ReceivedCapsule& received, Container& container,
+                              Newcomer& newcomer);
   Status hold_on_disk(const ReceivedCapsule& received, Container& container, Newcomer& newcomer);
   void take_in(const ReceivedCapsule& received, Container& container, const Newcomer& newcomer);
   Bytes room_for(const Container& container) const;
   Error no_space(const ReceivedCapsule& received, Bytes needed) const;
-  Result<capsule::CapsuleRef> load(const ContainerName& name, Container& container, const Generation& generation);
-  void keep_if_it_fits(Container& container, const Generation& generation, const capsule::CapsuleRef& capsule);
+  Result<capsule::CapsuleRef> load(const ContainerName& name, Container& container,
+                                   const Generation& generation);
+  void keep_if_it_fits(Container& container, const Generation& generation,
+                       const capsule::CapsuleRef& capsule);
   Status open_spill(const ContainerName& name, Container& container);
   Status tidy_in_turn(Container& container);
   // After each change of what is held, with the lock held.

@@ -26,7 +26,8 @@ Result<Stored> held_already(CapsuleStore& store, const Generation& generation) {
     if (one.corrupt) return fail(one.corrupt->code(), one.corrupt->message());
     return Stored{{{generation, one.info->digest}, one.size, true, {}}, {}};
   }
-  return fail(ErrorCode::kIo, std::format("generation {}: there, and gone again", to_string(generation)));
+  return fail(ErrorCode::kIo,
+              std::format("generation {}: there, and gone again", to_string(generation)));
 }
 
 Result<Stored> write(CapsuleStore& store, const capsule::EncodedCapsule& encoded) {
@@ -39,10 +40,12 @@ Result<Stored> write(CapsuleStore& store, const capsule::EncodedCapsule& encoded
     auto held = held_already(store, encoded.manifest.generation);
     if (held || held.error().code() != ErrorCode::kCorrupt) return held;
     PERDURE_TRY(store.remove(encoded.manifest.generation));
-    return fail(ErrorCode::kIo, "what was stored of it was damaged, and is removed: " + held.error().message());
+    return fail(ErrorCode::kIo,
+                "what was stored of it was damaged, and is removed: " + held.error().message());
   }
   // To a shipper kTransient is a node that will report again; a directory does not.
-  if (put.error().code() == ErrorCode::kTransient) return fail(ErrorCode::kIo, put.error().message());
+  if (put.error().code() == ErrorCode::kTransient)
+    return fail(ErrorCode::kIo, put.error().message());
   return fail(std::move(put).error());
 }
 

@@ -1,4 +1,5 @@
-// A capsule store, such as the durable directory, as a destination of a Shipper: put() on the pool, one at a time.
+// A capsule store, such as the durable directory, as a destination of a Shipper: put() on the pool,
+// one at a time.
 #pragma once
 
 #include <memory>
@@ -10,8 +11,8 @@
 
 namespace perdure::replica {
 
-// Compresses by the bandwidth of the writes before. A chain of deltas that has become too long is begun anew. A generation that
-// is stored already is acknowledged as it is stored. Loop thread.
+// Compresses by the bandwidth of the writes before. A chain of deltas that has become too long is
+// begun anew. A generation that is stored already is acknowledged as it is stored. Loop thread.
 class StoreDestination final : public Destination {
  public:
   StoreDestination(io::Loop& loop, io::Pool& pool, std::shared_ptr<CapsuleStore> store);
