@@ -22,9 +22,15 @@ inline constexpr Duration kBackdating = std::chrono::minutes(5);
 // Renew when less than a third of its life is left.
 inline constexpr int kRenewalFraction = 3;
 
+// What has expired by itself (kLongestNodeCertificateLife) may be left out of a CRL.
+inline constexpr std::size_t kMaxRevocations = 16384;
+
 // A private key; its memory is wiped.
 Result<std::string> make_private_key();                                     // PEM, PKCS #8
 Result<std::string> public_key_of(const std::string& private_key_pem);      // PEM, SubjectPublicKeyInfo. kInvalid
+
+// kInvalid: either cannot be read, or the key is another one's.
+Status check_key_pair(const std::string& certificate_pem, const std::string& private_key_pem);
 
 struct NodeCertificateRequest {
   NodeName node;
@@ -36,7 +42,7 @@ struct NodeCertificateRequest {
 struct CertificateInfo {
   std::string name;          // common name
   std::string organisation;  // the cluster's id, hexadecimal
-  std::string serial;        // hexadecimal
+  std::string serial;        // hexadecimal, lower case, an even number of digits
   WallTime not_before{};
   WallTime not_after{};
   std::vector<std::string> addresses;
@@ -45,6 +51,8 @@ struct CertificateInfo {
 Result<CertificateInfo> read_certificate(const std::string& pem);  // the first one in it. kInvalid
 // SHA-256 of the first certificate in it (DER), 64 hexadecimal digits. kInvalid.
 Result<std::string> fingerprint_of(const std::string& certificate_pem);
+// The serial numbers in a CRL (PEM), as in CertificateInfo, sorted. kInvalid.
+Result<std::vector<std::string>> read_revocation_list(const std::string& pem);
 // When to ask for a new one.
 WallTime renewal_time(const CertificateInfo& certificate);
 
@@ -55,9 +63,11 @@ class Authority {
   // kInvalid: no such things, or they do not belong together.
   static Result<Authority> load(const std::string& certificate_pem, const std::string& private_key_pem);
 
-  // kInvalid: a key of another kind, an address that is none, a life out of range.
+  // It does not outlive the authority's own. kInvalid: a key of another kind, an address that is none, a life out of range,
+  // or the authority's own has expired.
   Result<std::string> sign(const NodeCertificateRequest& request, const Clock& clock) const;
-  // A CRL (RFC 5280, 5) of these serial numbers, for etcd's --client-crl-file; PEM.
+  // A CRL (RFC 5280, 5) of these serial numbers (hexadecimal, any case and order), for etcd's --client-crl-file; PEM. It holds until
+  // it is replaced. kInvalid: a serial number that is none, or more than kMaxRevocations.
   Result<std::string> revocation_list(const std::vector<std::string>& serials, const Clock& clock) const;
 
   const std::string& certificate() const { return certificate_; }  // PEM

@@ -1,9 +1,16 @@
 // Sealed bytes at rest: AES-256-GCM in chunks, so that a large file is written and read as a stream, a part of it can be read, and a
 // change, a cut or a reordering of chunks is noticed.
 //
-// Layout (little endian): magic "PERDSEA1", u32 version 1, u32 key id, 8 random bytes of the file, 8 zero bytes: 32 bytes. Then chunks of
-// kChunkBytes of content (the last one shorter, never empty but for an empty content), each followed by its tag of 16. Nonce of a chunk: the file's 8 bytes and its
-// number (u32). Associated data: the header, the number and whether it is the last.
+// Layout (little endian): magic "PERDSEA1", u32 version 1, u32 key id, 16 random bytes: 32 bytes. Then chunks of kChunkBytes of
+// content (the last one shorter, never empty but for an empty content), each followed by its tag of 16. Each file has a key of its own:
+// HKDF-SHA-256 of the ring's key, the random bytes as salt. Nonce of a chunk: 8 zero bytes and its number (u32). Associated
+// data: the header, the number (u32) and whether it is the last (u8).
+//
+// A key per file, because nonces of 8 random bytes under one key for all would probably repeat: a hundred containers with twenty
+// generations a second write 2^32 files in a month, and GCM with a nonce used twice hides nothing any more.
+//
+// What it does not notice: a sealed file in the place of another one of the same ring, or of an unsealed one where those are
+// accepted as well. What the content says of itself (container, generation, parent's digest) settles that.
 #pragma once
 
 #include <cstddef>
@@ -26,13 +33,19 @@ inline constexpr std::uint64_t kMaxSealedContentBytes = std::uint64_t{1} << 40;
 std::uint64_t sealed_size(std::uint64_t content_bytes);
 // kCorrupt: no file can be this long.
 Result<std::uint64_t> content_size(std::uint64_t sealed_bytes);
+// How many sealed bytes must be read to open the first `content_bytes` of a longer content: whole chunks.
+std::uint64_t sealed_prefix_size(std::uint64_t content_bytes);
 bool is_sealed(std::span<const std::byte> beginning);
+
+// All at once, from memory to memory: `content` is as long as content_size() says. Errors as Opener's.
+Status open_sealed(const KeyRing& ring, std::span<const std::byte> sealed, std::span<std::byte> content);
 
 // Writes sealed bytes through `write` as content comes in.
 class Sealer {
  public:
   using Write = std::function<Status(std::span<const std::byte>)>;
   static Result<Sealer> begin(const SealingKey& key, Write write);
+  // An error of `write` is returned, and again by every later call.
   Status append(std::span<const std::byte> content);
   Status finish();  // once; without it the file does not open
 
@@ -46,7 +59,7 @@ class Sealer {
   std::unique_ptr<State> state_;
 };
 
-// Reads `sealed` through `read` (exactly as many bytes as asked, from the place where the last call ended) and hands the
+// Reads sealed bytes through `read` (exactly as many bytes as asked, from the place where the last call ended) and hands the
 // content out in order. kCorrupt: names the chunk. kPermission: sealed under a key that the ring does not hold; names its number.
 class Opener {
  public:
@@ -63,6 +76,26 @@ class Opener {
  private:
   struct State;
   explicit Opener(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+// The same for what comes through a pipe or a socket: its length is known only when it ends.
+class StreamOpener {
+ public:
+  // Fills as much as there is: fewer bytes than asked for only at the end.
+  using Read = std::function<Result<std::size_t>(std::span<std::byte>)>;
+  // `header`: the first bytes, which have been read to tell whether it is sealed.
+  static Result<StreamOpener> begin(const KeyRing& ring, std::span<const std::byte, kSealedHeaderBytes> header, Read read);
+  // As Read. Who has seen the end has a content that is complete.
+  Result<std::size_t> read(std::span<std::byte> into);
+
+  StreamOpener(StreamOpener&&) noexcept;
+  StreamOpener& operator=(StreamOpener&&) noexcept;
+  ~StreamOpener();
+
+ private:
+  struct State;
+  explicit StreamOpener(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };
 
