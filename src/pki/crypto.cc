@@ -59,6 +59,9 @@ Result<Key256> derive_key(std::span<const std::byte> secret, std::span<const std
   const Owned<EVP_KDF> kdf(EVP_KDF_fetch(nullptr, OSSL_KDF_NAME_HKDF, nullptr));
   const Owned<EVP_KDF_CTX> context(kdf ? EVP_KDF_CTX_new(kdf.get()) : nullptr);
   if (context == nullptr) return fail_openssl(ErrorCode::kUnsupported, "this OpenSSL has no HKDF");
+  // RFC 5869, 2.2: what no salt stands for; OpenSSL 3.0 fails on an empty one.
+  constexpr std::array<std::byte, 32> kNoSalt{};
+  if (salt.empty()) salt = kNoSalt;
   char digest[] = "SHA256";
   const auto octets = [](const char* name, std::span<const std::byte> bytes) {
     return OSSL_PARAM_construct_octet_string(name, const_cast<std::byte*>(bytes.data()), bytes.size());

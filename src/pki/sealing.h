@@ -1,10 +1,14 @@
 // Sealed bytes at rest: AES-256-GCM in chunks, so that a large file is written and read as a stream, a part of it can be read, and a
 // change, a cut or a reordering of chunks is noticed.
 //
-// Layout (little endian): magic "PERDSEA1", u32 version 1, u32 key id, 16 random bytes: 32 bytes. Then chunks of kChunkBytes of
-// content (the last one shorter, never empty but for an empty content), each followed by its tag of 16. Each file has a key of its own:
-// HKDF-SHA-256 of the ring's key, the random bytes as salt. Nonce of a chunk: 8 zero bytes and its number (u32). Associated
-// data: the header, the number (u32) and whether it is the last (u8).
+// Layout (little endian), 48 bytes: magic "PERDSEA1", u32 version 1, u32 key id, 8 bytes of the key's mark, 16 random bytes,
+// the first 8 bytes of the SHA-256 of the 40 before. Then chunks of kChunkBytes of content (the last one shorter, never
+// empty but for an empty content), each followed by its tag of 16. Each file has a key of its own: HKDF-SHA-256 of the
+// ring's key, the random bytes as salt. Nonce of a chunk: 8 zero bytes and its number (u32). Associated data: the header, the
+// number (u32) and whether it is the last (u8).
+//
+// The mark (HKDF of the ring's key as well) tells a key from another cluster's of the same number; the header's digest tells
+// damage from a key that is missing.
 //
 // A key per file, because nonces of 8 random bytes under one key for all would probably repeat: a hundred containers with twenty
 // generations a second write 2^32 files in a month, and GCM with a nonce used twice hides nothing any more.
@@ -25,7 +29,7 @@
 
 namespace perdure::pki {
 
-inline constexpr std::size_t kSealedHeaderBytes = 32;
+inline constexpr std::size_t kSealedHeaderBytes = 48;
 inline constexpr std::size_t kChunkBytes = std::size_t{1} << 20;
 inline constexpr std::size_t kTagBytes = 16;
 inline constexpr std::uint64_t kMaxSealedContentBytes = std::uint64_t{1} << 40;

@@ -114,6 +114,100 @@ TEST(Transfer, TheLimitHoldsForBothForms) {
   EXPECT_EQ(import_error(packed, Bytes{packed.size()}).code(), ErrorCode::kNoSpace);
 }
 
+pki::KeyRing new_ring() { return pki::KeyRing().rotated(WallTime()).value(); }
+
+std::string sealed_export(const capsule::Capsule& capsule, const pki::KeyRing& ring) {
+  const UniqueFd fd = temporary_file();
+  const auto receipt = write_export(fd.get(), capsule, "'x.capsule'", {}, &ring);
+  PERDURE_ASSERT(receipt.has_value() && ::lseek(fd.get(), 0, SEEK_SET) == 0);
+  std::string bytes = read_rest(fd.get(), SIZE_MAX, "'x.capsule'").value();
+  EXPECT_EQ(receipt->size.count, bytes.size());
+  return bytes;
+}
+
+Result<ImportedCapsule> sealed_import(std::string_view bytes, const pki::KeyRing* ring, Bytes limit = kPlenty) {
+  const UniqueFd fd = temporary_file(bytes);
+  return read_import(fd.get(), limit, "'x.capsule'", ring);
+}
+
+TEST(Transfer, SealedComesBackWithItsRingAndAlsoAfterARotation) {
+  const pki::KeyRing ring = new_ring();
+  const std::string bytes = sealed_export(small_capsule(7), ring);
+  EXPECT_TRUE(bytes.starts_with("PERDSEA1"));
+  EXPECT_EQ(bytes.find("PERDCAP1"), std::string::npos);
+  const pki::KeyRing later = ring.rotated(WallTime()).value();
+  for (const pki::KeyRing* keys : {&ring, &later}) {
+    const auto imported = sealed_import(bytes, keys);
+    ASSERT_TRUE(imported) << imported.error().message();
+    EXPECT_TRUE(same_state(*imported->capsule, small_capsule(7)));
+  }
+}
+
+TEST(Transfer, WithARingAlsoAnUnsealedOneIsRead) {
+  const pki::KeyRing ring = new_ring();
+  EXPECT_TRUE(sealed_import(joined(encoded_full(small_capsule(7))), &ring));
+}
+
+TEST(Transfer, SealedThroughAPipe) {
+  const pki::KeyRing ring = new_ring();
+  auto pipe = make_pipe();
+  ASSERT_TRUE(pipe);
+  capsule::Capsule capsule = small_capsule(7);
+  std::string bytes;
+  for (std::uint32_t i = 0; i < 600; ++i) bytes += capsule::testing::noise_page(i);
+  ASSERT_TRUE(capsule.memory["mm-9"].append({0, 600, capsule::testing::slab_of(bytes), 0}));
+  std::thread writer([&, end = std::move(pipe->write_end)]() mutable {
+    EXPECT_TRUE(write_export(end.get(), capsule, "pipe", {}, &ring));
+    end.reset();
+  });
+  const auto imported = read_import(pipe->read_end.get(), kPlenty, "pipe", &ring);
+  writer.join();
+  ASSERT_TRUE(imported) << imported.error().message();
+  EXPECT_TRUE(same_state(*imported->capsule, capsule));
+}
+
+TEST(Transfer, AMissingKeyIsNamed) {
+  const pki::KeyRing older = new_ring();
+  const std::string bytes = sealed_export(small_capsule(7), older.rotated(WallTime()).value());
+  for (const pki::KeyRing* ring : {static_cast<const pki::KeyRing*>(nullptr), &older}) {
+    const auto refused = sealed_import(bytes, ring);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code(), ErrorCode::kPermission);
+    EXPECT_THAT(refused.error().message(), HasSubstr("import 'x.capsule': it is sealed with key 2, which is not in the key ring"));
+    EXPECT_THAT(refused.error().message(), HasSubstr("exported in another cluster"));
+  }
+  const pki::KeyRing foreign = new_ring().rotated(WallTime()).value();
+  EXPECT_EQ(sealed_import(bytes, &foreign).error().code(), ErrorCode::kPermission);
+}
+
+TEST(Transfer, SealedDamageIsRefused) {
+  const pki::KeyRing ring = new_ring();
+  const std::string good = sealed_export(small_capsule(7), ring);
+  for (const std::size_t at : {std::size_t{8}, std::size_t{13}, std::size_t{20}, std::size_t{47}, std::size_t{48}, good.size() / 2, good.size() - 1}) {
+    std::string flipped = good;
+    flipped[at] = static_cast<char>(flipped[at] ^ 1);
+    EXPECT_EQ(sealed_import(flipped, &ring).error().code(), ErrorCode::kCorrupt) << at;
+  }
+  for (const std::size_t size : {std::size_t{8}, std::size_t{47}, std::size_t{48}, std::size_t{64}, good.size() - 1}) {
+    EXPECT_EQ(sealed_import(good.substr(0, size), &ring).error().code(), ErrorCode::kCorrupt) << size;
+  }
+  EXPECT_EQ(sealed_import(good + "x", &ring).error().code(), ErrorCode::kCorrupt);
+}
+
+TEST(Transfer, TheLimitHoldsForTheSealedFormToo) {
+  const pki::KeyRing ring = new_ring();
+  const std::string bytes = sealed_export(small_capsule(7), ring);
+  const std::size_t content = joined(encoded_full(small_capsule(7))).size();
+  EXPECT_EQ(sealed_import(bytes, &ring, Bytes{content - 1}).error().code(), ErrorCode::kNoSpace);
+}
+
+TEST(Transfer, AnEmptyRingSealsNoExport) {
+  const pki::KeyRing empty;
+  const UniqueFd fd = temporary_file();
+  EXPECT_EQ(write_export(fd.get(), small_capsule(7), "'x.capsule'", {}, &empty).error().code(), ErrorCode::kPermission);
+  EXPECT_EQ(::lseek(fd.get(), 0, SEEK_END), 0);
+}
+
 TEST(Transfer, WritingToNowhereIsAnError) {
   const UniqueFd full(::open("/dev/full", O_WRONLY));
   EXPECT_EQ(write_export(full.get(), small_capsule(7), "'/dev/full'", {}).error().code(),
