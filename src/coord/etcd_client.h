@@ -23,7 +23,7 @@
 
 namespace perdure::coord {
 
-class GrpcTransport;
+class EtcdCaller;
 
 // PEM texts.
 struct EtcdCredentials {
@@ -76,7 +76,7 @@ class EtcdClient final : public Coordination {
   Status use_endpoints(std::vector<std::string> endpoints);
   std::vector<std::string> endpoints() const;
 
-  GrpcTransport& transport();  // for etcd_admin.h
+  EtcdCaller& caller();  // for etcd_admin.h
 
   EtcdClient(const EtcdClient&) = delete;
   EtcdClient& operator=(const EtcdClient&) = delete;

@@ -1,5 +1,8 @@
 // etcd as a supervised child: started with what docs/cluster.md asks for, watched, started again when it dies, stopped.
 //
+// It outlives a perdured that dies or is replaced: the next one finds it by the file DATA-DIRECTORY.pid and takes it over, so that a
+// restart of perdured costs no member.
+//
 // Loop thread only, but for the functions that say otherwise. TLS 1.3 only, clients and peers verified against the cluster's
 // authority: etcd reads its certificate files anew for each connection, so a renewed certificate needs no restart; a
 // new revocation list does not either.
@@ -31,7 +34,7 @@ struct EtcdTlsFiles {
 struct EtcdServerOptions {
   std::string name;            // the node's
   std::string data_directory;  // made with mode 0700
-  std::string log_file;        // turned over when it has kMaxEtcdLogBytes at a start; one older is kept
+  std::string log_file;        // turned over at a start when it has kMaxEtcdLogBytes (one older is kept); begun anew while it runs
   std::string client_url;      // "https://192.0.2.1:7401": advertised
   std::string peer_url;        // "https://192.0.2.1:7402"
   std::vector<std::string> more_client_urls;  // listened on as well ("https://127.0.0.1:7401")
@@ -72,15 +75,19 @@ class EtcdServer {
   EtcdServer(const EtcdServer&) = delete;
   EtcdServer& operator=(const EtcdServer&) = delete;
 
-  // kExists: it runs. kConflict: kNew, kJoin and there is data already; kNotFound: kRestart, kForceNewCluster and there is none.
+  // A member that an earlier perdured left running is taken over; with another command line it is stopped first.
+  // kExists: it was started here. kConflict: kNew, kJoin and there is data already; kNotFound: kRestart, kForceNewCluster and there is none.
   // kNotFound: no such program. A success means that the program runs, not that it serves: ask status().
   Status start(const EtcdStartRequest& request);
-  // `done` with how it ended; also when it does not run.
-  void stop(std::function<void(io::ExitStatus)> done);
+  // `done` when it has ended; also when it does not run.
+  void stop(std::function<void()> done);
+  // Lets it run on, for the next perdured to take over. Nothing is supervised any more.
+  void release();
 
   bool running() const;          // the program; false between a death and the next start
   bool has_data() const;         // a member's data lies in the data directory
   pid_t pid() const;             // -1: not running
+  bool taken_over() const;       // it was found running
   std::uint32_t deaths() const;  // since start()
   const EtcdServerOptions& options() const;
 

@@ -42,9 +42,10 @@ class MemoryStore {
   // Without a leader: calls are answered kTransient, watches are lost.
   void set_leader(bool present);
 
+  struct State;  // memory_state.h
+
  private:
   friend class MemoryCoordination;
-  struct State;
   std::shared_ptr<State> state_;
 };
 
