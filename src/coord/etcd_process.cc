@@ -1,8 +1,8 @@
 #include "coord/etcd_process.h"
 
 #include <fcntl.h>
-#include <sys/pidfd.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -120,7 +120,7 @@ void EtcdProcess::signal(int number) const {
   if (child_) {
     if (const Status sent = child_->send_signal(number); !sent) log::warning("etcd: {}", sent.error().message());
   } else {
-    (void)::pidfd_send_signal(pidfd_.get(), number, nullptr, 0);
+    (void)::syscall(SYS_pidfd_send_signal, pidfd_.get(), number, nullptr, 0);
   }
 }
 

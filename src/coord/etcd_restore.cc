@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "coord/directory_names.h"
 #include "coord/etcd_process.h"
 #include "coord/etcd_server.h"
 #include "io/atomic_file.h"
@@ -83,12 +84,8 @@ Status set_data_aside(const EtcdServerOptions& options, WallTime now) {
     return fail_errno(std::format("rename '{}' to '{}'", options.data_directory, target));
   }
   PERDURE_TRY(io::sync_directory(parent));
-  std::vector<std::string> old;
-  for (const auto& entry : fs::directory_iterator(parent, error)) {
-    if (entry.path().filename().string().starts_with(aside_prefix(options))) old.push_back(entry.path());
-  }
-  std::ranges::sort(old, std::greater());
-  for (std::size_t i = kKeptAside; i < old.size(); ++i) PERDURE_TRY(io::remove_tree(old[i]));
+  PERDURE_ASSIGN(const auto old, names_in(parent, aside_prefix(options)));
+  for (std::size_t i = kKeptAside; i < old.size(); ++i) PERDURE_TRY(io::remove_tree(parent / old[i]));
   return {};
 }
 

@@ -141,7 +141,7 @@ struct EtcdServer::State {
   }
 
   void start_again(Duration after) {
-    if (has_member_data(options) && stopped_for_good_with_data()) request.how = EtcdStart::kRestart;
+    if (has_member_data(options) && may_restart_plainly()) request.how = EtcdStart::kRestart;
     restart_timer = loop.after(after, [this] {
       if (const Status again = spawn(); !again) {
         log::error("{}", again.error().message());
@@ -152,7 +152,7 @@ struct EtcdServer::State {
   }
 
   // A forced start that has not run yet (another etcd was stopped first) stays forced.
-  bool stopped_for_good_with_data() const { return deaths > 0 || request.how != EtcdStart::kForceNewCluster; }
+  bool may_restart_plainly() const { return deaths > 0 || request.how != EtcdStart::kForceNewCluster; }
 
   void terminate() {
     if (std::exchange(stopping, true)) return;
