@@ -65,6 +65,8 @@ struct OwnershipIdentity {
 };
 using NonceSource = std::function<model::Nonce()>;
 
+namespace ownership {
+
 enum class OwnershipKnowledge {
   kUnread,     // a restarted daemon has not read the record yet
   kKnown,      // this life is the owner
@@ -100,7 +102,7 @@ struct OwnershipStatus {
   OwnershipKnowledge knowledge = OwnershipKnowledge::kUnread;
   std::string reason;  // why unknown
   std::optional<model::OwnershipRecord> record;
-  ownership::Revision revision = 0;
+  Revision revision = 0;
   Term term;
   bool store_reachable = true;
   bool change_waits = false;  // a swap is wanted or its outcome is not known
@@ -116,11 +118,11 @@ class Ownership {
   Ownership(OwnershipIdentity identity, const OwnershipOptions& options, NonceSource nonces);
 
   // Events that do not fit the state (late, repeated) are ignored. `now` never goes back.
-  std::vector<ownership::Effect> handle(const ownership::Event& event, Instant now);
+  std::vector<Effect> handle(const Event& event, Instant now);
 
   // Whether an operator's event (DesiredAsked, MoveAsked) would be taken now: kConflict says why
   // not.
-  Status admit(const ownership::Event& event) const;
+  Status admit(const Event& event) const;
 
   OwnershipStatus status() const;
   bool ended() const { return knowledge_ == OwnershipKnowledge::kEnded; }
@@ -137,11 +139,12 @@ class Ownership {
     Instant since{};            // up or down
     std::set<Generation> held;  // of this life, not discarded; below the newest committed only one
     Role role = Role::kNone;
-    std::optional<Generation> goal;                 // a learner that holds this has caught up
-    Instant progress{};                             // when a learner was last heard of
-    ownership::Pace pace = ownership::Pace::kNone;  // as last told
-    bool has_ours = false;                          // may hold something of this container
+    std::optional<Generation> goal;  // a learner that holds this has caught up
+    Instant progress{};              // when a learner was last heard of
+    Pace pace = Pace::kNone;         // as last told
+    bool has_ours = false;           // may hold something of this container
     bool dismissing = false;
+    bool dismissing_everything = false;
     bool dismissed = false;  // everything, for a removal
     bool lag_told = false;
     std::string refusal;
@@ -158,27 +161,32 @@ class Ownership {
     Instant deadline{};
     std::string failure;  // why it is undone; empty: it is not
     bool told = false;
+    bool restarted = false;  // the daemon was, in the middle
+    bool remembered = false;
     std::optional<Instant> target_gone;
   };
   enum class StoreStep { kIdle, kReading, kSwapping, kRemoving };
 
   // ownership.cc: the machine as a whole, peers, generations, commits, wishes.
-  void on(const ownership::Adopted&);
-  void on(const ownership::Restarted&);
-  void on(const ownership::PeerUp&);
-  void on(const ownership::PeerDown&);
-  void on(const ownership::Captured&);
-  void on(const ownership::Held&);
-  void on(const ownership::HoldingShrank&);
-  void on(const ownership::Durable&);
-  void on(const ownership::GenerationsDiscarded&);
-  void on(const ownership::ContainerRuns&) { runs_ = true; }
-  void on(const ownership::ContainerRemoved&) { removed_ = true; }
-  void on(const ownership::DesiredAsked&);
-  void on(const ownership::TimerFired&) { timer_.reset(); }
-  void take_stock(const ownership::Stock& stock);
+  void on(const Adopted&);
+  void on(const Restarted&);
+  void on(const PeerUp&);
+  void on(const PeerDown&);
+  void on(const Captured&);
+  void on(const Held&);
+  void on(const HoldingShrank&);
+  void on(const Durable&);
+  void on(const GenerationsDiscarded&);
+  void on(const ContainerRuns&) { runs_ = true; }
+  void on(const ContainerRemoved&) { removed_ = true; }
+  void on(const DesiredAsked&);
+  void on(const TimerFired&) { timer_.reset(); }
+  void take_stock(const Stock& stock);
   void reconcile();
   void settle_desired();
+  std::optional<Refuse> objection(const DesiredAsked& event) const;
+  std::optional<Refuse> objection(const MoveAsked& event) const;
+  bool owning() const;  // this life is, and no other has been named yet
   void advance_commits();
   void arm_timer();
   void end();
@@ -191,14 +199,14 @@ class Ownership {
   void acknowledge(Peer& peer, const Generation& generation);
 
   // ownership_record.cc: the record, its swaps, what it must say.
-  void on(const ownership::RecordRead&);
-  void on(const ownership::ReadFailed&);
-  void on(const ownership::SwapApplied&);
-  void on(const ownership::SwapRefused&);
-  void on(const ownership::SwapUnknown&);
-  void on(const ownership::RecordChanged&);
-  void on(const ownership::StoreForeign&);
-  void judge(const std::optional<Record>& record, ownership::Revision revision);
+  void on(const RecordRead&);
+  void on(const ReadFailed&);
+  void on(const SwapApplied&);
+  void on(const SwapRefused&);
+  void on(const SwapUnknown&);
+  void on(const RecordChanged&);
+  void on(const StoreForeign&);
+  void judge(const std::optional<Record>& record, Revision revision);
   void judge_own(const Record& record);
   void judge_foreign(const Record& record);
   void know();
@@ -215,11 +223,11 @@ class Ownership {
   Set possible_standbys() const;
 
   // ownership_standbys.cc: learners, additions, drops, dismissals.
-  void on(const ownership::Candidates&);
-  void on(const ownership::Enlisted&);
-  void on(const ownership::EnlistRefused&);
-  void on(const ownership::Dismissed&);
-  void on(const ownership::StandbysWanted& event) { wanted_ = event.count; }
+  void on(const Candidates&);
+  void on(const Enlisted&);
+  void on(const EnlistRefused&);
+  void on(const Dismissed&);
+  void on(const StandbysWanted& event) { wanted_ = event.count; }
   void advance_learners();
   void advance_paces();
   void advance_dismissals();
@@ -237,12 +245,12 @@ class Ownership {
   std::size_t missing_standbys() const;
 
   // ownership_moves.cc: a planned move, from the source's side.
-  void on(const ownership::MoveAsked&);
-  void on(const ownership::MovePrepared&);
-  void on(const ownership::HandoverCaptured&);
-  void on(const ownership::HandoverCaptureFailed&);
-  void on(const ownership::Taken&);
-  void on(const ownership::TargetCommitted&);
+  void on(const MoveAsked&);
+  void on(const MovePrepared&);
+  void on(const HandoverCaptured&);
+  void on(const HandoverCaptureFailed&);
+  void on(const Taken&);
+  void on(const TargetCommitted&);
   void advance_move();
   void watch_target();
   void fail_move(std::string reason);
@@ -259,28 +267,32 @@ class Ownership {
   const NonceSource nonces_;
 
   Instant now_{};
-  std::vector<ownership::Effect> effects_;  // of the event being handled
+  std::vector<Effect> effects_;  // of the event being handled
   std::optional<Instant> timer_;
 
   OwnershipKnowledge knowledge_ = OwnershipKnowledge::kUnread;
   bool begun_ = false;
   std::string reason_;
-  Term term_;                         // highest known
-  std::optional<Record> record_;      // as last known
-  ownership::Revision revision_ = 0;  // its
+  Term term_;                     // highest known
+  std::optional<Record> record_;  // as last known
+  Revision revision_ = 0;         // its
   StoreStep store_ = StoreStep::kIdle;
-  ownership::Request request_ = 0;
+  Request request_ = 0;
   Instant store_deadline_{};
   std::optional<Instant> retry_at_;
   bool read_wanted_ = false;
   bool store_reachable_ = true;
-  std::optional<Record> sent_;  // the swap in flight or in doubt
+  std::optional<Record> in_flight_;
+  std::optional<Record> sent_;  // what may be in force beside record_, in flight or in doubt
   bool doubt_ = false;          // a write of ours may still come that compares revision_
+  std::uint32_t unknowns_ = 0;  // answers missed in a row
+  Revision hint_ = 0;
+  bool known_told_ = false;
 
   std::set<Generation> generations_;  // not discarded, from the newest committed on
   std::map<Generation, Instant> captured_at_;
   std::optional<Generation> committed_;
-  std::optional<Generation> durable_;
+  std::set<Generation> durable_;  // of generations_, and the newest before
 
   std::uint32_t wanted_ = 0;
   std::map<NodeName, Peer> peers_;
@@ -289,9 +301,17 @@ class Ownership {
   bool candidates_known_ = false;
 
   std::optional<model::DesiredState> wish_;
+  std::optional<model::DesiredState> settled_;  // as last told
   bool runs_ = false;
   bool removed_ = false;
   Move move_;
 };
+
+}  // namespace ownership
+
+using ownership::MoveStep;
+using ownership::Ownership;
+using ownership::OwnershipKnowledge;
+using ownership::OwnershipStatus;
 
 }  // namespace perdure::policy

@@ -110,13 +110,11 @@ class Taking {
   void on(const ownership::RecordChanged&);
   void on(const ownership::TimerFired&);
   void judge(const std::optional<model::OwnershipRecord>& record, ownership::Revision revision);
+  void judge_own(const model::OwnershipRecord& record);
   void advance();
-  void read();
-  void swap(model::OwnershipRecord record);
-  void retry_later();
-  void claim();
   void abandon(std::string reason);
-  void answer();
+  void arm_timer();
+  void in_doubt();
 
   const ContainerName container_;
   const model::NodeLife self_;
@@ -127,8 +125,7 @@ class Taking {
   TakingStep step_ = TakingStep::kNew;
   Term term_;
   Generation generation_;
-  bool restoring_ = false;   // in flight
-  bool unfinished_ = false;  // began with FoundUnfinished
+  bool restoring_ = false;  // in flight
   std::string error_;
   StoreStep store_ = StoreStep::kIdle;
   ownership::Request request_ = 0;
@@ -136,9 +133,10 @@ class Taking {
   std::optional<Instant> retry_at_;
   Instant store_deadline_{};
   std::optional<model::OwnershipRecord> record_;
-  std::optional<model::OwnershipRecord> sent_;
   ownership::Revision revision_ = 0;
-  bool doubt_ = false;
+  bool read_wanted_ = false;
+  std::uint32_t unknowns_ = 0;  // answers missed in a row
+  bool strange_told_ = false;   // that the record makes no sense
 };
 
 }  // namespace perdure::policy

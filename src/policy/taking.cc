@@ -1,0 +1,294 @@
+#include "policy/taking.h"
+
+#include <algorithm>
+#include <format>
+#include <utility>
+
+#include "base/assert.h"
+
+namespace perdure::policy {
+
+Taking::Taking(ContainerName container, model::NodeLife self, Term known,
+               const OwnershipOptions& options, NonceSource nonces)
+    : container_(std::move(container)),
+      self_(std::move(self)),
+      options_(options),
+      nonces_(std::move(nonces)),
+      term_(known) {
+  PERDURE_ASSERT(nonces_ != nullptr);
+}
+
+std::vector<taking::Effect> Taking::handle(const taking::Event& event, Instant now) {
+  PERDURE_ASSERT(now >= now_);
+  now_ = now;
+  effects_.clear();
+  std::visit([this](const auto& e) { on(e); }, event);
+  advance();
+  arm_timer();
+  return std::exchange(effects_, {});
+}
+
+// ---- From the source, from the host ----
+
+void Taking::on(const taking::Told& event) {
+  if (event.term < term_) {
+    effects_.push_back(
+        taking::Answer{event.term, std::format("fenced: term {} is known here", term_.value)});
+    return;
+  }
+  const bool again = step_ != TakingStep::kNew && event.term == term_;
+  if (again) {
+    if (ended()) effects_.push_back(taking::Answer{term_, error_});
+    return;
+  }
+  if (step_ != TakingStep::kNew && !ended()) {
+    abandon("it is being moved here once more");
+  }
+  if (restoring_) {
+    effects_.push_back(taking::Answer{event.term, "the attempt before has not ended here"});
+    return;
+  }
+  if (event.term > term_) effects_.push_back(ownership::RaiseTerm{event.term});
+  term_ = event.term;
+  generation_ = event.generation;
+  error_.clear();
+  record_.reset();
+  step_ = TakingStep::kReading;
+  read_wanted_ = true;
+}
+
+void Taking::on(const taking::FoundUnfinished& event) {
+  if (step_ != TakingStep::kNew) return;
+  if (event.term > term_) effects_.push_back(ownership::RaiseTerm{event.term});
+  term_ = std::max(term_, event.term);
+  step_ = TakingStep::kFencing;
+  error_ = std::format("perdured on '{}' was restarted", self_.node.str());
+  read_wanted_ = true;
+}
+
+void Taking::on(const taking::Restored&) {
+  if (!std::exchange(restoring_, false)) return;
+  if (step_ == TakingStep::kRestoring) {
+    step_ = TakingStep::kClaiming;
+  } else {
+    effects_.push_back(taking::KillCopy{});
+  }
+}
+
+// Nothing of ours is under way in the store yet: the source may take the term back.
+void Taking::on(const taking::RestoreFailed& event) {
+  if (!std::exchange(restoring_, false)) return;
+  if (step_ == TakingStep::kRestoring) abandon(event.reason);
+}
+
+void Taking::abandon(std::string reason) {
+  step_ = TakingStep::kAbandoned;
+  error_ = std::move(reason);
+  effects_.push_back(taking::KillCopy{});
+  effects_.push_back(Emit{Severity::kWarning, "not_taken", "it does not run here: " + error_, {}});
+  effects_.push_back(taking::Answer{term_, error_});
+}
+
+// ---- The store ----
+
+void Taking::on(const ownership::RecordRead& event) {
+  if (store_ != StoreStep::kReading || event.request != request_) return;
+  store_ = StoreStep::kIdle;
+  judge(event.record, event.revision);
+}
+
+void Taking::on(const ownership::ReadFailed& event) {
+  if (store_ != StoreStep::kReading || event.request != request_) return;
+  store_ = StoreStep::kIdle;
+  read_wanted_ = true;
+  retry_at_ = now_ + options_.read_retry;
+}
+
+void Taking::on(const ownership::SwapApplied& event) {
+  if (store_ != StoreStep::kSwapping || event.request != request_) return;
+  store_ = StoreStep::kIdle;
+  if (step_ == TakingStep::kFencing) return abandon(error_);
+  record_->phase = model::RecordPhase::kRunning;
+  judge(record_, event.revision);
+}
+
+void Taking::on(const ownership::SwapRefused& event) {
+  if (store_ != StoreStep::kSwapping || event.request != request_) return;
+  store_ = StoreStep::kIdle;
+  judge(event.record, event.revision);
+}
+
+void Taking::on(const ownership::SwapUnknown& event) {
+  if (store_ != StoreStep::kSwapping || event.request != request_) return;
+  in_doubt();
+}
+
+void Taking::in_doubt() {
+  store_ = StoreStep::kIdle;
+  read_wanted_ = true;
+  if (++unknowns_ > 1) retry_at_ = now_ + options_.read_retry;
+}
+
+void Taking::on(const ownership::RecordChanged& event) {
+  if (event.revision == 0 || event.revision > revision_) read_wanted_ = true;
+}
+
+void Taking::on(const ownership::TimerFired&) {
+  timer_.reset();
+  if (store_ == StoreStep::kIdle || now_ < store_deadline_) return;
+  if (store_ == StoreStep::kReading) {
+    on(ownership::ReadFailed{request_, "no answer"});
+  } else {
+    in_doubt();
+  }
+}
+
+void Taking::judge(const std::optional<model::OwnershipRecord>& record,
+                   ownership::Revision revision) {
+  read_wanted_ = false;
+  if (ended()) return;
+  const bool gone_back =
+      !record || record->term < term_ || (record->term == term_ && revision < revision_);
+  if (gone_back) {
+    // Nobody can tell who owns it: nothing is opened, nothing is killed.
+    read_wanted_ = true;
+    retry_at_ = now_ + options_.reread;
+    if (std::exchange(strange_told_, true)) return;
+    effects_.push_back(Emit{Severity::kError,
+                            "ownership_unknown",
+                            "the store has gone back or has no record of it; what was restored "
+                            "here stays silent: run 'perdure cluster recover'",
+                            {}});
+    return;
+  }
+  if (revision != revision_) unknowns_ = 0;
+  const auto seen = *record;
+  record_ = seen;
+  revision_ = revision;
+  if (seen.owner.node == self_.node) return judge_own(seen);
+  if (seen.term > term_) effects_.push_back(ownership::RaiseTerm{seen.term});
+  abandon(std::format("'{}' owns it, under term {}", seen.owner.node.str(), seen.term.value));
+}
+
+void Taking::judge_own(const model::OwnershipRecord& record) {
+  const bool runs = record.phase == model::RecordPhase::kRunning;
+  if (record.owner != self_) {
+    // An earlier life. What it did last decides; if it did nothing, the source takes the term back.
+    if (runs) {
+      step_ = TakingStep::kClaimed;
+      effects_.push_back(taking::ClaimedBefore{});
+    } else if (step_ != TakingStep::kFencing) {
+      abandon("the record names an earlier life of this node");
+    }
+    return;
+  }
+  if (record.term != term_) {
+    abandon(std::format("the record's term is {}", record.term.value));
+  } else if (runs) {
+    step_ = TakingStep::kClaimed;
+    effects_.push_back(taking::Claimed{record, revision_});
+    effects_.push_back(taking::Answer{term_, {}});
+  } else if (step_ == TakingStep::kReading) {
+    step_ = TakingStep::kRestoring;
+    restoring_ = true;
+    effects_.push_back(taking::RestoreCopy{generation_});
+  }
+}
+
+// One request at a time: the record is read when it is not known, else written when it is our turn.
+void Taking::advance() {
+  if (step_ == TakingStep::kNew || ended() || store_ != StoreStep::kIdle) return;
+  if (retry_at_ && now_ < *retry_at_) return;
+  retry_at_.reset();
+  const bool writes = step_ == TakingStep::kClaiming || step_ == TakingStep::kFencing;
+  if (!read_wanted_ && !writes) return;
+  store_deadline_ = now_ + options_.swap_deadline;
+  if (read_wanted_) {
+    store_ = StoreStep::kReading;
+    effects_.push_back(ownership::ReadRecord{++request_});
+    return;
+  }
+  store_ = StoreStep::kSwapping;
+  model::OwnershipRecord record = *record_;
+  if (step_ == TakingStep::kClaiming) record.phase = model::RecordPhase::kRunning;
+  record.writer = self_;
+  record.nonce = nonces_();
+  effects_.push_back(ownership::Swap{++request_, std::move(record), revision_});
+}
+
+void Taking::arm_timer() {
+  std::optional<Instant> next = retry_at_;
+  if (store_ != StoreStep::kIdle && (!next || store_deadline_ < *next)) next = store_deadline_;
+  if (ended() || !next || timer_ == next) return;
+  timer_ = next;
+  effects_.push_back(ownership::SetTimer{*next});
+}
+
+// ---- Words ----
+
+std::string_view to_string(TakingStep step) {
+  switch (step) {
+    case TakingStep::kNew:
+      return "new";
+    case TakingStep::kReading:
+      return "reading";
+    case TakingStep::kRestoring:
+      return "restoring";
+    case TakingStep::kClaiming:
+      return "claiming";
+    case TakingStep::kFencing:
+      return "fencing";
+    case TakingStep::kClaimed:
+      return "claimed";
+    case TakingStep::kAbandoned:
+      return "abandoned";
+  }
+  return "?";
+}
+
+namespace taking {
+namespace {
+
+struct EventText {
+  std::string operator()(const Told& e) const {
+    return std::format("told term {} {}", e.term.value, perdure::to_string(e.generation));
+  }
+  std::string operator()(const FoundUnfinished& e) const {
+    return std::format("found-unfinished term {}", e.term.value);
+  }
+  std::string operator()(const Restored&) const { return "restored"; }
+  std::string operator()(const RestoreFailed& e) const { return "restore-failed " + e.reason; }
+  std::string operator()(const auto& e) const { return ownership::to_string(ownership::Event(e)); }
+};
+
+struct EffectText {
+  Instant origin;
+  std::string operator()(const RestoreCopy& e) const {
+    return "restore " + perdure::to_string(e.generation);
+  }
+  std::string operator()(const KillCopy&) const { return "kill-copy"; }
+  std::string operator()(const Claimed& e) const {
+    return std::format("claimed revision {}: {}", e.revision, ownership::to_string(e.record));
+  }
+  std::string operator()(const ClaimedBefore&) const { return "claimed-before"; }
+  std::string operator()(const Answer& e) const {
+    return std::format("answer term {} {}", e.term.value, e.error.empty() ? "running" : e.error);
+  }
+  std::string operator()(const auto& e) const {
+    return ownership::to_string(ownership::Effect(e), origin);
+  }
+};
+
+}  // namespace
+
+std::string to_string(const Event& event) {
+  return std::visit(EventText{}, event);
+}
+
+std::string to_string(const Effect& effect, Instant origin) {
+  return std::visit(EffectText{origin}, effect);
+}
+
+}  // namespace taking
+
+}  // namespace perdure::policy
