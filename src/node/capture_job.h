@@ -1,4 +1,4 @@
-// Everything between the policy's wish for a checkpoint and a committed generation.
+// Everything between the policy's wish for a checkpoint and a generation in the owner's memory.
 #pragma once
 
 #include <memory>
@@ -10,7 +10,6 @@
 #include "base/units.h"
 #include "capsule/format/capsule.h"
 #include "node/container_backend.h"
-#include "replica/capsule_store.h"
 #include "replica/generation_table.h"
 
 namespace perdure::node {
@@ -20,33 +19,28 @@ struct CaptureReport {
   Generation generation;
   capsule::CaptureStats stats;
   Bytes full;
-  Bytes kept;
+  Bytes kept;  // what had to be written for it; 0: not yet
   WallTime at{};
 };
 
 struct CaptureOutcome {
   CaptureReport report;
-  std::optional<Generation> parent;  // empty: a full capsule
-  double store_bandwidth = 0;        // bytes per second of the write; 0: not measured
+  capsule::CapsuleRef capsule;
 };
 
 struct CaptureJob {
   std::shared_ptr<ContainerBackend> backend;
-  std::shared_ptr<replica::CapsuleStore> store;
   std::shared_ptr<replica::GenerationTable> table;
   std::shared_ptr<CancelFlag> cancel;
   Generation generation;
   RuntimeFacts facts;
-  std::optional<Generation> parent;  // what a delta would build on
-  double store_bandwidth = 0;        // bytes per second, for the choice of compression
+  std::optional<Generation> before;  // whose pages it may share
   ContainerBackend::AfterCapture after = ContainerBackend::AfterCapture::kRunOn;
 
-  // Captures, finds what changed, encodes, writes, commits. Blocks: on a pool thread. Errors of the
-  // backend's capture(), the codec and the store; then nothing is committed.
+  // Captures, finds what changed, keeps it in the table. Blocks: on a pool thread. Errors of the backend's capture() and of
+  // the table; then the table is as before. After kStayFrozen an error that comes after the capture leaves the container frozen:
+  // the caller resumes it.
   Result<CaptureOutcome> operator()() const;
-
- private:
-  std::optional<replica::GenerationRecord> usable_parent() const;
 };
 
 }  // namespace perdure::node

@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "node/container_service.h"
+#include "model/spec_yaml.h"
 #include "node/policy_terms.h"
 
 namespace perdure::node {
@@ -61,7 +62,7 @@ void ContainerService::do_prepare() {
 void ContainerService::do_start() {
   progress_stage_ = "start";
   progress_text_ = "starting";
-  parent_.reset();
+  before_.reset();
   runner_.run([backend = backend_] { return backend->start(); },
               [this, recovering = meter_.under_way()](Result<Life> started) {
                 if (!started) {
@@ -86,34 +87,88 @@ void ContainerService::do_capture(const policy::Capture& effect) {
   progress_text_ = "taking a checkpoint";
   PERDURE_ASSERT(record_.runtime.has_value());
   cancel_ = std::make_shared<CancelFlag>(false);
-  CaptureJob job{backend_, generations_.store(), generations_.table(),
-                 cancel_,  effect.generation,    *record_.runtime,
-                 parent_,  store_bandwidth_,
-                 ContainerBackend::AfterCapture::kRunOn};
-  runner_.run(
-      std::move(job), [this, generation = effect.generation](Result<CaptureOutcome> outcome) {
-        if (!outcome) {
-          ++capture_failures_;
-          last_capture_error_ = outcome.error().message();
-          const bool for_good = outcome.error().code() == ErrorCode::kUnsupported;
-          handle(policy::CaptureFailed{
-              generation, outcome.error().message(), remedy_of(outcome.error()),
-              for_good ? policy::FailureClass::kPermanent : policy::FailureClass::kTransient,
-              Duration::zero()});
-          return;
-        }
-        ++captures_;
-        last_capture_error_.clear();
-        last_capture_ = outcome->report;
-        parent_ = generation;
-        if (outcome->store_bandwidth > 0) store_bandwidth_ = outcome->store_bandwidth;
-        const capsule::CaptureStats& stats = outcome->report.stats;
-        handle(policy::CaptureFinished{generation,
-                                       outcome->parent,
-                                       {stats.cpu, stats.frozen, outcome->report.kept.count},
-                                       policy::CommitState::kCommitted});
-        handle(policy::Durable{generation, outcome->parent});
-      });
+  const bool hands_over = effect.kind == policy::CaptureKind::kHandover;
+  hands_over_ = hands_over;
+  const auto after =
+      hands_over ? ContainerBackend::AfterCapture::kStayFrozen : ContainerBackend::AfterCapture::kRunOn;
+  CaptureJob job{backend_, generations_.table(), cancel_, effect.generation, *record_.runtime, before_, after};
+  auto work = [job = std::move(job), backend = backend_, hands_over]() -> Result<CaptureOutcome> {
+    auto outcome = job();
+    if (outcome || !hands_over) return outcome;
+    // It runs on, wherever that went wrong.
+    if (Status resumed = backend->resume(); !resumed) log::error("{}", resumed.error().message());
+    backend->open_gate();
+    return outcome;
+  };
+  runner_.run(std::move(work), [this, generation = effect.generation](Result<CaptureOutcome> outcome) {
+    if (!outcome) return capture_failed(generation, outcome.error());
+    captured(*std::move(outcome));
+  });
+}
+
+void ContainerService::capture_failed(const Generation& generation, const Error& error) {
+  ++capture_failures_;
+  last_capture_error_ = error.message();
+  const bool for_good = error.code() == ErrorCode::kUnsupported;
+  handle(policy::CaptureFailed{generation, error.message(), remedy_of(error),
+                               for_good ? policy::FailureClass::kPermanent : policy::FailureClass::kTransient,
+                               Duration::zero()});
+  if (std::exchange(hands_over_, false) && owned_ != nullptr) {
+    owned_->handle(policy::ownership::HandoverCaptureFailed{error.message()});
+  }
+}
+
+void ContainerService::captured(CaptureOutcome outcome) {
+  ++captures_;
+  last_capture_error_.clear();
+  hands_over_ = false;
+  const Generation generation = outcome.report.generation;
+  last_capture_ = outcome.report;
+  before_ = generation;
+  capsule::CaptureStats stats = outcome.report.stats;
+  // What writing and shipping the generations before has cost: it is known only now.
+  stats.cpu += std::exchange(shipping_cpu_, Duration::zero());
+  handle(policy::CaptureFinished{
+      generation, std::nullopt, {stats.cpu, stats.frozen, 0}, policy::CommitState::kProvisional});
+  if (owned_ != nullptr) owned_->handle(policy::ownership::Captured{generation});
+  replication_.offer(outcome.capsule);
+}
+
+void ContainerService::stored(const StoredDurably& stored) {
+  shipping_cpu_ += stored.cpu;
+  store_trouble_.clear();
+  if (last_capture_ && last_capture_->generation == stored.generation) last_capture_->kept = stored.size;
+  handle(policy::Durable{stored.generation, stored.parent});
+  if (owned_ != nullptr) {
+    owned_->handle(policy::ownership::Durable{stored.generation});
+  } else {
+    commit(stored.generation);
+  }
+}
+
+void ContainerService::not_stored(const Generation& generation, const Error& error) {
+  if (owned_ == nullptr) {
+    handle(policy::CommitFailed{generation, error.message(), class_of(error)});
+    return;
+  }
+  // Standbys may hold it: it is not lost, only not durable.
+  if (std::exchange(store_trouble_, error.message()) == error.message()) return;
+  emit({policy::Severity::kWarning, "not_durable",
+        "a generation could not be written to the durable directory; it is tried again and again", error.message()});
+}
+
+void ContainerService::commit(const Generation& generation) {
+  log::debug("{}: checkpoint: committing", spec_.name.str());
+  if (Status marked = generations_.table()->mark_committed(generation); !marked) {
+    log::debug("{}: {}", spec_.name.str(), marked.error().message());
+  }
+  handle(policy::Committed{generation});
+}
+
+void ContainerService::discard(const policy::DiscardGeneration& effect) {
+  replication_.discard(effect.generation);
+  generations_.mark(effect);
+  if (owned_ != nullptr) owned_->handle(policy::ownership::GenerationsDiscarded{{effect.generation}});
 }
 
 void ContainerService::do_restore(const policy::Restore& effect) {
@@ -131,7 +186,7 @@ void ContainerService::do_restore(const policy::Restore& effect) {
                                    restored.error().message()});
       return;
     }
-    parent_ = effect.generation;
+    before_ = effect.generation;
     record_.runtime = restored->life.facts;
     ++record_.restores;
     watch_init(std::move(restored->life.process));
@@ -178,6 +233,7 @@ void ContainerService::do_release() {
   progress_stage_ = "remove";
   progress_text_ = "removing network, files and capsules";
   for (io::Timer& timer : timers_) timer.reset();
+  replication_.leave_store();
   runner_.run(
       [backend = backend_, capsules = capsules_at_release_, table = generations_.table(),
        store = generations_.take_store()]() mutable {
@@ -196,6 +252,74 @@ void ContainerService::do_release() {
         removed_ = true;
         notify();
       });
+}
+
+void ContainerService::do_resume() {
+  runner_.run([backend = backend_] { return backend->resume(); },
+              [this](Status resumed) {
+                if (!resumed) log::error("{}: {}", spec_.name.str(), resumed.error().message());
+                backend_->open_gate();
+              });
+}
+
+// Another node owns it: what this host had to run it goes, also what lies in its own directory, for the owner writes to its.
+void ContainerService::do_leave() {
+  progress_stage_ = "leave";
+  progress_text_ = "leaving it to its new owner";
+  for (io::Timer& timer : timers_) timer.reset();
+  process_watch_.reset();
+  replication_.leave_store();
+  runner_.run(
+      [backend = backend_, capsules = leave_capsules_, store = generations_.take_store()]() mutable {
+        store.reset();
+        return backend->release(capsules);
+      },
+      [this](Status left) {
+        if (!left) {
+          release_error_ = left.error().message();
+          emit({policy::Severity::kError, "leave_failed",
+                std::format("what this node had to run container '{}' could not be removed", spec_.name.str()),
+                release_error_});
+        }
+        left_ = true;
+        removed_ = true;
+        notify();
+      });
+}
+
+// ---- What the cluster asks of it ----
+
+Replication::Handlers ContainerService::replication_handlers() {
+  Replication::Handlers handlers;
+  handlers.on_durable = [this](const StoredDurably& it) { stored(it); };
+  handlers.on_not_durable = [this](const Generation& generation, const Error& error) { not_stored(generation, error); };
+  handlers.on_held = [this](const NodeName& node, const replica::HoldReceipt& receipt) {
+    if (owned_ != nullptr) owned_->held(node, receipt);
+  };
+  handlers.on_failed = [this](const NodeName& node, const Error& error) {
+    if (owned_ != nullptr) owned_->shipping_failed(node, error);
+  };
+  return handlers;
+}
+
+void ContainerService::tell(const policy::Event& event) {
+  if (const auto* committed = std::get_if<policy::Committed>(&event)) return commit(committed->generation);
+  handle(event);
+}
+
+Status ContainerService::ask_policy(const policy::Event& wish) { return ask(wish); }
+
+std::string ContainerService::spec_yaml() const { return model::to_yaml(spec_); }
+
+std::uint64_t ContainerService::state_bytes() const {
+  const auto newest = generations_.table()->newest();
+  return newest && newest->capsule ? capsule::full_size(*newest->capsule).count : 0;
+}
+
+Status ContainerService::remember(Term term, const std::optional<policy::ownership::HandingOver>& handing_over) {
+  record_.term = term;
+  record_.handing_over = handing_over;
+  return write_record();
 }
 
 void ContainerService::emit(const policy::Emit& effect) {

@@ -30,6 +30,36 @@ policy::DesiredState desired_from(const std::string& word) {
   throw std::out_of_range("member 'desired': unknown state '" + word + "'");
 }
 
+Json life_to_json(const model::NodeLife& life) {
+  return {{"node", life.node.str()}, {"incarnation", life.incarnation.value}};
+}
+
+model::NodeLife life_from(const Json& json) {
+  const auto node = NodeName::parse(member<std::string>(json, "node"));
+  if (!node) throw std::out_of_range(node.error().message());
+  return {*node, Incarnation{member<std::uint64_t>(json, "incarnation")}};
+}
+
+Json move_to_json(const policy::ownership::HandingOver& move) {
+  Json standbys = Json::array();
+  for (const model::NodeLife& standby : move.standbys) standbys.push_back(life_to_json(standby));
+  return {{"target", life_to_json(move.target)},
+          {"generation", to_string(move.generation)},
+          {"term", move.term.value},
+          {"standbys", standbys}};
+}
+
+policy::ownership::HandingOver move_from(const Json& json) {
+  const auto generation = parse_generation(member<std::string>(json, "generation"));
+  if (!generation) throw std::out_of_range(generation.error().message());
+  policy::ownership::HandingOver move{.target = life_from(json.at("target")),
+                                      .generation = *generation,
+                                      .term = Term{member<std::uint64_t>(json, "term")},
+                                      .standbys = {}};
+  for (const Json& standby : json.at("standbys")) move.standbys.push_back(life_from(standby));
+  return move;
+}
+
 ContainerRecord parse(const Json& json) {
   if (member<int>(json, "version") != kVersion) throw std::out_of_range("unknown version");
   ContainerRecord record;
@@ -43,6 +73,14 @@ ContainerRecord parse(const Json& json) {
   record.failures = member<std::uint64_t>(json, "failures");
   record.restores = member<std::uint64_t>(json, "restores");
   record.image_digest = member<std::string>(json, "image_digest");
+  if (json.contains("term")) record.term = Term{member<std::uint64_t>(json, "term")};
+  if (json.contains("move")) record.handing_over = move_from(json.at("move"));
+  if (json.contains("handing_over")) {
+    const auto target = NodeName::parse(member<std::string>(json.at("handing_over"), "target"));
+    const auto generation = parse_generation(member<std::string>(json.at("handing_over"), "generation"));
+    if (!target || !generation) throw std::out_of_range("member 'handing_over' cannot be read");
+    record.state.handing_over = policy::HandingOver{*target, *generation};
+  }
   if (json.contains("exit_status")) record.exit_status = member<int>(json, "exit_status");
   if (json.contains("runtime")) {
     const Json& runtime = json.at("runtime");
@@ -72,6 +110,12 @@ std::string to_json(const ContainerRecord& record) {
                {"restores", record.restores},
                {"image_digest", record.image_digest}};
   if (record.exit_status) json["exit_status"] = *record.exit_status;
+  if (record.term.value > 0) json["term"] = record.term.value;
+  if (record.handing_over) json["move"] = move_to_json(*record.handing_over);
+  if (record.state.handing_over) {
+    json["handing_over"] = {{"target", record.state.handing_over->target.str()},
+                            {"generation", to_string(record.state.handing_over->generation)}};
+  }
   if (record.runtime) json["runtime"] = runtime_to_json(*record.runtime);
   // Reasons may hold bytes of a container that are no UTF-8.
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";

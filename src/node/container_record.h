@@ -9,6 +9,7 @@
 #include "base/result.h"
 #include "node/container_backend.h"
 #include "policy/container_events.h"
+#include "policy/ownership_events.h"
 
 namespace perdure::node {
 
@@ -21,6 +22,9 @@ struct ContainerRecord {
   std::uint64_t restores = 0;
   std::optional<int> exit_status;  // of the last init that ended: code, or 128 + signal
   std::string image_digest;
+  // Of a container of a cluster (policy/ownership_events.h: Restarted); 0: it is of none.
+  Term term;
+  std::optional<policy::ownership::HandingOver> handing_over;
   bool operator==(const ContainerRecord&) const = default;
 };
 

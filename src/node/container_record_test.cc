@@ -16,6 +16,14 @@ ContainerRecord full_record() {
   record.restores = 2;
   record.exit_status = 137;
   record.image_digest = "sha256:00";
+  record.term = Term{9};
+  const NodeName target = NodeName::parse("b").value();
+  const Generation generation{Term{9}, Incarnation{2}, 41};
+  record.state.handing_over = policy::HandingOver{target, generation};
+  record.handing_over = policy::ownership::HandingOver{.target = {target, Incarnation{7}},
+                                                       .generation = generation,
+                                                       .term = Term{9},
+                                                       .standbys = {{NodeName::parse("c").value(), Incarnation{1}}}};
   return record;
 }
 

@@ -26,6 +26,7 @@ ContainerService::ContainerService(ServiceEnvironment environment, model::Contai
       runner_(environment.loop, environment.pool),
       generations_(runner_, environment.clock, spec_.name, std::move(store)),
       record_(std::move(record)),
+      replication_(environment.loop, environment.pool, spec_.name, generations_.table(), replication_handlers()),
       policy_(spec_.name, environment.term, environment.incarnation, policy::options_from(spec_)),
       cancel_(std::make_shared<CancelFlag>(false)),
       meter_({environment.loop, environment.clock, environment.events}, spec_.name, backend_,
@@ -37,6 +38,7 @@ ContainerService::~ContainerService() = default;
 
 void ContainerService::begin_new() {
   save_record();
+  replication_.use_store(generations_.store(), {});
   handle(policy::SpecAccepted{});
 }
 
@@ -46,7 +48,51 @@ void ContainerService::begin_stopped() {
   }
   record_.state.desired = policy::DesiredState::kStopped;
   save_record();
+  replication_.use_store(generations_.store(), {});
   finish_recovery(Found{}, generations_.stored());
+}
+
+void ContainerService::begin_arrived(Arrival arrival) {
+  const Generation generation = arrival.capsule->manifest.generation;
+  if (Status added = generations_.table()->add(arrival.capsule, {}, replica::GenerationTable::Probe::kNone); !added) {
+    log::warning("{}: {}", spec_.name.str(), added.error().message());
+  } else if (Status marked = generations_.table()->mark_committed(generation); !marked) {
+    log::warning("{}: {}", spec_.name.str(), marked.error().message());
+  }
+  before_ = generation;
+  record_.runtime = arrival.restored.life.facts;
+  record_.first_start_done = true;
+  save_record();
+  replication_.use_store(generations_.store(), {});
+  replication_.offer(arrival.capsule);
+  policy::TakenOver event;
+  event.pid = arrival.restored.life.facts.init.pid;
+  event.state = record_.state;
+  event.generation = generation;
+  policy::GenerationInfo info;
+  info.id = generation;
+  info.state = policy::CommitState::kCommitted;
+  info.captured_at = environment_.clock.now();
+  event.generations = {info};
+  watch_init(std::move(arrival.restored.life.process));
+  handle(event);
+}
+
+void ContainerService::join(OwnedContainer* owned) {
+  owned_ = owned;
+  // With standbys a generation that the directory has no time for is no loss; without, each has to be there.
+  replication_.set_store_pace(replica::Pace::kEveryGeneration);
+}
+
+policy::ownership::Stock ContainerService::stock() const {
+  policy::ownership::Stock stock;
+  for (const policy::GenerationInfo& info : policy_.generations()) {
+    if (info.mark != policy::Mark::kNone) continue;
+    stock.generations.push_back(info.id);
+    if (info.state == policy::CommitState::kCommitted) stock.committed = info.id;
+    if (info.durable) stock.durable = info.id;
+  }
+  return stock;
 }
 
 void ContainerService::begin_after_restart(std::function<void()> recovered) {
@@ -56,11 +102,22 @@ void ContainerService::begin_after_restart(std::function<void()> recovered) {
     if (Status rebuilt = table->rebuild(*store, replica::GenerationState::kCommitted); !rebuilt) {
       log::warning("{}", rebuilt.error().message());
     }
+    // So that the first generation of this life is a delta, if that is possible at all.
+    if (const auto newest = table->newest_durable()) {
+      if (const auto loaded = table->load(newest->generation, *store); !loaded) {
+        log::warning("{}", loaded.error().message());
+      }
+    }
     return found;
   };
   runner_.run(std::move(work), [this, recovered = std::move(recovered)](Result<Found> found) {
     if (found) {
       takeover_error_.clear();
+      std::optional<replica::Holding> newest;
+      if (const auto durable = generations_.table()->newest_durable()) {
+        newest = replica::Holding{durable->generation, durable->digest};
+      }
+      replication_.use_store(generations_.store(), newest);
       finish_recovery(*found, generations_.stored());
       if (removal_waits_) handle(policy::OperatorRemove{});
     } else {
@@ -98,7 +155,7 @@ void ContainerService::finish_recovery(const Found& found, std::vector<policy::G
     event.pid = record_.runtime->init.pid;
     auto process = runtime::ProcessWatch::open(record_.runtime->init);
     watch_init(process ? std::optional(*std::move(process)) : std::nullopt);
-    if (!generations.empty()) parent_ = generations.back().id;
+    if (!generations.empty()) before_ = generations.back().id;
   }
   for (const policy::GenerationInfo& info : generations) {
     if (info.mark != policy::Mark::kCorrupt) continue;
@@ -164,7 +221,7 @@ void ContainerService::perform(const policy::Effect& effect) {
     void operator()(const policy::OpenGate&) { service.backend_->open_gate(); }
     void operator()(const policy::Terminate&) { service.do_terminate(); }
     void operator()(const policy::Kill&) { service.do_kill(); }
-    void operator()(const policy::DiscardGeneration& it) { service.generations_.mark(it); }
+    void operator()(const policy::DiscardGeneration& it) { service.discard(it); }
     void operator()(const policy::ReinstateGeneration& it) { service.generations_.unmark(it.generation); }
     void operator()(const policy::DeleteGeneration& it) { service.generations_.remove(it.generation); }
     void operator()(const policy::SetTimer& it) { service.do_timer(it); }
@@ -176,24 +233,26 @@ void ContainerService::perform(const policy::Effect& effect) {
     void operator()(const policy::DeclareUnprotected&) {}
     void operator()(const policy::GiveUp&) {}
     void operator()(const policy::Release&) { service.do_release(); }
-    // Of moves between nodes: nobody reports what the policy answers with these yet.
-    void operator()(const policy::HandOver&) { PERDURE_ASSERT(false); }
-    void operator()(const policy::Resume&) { PERDURE_ASSERT(false); }
-    void operator()(const policy::Leave&) { PERDURE_ASSERT(false); }
+    void operator()(const policy::HandOver& it) {
+      if (service.owned_ != nullptr) service.owned_->handle(policy::ownership::HandoverCaptured{it.generation});
+    }
+    void operator()(const policy::Resume&) { service.do_resume(); }
+    void operator()(const policy::Leave&) { service.do_leave(); }
   };
   std::visit(Performer{*this}, effect);
 }
 
 void ContainerService::save_record() {
   if (removed_) return;
-  if (Status made = io::make_directories(paths_.home, 0700); !made) {
-    log::error("{}: {}", spec_.name.str(), made.error().message());
-    return;
-  }
-  if (Status written = io::write_file_atomically(paths_.state(), to_json(record_), 0600); !written) {
+  if (Status written = write_record(); !written) {
     log::error("{}: {}; after a restart perdured may know an older state", spec_.name.str(),
                written.error().message());
   }
+}
+
+Status ContainerService::write_record() const {
+  PERDURE_TRY(io::make_directories(paths_.home, 0700));
+  return io::write_file_atomically(paths_.state(), to_json(record_), 0600);
 }
 
 // ---- Deaths ----

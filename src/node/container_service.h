@@ -19,12 +19,14 @@
 #include "io/pool.h"
 #include "model/spec.h"
 #include "node/capture_job.h"
+#include "node/cluster/owned_container.h"
 #include "node/container_backend.h"
 #include "node/container_record.h"
 #include "node/event_log.h"
 #include "node/kept_generations.h"
 #include "node/paths.h"
 #include "node/recovery_meter.h"
+#include "node/replication.h"
 #include "node/step_runner.h"
 #include "policy/container_policy.h"
 #include "replica/capsule_store.h"
@@ -41,7 +43,13 @@ struct ServiceEnvironment {
   Incarnation incarnation;
 };
 
-class ContainerService {
+// A container that a move has brought here: it runs, behind an open gate.
+struct Arrival {
+  capsule::CapsuleRef capsule;
+  RestoreResult restored;
+};
+
+class ContainerService final : private OwnedSide {
  public:
   ContainerService(ServiceEnvironment environment, model::ContainerSpec spec, const ContainerPaths& paths,
                    std::shared_ptr<ContainerBackend> backend,
@@ -50,10 +58,21 @@ class ContainerService {
   ContainerService(const ContainerService&) = delete;
   ContainerService& operator=(const ContainerService&) = delete;
 
-  // Exactly one of these three comes first.
+  // Exactly one of these comes first.
   void begin_new();
   void begin_after_restart(std::function<void()> recovered);
   void begin_stopped();  // imported: a container that is stopped and has generations
+  void begin_arrived(Arrival arrival);
+
+  // In a cluster: who decides what is committed and whether this node is still the owner. Null: this node alone does. Outlives
+  // the service, or is taken away before it ends.
+  void join(OwnedContainer* owned);
+  OwnedSide& owned_side() { return *this; }
+  Replication& replication() { return replication_; }
+  // What of it is here, for the ownership's first event.
+  policy::ownership::Stock stock() const;
+  // From the policy to the cluster: it wants this. Set with join().
+  OwnedContainer* owned() const { return owned_; }
 
   // Operator's wishes; refused ones say why and what to do.
   Status ask(const policy::Event& operator_event);
@@ -96,6 +115,7 @@ class ContainerService {
     return generations_.mark_reason(generation);
   }
   bool removed() const { return removed_; }
+  bool left() const { return left_; }  // removed, because another node owns it
   const std::string& release_error() const { return release_error_; }
 
  private:
@@ -106,6 +126,26 @@ class ContainerService {
   void do_start();
   void do_capture(const policy::Capture& effect);
   void do_restore(const policy::Restore& effect);
+  void capture_failed(const Generation& generation, const Error& error);
+  void captured(CaptureOutcome outcome);
+  void stored(const StoredDurably& stored);
+  void not_stored(const Generation& generation, const Error& error);
+  void commit(const Generation& generation);
+  void discard(const policy::DiscardGeneration& effect);
+  void do_resume();
+  void do_leave();
+  Replication::Handlers replication_handlers();
+
+  // OwnedSide
+  void tell(const policy::Event& event) override;
+  Status ask_policy(const policy::Event& wish) override;
+  replica::Shipper& shipper() override { return replication_.shipper(); }
+  std::string spec_yaml() const override;
+  std::string image_digest() const override { return record_.image_digest; }
+  std::uint64_t state_bytes() const override;
+  Status remember(Term term, const std::optional<policy::ownership::HandingOver>& handing_over) override;
+  Counters counters() const override { return {record_.restores, record_.failures, record_.created}; }
+
   void do_terminate();
   void do_kill();
   void do_timer(const policy::SetTimer& effect);
@@ -118,6 +158,7 @@ class ContainerService {
   void init_ended();
   std::optional<Instant> captured_at(const Generation& generation) const;
   void save_record();
+  Status write_record() const;
   void notify();
 
   ServiceEnvironment environment_;
@@ -127,13 +168,15 @@ class ContainerService {
   StepRunner runner_;
   KeptGenerations generations_;
   ContainerRecord record_;
+  Replication replication_;
+  OwnedContainer* owned_ = nullptr;
   policy::ContainerPolicy policy_;
 
   std::array<io::Timer, policy::kTimerCount> timers_;
   std::optional<runtime::ProcessWatch> process_;
   io::Watch process_watch_;
   std::shared_ptr<CancelFlag> cancel_;
-  std::optional<Generation> parent_;  // what the next delta builds on
+  std::optional<Generation> before_;  // whose pages the next capture shares
   bool in_handle_ = false;
   std::vector<policy::Event> pending_;
 
@@ -151,9 +194,13 @@ class ContainerService {
   std::string takeover_error_;  // of the last attempt, as long as none succeeds
   bool removal_waits_ = false;  // for the end of an attempt
   io::Timer takeover_retry_;
-  double store_bandwidth_ = 0;  // bytes per second of the last writes
+  Duration shipping_cpu_{};     // since the last capture
+  std::string store_trouble_;   // of the durable directory, while it lasts
   ContainerBackend::Capsules capsules_at_release_ = ContainerBackend::Capsules::kDelete;
   bool stop_was_kill_ = false;
+  ContainerBackend::Capsules leave_capsules_ = ContainerBackend::Capsules::kDelete;
+  bool hands_over_ = false;  // the capture under way is the last one of a move
+  bool left_ = false;
   bool removed_ = false;
   std::string release_error_;
   io::Lifetime lifetime_;

@@ -27,8 +27,9 @@ std::vector<std::string> addresses_of(const model::ContainerSpec& spec) {
 
 Node::Node(NodeOptions options) : options_(std::move(options)) {
   if (!options_.make_backend) {
-    options_.make_backend = [](const HostServices& host, const model::ContainerSpec& spec) {
-      return std::make_shared<LinuxBackend>(host, spec);
+    options_.make_backend = [](const HostServices& host, const model::ContainerSpec& spec,
+                               const std::string& image_digest) {
+      return std::make_shared<LinuxBackend>(host, spec, image_digest);
     };
   }
   watch_deaths();
@@ -100,7 +101,7 @@ Result<std::unique_ptr<ContainerService>> Node::make_service(model::ContainerSpe
   store_options.directory = paths.capsules;
   store_options.container = spec.name.str();
   PERDURE_ASSIGN(auto store, replica::DirectoryStore::open(store_options, file_system_));
-  auto backend = options_.make_backend(options_.host, spec);
+  auto backend = options_.make_backend(options_.host, spec, record.image_digest);
   ServiceEnvironment environment{options_.loop, options_.pool,   options_.clock,
                                  options_.events, kOnlyTerm, options_.identity.incarnation};
   return std::make_unique<ContainerService>(environment, std::move(spec), paths, std::move(backend),

@@ -24,8 +24,9 @@ struct NodeIdentity {
 };
 
 // Makes the backend of a container; tests put a double in its place.
-using BackendFactory =
-    std::function<std::shared_ptr<ContainerBackend>(const HostServices&, const model::ContainerSpec&)>;
+// The image's digest, where it is known: see LinuxBackend.
+using BackendFactory = std::function<std::shared_ptr<ContainerBackend>(
+    const HostServices&, const model::ContainerSpec&, const std::string& image_digest)>;
 
 struct NodeOptions {
   io::Loop& loop;

@@ -54,7 +54,7 @@ ClusterIdentity parse(const Json& json) {
 std::string url_of(const std::string& listen, std::uint16_t port) {
   const auto endpoint = io::Endpoint::parse(listen, kPeerPort);
   const std::string host = endpoint ? io::host_of(*endpoint) : listen;
-  return std::format(host.contains(':') ? "https://[{}]:{}" : "https://{}:{}", host, port);
+  return host.contains(':') ? std::format("https://[{}]:{}", host, port) : std::format("https://{}:{}", host, port);
 }
 
 // The address that a packet to the outside would carry; nothing is sent.

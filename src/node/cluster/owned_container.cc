@@ -332,7 +332,7 @@ void OwnedContainer::ask_prepare(const own::AskPrepare& effect) {
 void OwnedContainer::begin_handover(const own::BeginHandover& effect) {
   frozen_at_ = environment_.clock.now();
   const Status asked = side_ == nullptr ? Status(fail(ErrorCode::kConflict, "it does not run here"))
-                                        : side_->ask(policy::OperatorMove{effect.target});
+                                        : side_->ask_policy(policy::OperatorMove{effect.target});
   if (!asked) handle(own::HandoverCaptureFailed{asked.error().message()});
 }
 

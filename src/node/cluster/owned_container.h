@@ -29,7 +29,7 @@ class OwnedSide {
  public:
   virtual ~OwnedSide() = default;
   virtual void tell(const policy::Event& event) = 0;         // to ContainerPolicy
-  virtual Status ask(const policy::Event& wish) = 0;         // what the policy refuses says why
+  virtual Status ask_policy(const policy::Event& wish) = 0;  // what the policy refuses says why
   virtual replica::Shipper& shipper() = 0;
   virtual std::string spec_yaml() const = 0;
   virtual std::string image_digest() const = 0;

@@ -7,6 +7,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "base/units.h"
 
 namespace perdure::node {
 namespace {
@@ -237,10 +238,10 @@ void PeerNetwork::opened(io::TlsConnection& connection, const std::optional<Node
   line->last_heard = options_.clock.now();
   Line& added = *(lines_[line->id] = std::move(line));
   if (!dialled) return;  // the other side speaks first: it knows which channel this is
-  if (!send(added, hello(added.channel))) hang_up(added);
+  if (!send(added, own_hello(added.channel))) hang_up(added);
 }
 
-v1::Message PeerNetwork::hello(Channel channel) const {
+v1::Message PeerNetwork::own_hello(Channel channel) const {
   v1::Message message;
   v1::Hello& hello = *message.mutable_hello();
   hello.set_protocol(kPeerProtocol);
@@ -388,7 +389,7 @@ void PeerNetwork::greeted(Line& line, const v1::Hello& hello) {
   }
   each.line = &line;
   each.pause = Duration::zero();
-  if (!line.dialled && !send(line, hello(line.channel))) return hang_up(line);
+  if (!line.dialled && !send(line, own_hello(line.channel))) return hang_up(line);
   check_up(session);
 }
 

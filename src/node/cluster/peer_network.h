@@ -79,7 +79,7 @@ class PeerNetwork final : public Peers {
   Result<std::shared_ptr<const io::TlsContext>> make_context(io::TlsIdentity identity,
                                                              io::TlsOptions::ClientCertificate clients);
   void opened(io::TlsConnection& connection, const std::optional<NodeName>& dialled, Channel channel);
-  peer::v1::Message hello(Channel channel) const;
+  peer::v1::Message own_hello(Channel channel) const;
   void received(io::TlsConnection& connection, std::string text, io::IncomingBody body);
   Result<io::IncomingBody> place_body(io::TlsConnection& connection, std::string_view text, std::uint64_t bytes);
   void closed(io::TlsConnectionId id, const Error& error);

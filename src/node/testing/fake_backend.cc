@@ -138,7 +138,7 @@ Result<Found> FakeBackend::recover(const std::optional<RuntimeFacts>&, Frozen) {
 std::vector<pid_t> FakeBackend::processes() const { return {pid_}; }
 
 BackendFactory FakeBackends::factory() {
-  return [this](const HostServices&, const model::ContainerSpec& spec) {
+  return [this](const HostServices&, const model::ContainerSpec& spec, const std::string&) {
     auto backend = std::make_shared<FakeBackend>(spec);
     if (on_new) on_new(*backend);
     backends_[spec.name.str()] = backend;
