@@ -86,7 +86,8 @@ Bytes HeldGenerations::disk() const {
 }
 
 Status HeldGenerations::admit(const Generation& generation, std::size_t max_generations) const {
-  if (floor_ && generation < *floor_) {
+  const bool newer = table_.empty() || table_.rbegin()->first < generation;
+  if (!newer && floor_ && generation < *floor_) {
     return fail(ErrorCode::kInvalid,
                 std::format("it is older than {}, which is committed", to_string(*floor_)));
   }

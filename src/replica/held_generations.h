@@ -52,8 +52,10 @@ class HeldGenerations {
   Bytes memory() const;  // slabs that generations share counted once
   Bytes disk() const;
 
-  // Whether a generation that is not held has a place here. kInvalid: it is below the floor, or of
-  // a lower term or incarnation than the newest one. kNoSpace: too many are held.
+  // Whether a generation that is not held has a place here. One below the floor has if it is the
+  // newest: a learner that catches up is always behind, and its next delta builds on it. kInvalid:
+  // of a lower term or incarnation than the newest one, or below the floor and older than it.
+  // kNoSpace: too many are held.
   Status admit(const Generation& generation, std::size_t max_generations) const;
   // Takes it in and discards what it supersedes: of a lower term or incarnation, those with a
   // number above its base's, for it was built past them; if it is complete and names no base, those

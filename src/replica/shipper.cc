@@ -55,7 +55,7 @@ struct Shipper::Route {
   bool current_discarded = false;
   std::shared_ptr<Encoding> encoding;
   Instant sent{};
-  Duration next_pause = kFirstShipPause;
+  Duration next_pause{};  // zero: the first
   io::Timer timer;
   DestinationStatus counters;
 
@@ -73,8 +73,13 @@ struct Shipper::Route {
   }
 };
 
-Shipper::Shipper(io::Loop& loop, io::Pool& pool, ContainerName container, ShipperHandlers handlers)
-    : loop_(loop), pool_(pool), container_(std::move(container)), handlers_(std::move(handlers)) {}
+Shipper::Shipper(io::Loop& loop, io::Pool& pool, ContainerName container, ShipperHandlers handlers,
+                 ShipPauses pauses)
+    : loop_(loop),
+      pool_(pool),
+      container_(std::move(container)),
+      handlers_(std::move(handlers)),
+      pauses_(pauses) {}
 
 Shipper::~Shipper() = default;
 
@@ -133,16 +138,17 @@ void Shipper::reconnected(const std::string& name, std::optional<Holding> held) 
   const auto found = routes_.find(name);
   if (found == routes_.end() || found->second->state == Route::State::kFenced) return;
   Route& route = *found->second;
+  capsule::CapsuleRef base = held ? find_capsule(held->generation) : nullptr;
   route.attempt = next_attempt_++;
   route.timer.reset();
-  route.next_pause = kFirstShipPause;
+  route.next_pause = {};
   put_back(route);
   route.state = Route::State::kIdle;
   route.held.clear();
   route.base.reset();
   route.full_next = false;
   if (held) {
-    route.remember(*held, find_capsule(held->generation));
+    route.remember(*held, std::move(base));
     // What it holds needs not be sent, nor what came before it in the same life.
     const auto is_held = [&](const Item& item) {
       const Generation& one = item.generation();
@@ -344,7 +350,7 @@ void Shipper::on_success(const std::string& name, Route& route, HoldReceipt rece
   counters.last_error.clear();
   counters.shipped_bytes += (**route.encoding->result)->size_bytes;
   ++(route.current_base ? counters.delta_shipments : counters.full_shipments);
-  route.next_pause = kFirstShipPause;
+  route.next_pause = {};
   route.full_next = false;
   route.state = Route::State::kIdle;
   const bool discarded = route.current_discarded;
@@ -398,8 +404,8 @@ void Shipper::on_error(const std::string& name, Route& route, const Error& error
 void Shipper::pause(const std::string& name, Route& route) {
   route.state = Route::State::kPausing;
   route.attempt = next_attempt_++;
-  const Duration length = route.next_pause;
-  route.next_pause = std::min(2 * length, kLongestShipPause);
+  const Duration length = std::max(route.next_pause, pauses_.first);
+  route.next_pause = std::min(2 * length, pauses_.longest);
   route.timer = loop_.after(length, [this, name, attempt = route.attempt] {
     Route* waiting = route_of(name, attempt);
     if (waiting == nullptr) return;

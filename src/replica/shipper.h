@@ -63,10 +63,12 @@ enum class Pace { kEveryGeneration, kNewestOnly };
 // Waiting for one destination. The policy stops capturing long before (backlog()); beyond it the
 // oldest one is given up, and on_failed says so: the owner's memory stays bounded whatever happens.
 inline constexpr std::size_t kMaxWaitingShipments = 8;
-// Between tries after an error, doubling. The first is short of an interval, the last short of a
+// Between tries after an error, doubling: the first is short of an interval, the longest short of a
 // person's patience.
-inline constexpr Duration kFirstShipPause = std::chrono::milliseconds(100);
-inline constexpr Duration kLongestShipPause = std::chrono::seconds(10);
+struct ShipPauses {
+  Duration first = std::chrono::milliseconds(100);
+  Duration longest = std::chrono::seconds(10);
+};
 
 struct DestinationStatus {
   std::optional<Holding> held;  // newest acknowledged
@@ -98,7 +100,8 @@ struct ShipperHandlers {
 
 class Shipper {
  public:
-  Shipper(io::Loop& loop, io::Pool& pool, ContainerName container, ShipperHandlers handlers);
+  Shipper(io::Loop& loop, io::Pool& pool, ContainerName container, ShipperHandlers handlers,
+          ShipPauses pauses = {});
   Shipper(const Shipper&) = delete;
   Shipper& operator=(const Shipper&) = delete;
   ~Shipper();
@@ -153,6 +156,7 @@ class Shipper {
   io::Pool& pool_;
   const ContainerName container_;
   const ShipperHandlers handlers_;
+  const ShipPauses pauses_;
   std::map<std::string, std::unique_ptr<Route>> routes_;
   std::map<EncodingKey, std::weak_ptr<Encoding>> encodings_;
   capsule::CapsuleRef newest_;

@@ -215,6 +215,19 @@ TEST_F(StandbyTableTest, NothingOlderThanTheNewestCommittedIsRestored) {
   expect_newest(table(), owner_, generation(4));
 }
 
+TEST_F(StandbyTableTest, ALearnerCatchesUpBehindTheCommits) {
+  ReceivedCapsule late = owner_.full(generation(5));
+  late.committed = generation(8);
+  const Holding fifth = hold(table(), late);
+  EXPECT_EQ(table().fetch(owner_.container, std::nullopt).error().code(), ErrorCode::kCorrupt);
+  late = owner_.delta(generation(9), fifth);
+  late.committed = generation(9);
+  hold(table(), late);
+  expect_newest(table(), owner_, generation(9));
+  EXPECT_EQ(table().find(owner_.container)->generations, 1u);
+  EXPECT_EQ(refusal(table(), owner_.full(generation(6))), ErrorCode::kInvalid);
+}
+
 TEST_F(StandbyTableTest, TheMessageBringsTheCommitAlong) {
   Holding held = fill(3);
   ReceivedCapsule next = owner_.delta(generation(4), held);

@@ -1,0 +1,472 @@
+// Proves how generations travel: what each destination is sent, in which order, against which base,
+// and what follows from each answer. Destinations are the test's, with real standby tables behind
+// them; the loop, the pool and the codec are real.
+#include "replica/shipper.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "replica/shipper_world.h"
+#include "replica/store_destination.h"
+
+namespace perdure::replica {
+namespace {
+
+using capsule::CapsuleRef;
+using capsule::testing::generation;
+using capsule::testing::same_state;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using testing::kTestTime;
+using testing::settle;
+using testing::TestDestination;
+using testing::TestOwner;
+using testing::TestPeer;
+
+class ShipperTest : public ::testing::Test {
+ protected:
+  ShipperTest() {
+    handlers_.on_held = [this](const std::string& name, const HoldReceipt& receipt) {
+      held_[name].push_back(receipt.holding.generation.number);
+      if (on_held_) on_held_(name);
+    };
+    handlers_.on_failed = [this](const std::string& name, const Error& error) {
+      failed_[name].push_back(error);
+      if (on_failed_) on_failed_(name);
+    };
+    handlers_.find_capsule = [this](const Generation& id) {
+      const auto found = table_.find(id);
+      return found == table_.end() ? nullptr : found->second;
+    };
+    shipper_ = std::make_unique<Shipper>(
+        *loop_, *pool_, owner_.container, handlers_,
+        ShipPauses{std::chrono::milliseconds(1), std::chrono::milliseconds(4)});
+  }
+  std::shared_ptr<TestPeer> add(const std::string& name, Pace pace = Pace::kEveryGeneration,
+                                std::optional<Holding> held = std::nullopt) {
+    auto peer = std::make_shared<TestPeer>();
+    shipper_->add(name, std::make_unique<TestDestination>(peer), pace, held);
+    return peer;
+  }
+  CapsuleRef capsule(std::uint64_t number) {
+    return std::make_shared<const capsule::Capsule>(owner_.capsule(generation(number)));
+  }
+  void offer(std::uint64_t number) { shipper_->offer(capsule(number)); }
+  void wait_for(const std::function<bool()>& condition) {
+    ASSERT_TRUE(loop_->run_until(condition, kTestTime));
+  }
+  void wait_for_shipment(TestPeer& peer) {
+    wait_for([&] { return !peer.pending.empty(); });
+  }
+  std::uint64_t next(TestPeer& peer) { return peer.pending.front().shipment.generation.number; }
+  std::optional<std::uint64_t> base(TestPeer& peer) {
+    const auto& holding = peer.pending.front().shipment.base;
+    return holding ? std::optional(holding->generation.number) : std::nullopt;
+  }
+
+  std::unique_ptr<io::Loop> loop_ = io::Loop::create().value();
+  std::unique_ptr<io::Pool> pool_ = testing::make_pool();
+  TestOwner owner_{"web"};
+  std::map<Generation, CapsuleRef> table_;  // the owner's memory
+  std::map<std::string, std::vector<std::uint64_t>> held_;
+  std::map<std::string, std::vector<Error>> failed_;
+  std::function<void(const std::string&)> on_held_;
+  std::function<void(const std::string&)> on_failed_;
+  ShipperHandlers handlers_;
+  std::unique_ptr<Shipper> shipper_;
+};
+
+TEST_F(ShipperTest, AFullOneThenDeltasInOneEncodingForAll) {
+  const auto a = add("a");
+  const auto b = add("b");
+  for (std::uint64_t number = 1; number <= 3; ++number) {
+    offer(number);
+    wait_for([&] { return !a->pending.empty() && !b->pending.empty(); });
+    EXPECT_EQ(a->pending.front().shipment.encoded, b->pending.front().shipment.encoded);
+    EXPECT_EQ(base(*a), number == 1 ? std::nullopt : std::optional(number - 1));
+    a->answer();
+    b->answer();
+  }
+  EXPECT_THAT(held_["a"], ElementsAre(1, 2, 3));
+  const DestinationStatus status = *shipper_->status("a");
+  EXPECT_EQ(status.held->generation, generation(3));
+  EXPECT_EQ(status.full_shipments, 1u);
+  EXPECT_EQ(status.delta_shipments, 2u);
+  EXPECT_GT(status.shipped_bytes, 8 * capsule::kPageSize);
+  EXPECT_GE(status.last_since_offer, status.last_round_trip);
+  EXPECT_GE(status.last_round_trip, status.last_holder_time);
+  EXPECT_GT(status.last_holder_time, Duration::zero());
+  EXPECT_EQ(shipper_->status("c"), std::nullopt);
+  EXPECT_THAT(shipper_->bases(), ElementsAre(generation(3)));
+}
+
+TEST_F(ShipperTest, EachDestinationGetsADeltaOnWhatItHolds) {
+  const auto fast = add("fast");
+  const auto slow = add("slow", Pace::kNewestOnly);
+  fast->automatic = true;
+  offer(1);
+  wait_for_shipment(*slow);
+  slow->answer();
+  for (std::uint64_t number = 2; number <= 5; ++number) {
+    offer(number);
+    wait_for([&] { return held_["fast"].size() == number; });
+  }
+  wait_for_shipment(*slow);
+  EXPECT_EQ(next(*slow), 2u);
+  EXPECT_EQ(base(*slow), 1u);
+  slow->answer();
+  wait_for_shipment(*slow);
+  EXPECT_EQ(next(*slow), 5u);  // 3 and 4 were replaced
+  EXPECT_EQ(base(*slow), 2u);
+  slow->answer();
+  EXPECT_THAT(held_["slow"], ElementsAre(1, 2, 5));
+  EXPECT_EQ(slow->most_pending, 1u);
+}
+
+TEST_F(ShipperTest, EveryGenerationArrivesInOrder) {
+  const auto peer = add("a");
+  for (std::uint64_t number = 1; number <= 5; ++number) offer(number);
+  EXPECT_EQ(shipper_->backlog(), 5u);
+  for (std::uint64_t number = 1; number <= 5; ++number) {
+    wait_for_shipment(*peer);
+    EXPECT_EQ(next(*peer), number);
+    peer->answer();
+  }
+  EXPECT_EQ(shipper_->backlog(), 0u);
+  EXPECT_EQ(peer->most_pending, 1u);
+  shipper_->set_pace("a", Pace::kNewestOnly);
+  for (std::uint64_t number = 6; number <= 9; ++number) offer(number);
+  wait_for_shipment(*peer);
+  peer->answer();
+  wait_for_shipment(*peer);
+  EXPECT_EQ(next(*peer), 9u);
+}
+
+TEST_F(ShipperTest, ALineThatGrowsIsBoundedAndSaysSo) {
+  const auto peer = add("a");
+  for (std::uint64_t number = 1; number <= kMaxWaitingShipments + 3; ++number) offer(number);
+  EXPECT_EQ(shipper_->status("a")->waiting_count, kMaxWaitingShipments);
+  ASSERT_EQ(failed_["a"].size(), 2u);
+  EXPECT_THAT(failed_["a"][0].message(), HasSubstr("generation 3.1f.2 of 'web' is not sent to a"));
+}
+
+TEST_F(ShipperTest, AMissingBaseIsAnsweredWithAFullOne) {
+  const auto peer = add("a");
+  offer(1);
+  wait_for_shipment(*peer);
+  peer->answer();
+  offer(2);
+  wait_for_shipment(*peer);
+  EXPECT_EQ(base(*peer), 1u);
+  ASSERT_TRUE(peer->table.drop(owner_.container, Term{3}));  // it has lost its memory
+  peer->answer();
+  wait_for_shipment(*peer);
+  EXPECT_EQ(next(*peer), 2u);
+  EXPECT_EQ(base(*peer), std::nullopt);
+  peer->answer();
+  EXPECT_THAT(held_["a"], ElementsAre(1, 2));
+  EXPECT_TRUE(failed_["a"].empty());
+  // "Not there" as the answer to a full one is no reason to send it again at once.
+  offer(3);
+  wait_for_shipment(*peer);
+  peer->refuse(ErrorCode::kNotFound);
+  wait_for_shipment(*peer);
+  EXPECT_EQ(base(*peer), std::nullopt);
+  peer->refuse(ErrorCode::kNotFound);
+  EXPECT_EQ(failed_["a"].size(), 1u);
+  wait_for_shipment(*peer);
+  peer->answer();
+  EXPECT_THAT(held_["a"], ElementsAre(1, 2, 3));
+}
+
+TEST_F(ShipperTest, AnUnreachableOneWaitsUntilItIsBack) {
+  const auto peer = add("a");
+  offer(1);
+  wait_for_shipment(*peer);
+  peer->answer();
+  offer(2);
+  wait_for_shipment(*peer);
+  peer->refuse(ErrorCode::kTransient);
+  EXPECT_TRUE(shipper_->status("a")->disconnected);
+  offer(3);
+  settle(*loop_);
+  EXPECT_EQ(peer->pending.size(), 0u);
+  shipper_->reconnected("a", shipper_->status("a")->held);
+  wait_for_shipment(*peer);
+  EXPECT_EQ(next(*peer), 2u);
+  EXPECT_EQ(base(*peer), 1u);
+  peer->answer();
+  wait_for_shipment(*peer);
+  peer->answer();
+  EXPECT_THAT(held_["a"], ElementsAre(1, 2, 3));
+  EXPECT_TRUE(failed_["a"].empty());
+}
+
+TEST_F(ShipperTest, ALostAnswerIsMadeUpForByWhatThePeerSays) {
+  const auto peer = add("a");
+  offer(1);
+  offer(2);
+  wait_for_shipment(*peer);
+  TestPeer::Pending lost = peer->take();
+  const auto receipt = peer->receive(lost.shipment);
+  ASSERT_TRUE(receipt);
+  shipper_->reconnected("a", receipt->holding);
+  wait_for_shipment(*peer);
+  EXPECT_THAT(held_["a"], ElementsAre(1));
+  EXPECT_EQ(next(*peer), 2u);
+  EXPECT_EQ(base(*peer), 1u);
+  lost.done(*receipt);  // late
+  EXPECT_THAT(held_["a"], ElementsAre(1));
+  peer->answer();
+  EXPECT_THAT(held_["a"], ElementsAre(1, 2));
+}
+
+TEST_F(ShipperTest, AReturningOneCatchesUpByADeltaIfItsBaseIsStillInMemory) {
+  const auto peer = add("a");
+  offer(1);
+  wait_for_shipment(*peer);
+  peer->answer();
+  const std::optional<Holding> held = shipper_->status("a")->held;
+  shipper_->remove("a");
+  offer(2);
+  table_[generation(1)] = capsule(1);
+  shipper_->add("a", std::make_unique<TestDestination>(peer), Pace::kNewestOnly, held);
+  wait_for_shipment(*peer);  // the newest one, without waiting for the next
+  EXPECT_EQ(next(*peer), 2u);
+  EXPECT_EQ(base(*peer), 1u);
+  peer->answer();
+  table_.clear();
+  offer(3);
+  wait_for_shipment(*peer);
+  shipper_->add("a", std::make_unique<TestDestination>(peer), Pace::kNewestOnly, held);
+  peer->pending.clear();
+  wait_for_shipment(*peer);
+  EXPECT_EQ(next(*peer), 3u);
+  EXPECT_EQ(base(*peer), std::nullopt);
+}
+
+TEST_F(ShipperTest, OneThatHoldsTheNewestIsToldOfAndNotSentIt) {
+  offer(1);
+  const auto encoded = capsule::testing::encoded_full(*capsule(1));
+  const auto peer = add("a", Pace::kEveryGeneration, Holding{generation(1), encoded.digest});
+  settle(*loop_);
+  EXPECT_THAT(held_["a"], ElementsAre(1));
+  EXPECT_EQ(peer->shipments, 0u);
+}
+
+TEST_F(ShipperTest, AFencedOneIsNotSentAnythingMore) {
+  const auto peer = add("a");
+  const auto other = add("b");
+  other->automatic = true;
+  offer(1);
+  wait_for_shipment(*peer);
+  peer->refuse(ErrorCode::kFenced);
+  ASSERT_EQ(failed_["a"].size(), 1u);
+  EXPECT_EQ(failed_["a"][0].code(), ErrorCode::kFenced);
+  EXPECT_TRUE(shipper_->status("a")->fenced);
+  offer(2);
+  shipper_->reconnected("a", std::nullopt);
+  wait_for([&] { return held_["b"].size() == 2; });
+  EXPECT_EQ(peer->shipments, 1u);
+  EXPECT_TRUE(peer->pending.empty());
+}
+
+TEST_F(ShipperTest, AnErrorIsTriedAgainAfterAPauseUnlessItIsOfNoUse) {
+  const auto peer = add("a");
+  offer(1);
+  for (const ErrorCode code : {ErrorCode::kNoSpace, ErrorCode::kIo, ErrorCode::kTimeout}) {
+    wait_for_shipment(*peer);
+    EXPECT_EQ(next(*peer), 1u);
+    peer->refuse(code);
+    EXPECT_TRUE(peer->pending.empty());
+  }
+  EXPECT_EQ(shipper_->status("a")->failures, 3u);
+  wait_for_shipment(*peer);
+  offer(2);
+  peer->refuse(ErrorCode::kInvalid);
+  wait_for_shipment(*peer);
+  EXPECT_EQ(next(*peer), 2u);
+  EXPECT_EQ(failed_["a"].size(), 4u);
+  peer->answer();
+  offer(3);
+  wait_for_shipment(*peer);
+  EXPECT_EQ(base(*peer), 2u);
+  peer->refuse(ErrorCode::kCorrupt);
+  wait_for_shipment(*peer);
+  EXPECT_EQ(base(*peer), std::nullopt);
+  peer->answer();
+  EXPECT_THAT(held_["a"], ElementsAre(2, 3));
+}
+
+TEST_F(ShipperTest, AnswersToAnotherGenerationAreNotBelieved) {
+  const auto peer = add("a");
+  offer(1);
+  wait_for_shipment(*peer);
+  peer->take().done(HoldReceipt{{generation(7), {}}, {}, false, {}});
+  EXPECT_TRUE(held_["a"].empty());
+  EXPECT_EQ(failed_["a"].size(), 1u);
+}
+
+TEST_F(ShipperTest, WhatIsDiscardedIsNeitherSentNorBuiltOn) {
+  const auto peer = add("a");
+  for (std::uint64_t number = 1; number <= 2; ++number) {
+    table_[generation(number)] = capsule(number);
+    offer(number);
+    wait_for_shipment(*peer);
+    peer->answer();
+  }
+  offer(3);
+  offer(4);
+  wait_for_shipment(*peer);
+  // A rollback to 1 while 3 is under way and 4 waits.
+  for (std::uint64_t number = 2; number <= 4; ++number) shipper_->discard(generation(number));
+  peer->answer();
+  settle(*loop_);
+  EXPECT_TRUE(peer->pending.empty());
+  EXPECT_THAT(held_["a"], ElementsAre(1, 2));
+  offer(5);
+  wait_for_shipment(*peer);
+  EXPECT_EQ(base(*peer), 1u);
+  peer->answer();
+  EXPECT_THAT(held_["a"], ElementsAre(1, 2, 5));
+  // What is being encoded against a discarded base begins anew.
+  offer(6);
+  shipper_->discard(generation(5));
+  wait_for_shipment(*peer);
+  EXPECT_EQ(base(*peer), 1u);
+}
+
+TEST_F(ShipperTest, HandlersMayRemoveTheDestinationThatCalls) {
+  const auto peer = add("a");
+  const auto other = add("b");
+  on_held_ = [&](const std::string& name) { shipper_->remove(name); };
+  on_failed_ = on_held_;
+  peer->automatic = true;
+  offer(1);
+  offer(2);
+  wait_for([&] { return held_["a"].size() == 1; });
+  wait_for_shipment(*other);
+  other->refuse(ErrorCode::kIo);
+  settle(*loop_);
+  EXPECT_EQ(shipper_->status("a"), std::nullopt);
+  EXPECT_EQ(shipper_->status("b"), std::nullopt);
+  EXPECT_EQ(peer.use_count(), 1);
+}
+
+TEST_F(ShipperTest, ItEndsWithThingsUnderWay) {
+  const auto peer = add("a");
+  const auto other = add("b");
+  offer(1);
+  wait_for_shipment(*peer);
+  offer(2);
+  offer(3);
+  TestPeer::Pending pending = peer->take();
+  shipper_.reset();
+  pending.done(fail(ErrorCode::kIo, "late"));
+  settle(*loop_);
+  EXPECT_TRUE(held_.empty());
+}
+
+TEST_F(ShipperTest, ItKeepsNoMoreThanItNeeds) {
+  const auto peer = add("a");
+  peer->automatic = true;
+  std::vector<std::weak_ptr<const capsule::Capsule>> offered;
+  for (std::uint64_t number = 1; number <= 6; ++number) {
+    const CapsuleRef one = capsule(number);
+    offered.push_back(one);
+    shipper_->offer(one);
+    wait_for([&] { return held_["a"].size() == number; });
+  }
+  // The pool's thread lets go of the last job in its own time.
+  pool_->stop();
+  settle(*loop_);
+  for (std::size_t i = 0; i + 1 < offered.size(); ++i) EXPECT_TRUE(offered[i].expired()) << i;
+}
+
+class StoreDestinationTest : public ShipperTest {
+ protected:
+  StoreDestinationTest() {
+    DirectoryStoreOptions options;
+    options.directory = "/durable";
+    options.max_chain = 3;
+    store_ = std::shared_ptr<CapsuleStore>(DirectoryStore::open(options, files_).value());
+  }
+  ~StoreDestinationTest() override {
+    shipper_.reset();
+    pool_->stop();
+  }
+  void add_store() {
+    shipper_->add("disk", std::make_unique<StoreDestination>(*loop_, *pool_, store_),
+                  Pace::kEveryGeneration, std::nullopt);
+  }
+  MemoryFileSystem files_;
+  std::shared_ptr<CapsuleStore> store_;
+};
+
+TEST_F(StoreDestinationTest, WritesChainsThatItBeginsAnew) {
+  add_store();
+  for (std::uint64_t number = 1; number <= 7; ++number) {
+    offer(number);
+    wait_for([&] { return held_["disk"].size() == number; });
+  }
+  EXPECT_EQ(shipper_->status("disk")->full_shipments, 3u);  // 1, 4, 7
+  EXPECT_EQ(shipper_->status("disk")->delta_shipments, 4u);
+  for (std::uint64_t number = 1; number <= 7; ++number) {
+    const auto loaded = store_->load(generation(number));
+    ASSERT_TRUE(loaded) << loaded.error().message();
+    EXPECT_TRUE(same_state(**loaded, owner_.capsule(generation(number))));
+  }
+}
+
+TEST_F(StoreDestinationTest, WhatIsThereAlreadyIsHeld) {
+  const auto encoded = capsule::testing::encoded_full(*capsule(1), capsule::Compression::kZstd);
+  ASSERT_TRUE(store_->put(encoded));
+  add_store();
+  offer(1);
+  wait_for([&] { return held_["disk"].size() == 1; });
+  EXPECT_EQ(shipper_->status("disk")->held->digest, encoded.digest);
+  offer(2);
+  wait_for([&] { return held_["disk"].size() == 2; });
+  EXPECT_EQ(shipper_->status("disk")->delta_shipments, 1u);
+  EXPECT_TRUE(store_->load(generation(2)));
+}
+
+TEST_F(StoreDestinationTest, AFullDiskIsTriedAgain) {
+  add_store();
+  files_.restart_counting();
+  files_.fail_at(1, ErrorCode::kNoSpace);
+  offer(1);
+  wait_for([&] { return held_["disk"].size() == 1; });
+  ASSERT_EQ(failed_["disk"].size(), 1u);
+  EXPECT_EQ(failed_["disk"][0].code(), ErrorCode::kNoSpace);
+}
+
+TEST_F(StoreDestinationTest, AQueueThatIsFullIsNoLostDestination) {
+  add_store();
+  pool_->stop();
+  auto pool = testing::make_pool();
+  std::optional<Result<HoldReceipt>> answer;
+  StoreDestination destination(*loop_, *pool_, store_);
+  Shipment shipment{
+      generation(1), std::nullopt,
+      std::make_shared<const capsule::EncodedCapsule>(capsule::testing::encoded_full(*capsule(1)))};
+  destination.ship(shipment, [&](Result<HoldReceipt> result) { answer = std::move(result); });
+  wait_for([&] { return answer.has_value(); });
+  EXPECT_EQ(answer->error().code(), ErrorCode::kIo);
+}
+
+TEST_F(StoreDestinationTest, MeasuresItsBandwidth) {
+  TestOwner large("web", 200);
+  StoreDestination destination(*loop_, *pool_, store_);
+  EXPECT_EQ(destination.bytes_per_second(), 0);
+  bool held = false;
+  Shipment shipment{generation(1), std::nullopt,
+                    std::make_shared<const capsule::EncodedCapsule>(
+                        capsule::testing::encoded_full(large.capsule(generation(1))))};
+  destination.ship(shipment, [&](Result<HoldReceipt> result) { held = result.has_value(); });
+  wait_for([&] { return held; });
+  EXPECT_GT(destination.bytes_per_second(), 0);
+}
+
+}  // namespace
+}  // namespace perdure::replica
