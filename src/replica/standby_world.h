@@ -2,8 +2,6 @@
 // disks in memory. Test programs only.
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include <map>
 #include <memory>
 #include <optional>
