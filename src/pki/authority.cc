@@ -27,7 +27,9 @@ Status check_cluster_id(const std::string& id) {
 }
 
 bool is_label(std::string_view label) {
-  const auto letter_or_digit = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); };
+  const auto letter_or_digit = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+  };
   return !label.empty() && label.size() <= kMaxLabelBytes && letter_or_digit(label.front()) &&
          letter_or_digit(label.back()) &&
          std::ranges::all_of(label, [&](char c) { return letter_or_digit(c) || c == '-'; });
@@ -50,8 +52,8 @@ Result<Owned<GENERAL_NAME>> general_name(const std::string& address) {
   if (::inet_pton(AF_INET, address.c_str(), binary.data()) == 1) size = 4;
   if (::inet_pton(AF_INET6, address.c_str(), binary.data()) == 1) size = 16;
   if (address.find('\0') != std::string::npos || (size == 0 && !is_dns_name(address))) {
-    return fail(ErrorCode::kInvalid,
-                std::format("'{}' is neither an IP address nor a DNS name (without a port)", address.substr(0, kMaxDnsBytes)));
+    return fail(ErrorCode::kInvalid, std::format("'{}' is neither an IP address nor a DNS name (without a port)",
+                                                 address.substr(0, kMaxDnsBytes)));
   }
   Owned<GENERAL_NAME> name(GENERAL_NAME_new());
   ASN1_STRING* const value = size > 0 ? ASN1_OCTET_STRING_new() : ASN1_IA5STRING_new();
@@ -94,7 +96,8 @@ Status set_serial(X509* certificate) {
 Status set_subject(X509* certificate, const std::string& organisation, const std::string& name) {
   X509_NAME* const subject = X509_get_subject_name(certificate);
   const auto add = [&](const char* field, const std::string& value) {
-    return X509_NAME_add_entry_by_txt(subject, field, MBSTRING_UTF8, reinterpret_cast<const unsigned char*>(value.data()),
+    return X509_NAME_add_entry_by_txt(subject, field, MBSTRING_UTF8,
+                                      reinterpret_cast<const unsigned char*>(value.data()),
                                       static_cast<int>(value.size()), -1, 0) == 1;
   };
   if (!add("O", organisation) || !add("CN", name)) return fail_openssl(ErrorCode::kIo, "set a certificate's subject");
@@ -188,8 +191,9 @@ Result<Authority> Authority::load(const std::string& certificate_pem, const std:
 Result<std::string> Authority::sign(const NodeCertificateRequest& request, const Clock& clock) const {
   const ErrorScope errors;
   if (request.life < std::chrono::seconds(1) || request.life > kLongestNodeCertificateLife) {
-    return fail(ErrorCode::kInvalid, std::format("a certificate for {}: it must be 1 s to {}", format_duration(request.life),
-                                                 format_duration(kLongestNodeCertificateLife)));
+    return fail(ErrorCode::kInvalid,
+                std::format("a certificate for {}: it must be 1 s to {}", format_duration(request.life),
+                            format_duration(kLongestNodeCertificateLife)));
   }
   PERDURE_ASSIGN(const Owned<EVP_PKEY> key, parse_public_key(request.public_key_pem));
   PERDURE_ASSIGN(const Owned<X509> issuer, parse_certificate(certificate_));
@@ -197,18 +201,17 @@ Result<std::string> Authority::sign(const NodeCertificateRequest& request, const
   PERDURE_ASSIGN(const WallTime end, from_asn1(X509_get0_notAfter(issuer.get())));
   const WallTime now = clock.wall();
   if (now >= end) {
-    return fail(ErrorCode::kInvalid, std::format("the authority's certificate expired at {}, it is {}: make a new cluster",
-                                                 format_wall_time(end), format_wall_time(now)));
+    return fail(ErrorCode::kInvalid,
+                std::format("the authority's certificate expired at {}, it is {}: make a new cluster",
+                            format_wall_time(end), format_wall_time(now)));
   }
-  PERDURE_ASSIGN(const Owned<X509> certificate,
-                 new_certificate({cluster_id_, request.node.str(), now - kBackdating, std::min(now + request.life, end)},
-                                 key.get()));
+  PERDURE_ASSIGN(const Owned<X509> certificate, new_certificate({cluster_id_, request.node.str(), now - kBackdating,
+                                                                 std::min(now + request.life, end)},
+                                                                key.get()));
   PERDURE_TRY(add_addresses(certificate.get(), request.addresses));
   constexpr std::array kExtensions = {
-      Extension{NID_basic_constraints, "critical,CA:FALSE"},
-      Extension{NID_key_usage, "critical,digitalSignature"},
-      Extension{NID_ext_key_usage, "serverAuth,clientAuth"},
-      Extension{NID_subject_key_identifier, "hash"},
+      Extension{NID_basic_constraints, "critical,CA:FALSE"},   Extension{NID_key_usage, "critical,digitalSignature"},
+      Extension{NID_ext_key_usage, "serverAuth,clientAuth"},   Extension{NID_subject_key_identifier, "hash"},
       Extension{NID_authority_key_identifier, "keyid:always"},
   };
   return signed_pem(certificate.get(), issuer.get(), issuer_key.get(), kExtensions);
@@ -226,6 +229,8 @@ Authority& Authority::operator=(Authority&& other) noexcept {
   return *this;
 }
 
-Authority::~Authority() { wipe(private_key_); }
+Authority::~Authority() {
+  wipe(private_key_);
+}
 
 }  // namespace perdure::pki

@@ -1,4 +1,5 @@
-// The cluster's certificate authority and the certificates it signs: ECDSA P-256, X.509 v3 (RFC 5280), made for TLS 1.3.
+// The cluster's certificate authority and the certificates it signs: ECDSA P-256, X.509 v3 (RFC 5280), made for
+// TLS 1.3.
 //
 // Pure computations (OpenSSL); any thread. PEM in, PEM out.
 #pragma once
@@ -26,17 +27,17 @@ inline constexpr int kRenewalFraction = 3;
 inline constexpr std::size_t kMaxRevocations = 16384;
 
 // A private key; its memory is wiped.
-Result<std::string> make_private_key();                                     // PEM, PKCS #8
-Result<std::string> public_key_of(const std::string& private_key_pem);      // PEM, SubjectPublicKeyInfo. kInvalid
+Result<std::string> make_private_key();                                 // PEM, PKCS #8
+Result<std::string> public_key_of(const std::string& private_key_pem);  // PEM, SubjectPublicKeyInfo. kInvalid
 
 // kInvalid: either cannot be read, or the key is another one's.
 Status check_key_pair(const std::string& certificate_pem, const std::string& private_key_pem);
 
 struct NodeCertificateRequest {
   NodeName node;
-  std::string public_key_pem;              // ECDSA P-256 only; kInvalid
-  std::vector<std::string> addresses;      // IP addresses and DNS names, without ports: subject alternative names
-  Duration life = kNodeCertificateLife;    // at most kLongestNodeCertificateLife
+  std::string public_key_pem;            // ECDSA P-256 only; kInvalid
+  std::vector<std::string> addresses;    // IP addresses and DNS names, without ports: subject alternative names
+  Duration life = kNodeCertificateLife;  // at most kLongestNodeCertificateLife
 };
 
 struct CertificateInfo {
@@ -63,11 +64,11 @@ class Authority {
   // kInvalid: no such things, or they do not belong together.
   static Result<Authority> load(const std::string& certificate_pem, const std::string& private_key_pem);
 
-  // It does not outlive the authority's own. kInvalid: a key of another kind, an address that is none, a life out of range,
-  // or the authority's own has expired.
+  // It does not outlive the authority's own. kInvalid: a key of another kind, an address that is none, a life out of
+  // range, or the authority's own has expired.
   Result<std::string> sign(const NodeCertificateRequest& request, const Clock& clock) const;
-  // A CRL (RFC 5280, 5) of these serial numbers (hexadecimal, any case and order), for etcd's --client-crl-file; PEM. It holds until
-  // it is replaced. kInvalid: a serial number that is none, or more than kMaxRevocations.
+  // A CRL (RFC 5280, 5) of these serial numbers (hexadecimal, any case and order), for etcd's --client-crl-file; PEM.
+  // It holds until it is replaced. kInvalid: a serial number that is none, or more than kMaxRevocations.
   Result<std::string> revocation_list(const std::vector<std::string>& serials, const Clock& clock) const;
 
   const std::string& certificate() const { return certificate_; }  // PEM

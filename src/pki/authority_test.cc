@@ -1,6 +1,7 @@
-// Proves what certificates of a cluster are: what stands in them, who accepts them and when (judged by OpenSSL's own verifier,
-// at any time), that the time in them is the given clock's, and that nothing else than a P-256 key, an address or a
-// certificate is taken for one. The command line of openssl is asked for a second opinion, where there is one.
+// Proves what certificates of a cluster are: what stands in them, who accepts them and when (judged by OpenSSL's own
+// verifier, at any time), that the time in them is the given clock's, and that nothing else than a P-256 key, an
+// address or a certificate is taken for one. The command line of openssl is asked for a second opinion, where there is
+// one.
 #include "pki/authority.h"
 
 #include <gmock/gmock.h>
@@ -23,28 +24,30 @@
 namespace perdure::pki {
 namespace {
 
+using std::chrono::hours;
+using std::chrono::minutes;
+using std::chrono::seconds;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
+using testing::FixedClock;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using ::testing::Not;
-using testing::FixedClock;
 using testing::kClusterId;
 using testing::new_authority;
 using testing::new_node;
 using testing::NodeCredentials;
-using std::chrono::hours;
-using std::chrono::minutes;
-using std::chrono::seconds;
+using ::testing::Not;
 
 // Whether a server and a client would be accepted by who trusts `authority`, at that time.
-std::string verdict(const std::string& certificate, const std::string& authority, WallTime at, const std::string& crl = {}) {
+std::string verdict(const std::string& certificate, const std::string& authority, WallTime at,
+                    const std::string& crl = {}) {
   const ErrorScope errors;
   const auto leaf = std::move(parse_certificate(certificate)).value();
   const auto root = std::move(parse_certificate(authority)).value();
   for (const int purpose : {X509_PURPOSE_SSL_SERVER, X509_PURPOSE_SSL_CLIENT}) {
     const std::unique_ptr<X509_STORE, decltype(&X509_STORE_free)> store(X509_STORE_new(), X509_STORE_free);
-    const std::unique_ptr<X509_STORE_CTX, decltype(&X509_STORE_CTX_free)> context(X509_STORE_CTX_new(), X509_STORE_CTX_free);
+    const std::unique_ptr<X509_STORE_CTX, decltype(&X509_STORE_CTX_free)> context(X509_STORE_CTX_new(),
+                                                                                  X509_STORE_CTX_free);
     X509_STORE_add_cert(store.get(), root.get());
     if (!crl.empty()) X509_STORE_add_crl(store.get(), std::move(parse_revocation_list(crl)).value().get());
     X509_STORE_CTX_init(context.get(), store.get(), leaf.get(), nullptr);
@@ -88,7 +91,8 @@ TEST(Authority, SaysWhatItIs) {
 TEST(Authority, ANodesCertificateSaysWhoseItIs) {
   const FixedClock clock;
   const Authority authority = new_authority(clock);
-  const NodeCredentials node = new_node(authority, clock, "alpha", {"192.0.2.1", "2001:db8:0::1", "alpha.example", "localhost"});
+  const NodeCredentials node =
+      new_node(authority, clock, "alpha", {"192.0.2.1", "2001:db8:0::1", "alpha.example", "localhost"});
   const auto info = read_certificate(node.certificate);
   ASSERT_TRUE(info) << info.error().message();
   EXPECT_FALSE(info->is_authority);
@@ -180,8 +184,8 @@ TEST(Authority, LivesAreBounded) {
 TEST(Authority, WhatIsNoAddressIsRefused) {
   const Authority authority = new_authority();
   for (const std::string address :
-       {"", "192.0.2.1:7400", "[::1]", "::1%eth0", "fe80::1/64", "192.0.2.256", "1.2.3", "-a", "a-", "a..b", "a.", "*.example",
-        "a b", "a,DNS:b", "email:a@b", "a/b", "h\xc3\xb6st", "a\nb"}) {
+       {"", "192.0.2.1:7400", "[::1]", "::1%eth0", "fe80::1/64", "192.0.2.256", "1.2.3", "-a", "a-", "a..b", "a.",
+        "*.example", "a b", "a,DNS:b", "email:a@b", "a/b", "h\xc3\xb6st", "a\nb"}) {
     const auto refused = authority.sign(request_for({address}), FixedClock());
     ASSERT_FALSE(refused) << address;
     EXPECT_EQ(refused.error().code(), ErrorCode::kInvalid);
@@ -198,8 +202,9 @@ TEST(Authority, OnlyKeysOfItsKindAreSigned) {
   const Authority authority = new_authority();
   NodeCertificateRequest request = request_for();
   const std::string private_key = make_private_key().value();
-  for (const std::string& key : {std::string(), std::string("x"), private_key, authority.certificate(), other_key(EVP_PKEY_EC, "P-384"),
-                                 other_key(EVP_PKEY_EC, "secp256k1"), other_key(EVP_PKEY_ED25519, "ED25519")}) {
+  for (const std::string& key :
+       {std::string(), std::string("x"), private_key, authority.certificate(), other_key(EVP_PKEY_EC, "P-384"),
+        other_key(EVP_PKEY_EC, "secp256k1"), other_key(EVP_PKEY_ED25519, "ED25519")}) {
     request.public_key_pem = key;
     EXPECT_EQ(authority.sign(request, FixedClock()).error().code(), ErrorCode::kInvalid) << key;
   }
@@ -215,7 +220,8 @@ TEST(Authority, LoadsWhatBelongsTogether) {
   const Authority other = new_authority();
   for (const auto& [certificate, key] :
        {std::pair(authority.certificate(), other.private_key()), std::pair(authority.certificate(), std::string()),
-        std::pair(std::string("x"), authority.private_key()), std::pair(authority.private_key(), authority.private_key()),
+        std::pair(std::string("x"), authority.private_key()),
+        std::pair(authority.private_key(), authority.private_key()),
         std::pair(authority.certificate(), authority.certificate())}) {
     EXPECT_EQ(Authority::load(certificate, key).error().code(), ErrorCode::kInvalid);
   }
@@ -237,8 +243,9 @@ constexpr char kLockedKey[] =
 
 TEST(Certificate, BadPemIsRefused) {
   const std::string good = new_node(new_authority()).certificate;
-  for (const std::string& bad : {std::string(), std::string("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"), std::string(kLockedKey),
-                                 good.substr(0, good.size() / 2), good.substr(30), std::string(kMaxPemBytes + 1, '\n') + good}) {
+  for (const std::string& bad :
+       {std::string(), std::string("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"), std::string(kLockedKey),
+        good.substr(0, good.size() / 2), good.substr(30), std::string(kMaxPemBytes + 1, '\n') + good}) {
     EXPECT_EQ(read_certificate(bad).error().code(), ErrorCode::kInvalid);
     EXPECT_EQ(fingerprint_of(bad).error().code(), ErrorCode::kInvalid);
     EXPECT_EQ(public_key_of(bad).error().code(), ErrorCode::kInvalid);
@@ -279,7 +286,9 @@ TEST(RevocationList, RefusesWhoIsInIt) {
     EXPECT_EQ(verdict(bad.certificate, authority.certificate(), at, *list), "certificate revoked");
   }
   const Authority foreign = new_authority(clock);
-  EXPECT_THAT(verdict(good.certificate, authority.certificate(), clock.wall(), foreign.revocation_list({}, clock).value()), Not("ok"));
+  EXPECT_THAT(
+      verdict(good.certificate, authority.certificate(), clock.wall(), foreign.revocation_list({}, clock).value()),
+      Not("ok"));
   EXPECT_THAT(read_revocation_list(authority.revocation_list({}, clock).value()).value(), IsEmpty());
 }
 

@@ -85,9 +85,8 @@ Result<std::string> make_private_key() {
   const ErrorScope errors;
   const Owned<EVP_PKEY> key(EVP_EC_gen("P-256"));
   if (key == nullptr) return fail_openssl(ErrorCode::kIo, "make a private key");
-  return to_pem([&](BIO* bio) {
-    return PEM_write_bio_PKCS8PrivateKey(bio, key.get(), nullptr, nullptr, 0, nullptr, nullptr);
-  });
+  return to_pem(
+      [&](BIO* bio) { return PEM_write_bio_PKCS8PrivateKey(bio, key.get(), nullptr, nullptr, 0, nullptr, nullptr); });
 }
 
 Result<std::string> public_key_of(const std::string& private_key_pem) {

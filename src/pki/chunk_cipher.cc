@@ -33,8 +33,12 @@ std::string numbers_of(const KeyRing& ring) {
   return text;
 }
 
-std::span<const std::byte> mark_in(const SealedHeader& header) { return std::span(header).subspan(kMarkAt, kMarkBytes); }
-std::span<const std::byte> random_in(const SealedHeader& header) { return std::span(header).subspan(kRandomAt, kRandomBytes); }
+std::span<const std::byte> mark_in(const SealedHeader& header) {
+  return std::span(header).subspan(kMarkAt, kMarkBytes);
+}
+std::span<const std::byte> random_in(const SealedHeader& header) {
+  return std::span(header).subspan(kRandomAt, kRandomBytes);
+}
 
 using KeyMark = std::array<std::byte, kMarkBytes>;
 Result<KeyMark> mark_of(const SealingKey& key) {
@@ -56,8 +60,9 @@ Status check_header(const SealedHeader& header) {
   if (!is_sealed(header)) return fail(ErrorCode::kCorrupt, "not sealed content: its header is damaged");
   const auto version = get_little_endian<std::uint32_t>(header.data() + kVersionAt);
   if (version != kVersion) {
-    return fail(ErrorCode::kCorrupt, std::format("sealed content of version {}, only {} is known: damaged, or of a newer perdure",
-                                                 version, kVersion));
+    return fail(ErrorCode::kCorrupt,
+                std::format("sealed content of version {}, only {} is known: damaged, or of a newer perdure", version,
+                            kVersion));
   }
   if (!std::ranges::equal(digest_of(header), std::span(header).subspan(kDigestAt))) {
     return fail(ErrorCode::kCorrupt, "the header of sealed content does not verify");
@@ -74,9 +79,10 @@ Result<const SealingKey*> key_for(const KeyRing& ring, const SealedHeader& heade
   }
   PERDURE_ASSIGN(const KeyMark mark, mark_of(*key));
   if (std::ranges::equal(mark, mark_in(header))) return key;
-  return fail(ErrorCode::kPermission,
-              std::format("sealed with a key {} ({}) that is not the key {} in the key ring ({}): it is of another cluster", id,
-                          to_hex(mark_in(header)), id, to_hex(mark)));
+  return fail(
+      ErrorCode::kPermission,
+      std::format("sealed with a key {} ({}) that is not the key {} in the key ring ({}): it is of another cluster", id,
+                  to_hex(mark_in(header)), id, to_hex(mark)));
 }
 
 }  // namespace
@@ -91,9 +97,11 @@ std::uint64_t sealed_prefix_size(std::uint64_t content_bytes) {
 
 Result<std::uint64_t> content_size(std::uint64_t sealed_bytes) {
   const auto impossible = [&] {
-    return fail(ErrorCode::kCorrupt, std::format("a sealed file cannot have {} bytes: it is cut or damaged", sealed_bytes));
+    return fail(ErrorCode::kCorrupt,
+                std::format("a sealed file cannot have {} bytes: it is cut or damaged", sealed_bytes));
   };
-  if (sealed_bytes < kSealedHeaderBytes + kTagBytes || sealed_bytes > sealed_size(kMaxSealedContentBytes)) return impossible();
+  if (sealed_bytes < kSealedHeaderBytes + kTagBytes || sealed_bytes > sealed_size(kMaxSealedContentBytes))
+    return impossible();
   const std::uint64_t rest = sealed_bytes - kSealedHeaderBytes;
   const std::uint64_t chunks = (rest - 1) / kSealedChunkBytes + 1;
   const std::uint64_t last = rest - (chunks - 1) * kSealedChunkBytes;
@@ -133,8 +141,8 @@ Result<ChunkCipher> ChunkCipher::create(const SealedHeader& header, const Sealin
   const ErrorScope errors;
   PERDURE_ASSIGN(Key256 file_key, derive_key(key.key, random_in(header), kPurpose));
   Owned<EVP_CIPHER_CTX> context(EVP_CIPHER_CTX_new());
-  const bool good = context != nullptr && EVP_CipherInit_ex2(context.get(), EVP_aes_256_gcm(), raw(file_key.data()), nullptr,
-                                                             static_cast<int>(direction), nullptr) == 1;
+  const bool good = context != nullptr && EVP_CipherInit_ex2(context.get(), EVP_aes_256_gcm(), raw(file_key.data()),
+                                                             nullptr, static_cast<int>(direction), nullptr) == 1;
   wipe(file_key);
   if (!good) return fail_openssl(ErrorCode::kIo, "begin AES-256-GCM");
   return ChunkCipher(header, std::move(context));
@@ -181,7 +189,8 @@ Status ChunkCipher::open(ChunkPlace place, std::span<const std::byte> sealed, st
                                             static_cast<int>(content.size())) != 1) ||
       EVP_CipherFinal_ex(context_.get(), raw(nothing.data()), &size) != 1) {
     wipe(content);  // nothing unverified is left for anybody to use
-    return fail(ErrorCode::kCorrupt, std::format("chunk {} of sealed content does not verify: it was changed, cut or moved", place.number));
+    return fail(ErrorCode::kCorrupt,
+                std::format("chunk {} of sealed content does not verify: it was changed, cut or moved", place.number));
   }
   return {};
 }

@@ -23,8 +23,12 @@ int hex_digit(char c) {
 
 }  // namespace
 
-ErrorScope::ErrorScope() { ERR_set_mark(); }
-ErrorScope::~ErrorScope() { ERR_pop_to_mark(); }
+ErrorScope::ErrorScope() {
+  ERR_set_mark();
+}
+ErrorScope::~ErrorScope() {
+  ERR_pop_to_mark();
+}
 
 std::unexpected<Error> fail_openssl(ErrorCode code, std::string message) {
   const char* const reason = ERR_reason_error_string(ERR_peek_last_error());
@@ -32,8 +36,12 @@ std::unexpected<Error> fail_openssl(ErrorCode code, std::string message) {
   return fail(code, std::move(message));
 }
 
-void wipe(std::span<std::byte> bytes) { OPENSSL_cleanse(bytes.data(), bytes.size()); }
-void wipe(std::string& text) { OPENSSL_cleanse(text.data(), text.size()); }
+void wipe(std::span<std::byte> bytes) {
+  OPENSSL_cleanse(bytes.data(), bytes.size());
+}
+void wipe(std::string& text) {
+  OPENSSL_cleanse(text.data(), text.size());
+}
 
 Status random_bytes(std::span<std::byte> into) {
   const ErrorScope errors;

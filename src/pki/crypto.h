@@ -69,9 +69,15 @@ std::string to_hex(std::span<const std::byte> bytes);
 bool from_hex(std::string_view text, std::span<std::byte> into);
 bool is_hex(std::string_view text);  // lower case, at least one digit
 
-inline std::span<const std::byte> bytes_of(std::string_view text) { return std::as_bytes(std::span(text)); }
-inline unsigned char* raw(std::byte* p) { return reinterpret_cast<unsigned char*>(p); }
-inline const unsigned char* raw(const std::byte* p) { return reinterpret_cast<const unsigned char*>(p); }
+inline std::span<const std::byte> bytes_of(std::string_view text) {
+  return std::as_bytes(std::span(text));
+}
+inline unsigned char* raw(std::byte* p) {
+  return reinterpret_cast<unsigned char*>(p);
+}
+inline const unsigned char* raw(const std::byte* p) {
+  return reinterpret_cast<const unsigned char*>(p);
+}
 
 template <typename Number>
 void put_little_endian(std::byte* at, Number number) {

@@ -55,11 +55,13 @@ Result<JoinToken> parse_join_token(std::string_view text) {
   // As it comes out of files and terminals.
   constexpr std::string_view kSpace = " \t\r\n";
   const std::size_t begin = text.find_first_not_of(kSpace);
-  text = begin == std::string_view::npos ? std::string_view() : text.substr(begin, text.find_last_not_of(kSpace) + 1 - begin);
+  text = begin == std::string_view::npos ? std::string_view()
+                                         : text.substr(begin, text.find_last_not_of(kSpace) + 1 - begin);
   const std::size_t first = text.find('.');
   const std::size_t second = first == std::string_view::npos ? first : text.find('.', first + 1);
   if (second == std::string_view::npos || text.find('.', second + 1) != std::string_view::npos) {
-    return fail(ErrorCode::kInvalid, std::format("no join token: it must have three parts, ID.SECRET.FINGERPRINT; {}", kAdvice));
+    return fail(ErrorCode::kInvalid,
+                std::format("no join token: it must have three parts, ID.SECRET.FINGERPRINT; {}", kAdvice));
   }
   const std::string_view id = text.substr(0, first);
   const std::string_view secret = text.substr(first + 1, second - first - 1);

@@ -1,4 +1,5 @@
-// Proves that a join token comes back as it went out, that nothing else is taken for one, and that no message shows a secret.
+// Proves that a join token comes back as it went out, that nothing else is taken for one, and that no message shows a
+// secret.
 #include "pki/join_token.h"
 
 #include <gmock/gmock.h>

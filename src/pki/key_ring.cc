@@ -20,7 +20,9 @@ constexpr std::size_t kWrapTagBytes = 16;
 constexpr std::size_t kKeyBytes = 32;
 constexpr std::string_view kWrapPurpose = "perdure key ring 1";
 
-WallTime in_milliseconds(WallTime time) { return std::chrono::floor<std::chrono::milliseconds>(time); }
+WallTime in_milliseconds(WallTime time) {
+  return std::chrono::floor<std::chrono::milliseconds>(time);
+}
 
 // The key that wraps: from the private number itself, so that another spelling of the PEM makes no difference.
 Result<Key256> wrapping_key(const std::string& authority_private_key_pem) {
@@ -32,7 +34,8 @@ Result<Key256> wrapping_key(const std::string& authority_private_key_pem) {
   const Owned<BIGNUM> number(found);
   Key256 secret{};
   const int size = BN_bn2binpad(number.get(), raw(secret.data()), static_cast<int>(secret.size()));
-  if (size != static_cast<int>(secret.size())) return fail_openssl(ErrorCode::kInvalid, "read the authority's private key");
+  if (size != static_cast<int>(secret.size()))
+    return fail_openssl(ErrorCode::kInvalid, "read the authority's private key");
   auto derived = derive_key(secret, {}, kWrapPurpose);
   wipe(secret);
   return derived;
@@ -49,24 +52,30 @@ std::array<std::byte, 12> associated_data(std::uint32_t id, WallTime created) {
 
 struct Gcm {
   Owned<EVP_CIPHER_CTX> context;
-  static Result<Gcm> create(const Key256& key, const std::string& nonce, std::span<const std::byte> associated, int seal) {
+  static Result<Gcm> create(const Key256& key, const std::string& nonce, std::span<const std::byte> associated,
+                            int seal) {
     Gcm gcm{Owned<EVP_CIPHER_CTX>(EVP_CIPHER_CTX_new())};
     int size = 0;
     if (gcm.context == nullptr ||
         EVP_CipherInit_ex2(gcm.context.get(), EVP_aes_256_gcm(), raw(key.data()),
                            reinterpret_cast<const unsigned char*>(nonce.data()), seal, nullptr) != 1 ||
-        EVP_CipherUpdate(gcm.context.get(), nullptr, &size, raw(associated.data()), static_cast<int>(associated.size())) != 1) {
+        EVP_CipherUpdate(gcm.context.get(), nullptr, &size, raw(associated.data()),
+                         static_cast<int>(associated.size())) != 1) {
       return fail_openssl(ErrorCode::kIo, "begin AES-256-GCM");
     }
     return gcm;
   }
 };
 
-unsigned char* raw_of(std::string& text) { return reinterpret_cast<unsigned char*>(text.data()); }
+unsigned char* raw_of(std::string& text) {
+  return reinterpret_cast<unsigned char*>(text.data());
+}
 
 }  // namespace
 
-SealingKey::~SealingKey() { wipe(key); }
+SealingKey::~SealingKey() {
+  wipe(key);
+}
 
 KeyRing::KeyRing(std::vector<SealingKey> keys) : keys_(std::move(keys)) {
   std::ranges::stable_sort(keys_, {}, &SealingKey::id);

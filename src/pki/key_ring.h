@@ -31,7 +31,7 @@ class KeyRing {
   Result<KeyRing> rotated(WallTime now) const;
 
   bool empty() const { return keys_.empty(); }
-  const SealingKey& newest() const;                  // not of an empty ring
+  const SealingKey& newest() const;  // not of an empty ring
   const SealingKey* find(std::uint32_t id) const;
   const std::vector<SealingKey>& keys() const { return keys_; }  // by id
   bool rotation_due(WallTime now) const;
@@ -48,7 +48,8 @@ class KeyRing {
   std::vector<SealingKey> keys_;
 };
 
-// For etcd: sealed (AES-256-GCM) under HKDF-SHA-256 of the authority's private key, with the key's id and age as associated data.
+// For etcd: sealed (AES-256-GCM) under HKDF-SHA-256 of the authority's private key, with the key's id and age as
+// associated data.
 struct WrappedKey {
   std::uint32_t id = 0;
   std::string nonce;   // 12 bytes

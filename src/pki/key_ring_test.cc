@@ -1,5 +1,5 @@
-// Proves that a key ring keeps its keys in order, comes back from its file and from etcd's wrapping, and that damage and
-// another authority are noticed.
+// Proves that a key ring keeps its keys in order, comes back from its file and from etcd's wrapping, and that damage
+// and another authority are noticed.
 #include "pki/key_ring.h"
 
 #include <gmock/gmock.h>
@@ -15,16 +15,22 @@
 namespace perdure::pki {
 namespace {
 
-using ::testing::HasSubstr;
-using testing::FixedClock;
-using testing::new_authority;
 using std::chrono::milliseconds;
+using testing::FixedClock;
+using ::testing::HasSubstr;
+using testing::new_authority;
 
-WallTime day(int number) { return WallTime(std::chrono::hours(24 * number)) + milliseconds(7); }
+WallTime day(int number) {
+  return WallTime(std::chrono::hours(24 * number)) + milliseconds(7);
+}
 
-SealingKey key_of(std::uint32_t id) { return KeyRing::make_key(id, day(static_cast<int>(id))).value(); }
+SealingKey key_of(std::uint32_t id) {
+  return KeyRing::make_key(id, day(static_cast<int>(id))).value();
+}
 
-bool same(const SealingKey& a, const SealingKey& b) { return a.id == b.id && a.key == b.key && a.created == b.created; }
+bool same(const SealingKey& a, const SealingKey& b) {
+  return a.id == b.id && a.key == b.key && a.created == b.created;
+}
 
 bool same(const KeyRing& a, const KeyRing& b) {
   return std::ranges::equal(a.keys(), b.keys(), [](const auto& x, const auto& y) { return same(x, y); });
@@ -100,10 +106,11 @@ TEST(KeyRing, LinesAreCheckedBehindTheDigestToo) {
   const std::string hex(64, 'a');
   ASSERT_TRUE(KeyRing::from_text(digest_line(first + "key 1 1000 " + hex + "\n")));
   for (const std::string& lines :
-       {std::string("key 0 1000 " + hex + "\n"), "key 1 1000 " + hex, "key 1 1000 " + hex + "a\n", "key 1 1000  " + hex + "\n",
-        "key 01 1000 " + hex + "\n", "key 4294967296 1000 " + hex + "\n", "key -1 1000 " + hex + "\n",
-        "key 1 9223372036854775807 " + hex + "\n", "key 1 x " + hex + "\n", "key 1 1000 " + std::string(64, 'A') + "\n",
-        std::string("\n"), "key 2 1 " + hex + "\nkey 1 1 " + hex + "\n", "key 1 1 " + hex + "\nkey 1 1 " + hex + "\n"}) {
+       {std::string("key 0 1000 " + hex + "\n"), "key 1 1000 " + hex, "key 1 1000 " + hex + "a\n",
+        "key 1 1000  " + hex + "\n", "key 01 1000 " + hex + "\n", "key 4294967296 1000 " + hex + "\n",
+        "key -1 1000 " + hex + "\n", "key 1 9223372036854775807 " + hex + "\n", "key 1 x " + hex + "\n",
+        "key 1 1000 " + std::string(64, 'A') + "\n", std::string("\n"), "key 2 1 " + hex + "\nkey 1 1 " + hex + "\n",
+        "key 1 1 " + hex + "\nkey 1 1 " + hex + "\n"}) {
     const auto read = KeyRing::from_text(digest_line(first + lines));
     ASSERT_FALSE(read) << lines;
     EXPECT_EQ(read.error().code(), ErrorCode::kCorrupt);
@@ -136,7 +143,9 @@ TEST(WrappedKey, OpensWithItsAuthorityOnly) {
 TEST(WrappedKey, EveryChangeIsNoticed) {
   const Authority authority = new_authority();
   const WrappedKey good = wrap(key_of(3), authority.private_key()).value();
-  const auto refused = [&](const WrappedKey& wrapped) { return unwrap(wrapped, authority.private_key()).error().code(); };
+  const auto refused = [&](const WrappedKey& wrapped) {
+    return unwrap(wrapped, authority.private_key()).error().code();
+  };
   for (std::size_t at = 0; at < good.sealed.size(); ++at) {
     WrappedKey bad = good;
     bad.sealed[at] = static_cast<char>(bad.sealed[at] ^ 0x80);

@@ -88,7 +88,8 @@ Result<KeyRing> KeyRing::from_text(const std::string& text) {
     const std::size_t number = keys.size() + 2;
     if (keys.size() == kMaxKeys) return fail(ErrorCode::kCorrupt, std::format("key ring: more than {} keys", kMaxKeys));
     const std::size_t end = body.find('\n');
-    if (end == std::string_view::npos) return fail(ErrorCode::kCorrupt, std::format("key ring: line {} has no end", number));
+    if (end == std::string_view::npos)
+      return fail(ErrorCode::kCorrupt, std::format("key ring: line {} has no end", number));
     PERDURE_ASSIGN(const SealingKey key, parse_key(body.substr(0, end), number));
     if (!keys.empty() && key.id <= keys.back().id) {
       return fail(ErrorCode::kCorrupt, std::format("key ring: line {}: the keys are not in their order", number));

@@ -51,7 +51,8 @@ struct Pair {
 };
 Result<Pair> split_pair(const std::string& text) {
   const std::size_t key = text.find(kBeginKey);
-  if (key == std::string::npos) return fail(ErrorCode::kInvalid, "there is no private key (PKCS #8) behind the certificate");
+  if (key == std::string::npos)
+    return fail(ErrorCode::kInvalid, "there is no private key (PKCS #8) behind the certificate");
   Pair pair{text.substr(0, key), SecretText(text.substr(key))};
   PERDURE_TRY(check_key_pair(pair.certificate, pair.key.text));
   return pair;
@@ -63,7 +64,8 @@ Status check_authorities(const std::string& pem) {
   if (at == std::string::npos) return fail(ErrorCode::kInvalid, "there is no certificate in it");
   for (; at != std::string::npos; at = pem.find(kBeginCertificate, at + 1)) {
     PERDURE_ASSIGN(const CertificateInfo info, read_certificate(pem.substr(at)));
-    if (!info.is_authority) return fail(ErrorCode::kInvalid, std::format("the certificate of '{}' is no authority's", info.name));
+    if (!info.is_authority)
+      return fail(ErrorCode::kInvalid, std::format("the certificate of '{}' is no authority's", info.name));
   }
   return {};
 }
@@ -77,15 +79,17 @@ Result<SecretText> read_text(const std::string& path) {
 }
 
 Error damaged(const std::string& path, const Error& reason) {
-  return Error(ErrorCode::kCorrupt, std::format("'{}' is damaged: {}; restore it, or remove this node from its cluster and join "
-                                                "it again",
-                                                path, reason.message()));
+  return Error(ErrorCode::kCorrupt,
+               std::format("'{}' is damaged: {}; restore it, or remove this node from its cluster and join "
+                           "it again",
+                           path, reason.message()));
 }
 
 // Of a node that is in a cluster.
 Result<SecretText> read_required(const std::string& path) {
   auto text = read_text(path);
-  if (!text && text.error().code() == ErrorCode::kNotFound) return fail(damaged(path, Error(ErrorCode::kNotFound, "it is missing")));
+  if (!text && text.error().code() == ErrorCode::kNotFound)
+    return fail(damaged(path, Error(ErrorCode::kNotFound, "it is missing")));
   return text;
 }
 Result<SecretText> read_optional(const std::string& path) {
@@ -96,12 +100,22 @@ Result<SecretText> read_optional(const std::string& path) {
 
 }  // namespace
 
-NodeIdentity::~NodeIdentity() { wipe(key); }
+NodeIdentity::~NodeIdentity() {
+  wipe(key);
+}
 
-std::string NodeFiles::path_of(std::string_view name) const { return std::format("{}/{}", directory_, name); }
-std::string NodeFiles::certificate_path() const { return path_of(kCertificateFile); }
-std::string NodeFiles::authorities_path() const { return path_of(kAuthoritiesFile); }
-std::string NodeFiles::revocations_path() const { return path_of(kRevocationsFile); }
+std::string NodeFiles::path_of(std::string_view name) const {
+  return std::format("{}/{}", directory_, name);
+}
+std::string NodeFiles::certificate_path() const {
+  return path_of(kCertificateFile);
+}
+std::string NodeFiles::authorities_path() const {
+  return path_of(kAuthoritiesFile);
+}
+std::string NodeFiles::revocations_path() const {
+  return path_of(kRevocationsFile);
+}
 
 Result<NodeIdentity> NodeFiles::read() const {
   NodeIdentity identity;
@@ -116,7 +130,8 @@ Result<NodeIdentity> NodeFiles::read() const {
   identity.key = std::move(pair->key.text);
 
   PERDURE_ASSIGN(const SecretText authorities, read_required(authorities_path()));
-  if (const Status good = check_authorities(authorities.text); !good) return fail(damaged(authorities_path(), good.error()));
+  if (const Status good = check_authorities(authorities.text); !good)
+    return fail(damaged(authorities_path(), good.error()));
   identity.authorities = authorities.text;
 
   PERDURE_ASSIGN(const SecretText ring_text, read_required(path_of(kRingFile)));
@@ -133,7 +148,8 @@ Result<NodeIdentity> NodeFiles::read() const {
   }
   PERDURE_ASSIGN(const SecretText list, read_optional(revocations_path()));
   if (!list.text.empty()) {
-    if (const auto good = read_revocation_list(list.text); !good) return fail(damaged(revocations_path(), good.error()));
+    if (const auto good = read_revocation_list(list.text); !good)
+      return fail(damaged(revocations_path(), good.error()));
     identity.revocations = list.text;
   }
   return identity;
@@ -204,6 +220,8 @@ Status NodeFiles::remove_all() const {
   return remove_files(std::array{kAuthorityFile, kRingFile, kAuthoritiesFile, kRevocationsFile});
 }
 
-Status NodeFiles::remove_left_over() const { return io::remove_temporary_files(directory_); }
+Status NodeFiles::remove_left_over() const {
+  return io::remove_temporary_files(directory_);
+}
 
 }  // namespace perdure::pki

@@ -1,14 +1,15 @@
 // What a node of a cluster keeps of itself, in files of one directory (mode 0700, files 0600):
 //
-//   node.pem        its certificate and the private key to it; in one file, so that no crash and no reader ever finds a pair
+//   node.pem        its certificate and the private key to it; in one file, so that no crash and no reader ever finds a
+//   pair
 //                   that does not fit (etcd takes it as its certificate file and as its key file)
 //   authority.crt   whom it trusts: the authority's certificate; two while one replaces the other
 //   authority.pem   of managers: the authority's certificate and private key, in one file for the same reason
 //   capsule.keys    the key ring
 //   revoked.crl     who is trusted no more, for etcd
 //
-// node.pem is written last and removed first: without it the node is in no cluster, whatever else lies there. Each file is
-// replaced atomically. Blocking: pool threads only. One writer at a time.
+// node.pem is written last and removed first: without it the node is in no cluster, whatever else lies there. Each file
+// is replaced atomically. Blocking: pool threads only. One writer at a time.
 #pragma once
 
 #include <optional>
@@ -29,7 +30,7 @@ struct NodeIdentity {
   std::string authorities;             // PEM, one or more
   std::optional<Authority> authority;  // of a manager
   KeyRing ring;
-  std::string revocations;             // PEM; empty: no list was ever made
+  std::string revocations;  // PEM; empty: no list was ever made
 
   NodeIdentity() = default;
   NodeIdentity(NodeIdentity&&) noexcept = default;

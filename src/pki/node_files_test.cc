@@ -150,7 +150,8 @@ TEST_F(NodeFilesTest, DamageIsToldByTheFilesName) {
   ASSERT_TRUE(files_.write(good));
   const Authority other = new_authority();
   const std::vector<std::pair<std::string, std::vector<std::string>>> cases = {
-      {"node.pem", {"", "x", good.certificate, good.key, good.certificate + other.private_key(), std::string(5 << 20, 'x')}},
+      {"node.pem",
+       {"", "x", good.certificate, good.key, good.certificate + other.private_key(), std::string(5 << 20, 'x')}},
       {"authority.crt", {"", "x", good.certificate, authority_.certificate() + "-----BEGIN CERTIFICATE-----\n"}},
       {"authority.pem", {"x", authority_.certificate() + other.private_key(), good.certificate + good.key}},
       {"capsule.keys", {"", "x", good.ring.to_text().substr(1)}},
@@ -206,7 +207,8 @@ bool run_until(std::size_t call, const std::function<Status()>& action) {
   ::ptrace(PTRACE_SETOPTIONS, child, nullptr, PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD);
   std::size_t stops = 0;
   while (WIFSTOPPED(status)) {
-    if (WSTOPSIG(status) == (SIGTRAP | 0x80) && stops++ == 2 * call) ::kill(child, SIGKILL);  // one at entry, one at exit
+    if (WSTOPSIG(status) == (SIGTRAP | 0x80) && stops++ == 2 * call)
+      ::kill(child, SIGKILL);  // one at entry, one at exit
     ::ptrace(PTRACE_SYSCALL, child, nullptr, nullptr);
     EXPECT_EQ(::waitpid(child, &status, 0), child);
   }

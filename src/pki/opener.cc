@@ -41,7 +41,8 @@ std::size_t take(std::span<std::byte>& left, std::span<std::byte> into) {
 Status open_sealed(const KeyRing& ring, std::span<const std::byte> sealed, std::span<std::byte> content) {
   PERDURE_ASSIGN(const std::uint64_t content_bytes, content_size(sealed.size()));
   if (content.size() != content_bytes) {
-    return fail(ErrorCode::kCorrupt, std::format("sealed content has {} bytes instead of {}", content_bytes, content.size()));
+    return fail(ErrorCode::kCorrupt,
+                std::format("sealed content has {} bytes instead of {}", content_bytes, content.size()));
   }
   PERDURE_ASSIGN(ChunkCipher cipher, ChunkCipher::for_file(ring, sealed.first<kSealedHeaderBytes>()));
   sealed = sealed.subspan(kSealedHeaderBytes);
@@ -96,7 +97,9 @@ Result<Opener> Opener::begin(const KeyRing& ring, std::uint64_t sealed_bytes, Re
   return Opener(std::move(state));
 }
 
-std::uint64_t Opener::content_bytes() const { return state_->content_bytes; }
+std::uint64_t Opener::content_bytes() const {
+  return state_->content_bytes;
+}
 
 Status Opener::read(std::span<std::byte> into) {
   PERDURE_ASSERT(into.size() <= state_->left.size() + state_->unread);

@@ -37,7 +37,8 @@ Status set_number(X509_CRL* list, WallTime now) {
 // One spelling for each number.
 Result<std::vector<std::string>> canonical(const std::vector<std::string>& serials) {
   if (serials.size() > kMaxRevocations) {
-    return fail(ErrorCode::kInvalid, std::format("{} revoked serial numbers, at most {} fit", serials.size(), kMaxRevocations));
+    return fail(ErrorCode::kInvalid,
+                std::format("{} revoked serial numbers, at most {} fit", serials.size(), kMaxRevocations));
   }
   std::vector<std::string> result;
   for (const std::string& serial : serials) {

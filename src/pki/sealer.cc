@@ -48,7 +48,8 @@ Status Sealer::State::write_chunk(std::span<const std::byte> content, bool last)
 
 Status Sealer::State::append(std::span<const std::byte> content) {
   if (content.size() > kMaxSealedContentBytes - total) {
-    return fail(ErrorCode::kInvalid, std::format("more than {} in one sealed file", format_bytes(Bytes{kMaxSealedContentBytes})));
+    return fail(ErrorCode::kInvalid,
+                std::format("more than {} in one sealed file", format_bytes(Bytes{kMaxSealedContentBytes})));
   }
   total += content.size();
   while (!content.empty()) {

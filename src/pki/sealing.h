@@ -1,20 +1,20 @@
-// Sealed bytes at rest: AES-256-GCM in chunks, so that a large file is written and read as a stream, a part of it can be read, and a
-// change, a cut or a reordering of chunks is noticed.
+// Sealed bytes at rest: AES-256-GCM in chunks, so that a large file is written and read as a stream, a part of it can
+// be read, and a change, a cut or a reordering of chunks is noticed.
 //
-// Layout (little endian), 48 bytes: magic "PERDSEA1", u32 version 1, u32 key id, 8 bytes of the key's mark, 16 random bytes,
-// the first 8 bytes of the SHA-256 of the 40 before. Then chunks of kChunkBytes of content (the last one shorter, never
-// empty but for an empty content), each followed by its tag of 16. Each file has a key of its own: HKDF-SHA-256 of the
-// ring's key, the random bytes as salt. Nonce of a chunk: 8 zero bytes and its number (u32). Associated data: the header, the
-// number (u32) and whether it is the last (u8).
+// Layout (little endian), 48 bytes: magic "PERDSEA1", u32 version 1, u32 key id, 8 bytes of the key's mark, 16 random
+// bytes, the first 8 bytes of the SHA-256 of the 40 before. Then chunks of kChunkBytes of content (the last one
+// shorter, never empty but for an empty content), each followed by its tag of 16. Each file has a key of its own:
+// HKDF-SHA-256 of the ring's key, the random bytes as salt. Nonce of a chunk: 8 zero bytes and its number (u32).
+// Associated data: the header, the number (u32) and whether it is the last (u8).
 //
-// The mark (HKDF of the ring's key as well) tells a key from another cluster's of the same number; the header's digest tells
-// damage from a key that is missing.
+// The mark (HKDF of the ring's key as well) tells a key from another cluster's of the same number; the header's digest
+// tells damage from a key that is missing.
 //
-// A key per file, because nonces of 8 random bytes under one key for all would probably repeat: a hundred containers with twenty
-// generations a second write 2^32 files in a month, and GCM with a nonce used twice hides nothing any more.
+// A key per file, because nonces of 8 random bytes under one key for all would probably repeat: a hundred containers
+// with twenty generations a second write 2^32 files in a month, and GCM with a nonce used twice hides nothing any more.
 //
-// What it does not notice: a sealed file in the place of another one of the same ring, or of an unsealed one where those are
-// accepted as well. What the content says of itself (container, generation, parent's digest) settles that.
+// What it does not notice: a sealed file in the place of another one of the same ring, or of an unsealed one where
+// those are accepted as well. What the content says of itself (container, generation, parent's digest) settles that.
 #pragma once
 
 #include <cstddef>
@@ -63,8 +63,9 @@ class Sealer {
   std::unique_ptr<State> state_;
 };
 
-// Reads sealed bytes through `read` (exactly as many bytes as asked, from the place where the last call ended) and hands the
-// content out in order. kCorrupt: names the chunk. kPermission: sealed under a key that the ring does not hold; names its number.
+// Reads sealed bytes through `read` (exactly as many bytes as asked, from the place where the last call ended) and
+// hands the content out in order. kCorrupt: names the chunk. kPermission: sealed under a key that the ring does not
+// hold; names its number.
 class Opener {
  public:
   using Read = std::function<Status(std::span<std::byte>)>;
@@ -89,7 +90,8 @@ class StreamOpener {
   // Fills as much as there is: fewer bytes than asked for only at the end.
   using Read = std::function<Result<std::size_t>(std::span<std::byte>)>;
   // `header`: the first bytes, which have been read to tell whether it is sealed.
-  static Result<StreamOpener> begin(const KeyRing& ring, std::span<const std::byte, kSealedHeaderBytes> header, Read read);
+  static Result<StreamOpener> begin(const KeyRing& ring, std::span<const std::byte, kSealedHeaderBytes> header,
+                                    Read read);
   // As Read. Who has seen the end has a content that is complete.
   Result<std::size_t> read(std::span<std::byte> into);
 

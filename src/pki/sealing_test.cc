@@ -1,6 +1,7 @@
-// Proves that sealed content comes back byte for byte, of every size around the borders of chunks and in whatever pieces it is
-// written and read; and that every flipped byte, every cut, every chunk that is moved, repeated or taken from another file,
-// and a key that is missing or another's, is noticed. By all three ways of opening: from memory, from a file, from a stream.
+// Proves that sealed content comes back byte for byte, of every size around the borders of chunks and in whatever
+// pieces it is written and read; and that every flipped byte, every cut, every chunk that is moved, repeated or taken
+// from another file, and a key that is missing or another's, is noticed. By all three ways of opening: from memory,
+// from a file, from a stream.
 #include "pki/sealing.h"
 
 #include <gmock/gmock.h>
@@ -18,10 +19,13 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr std::size_t kSizes[] = {0, 1, 4096, kChunkBytes - 1, kChunkBytes, kChunkBytes + 1, 3 * kChunkBytes, 3 * kChunkBytes + 5};
+constexpr std::size_t kSizes[] = {
+    0, 1, 4096, kChunkBytes - 1, kChunkBytes, kChunkBytes + 1, 3 * kChunkBytes, 3 * kChunkBytes + 5};
 constexpr std::size_t kSealedChunk = kChunkBytes + kTagBytes;
 
-KeyRing ring_of(std::uint32_t id) { return KeyRing({KeyRing::make_key(id, WallTime()).value()}); }
+KeyRing ring_of(std::uint32_t id) {
+  return KeyRing({KeyRing::make_key(id, WallTime()).value()});
+}
 
 std::string content_of(std::size_t size) {
   std::string content(size, '\0');
@@ -29,7 +33,9 @@ std::string content_of(std::size_t size) {
   return content;
 }
 
-std::span<std::byte> writable(std::string& text) { return std::as_writable_bytes(std::span(text)); }
+std::span<std::byte> writable(std::string& text) {
+  return std::as_writable_bytes(std::span(text));
+}
 
 // `step`: bytes per append; it grows, so that many lengths occur.
 std::string seal(const KeyRing& ring, std::string_view content, std::size_t step = SIZE_MAX) {
@@ -221,7 +227,8 @@ TEST(Sealing, ChunksKeepTheirPlaceAndTheirFile) {
   expect_refused(ring, with_chunk(1, other, 1), ErrorCode::kCorrupt, "of another file");
   expect_refused(ring, with_chunk(2, good, 1), ErrorCode::kCorrupt, "no last one");
   std::string header = good;
-  expect_refused(ring, header.replace(0, kSealedHeaderBytes, other, 0, kSealedHeaderBytes), ErrorCode::kCorrupt, "another header");
+  expect_refused(ring, header.replace(0, kSealedHeaderBytes, other, 0, kSealedHeaderBytes), ErrorCode::kCorrupt,
+                 "another header");
   std::string flipped = good;
   flipped[kSealedHeaderBytes + kSealedChunk + 9] ^= 1;
   for (const auto& result : opened(ring, flipped)) EXPECT_THAT(result.error().message(), HasSubstr("chunk 1 "));
@@ -232,7 +239,8 @@ TEST(Sealing, KeysAreToldApart) {
   const std::string sealed = seal(ring, "state");
   for (const KeyRing& keys : {KeyRing(), ring_of(4)}) {
     expect_refused(keys, sealed, ErrorCode::kPermission, "key 5 is missing");
-    EXPECT_THAT(open_memory(keys, sealed).error().message(), HasSubstr("sealed with key 5, which is not in the key ring"));
+    EXPECT_THAT(open_memory(keys, sealed).error().message(),
+                HasSubstr("sealed with key 5, which is not in the key ring"));
   }
   EXPECT_THAT(open_memory(ring_of(4), sealed).error().message(), HasSubstr("(keys there: 4)"));
   expect_refused(ring_of(5), sealed, ErrorCode::kPermission, "another cluster's key 5");
@@ -247,7 +255,8 @@ TEST(Sealing, OnlyPossibleSizesAreTaken) {
                                    sealed_size(kMaxSealedContentBytes) + 1}) {
     EXPECT_EQ(content_size(size).error().code(), ErrorCode::kCorrupt) << size;
   }
-  for (const std::uint64_t size : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{kChunkBytes}, kMaxSealedContentBytes}) {
+  for (const std::uint64_t size :
+       {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{kChunkBytes}, kMaxSealedContentBytes}) {
     EXPECT_EQ(content_size(sealed_size(size)).value(), size);
   }
   EXPECT_FALSE(is_sealed(bytes_of("PERDSEA")));

@@ -38,7 +38,8 @@ struct NodeCredentials {
   std::string certificate;
   std::string key;
 };
-inline NodeCredentials new_node(const Authority& authority, const Clock& clock = FixedClock(), const std::string& name = "alpha",
+inline NodeCredentials new_node(const Authority& authority, const Clock& clock = FixedClock(),
+                                const std::string& name = "alpha",
                                 const std::vector<std::string>& addresses = {"192.0.2.1"}) {
   const std::string key = make_private_key().value();
   auto certificate = authority.sign({NodeName::parse(name).value(), public_key_of(key).value(), addresses}, clock);

@@ -13,7 +13,9 @@ namespace perdure::pki {
 namespace {
 
 // Instead of OpenSSL's, which asks on the terminal.
-int no_password(char*, int, int, void*) { return -1; }
+int no_password(char*, int, int, void*) {
+  return -1;
+}
 
 Result<Owned<BIO>> reader_of(std::string_view pem, std::size_t limit, std::string_view what) {
   if (pem.size() > limit) {
@@ -27,8 +29,7 @@ Result<Owned<BIO>> reader_of(std::string_view pem, std::size_t limit, std::strin
 Status check_kind(EVP_PKEY* key) {
   std::array<char, 64> group{};
   std::size_t length = 0;
-  if (EVP_PKEY_is_a(key, "EC") != 1 ||
-      EVP_PKEY_get_group_name(key, group.data(), group.size(), &length) != 1 ||
+  if (EVP_PKEY_is_a(key, "EC") != 1 || EVP_PKEY_get_group_name(key, group.data(), group.size(), &length) != 1 ||
       std::string_view(group.data(), length) != "prime256v1") {
     return fail(ErrorCode::kInvalid, "not a key of the kind ECDSA P-256");
   }
@@ -118,7 +119,8 @@ Result<Owned<ASN1_INTEGER>> parse_serial(std::string_view hex) {
                     text.find_first_not_of("0123456789abcdefABCDEF") == std::string::npos;
   BIGNUM* number = nullptr;
   if (!good || BN_hex2bn(&number, text.c_str()) == 0) {
-    return fail(ErrorCode::kInvalid, std::format("'{}' is no serial number: 1 to {} hexadecimal digits", text, kMaxSerialDigits));
+    return fail(ErrorCode::kInvalid,
+                std::format("'{}' is no serial number: 1 to {} hexadecimal digits", text, kMaxSerialDigits));
   }
   const Owned<BIGNUM> owned(number);
   Owned<ASN1_INTEGER> serial(BN_to_ASN1_INTEGER(number, nullptr));

@@ -16,13 +16,16 @@ class SealedNewFile final : public NewFile {
  public:
   static Result<std::unique_ptr<NewFile>> begin(const pki::SealingKey& key, std::unique_ptr<NewFile> file,
                                                 const std::string& path) {
-    const auto write = [inner = file.get()](std::span<const std::byte> sealed) { return inner->append(std::span(&sealed, 1)); };
+    const auto write = [inner = file.get()](std::span<const std::byte> sealed) {
+      return inner->append(std::span(&sealed, 1));
+    };
     PERDURE_ASSIGN(pki::Sealer sealer, pki::Sealer::begin(key, write));
     return std::unique_ptr<NewFile>(new SealedNewFile(std::move(file), std::move(sealer), path));
   }
 
   Status append(std::span<const std::span<const std::byte>> pieces) override {
-    if (finished_) return fail(ErrorCode::kInvalid, std::format("append to '{}': a sealed file ends when it is synced", path_));
+    if (finished_)
+      return fail(ErrorCode::kInvalid, std::format("append to '{}': a sealed file ends when it is synced", path_));
     for (const auto piece : pieces) PERDURE_TRY(sealer_.append(piece));
     return {};
   }
@@ -80,7 +83,8 @@ Result<std::string> open_prefix(const pki::KeyRing& ring, std::string_view seale
   return content;
 }
 
-Result<capsule::SlabRef> open_all(const pki::KeyRing& ring, std::span<const std::byte> sealed, std::uint64_t content_bytes) {
+Result<capsule::SlabRef> open_all(const pki::KeyRing& ring, std::span<const std::byte> sealed,
+                                  std::uint64_t content_bytes) {
   PERDURE_ASSIGN(auto content, capsule::Slab::allocate(content_bytes, capsule::Slab::Prefault::kNo));
   PERDURE_TRY(pki::open_sealed(ring, sealed, content->writable()));
   return content;
@@ -130,19 +134,32 @@ Result<capsule::SlabRef> SealedFileSystem::load(const std::string& path, std::ui
   PERDURE_ASSIGN(const Look look, look_at(inner_, path));
   if (!look.content_bytes) return inner_.load(path, limit_bytes);
   if (*look.content_bytes > limit_bytes) {
-    return fail(ErrorCode::kNoSpace, std::format("'{}' has {} of content, at most {} are read", path,
-                                                 format_bytes(Bytes{*look.content_bytes}), format_bytes(Bytes{limit_bytes})));
+    return fail(ErrorCode::kNoSpace,
+                std::format("'{}' has {} of content, at most {} are read", path,
+                            format_bytes(Bytes{*look.content_bytes}), format_bytes(Bytes{limit_bytes})));
   }
   PERDURE_ASSIGN(const capsule::SlabRef sealed, inner_.load(path, look.file_bytes));
   const auto keys = ring();
   return named(open_all(keys ? *keys : pki::KeyRing(), sealed->bytes(), *look.content_bytes), path);
 }
 
-Status SealedFileSystem::make_directories(const std::string& path) { return inner_.make_directories(path); }
-Status SealedFileSystem::rename_new(const std::string& from, const std::string& to) { return inner_.rename_new(from, to); }
-Status SealedFileSystem::remove(const std::string& path) { return inner_.remove(path); }
-Status SealedFileSystem::sync_directory(const std::string& path) { return inner_.sync_directory(path); }
-Result<std::vector<std::string>> SealedFileSystem::list(const std::string& path) { return inner_.list(path); }
-Result<std::unique_ptr<StoreLock>> SealedFileSystem::lock(const std::string& path) { return inner_.lock(path); }
+Status SealedFileSystem::make_directories(const std::string& path) {
+  return inner_.make_directories(path);
+}
+Status SealedFileSystem::rename_new(const std::string& from, const std::string& to) {
+  return inner_.rename_new(from, to);
+}
+Status SealedFileSystem::remove(const std::string& path) {
+  return inner_.remove(path);
+}
+Status SealedFileSystem::sync_directory(const std::string& path) {
+  return inner_.sync_directory(path);
+}
+Result<std::vector<std::string>> SealedFileSystem::list(const std::string& path) {
+  return inner_.list(path);
+}
+Result<std::unique_ptr<StoreLock>> SealedFileSystem::lock(const std::string& path) {
+  return inner_.lock(path);
+}
 
 }  // namespace perdure::replica

@@ -1,10 +1,10 @@
-// Seals what is created and opens what is loaded (pki/sealing.h), so that a store above knows nothing of it: sizes, beginnings
-// and contents are those of the content. Files that are not sealed, because they were written before there was a cluster, are
-// read as they are.
+// Seals what is created and opens what is loaded (pki/sealing.h), so that a store above knows nothing of it: sizes,
+// beginnings and contents are those of the content. Files that are not sealed, because they were written before there
+// was a cluster, are read as they are.
 //
 // A sealed file ends with its first sync(): without that it does not open, and nothing can be appended afterwards. A
-// beginning is read and verified in whole chunks of 1 MiB. What is loaded lies in anonymous memory, never in a mapping of its
-// file; while it is opened, the sealed form is there as well (on network file systems: in memory).
+// beginning is read and verified in whole chunks of 1 MiB. What is loaded lies in anonymous memory, never in a mapping
+// of its file; while it is opened, the sealed form is there as well (on network file systems: in memory).
 //
 // Beside the errors of the file system below: kPermission: sealed under a key that the ring does not hold; names its
 // number. kCorrupt: changed, cut or reordered.
@@ -26,8 +26,8 @@ class SealedFileSystem final : public FileSystem {
  public:
   // Without a ring (nullptr) there is no cluster: what is created is not sealed. `inner` must outlive this.
   SealedFileSystem(FileSystem& inner, std::shared_ptr<const pki::KeyRing> ring);
-  // From the next call on: after a rotation, or when this node has joined a cluster. Files that are being written stay with
-  // the key they were begun with.
+  // From the next call on: after a rotation, or when this node has joined a cluster. Files that are being written stay
+  // with the key they were begun with.
   void use(std::shared_ptr<const pki::KeyRing> ring);
 
   Status make_directories(const std::string& path) override;

@@ -1,6 +1,7 @@
-// Proves that a store on a sealing file system keeps all its promises (every operation with every call failing and with a
-// crash at every call, on a simulated file system, and the same on a real one), that nothing of a capsule can be read in its
-// files, that files from before the cluster and under older keys are read, and that missing keys and damage are told apart.
+// Proves that a store on a sealing file system keeps all its promises (every operation with every call failing and with
+// a crash at every call, on a simulated file system, and the same on a real one), that nothing of a capsule can be read
+// in its files, that files from before the cluster and under older keys are read, and that missing keys and damage are
+// told apart.
 #include "replica/sealed_file_system.h"
 
 #include <gmock/gmock.h>
@@ -21,7 +22,6 @@
 namespace perdure::replica {
 namespace {
 
-using ::testing::HasSubstr;
 using capsule::testing::encoded_delta;
 using capsule::testing::encoded_full;
 using capsule::testing::generation;
@@ -29,6 +29,7 @@ using capsule::testing::same_state;
 using testing::capsule_of;
 using testing::check;
 using testing::check_goes_on;
+using ::testing::HasSubstr;
 using testing::Operation;
 
 constexpr char kDirectory[] = "/store";
@@ -65,16 +66,16 @@ std::string content_of(std::size_t size) {
 TEST(SealedFileSystem, SizesBeginningsAndContentsAreThoseOfTheContent) {
   MemoryFileSystem inner;
   SealedFileSystem files(inner, ring_of(1));
-  for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{5000}, pki::kChunkBytes - 1, pki::kChunkBytes,
-                                 pki::kChunkBytes + 1, 2 * pki::kChunkBytes + 3}) {
+  for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{5000}, pki::kChunkBytes - 1,
+                                 pki::kChunkBytes, pki::kChunkBytes + 1, 2 * pki::kChunkBytes + 3}) {
     const std::string path = std::format("/d/{}", size);
     const std::string content = content_of(size);
     ASSERT_TRUE(write(files, path, content));
     EXPECT_EQ(inner.size(path).value(), pki::sealed_size(size));
     EXPECT_EQ(files.size(path).value(), size);
     EXPECT_TRUE(loaded(files, path) == content) << size;
-    for (const std::size_t prefix : {std::size_t{0}, std::size_t{1}, std::size_t{4096}, pki::kChunkBytes,
-                                     pki::kChunkBytes + 1, SIZE_MAX}) {
+    for (const std::size_t prefix :
+         {std::size_t{0}, std::size_t{1}, std::size_t{4096}, pki::kChunkBytes, pki::kChunkBytes + 1, SIZE_MAX}) {
       const auto beginning = files.read_prefix(path, prefix);
       ASSERT_TRUE(beginning) << beginning.error().message();
       EXPECT_TRUE(*beginning == content.substr(0, prefix)) << size << ", " << prefix;
@@ -298,7 +299,8 @@ TEST(SealedStore, SurvivesACrashAtEveryStepWithEveryAftermath) {
     std::size_t steps = 0;
     for (bool over = false; !over; ++steps) {
       for (const auto aftermath : MemoryFileSystem::kAllVariants) {
-        SCOPED_TRACE(std::format("{}, crash at call {}, aftermath {}", operation.name, steps, static_cast<int>(aftermath)));
+        SCOPED_TRACE(
+            std::format("{}, crash at call {}, aftermath {}", operation.name, steps, static_cast<int>(aftermath)));
         const auto inner = past.inner.clone();
         SealedFileSystem files(*inner, past.ring);
         auto store = testing::open_store(kDirectory, files);

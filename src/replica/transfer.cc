@@ -44,8 +44,8 @@ Result<Source> opened(const Source& source, std::span<const std::byte> magic, co
   auto opener = pki::StreamOpener::begin(ring != nullptr ? *ring : pki::KeyRing(), header, source);
   if (!opener && opener.error().code() == ErrorCode::kPermission) {
     return fail(ErrorCode::kPermission,
-                std::format("it is {}; it was exported in another cluster, or this node has lost its keys: import it in the "
-                            "cluster that made it",
+                std::format("it is {}; it was exported in another cluster, or this node has lost its keys: "
+                            "import it in the cluster that made it",
                             opener.error().message()));
   }
   if (!opener) return fail(std::move(opener).error());
@@ -112,7 +112,9 @@ Result<ImportedCapsule> import_capsule(Source source, Bytes limit, const pki::Ke
 // How many bytes there were.
 Result<std::uint64_t> write_sealed(int fd, std::span<const std::span<const std::byte>> pieces, const std::string& what,
                                    const pki::KeyRing& ring) {
-  if (ring.empty()) return fail(ErrorCode::kPermission, std::format("write {}: the key ring has no key to seal it with", what));
+  if (ring.empty()) {
+    return fail(ErrorCode::kPermission, std::format("write {}: the key ring has no key to seal it with", what));
+  }
   std::uint64_t size_bytes = 0;
   const auto write = [&](std::span<const std::byte> sealed) {
     size_bytes += sealed.size();

@@ -29,8 +29,8 @@ struct ImportedCapsule {
 };
 // From a file, pipe or socket, to its end. kCorrupt: does not verify, ends early, or has bytes
 // behind its end. kInvalid: a delta (export writes full ones only). kNoSpace: larger than the
-// limit, encoded or decoded; told from the header, before the content is read. kPermission: sealed under a key that the ring does
-// not hold, or there is no ring; names its number.
+// limit, encoded or decoded; told from the header, before the content is read. kPermission: sealed
+// under a key that the ring does not hold, or there is no ring; names its number.
 Result<ImportedCapsule> read_import(int fd, Bytes limit, std::string_view what, const pki::KeyRing* ring = nullptr);
 
 }  // namespace perdure::replica

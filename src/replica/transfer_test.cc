@@ -173,7 +173,8 @@ TEST(Transfer, AMissingKeyIsNamed) {
     const auto refused = sealed_import(bytes, ring);
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().code(), ErrorCode::kPermission);
-    EXPECT_THAT(refused.error().message(), HasSubstr("import 'x.capsule': it is sealed with key 2, which is not in the key ring"));
+    EXPECT_THAT(refused.error().message(),
+                HasSubstr("import 'x.capsule': it is sealed with key 2, which is not in the key ring"));
     EXPECT_THAT(refused.error().message(), HasSubstr("exported in another cluster"));
   }
   const pki::KeyRing foreign = new_ring().rotated(WallTime()).value();
@@ -183,7 +184,8 @@ TEST(Transfer, AMissingKeyIsNamed) {
 TEST(Transfer, SealedDamageIsRefused) {
   const pki::KeyRing ring = new_ring();
   const std::string good = sealed_export(small_capsule(7), ring);
-  for (const std::size_t at : {std::size_t{8}, std::size_t{13}, std::size_t{20}, std::size_t{47}, std::size_t{48}, good.size() / 2, good.size() - 1}) {
+  for (const std::size_t at : {std::size_t{8}, std::size_t{13}, std::size_t{20}, std::size_t{47},
+                               std::size_t{48}, good.size() / 2, good.size() - 1}) {
     std::string flipped = good;
     flipped[at] = static_cast<char>(flipped[at] ^ 1);
     EXPECT_EQ(sealed_import(flipped, &ring).error().code(), ErrorCode::kCorrupt) << at;
