@@ -95,8 +95,9 @@ class RecordStore {
   void observe(const StoredRecord& stored);
   void forget(const ContainerName& name);
 
+  struct State;  // record_jobs.h
+
  private:
-  struct State;
   std::shared_ptr<State> state_;
 };
 
