@@ -47,8 +47,6 @@ struct ClusterView::State : std::enable_shared_from_this<ClusterView::State> {
   void begin();
   void take_snapshot(const Snapshot& snapshot);
   void take_changes(Revision at, const std::vector<Change>& changes);
-  void ask_for_cluster();
-  void take_status(const StoreStatus& status);
   void lost_history(const StoreHistory& now);
 
   // Into the view, without telling anybody.
@@ -85,7 +83,6 @@ void ClusterView::State::begin() {
   };
   handlers.on_found = [this] {
     watch_is_up = true;
-    ask_for_cluster();
     if (!has_snapshot) return;  // the snapshot that follows says it
     tell([](const ViewHandlers& to) {
       if (to.on_current) to.on_current();
@@ -95,7 +92,10 @@ void ClusterView::State::begin() {
 }
 
 void ClusterView::State::take_snapshot(const Snapshot& snapshot) {
-  if (snapshot.revision < history.revision) lost_history({history.cluster_id, snapshot.revision});
+  const StoreHistory found{snapshot.cluster_id, snapshot.revision};
+  const bool another = (history.cluster_id != 0 && found.cluster_id != history.cluster_id) || found.revision < history.revision;
+  if (another) lost_history(found);
+  history = found;
   std::map<std::string, const KeyValue*> now;
   for (const KeyValue& value : snapshot.values) now.emplace(value.key, &value);
   std::set<std::string> changed;
@@ -104,23 +104,21 @@ void ClusterView::State::take_snapshot(const Snapshot& snapshot) {
   }
   for (const auto& [key, value] : now) {
     const auto known = keys.find(key);
-    // After a store was put back a revision may stand for another value.
-    if (known == keys.end() || known->second != value->modified || snapshot.revision < revision) changed.insert(key);
+    // In another store's history a revision may stand for another value.
+    if (another || known == keys.end() || known->second != value->modified) changed.insert(key);
   }
   for (const std::string& key : changed) {
-    const auto found = now.find(key);
-    apply(key, found == now.end() ? nullptr : found->second);
+    const auto value = now.find(key);
+    apply(key, value == now.end() ? nullptr : value->second);
   }
   const bool first = !std::exchange(has_snapshot, true);
   revision = snapshot.revision;
-  history.revision = snapshot.revision;
   watch_is_up = true;
   for (const std::string& key : changed) tell_change(key);
   tell([&](const ViewHandlers& to) {
     if (to.on_revision) to.on_revision(snapshot.revision);
   });
   if (!first) return;
-  ask_for_cluster();
   tell([](const ViewHandlers& to) {
     if (to.on_current) to.on_current();
   });
@@ -136,21 +134,6 @@ void ClusterView::State::take_changes(Revision at, const std::vector<Change>& ch
   tell([&](const ViewHandlers& to) {
     if (to.on_revision) to.on_revision(at);
   });
-}
-
-void ClusterView::State::ask_for_cluster() {
-  coordination.status(BootClock::now() + options.status_time, [weak = weak_from_this()](Result<StoreStatus> status) {
-    const auto state = weak.lock();
-    if (!state || !state->watch_is_up) return;
-    if (status) return state->take_status(*status);
-    log::warning("the store does not say which cluster it is: {}", status.error().message());
-    state->ask_for_cluster();
-  });
-}
-
-void ClusterView::State::take_status(const StoreStatus& status) {
-  if (history.cluster_id != 0 && status.cluster_id != history.cluster_id) lost_history({status.cluster_id, revision});
-  history.cluster_id = status.cluster_id;
 }
 
 void ClusterView::State::lost_history(const StoreHistory& now) {

@@ -59,7 +59,6 @@ class ClusterView {
  public:
   struct Options {
     StoreHistory known = {};  // of an earlier life
-    Duration status_time = std::chrono::seconds(2);
   };
   ClusterView(io::Loop& loop, Coordination& coordination, Options options);
   ClusterView(io::Loop& loop, Coordination& coordination);
@@ -71,7 +70,7 @@ class ClusterView {
   // Until the subscription is destroyed. Several are called in the order of their subscription.
   std::unique_ptr<Subscription> subscribe(ViewHandlers handlers);
 
-  bool current() const;           // a snapshot has come and the watch is up
+  bool current() const;           // a snapshot has come and the watch is up; what was missed may still be on its way
   Revision revision() const;      // up to which everything is in here; 0: nothing yet
   StoreHistory history() const;
 

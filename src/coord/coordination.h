@@ -41,7 +41,8 @@ struct Write {
   LeaseId lease = 0;
 };
 
-// All conditions hold: all writes are made, at one revision. Else nothing is.
+// All conditions hold: all writes are made, at one revision. Else nothing is. Without writes: a linearizable check, whose answer
+// tells the revision at which the conditions held or did not.
 struct Transaction {
   std::vector<Condition> conditions;
   std::vector<Write> writes;
@@ -59,6 +60,7 @@ struct TransactionResult {
 struct Snapshot {
   Revision revision = 0;
   std::vector<KeyValue> values;  // by key
+  std::uint64_t cluster_id = 0;  // of the store; another one after it was restored from a backup
 };
 
 struct Change {

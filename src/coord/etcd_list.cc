@@ -47,7 +47,7 @@ class ListJob : public std::enable_shared_from_this<ListJob> {
     if (!page) return done_(fail(page.error()));
     if (listing_.snapshot.revision == 0) {
       listing_.snapshot.revision = page->header().revision();
-      listing_.cluster_id = page->header().cluster_id();
+      listing_.snapshot.cluster_id = page->header().cluster_id();
       listing_.raft_term = page->header().raft_term();
     }
     bytes_ += reply->size();

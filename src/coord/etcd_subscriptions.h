@@ -13,7 +13,6 @@ namespace perdure::coord {
 
 struct Listing {
   Snapshot snapshot;
-  std::uint64_t cluster_id = 0;
   std::uint64_t raft_term = 0;
 };
 // All keys below `prefix` at one revision, page by page.

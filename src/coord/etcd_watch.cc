@@ -78,7 +78,7 @@ class EtcdWatch final : public std::enable_shared_from_this<EtcdWatch> {
     if (!listing) return interrupted(listing.error());
     known_ = true;
     last_ = listing->snapshot.revision;
-    cluster_id_ = listing->cluster_id;
+    cluster_id_ = listing->snapshot.cluster_id;
     raft_term_ = listing->raft_term;
     say_found();
     if (!ended_ && handlers_.on_snapshot) handlers_.on_snapshot(listing->snapshot);

@@ -45,7 +45,7 @@ void MemoryStore::set_leader(bool present) {
 }
 
 Snapshot MemoryStore::State::snapshot(const std::string& prefix) const {
-  Snapshot result{revision, {}};
+  Snapshot result{revision, {}, cluster_id};
   for (auto at = values.lower_bound(prefix); at != values.end() && at->first.starts_with(prefix); ++at) {
     result.values.push_back(at->second);
   }

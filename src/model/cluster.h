@@ -63,17 +63,17 @@ struct HostFacts {
 
 struct NodeDescription {
   NodeLife life;
-  std::vector<std::string> addresses;  // "192.0.2.1:7400"
-  std::map<std::string, std::string> labels;
+  std::vector<std::string> addresses = {};  // "192.0.2.1:7400"
+  std::map<std::string, std::string> labels = {};
   bool manager = false;
   bool witness = false;
   bool cordoned = false;
-  std::string version;
-  HostFacts facts;
-  std::string certificate_serial;  // hexadecimal
+  std::string version = {};
+  HostFacts facts = {};
+  std::string certificate_serial = {};  // hexadecimal
   WallTime joined{};
-  std::string etcd_client_url;  // empty: no member here
-  std::string etcd_peer_url;
+  std::string etcd_client_url = {};  // empty: no member here
+  std::string etcd_peer_url = {};
   bool operator==(const NodeDescription&) const = default;
 };
 
