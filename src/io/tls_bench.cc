@@ -197,6 +197,13 @@ void run_or_die(const std::string& command) {
   }
 }
 
+void pin(int cpu) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(cpu, &set);
+  ::sched_setaffinity(0, sizeof set, &set);
+}
+
 template <typename Receive>
 pid_t start_receiver(bool veth, Receive receive) {
   Pipe ready = make_pipe().value();
@@ -205,13 +212,14 @@ pid_t start_receiver(bool veth, Receive receive) {
   const pid_t child = ::fork();
   PERDURE_ASSERT(child >= 0);
   if (child == 0) {
+    if (::getenv("PIN")) pin(1);
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != parent) std::_Exit(1);
     char token = 0;
     if (veth) {
       PERDURE_ASSERT(::unshare(CLONE_NEWNET) == 0);
       PERDURE_ASSERT(::write(ready.write_end.get(), "n", 1) == 1 && ::read(wired.read_end.get(), &token, 1) == 1);
-      run_or_die("ip link set lo up && ip address add 192.0.2.2/24 dev b && ip link set b up");
+      run_or_die("ip link set lo up && ip address add 192.0.2.2/24 dev bench1 && ip link set bench1 up");
     }
     receive(ready.write_end.get());
     std::_Exit(0);
@@ -219,8 +227,8 @@ pid_t start_receiver(bool veth, Receive receive) {
   char token = 0;
   if (veth) {
     PERDURE_ASSERT(::read(ready.read_end.get(), &token, 1) == 1);
-    run_or_die(std::format("ip link add name a type veth peer name b netns {} && ip address add 192.0.2.1/24 dev a && "
-                           "ip link set a up", child));
+    run_or_die(std::format("ip link add bench0 type veth peer name bench1 netns {} && ip address add 192.0.2.1/24 dev bench0 && "
+                           "ip link set bench0 up", child));
     PERDURE_ASSERT(::write(wired.write_end.get(), "w", 1) == 1);
   }
   PERDURE_ASSERT(::read(ready.read_end.get(), &token, 1) == 1);
@@ -230,7 +238,7 @@ pid_t start_receiver(bool veth, Receive receive) {
 void end_receiver(pid_t child, bool veth) {
   int status = 0;
   ::waitpid(child, &status, 0);
-  if (veth) run_or_die("ip link del a 2>/dev/null; true");
+  if (veth) run_or_die("ip link del bench0 2>/dev/null; true");
 }
 
 int measure(bool veth) {
@@ -238,15 +246,20 @@ int measure(bool veth) {
     std::perror("a network namespace");
     return 1;
   }
+  if (::getenv("PIN")) pin(0);
   const std::string host = veth ? "192.0.2.2" : "127.0.0.1";
   std::byte* const memory = big_memory(200 << 20);
   const TestAuthority authority;
   const TlsIdentity sender = authority.identity("a");
   const TlsIdentity receiver = authority.identity("b");
 
-  pid_t child = start_receiver(veth, [&](int ready) { receive_tcp(host, memory, ready); });
-  const std::vector<Times> tcp = send_tcp(host, memory);
+  pid_t child = 0;
+  std::vector<Times> tcp(4);
+  if (!::getenv("NOTCP")) {
+  child = start_receiver(veth, [&](int ready) { receive_tcp(host, memory, ready); });
+  tcp = send_tcp(host, memory);
   end_receiver(child, veth);
+  }
   const double before = cpu_ms(RUSAGE_SELF);
   child = start_receiver(veth, [&](int ready) { receive_tls(host, memory, receiver, ready); });
   const std::vector<Times> tls = send_tls(host, memory, sender);

@@ -88,6 +88,7 @@ void TlsConnectionImpl::fail_with(const Error& why) {
   TlsConnectionOwner& owner = *owner_;
   end();
   owner.release(id_);
+  loop_.post([keep] {});  // who has just called close() may still hold the reference
 }
 
 void TlsConnectionImpl::update_events() {
