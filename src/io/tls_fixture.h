@@ -2,6 +2,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <functional>
@@ -122,6 +123,8 @@ class RawTls {
     }
   }
   void stop_reading() { watch_.set_events(0); }
+  void start_reading() { watch_.set_events(POLLIN); }
+  void ask_for_new_keys() { EXPECT_EQ(SSL_key_update(session_->ssl(), SSL_KEY_UPDATE_REQUESTED), 1); }
   void close() {
     session_->say_end();
     drop();
@@ -134,6 +137,7 @@ class RawTls {
   int fd() const { return socket_.get(); }
   TlsSession& session() { return *session_; }
 
+  std::function<void()> on_connected;
   bool connected = false;
   bool ended = false;
   std::string received;
@@ -148,6 +152,7 @@ class RawTls {
       if (step->wait == TlsStep::Wait::kEnd) return end();
       if (step->wait != TlsStep::Wait::kNone) return;
       connected = true;
+      if (on_connected) return on_connected();
     }
     for (;;) {
       std::array<std::byte, 16384> buffer;
@@ -219,7 +224,7 @@ class TlsTest : public testing::Test {
     EXPECT_TRUE(until([&] { return peer->connected; }));
     const std::size_t before = server_side_.opened.size();
     peer->send(greeting_bytes());
-    EXPECT_TRUE(until([&] { return server_side_.opened.size() > before; }));
+    EXPECT_TRUE(until([&] { return server_side_.opened.size() > before && peer->received == greeting_bytes(); }));
     return peer;
   }
 

@@ -61,7 +61,9 @@ class TlsSession {
   Result<TlsStep> read(std::span<std::byte> into);
   // At most one record; a call after kWait repeats the same bytes. `more_follows`: the kernel need not send at once.
   Result<TlsStep> write(std::span<const std::byte> bytes, bool more_follows);
-  void set_rekey_bytes(std::uint64_t bytes) { rekey_bytes_ = bytes; }  // for tests
+  // For tests.
+  void set_rekey_bytes(std::uint64_t bytes) { rekey_bytes_ = bytes; }
+  SSL* ssl() { return ssl_.get(); }
   // Tells the peer that nothing follows, if that is still possible.
   void say_end();
 

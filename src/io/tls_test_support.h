@@ -45,6 +45,8 @@ class TestAuthority {
     about.name = name;
     return identity(about);
   }
+  // The authority itself as a node.
+  TlsIdentity self_signed() const { return {certificate(), pem(key_.get()), certificate()}; }
   std::string certificate() const { return pem(certificate_.get()); }
   std::string fingerprint() const { return fingerprint_of(certificate_.get()); }
 

@@ -53,7 +53,9 @@ bool TlsConnectionImpl::read_some() {
     return false;
   }
   if (step->bytes == 0) {
-    if (step->wait == TlsStep::Wait::kEnd) {
+    if (step->wait == TlsStep::Wait::kEnd && broken_) {
+      fail_with(Error(*broken_));  // the kernel says a connection's error once
+    } else if (step->wait == TlsStep::Wait::kEnd) {
       const bool opened = phase_ == Phase::kOpen;
       const auto code = !opened && options_.role == TlsRole::kClient ? ErrorCode::kTransient : ErrorCode::kCancelled;
       fail_with(Error(code, std::format("{} closed{}", describe(peer()),
