@@ -148,6 +148,7 @@ void Ownership::on(const PeerUp& event) {
   if (!p.up || !same_life) {
     std::erase_if(p.held, [&](const Generation& g) { return !same_life || g > event.held; });
   }
+  p.presumed.reset();
   if (!p.up) {
     p.up = true;
     p.since = now_;
@@ -193,6 +194,10 @@ std::optional<Generation> Ownership::holds(const Peer& p) {
   return p.held.empty() ? std::nullopt : std::optional(*p.held.rbegin());
 }
 
+std::optional<Generation> Ownership::presumably_holds(const Peer& p) {
+  return std::max(holds(p), p.presumed);
+}
+
 // ---- Generations ----
 
 std::optional<Generation> Ownership::newest() const {
@@ -218,7 +223,10 @@ void Ownership::on(const GenerationsDiscarded& event) {
     captured_at_.erase(generation);
     durable_.erase(generation);
     if (committed_ == generation) committed_.reset();
-    for (auto& [node, p] : peers_) p.held.erase(generation);
+    for (auto& [node, p] : peers_) {
+      p.held.erase(generation);
+      if (p.presumed == generation) p.presumed.reset();
+    }
   }
   for (auto& [node, p] : peers_) {
     if (p.goal && std::ranges::contains(event.generations, *p.goal)) p.goal = newest();
@@ -286,7 +294,7 @@ void Ownership::on(const DesiredAsked& event) {
     effects_.push_back(*std::move(no));
     return;
   }
-  if (move_.step != MoveStep::kNone) {
+  if (move_.step != MoveStep::kNone && event.desired != DesiredState::kRunning) {
     fail_move(std::format("an operator wants to {} it", verb_of(event.desired)));
   }
   if (wish_ && *wish_ != event.desired) {
@@ -333,6 +341,7 @@ void Ownership::arm_timer() {
     if (!p.up) at(p.since + options_.standby_silence);
     if (p.role == Role::kLearner) at(p.progress + options_.learner_limit);
     if (someone_is_missing) at(p.not_before);
+    if (p.has_ours) at(p.dismiss_after);
     const auto first_missed = generations_.upper_bound(holds(p).value_or(Generation{}));
     if (first_missed == generations_.end() || p.pace != Pace::kEvery) continue;
     if (const auto when = captured_at_.find(*first_missed); when != captured_at_.end()) {

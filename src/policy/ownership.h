@@ -139,12 +139,14 @@ class Ownership {
     Instant since{};            // up or down
     std::set<Generation> held;  // of this life, not discarded; below the newest committed only one
     Role role = Role::kNone;
-    std::optional<Generation> goal;  // a learner that holds this has caught up
-    Instant progress{};              // when a learner was last heard of
-    Pace pace = Pace::kNone;         // as last told
-    bool has_ours = false;           // may hold something of this container
+    std::optional<Generation> presumed;  // recorded, never seen: what it must hold
+    std::optional<Generation> goal;      // a learner that holds this has caught up
+    Instant progress{};                  // when a learner was last heard of
+    Pace pace = Pace::kNone;             // as last told
+    bool has_ours = false;               // may hold something of this container
     bool dismissing = false;
     bool dismissing_everything = false;
+    Instant dismiss_after{};
     bool dismissed = false;  // everything, for a removal
     bool lag_told = false;
     std::string refusal;
@@ -163,6 +165,7 @@ class Ownership {
     bool told = false;
     bool restarted = false;  // the daemon was, in the middle
     bool remembered = false;
+    bool target_committed = false;
     std::optional<Instant> target_gone;
   };
   enum class StoreStep { kIdle, kReading, kSwapping, kRemoving };
@@ -195,6 +198,7 @@ class Ownership {
   const Peer* find_peer(const NodeName& node) const;
   const Peer* live_peer(const Life& life) const;  // connected in this life
   std::optional<Generation> newest() const;
+  static std::optional<Generation> presumably_holds(const Peer& peer);
   static std::optional<Generation> holds(const Peer& peer);
   void acknowledge(Peer& peer, const Generation& generation);
 
@@ -227,6 +231,7 @@ class Ownership {
   void on(const Enlisted&);
   void on(const EnlistRefused&);
   void on(const Dismissed&);
+  void on(const DismissRefused&);
   void on(const StandbysWanted& event) { wanted_ = event.count; }
   void advance_learners();
   void advance_paces();
@@ -274,6 +279,7 @@ class Ownership {
   bool begun_ = false;
   std::string reason_;
   Term term_;                     // highest known
+  std::optional<Term> own_term_;  // under which this life has seen this node named the owner
   std::optional<Record> record_;  // as last known
   Revision revision_ = 0;         // its
   StoreStep store_ = StoreStep::kIdle;

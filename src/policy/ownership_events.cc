@@ -85,6 +85,9 @@ struct EventText {
     return std::format("enlist-refused {} {}", e.node.str(), e.reason);
   }
   std::string operator()(const Dismissed& e) const { return "dismissed " + e.node.str(); }
+  std::string operator()(const DismissRefused& e) const {
+    return std::format("dismiss-refused {} {}", e.node.str(), e.reason);
+  }
   std::string operator()(const Captured& e) const { return "captured " + text_of(e.generation); }
   std::string operator()(const Held& e) const {
     return std::format("held {} {}", to_string(e.life), text_of(e.generation));

@@ -7,7 +7,7 @@
 // answer that comes after another
 //   request was made is passed on all the same and ignored here;
 // - Enlist ends in Enlisted, EnlistRefused or PeerDown, AskPrepare in MovePrepared or PeerDown,
-// Dismiss in Dismissed or PeerDown;
+// Dismiss in Dismissed, DismissRefused or PeerDown;
 // - BeginHandover ends in HandoverCaptured (everything frozen, the gate shut, until HandOverFailed,
 // EndCopy or OwnershipLost) or
 //   in HandoverCaptureFailed (it runs on);
@@ -128,6 +128,10 @@ struct EnlistRefused {
 struct Dismissed {
   NodeName node;
 };
+struct DismissRefused {  // it cannot let go yet: asked again later
+  NodeName node;
+  std::string reason;
+};
 struct Captured {
   Generation generation;
 };
@@ -180,12 +184,13 @@ struct TargetCommitted {
 };
 struct TimerFired {};
 
-using Event = std::variant<Adopted, Restarted, RecordRead, ReadFailed, SwapApplied, SwapRefused,
-                           SwapUnknown, RecordChanged, StoreForeign, PeerUp, PeerDown, Candidates,
-                           Enlisted, EnlistRefused, Dismissed, Captured, Held, HoldingShrank,
-                           Durable, GenerationsDiscarded, ContainerRuns, ContainerRemoved,
-                           DesiredAsked, StandbysWanted, MoveAsked, MovePrepared, HandoverCaptured,
-                           HandoverCaptureFailed, Taken, TargetCommitted, TimerFired>;
+using Event =
+    std::variant<Adopted, Restarted, RecordRead, ReadFailed, SwapApplied, SwapRefused, SwapUnknown,
+                 RecordChanged, StoreForeign, PeerUp, PeerDown, Candidates, Enlisted, EnlistRefused,
+                 Dismissed, DismissRefused, Captured, Held, HoldingShrank, Durable,
+                 GenerationsDiscarded, ContainerRuns, ContainerRemoved, DesiredAsked,
+                 StandbysWanted, MoveAsked, MovePrepared, HandoverCaptured, HandoverCaptureFailed,
+                 Taken, TargetCommitted, TimerFired>;
 
 // ---- Effects ----
 

@@ -98,9 +98,9 @@ void Ownership::on(const Taken& event) {
 }
 
 void Ownership::on(const TargetCommitted& event) {
-  if (move_.step != MoveStep::kHandedOver || event.term < term_) return;
-  effects_.push_back(EndCopy{});
-  end();
+  if (move_.step < MoveStep::kSwapping || event.term <= move_.term) return;
+  move_.target_committed = true;
+  if (move_.step != MoveStep::kHandedOver) read_wanted_ = true;  // it must have begun to run
 }
 
 // ---- Step by step ----
@@ -131,6 +131,10 @@ void Ownership::watch_target() {
 }
 
 void Ownership::advance_move() {
+  if (move_.step == MoveStep::kHandedOver && move_.target_committed) {
+    effects_.push_back(EndCopy{});
+    return end();
+  }
   if (move_.step == MoveStep::kNone || move_.step == MoveStep::kHandedOver) return;
   if (knowledge_ != OwnershipKnowledge::kKnown) return;
   watch_target();
@@ -234,7 +238,7 @@ void Ownership::finish_move_back() {
 void Ownership::handed_over() {
   move_.step = MoveStep::kHandedOver;
   move_.failure.clear();
-  retry_at_ = now_ + options_.reread;
+  knowledge_ = OwnershipKnowledge::kKnown;
   emit(Severity::kInfo, "moved",
        std::format("it runs on '{}', under term {}", move_.target->node.str(), term_.value));
   effects_.push_back(HandedOver{*move_.target, term_});

@@ -137,6 +137,7 @@ void Ownership::judge_own(const Record& record) {
     return lose_sight("the record names this node again, but a newer state may be elsewhere");
   }
   raise_term(record.term);
+  own_term_ = record.term;
   const bool taken_back = move_.step == MoveStep::kTaking || move_.step == MoveStep::kTakingBack;
   if (record.owner != identity_.self) {
     // After a restart: this life's name has to be in the record before anything else is done; that
@@ -154,42 +155,41 @@ void Ownership::judge_own(const Record& record) {
 }
 
 void Ownership::judge_foreign(const Record& record) {
-  if (own_move(record)) {
-    raise_term(record.term);
-    knowledge_ = OwnershipKnowledge::kKnown;
-    reason_.clear();
-    if (record.phase != model::RecordPhase::kMoving) return handed_over();
-    if (move_.step == MoveStep::kSwapping) {
-      if (move_.restarted) move_.failure.clear();
-      move_.step = move_.failure.empty() ? MoveStep::kTaking : MoveStep::kTakingBack;
-      move_.told = false;
-    }
-    return;
-  }
-  if (record.term == term_ && move_.step != MoveStep::kHandedOver) {
+  const bool expected = own_move(record);
+  if (own_term_ && record.term <= *own_term_ && !expected) {
     return lose_sight(std::format("the record names '{}' the owner, under the term of this node",
                                   record.owner.node.str()));
   }
   raise_term(record.term);
-  if (move_.step == MoveStep::kHandedOver &&
-      std::ranges::contains(record.standbys, identity_.self.node, &Life::node)) {
+  const bool runs = record.phase == model::RecordPhase::kRunning;
+  if (expected && runs && move_.step != MoveStep::kHandedOver) handed_over();
+  if (move_.step == MoveStep::kHandedOver) {
+    // Who is no standby any more keeps nothing; until then the frozen copy is one more capsule.
     retry_at_ = now_ + options_.reread;
+    const bool stands_by = std::ranges::contains(record.standbys, identity_.self.node, &Life::node);
+    if (!runs || stands_by) return;
+    effects_.push_back(EndCopy{});
+    return end();
+  }
+  if (expected) {
+    knowledge_ = OwnershipKnowledge::kKnown;
+    reason_.clear();
+    if (move_.step != MoveStep::kSwapping) return;
+    if (move_.restarted) move_.failure.clear();
+    move_.step = move_.failure.empty() ? MoveStep::kTaking : MoveStep::kTakingBack;
+    move_.told = false;
     return;
   }
-  if (record.phase == model::RecordPhase::kRunning) {
-    if (move_.step == MoveStep::kHandedOver) {
-      effects_.push_back(EndCopy{});
-    } else {
-      emit(Severity::kError, "ownership_lost",
-           std::format("'{}' owns it now, under term {}", record.owner.node.str(),
-                       record.term.value));
-      effects_.push_back(OwnershipLost{record.owner, record.term});
-    }
+  if (runs) {
+    emit(
+        Severity::kError, "ownership_lost",
+        std::format("'{}' owns it now, under term {}", record.owner.node.str(), record.term.value));
+    effects_.push_back(OwnershipLost{record.owner, record.term});
     return end();
   }
   known_told_ = false;
   retry_at_ = now_ + options_.reread;
-  if (move_.step == MoveStep::kHandedOver || knowledge_ == OwnershipKnowledge::kSuspended) return;
+  if (knowledge_ == OwnershipKnowledge::kSuspended) return;
   knowledge_ = OwnershipKnowledge::kSuspended;
   effects_.push_back(Suspend{record.owner, record.term});
 }

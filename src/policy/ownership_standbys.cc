@@ -50,6 +50,13 @@ void Ownership::on(const Dismissed& event) {
   p.held.clear();
 }
 
+void Ownership::on(const DismissRefused& event) {
+  const auto found = peers_.find(event.node);
+  if (found == peers_.end() || !found->second.dismissing) return;
+  found->second.dismissing = false;
+  found->second.dismiss_after = now_ + options_.readmission_first;
+}
+
 // A node that was dropped or refused waits twice as long each time, unless it has stood by long
 // enough since.
 void Ownership::refuse_peer(Peer& p, std::string reason) {
@@ -79,8 +86,8 @@ bool Ownership::silent(const NodeName& node) const {
 // Something else that can be reached has what it has: it is not the last one.
 bool Ownership::covered(const Life& standby) const {
   const Peer* p = find_peer(standby.node);
-  if (p == nullptr || p->incarnation != standby.incarnation) return true;
-  const auto held = holds(*p);
+  if (p == nullptr || p->incarnation != standby.incarnation) return p != nullptr;
+  const auto held = presumably_holds(*p);
   if (!held || (!durable_.empty() && *durable_.rbegin() >= *held)) return true;
   return std::ranges::any_of(peers_, [&](const auto& row) {
     const auto& [node, other] = row;
@@ -154,11 +161,11 @@ std::vector<model::NodeLife> Ownership::wanted_standbys() const {
     standbys.push_back({node, *p->incarnation});
     ++present;
   }
-  // More than are wanted: first those that placement does not want, then its last. One that is
-  // silent and still here holds what nobody else does.
+  // More than are wanted: first those that placement does not want, then its last. One that holds
+  // what nothing else does stays.
   while (standbys.size() > wanted_) {
     const auto worth = [&](const Life& s) {
-      const bool stays = is_target(s.node) || (silent(s.node) && !covered(s));
+      const bool stays = is_target(s.node) || !covered(s);
       return std::pair(!stays, rank(candidates_, s.node));
     };
     const auto last = std::ranges::max_element(standbys, {}, worth);
@@ -203,7 +210,10 @@ void Ownership::note_standbys(const std::vector<Life>& before, const std::vector
     p.refusal.clear();
     p.lag_told = false;
     p.recorded_since = now_;
-    if (!p.incarnation) p.incarnation = standby.incarnation;
+    if (!p.incarnation) {
+      p.incarnation = standby.incarnation;
+      p.presumed = newest();
+    }
     if (begun_ && owning()) {
       emit(Severity::kInfo, "standby_added", std::format("'{}' stands by", standby.node.str()));
     }
@@ -293,7 +303,7 @@ void Ownership::advance_dismissals() {
   const auto possible = possible_standbys();
   const std::size_t missing = missing_standbys();
   for (auto& [node, p] : peers_) {
-    if (!p.up || p.dismissing) continue;
+    if (!p.up || p.dismissing || p.dismiss_after > now_) continue;
     const bool recorded = possible.contains(node);
     if (removal ? !p.has_ours && !recorded : !p.has_ours || recorded) continue;
     if (removal && p.dismissed) continue;

@@ -53,6 +53,7 @@ void Taking::on(const taking::Told& event) {
   generation_ = event.generation;
   error_.clear();
   record_.reset();
+  revision_ = std::max(revision_, event.revision);
   step_ = TakingStep::kReading;
   read_wanted_ = true;
 }
@@ -147,6 +148,7 @@ void Taking::judge(const std::optional<model::OwnershipRecord>& record,
                    ownership::Revision revision) {
   read_wanted_ = false;
   if (ended()) return;
+  if (!record && revision >= revision_) return abandon("the container was removed");
   const bool gone_back =
       !record || record->term < term_ || (record->term == term_ && revision < revision_);
   if (gone_back) {
@@ -156,8 +158,8 @@ void Taking::judge(const std::optional<model::OwnershipRecord>& record,
     if (std::exchange(strange_told_, true)) return;
     effects_.push_back(Emit{Severity::kError,
                             "ownership_unknown",
-                            "the store has gone back or has no record of it; what was restored "
-                            "here stays silent: run 'perdure cluster recover'",
+                            "the store has gone back; what was restored here stays silent: run "
+                            "'perdure cluster recover'",
                             {}});
     return;
   }

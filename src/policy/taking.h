@@ -32,6 +32,7 @@ namespace taking {
 struct Told {
   Term term;
   Generation generation;
+  ownership::Revision revision = 0;  // of the record that names this node
 };
 // First event of a daemon that finds a record which names this node the owner, in an earlier life,
 // phase moving. `term`: the record's.
