@@ -236,7 +236,7 @@ void Ownership::on(const GenerationsDiscarded& event) {
 // A generation counts when every standby of every record that may be in force holds it, or a later
 // one; where such a record has none, when it is durable.
 void Ownership::advance_commits() {
-  if (!owning()) return;
+  if (!owning() || removed_) return;
   std::optional<Generation> bound = newest();
   const auto require = [&](const std::optional<Generation>& held) {
     bound = std::min(bound, held);

@@ -38,6 +38,16 @@ TEST(OwnershipModelTest, NoOrderOfEventsBreaksAnInvariant) {
     sum.restarts += tally.restarts;
   }
   if (only != 0) return;
+  for (const auto& [what, n] : {std::pair("swaps", sum.swaps),
+                                {"lost", sum.lost_answers},
+                                {"commits", sum.commits},
+                                {"added", sum.added},
+                                {"moved", sum.moved},
+                                {"undone", sum.undone},
+                                {"taken back", sum.taken_back},
+                                {"removed", sum.removed},
+                                {"restarts", sum.restarts}})
+    std::fprintf(stderr, "%s %lu\n", what, n);
   // The lives are worth their name: everything happens often.
   RecordProperty("moved", static_cast<int>(sum.moved));
   RecordProperty("taken_back", static_cast<int>(sum.taken_back));

@@ -186,7 +186,7 @@ std::size_t Ownership::missing_standbys() const {
 
 void Ownership::note_standbys(const std::vector<Life>& before, const std::vector<Life>& after) {
   for (const Life& standby : before) {
-    if (std::ranges::contains(after, standby)) continue;
+    if (standby.node == identity_.self.node || std::ranges::contains(after, standby)) continue;
     Peer& p = peer(standby.node);
     const bool restarted = p.up && p.incarnation != standby.incarnation;
     const bool gone = silent(standby.node);
@@ -202,7 +202,7 @@ void Ownership::note_standbys(const std::vector<Life>& before, const std::vector
                      why.empty() ? "it is not needed" : why));
   }
   for (const Life& standby : after) {
-    if (std::ranges::contains(before, standby)) continue;
+    if (standby.node == identity_.self.node || std::ranges::contains(before, standby)) continue;
     Peer& p = peer(standby.node);
     p.has_ours = true;
     p.role = Role::kNone;
@@ -276,6 +276,13 @@ void Ownership::advance_learners() {
 }
 
 void Ownership::advance_paces() {
+  // Once the record names the target, this node ships nothing.
+  if (move_.step >= MoveStep::kTaking) {
+    for (auto& [node, p] : peers_) {
+      if (std::exchange(p.pace, Pace::kNone) == Pace::kNone) continue;
+      effects_.push_back(SetPace{node, Pace::kNone});
+    }
+  }
   if (!owning() || frozen()) return;
   const auto possible = possible_standbys();
   const bool removed = record_->desired == DesiredState::kRemoved;

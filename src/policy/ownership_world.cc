@@ -189,11 +189,8 @@ void OwnershipWorld::start(Node& node) {
     }
     if (!node.durable.empty()) first.stock.durable = *node.durable.rbegin();
     begin_owning(node, first);
-  } else if (node.taking_begun) {
-    node.taking =
-        std::make_unique<Taking>(record_ ? record_->container : ContainerName::parse("web").value(),
-                                 node.life(), node.term, options(), nonces());
-    tell(node, taking::Event(taking::FoundUnfinished{node.term}));
+  } else if (node.copy == Copy::kLocked) {
+    find_unfinished(node, node.term);
   }
 }
 
@@ -204,6 +201,15 @@ void OwnershipWorld::watch(Node& node) {
     tell(node, ownership::Event(ownership::RecordChanged{revision_}));
   }
   if (node.taking) tell(node, taking::Event(ownership::RecordChanged{revision_}));
+  const bool unfinished = !node.owner && !node.taking && record_ &&
+                          record_->owner.node == node.name && record_->owner != node.life();
+  if (unfinished) find_unfinished(node, record_->term);
+}
+
+void OwnershipWorld::find_unfinished(Node& node, Term term) {
+  node.taking = std::make_unique<Taking>(ContainerName::parse("web").value(), node.life(),
+                                         node.term, options(), nonces());
+  tell(node, taking::Event(taking::FoundUnfinished{term}));
 }
 
 void OwnershipWorld::hold_decision(Node& node) {
@@ -390,7 +396,10 @@ void OwnershipWorld::check_rest() {
     const auto listed = std::ranges::find(record_->standbys, node.name, &Life::node);
     const bool stands = listed != record_->standbys.end();
     require(!stands || *listed == node.life(), node.name.str() + " stands by in its present life");
-    require(stands || node.holds.empty(), node.name.str() + " holds nothing that it should not");
+    // A learner of a stopped container waits for something to be captured.
+    const bool running = record_->desired == model::DesiredState::kRunning;
+    require(stands || !running || node.holds.empty(),
+            node.name.str() + " holds nothing that it should not");
   }
 }
 

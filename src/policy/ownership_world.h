@@ -76,7 +76,6 @@ class OwnershipWorld {
     std::set<NodeName> sees;  // connected, as this node believes
     // Survives the daemon.
     bool owns = false;
-    bool taking_begun = false;
     bool removed = false;
     Term term;
     std::optional<ownership::HandingOver> handing_over;
@@ -169,6 +168,7 @@ class OwnershipWorld {
   void crash(Node& node, bool host);
   void start(Node& node);
   void watch(Node& node);
+  void find_unfinished(Node& node, Term term);
   void hold_decision(Node& node);
   void update_candidates();
   void heal();

@@ -67,7 +67,6 @@ void OwnershipWorld::tell(Node& node, const taking::Event& event) {
   check_gates();
   if (node.taking && node.taking->ended() && !node.restoring) {
     node.taking.reset();
-    node.taking_begun = false;
     node.timers.erase(Role::kTaker);
   }
 }
@@ -185,7 +184,6 @@ void OwnershipWorld::perform(Node& node, const taking::Effect& effect) {
     node.timers[Role::kTaker] = timer->at;
   } else if (const auto* raise = std::get_if<ownership::RaiseTerm>(&effect)) {
     node.term = std::max(node.term, raise->term);
-    node.taking_begun = true;
   } else if (const auto* restore = std::get_if<taking::RestoreCopy>(&effect)) {
     require(node.copy == Copy::kNone, "a copy is restored where there is none");
     node.restoring = true;
@@ -196,7 +194,6 @@ void OwnershipWorld::perform(Node& node, const taking::Effect& effect) {
   } else if (const auto* claimed = std::get_if<taking::Claimed>(&effect)) {
     require(node.copy == Copy::kLocked, "what is claimed was restored");
     open_gate(node);
-    node.taking_begun = false;
     begin_owning(node,
                  ownership::Adopted{
                      claimed->record,
@@ -204,7 +201,6 @@ void OwnershipWorld::perform(Node& node, const taking::Effect& effect) {
                      {.generations = {node.restoring_generation}, .committed = {}, .durable = {}}});
     if (node.owner) tell(node, ownership::Event(ownership::ContainerRuns{}));
   } else if (std::holds_alternative<taking::ClaimedBefore>(effect)) {
-    node.taking_begun = false;
     begin_owning(node, ownership::Restarted{.term = node.term, .handing_over = {}, .stock = {}});
   } else if (const auto* answer = std::get_if<taking::Answer>(&effect)) {
     for (const NodeName& to : node.sees) send(node, to, TakeReply{answer->term, answer->error});

@@ -34,8 +34,9 @@ struct Told {
   Generation generation;
   ownership::Revision revision = 0;  // of the record that names this node
 };
-// First event of a daemon that finds a record which names this node the owner, in an earlier life,
-// phase moving. `term`: the record's.
+// First event of a daemon whose earlier life died while it took the container over: it finds a copy
+// behind a locked gate that nothing here owns (`term`: as known here), or sees a record that names
+// an earlier life of this node the owner while nothing here knows of owning it (`term`: its).
 struct FoundUnfinished {
   Term term;
 };
