@@ -158,7 +158,7 @@ def test_a_daemon_that_dies_again_and_again(own_node, counter):
 def test_a_second_daemon_is_refused(own_node, counter):
     container, _ = counter
     first = own_node.daemon_pid
-    second = own_node.execute(own_node.perdured, "--run-dir", "/run/perdure", "--state-dir",
+    second = own_node.execute(own_node.programs.perdured, "--run-dir", "/run/perdure", "--state-dir",
                               os.path.join(own_node.state, "state"), "--libexec-dir", own_node.libexec,
                               "--cgroup", own_node.name, "--group", "root", check=False)
     assert second.returncode != 0

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 
-from . import cgroups
+from perdure_lab import cgroups
 
 PREFIX = "perdure-test-"
 _NAME = re.compile(re.escape(PREFIX) + r"(\d+)-\d+")

@@ -7,7 +7,7 @@ import struct
 import threading
 import time
 
-from .clients import TIMEOUT, family_of
+from perdure_lab.clients import TIMEOUT, family_of
 
 _SO_TIMESTAMPNS = 35
 KEEP_ALIVE = 20.0  # VLC forgets a session after 60 s
