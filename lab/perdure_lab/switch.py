@@ -1,0 +1,124 @@
+"""The LAN: a bridge in the network namespace of the keeper, which nobody else is in. One port per node and client.
+
+Cuts lose frames silently and leave the carrier up, as a dead path behind a switch does: rules of an nft table of family
+bridge, by the names of the ports, so that they stay in force when a node is killed and comes again. Where the kernel
+lacks that table, a node can still be cut from everything, by the state of its port.
+"""
+
+import subprocess
+
+BRIDGE = "lan"
+EVERYBODY = "all"
+_TABLE = "lab"
+
+
+class CutImpossible(Exception):
+    pass
+
+
+def run(*arguments, text=None):
+    result = subprocess.run(arguments, input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if result.returncode:
+        raise RuntimeError(f"{' '.join(arguments)}: {result.stdout.strip()}")
+
+
+def run_ip(lines, pid=None):
+    """A batch of ip(8), in the network namespace of `pid`."""
+    enter = ["nsenter", "-t", str(pid), "-n"] if pid else []
+    run(*enter, "ip", "-batch", "-", text="\n".join(lines) + "\n")
+
+
+class Switch:
+    def __init__(self):
+        self.ports = set()
+        self.cuts = set()  # (from, to): names of ports, or EVERYBODY for one of them
+        run_ip([f"link add {BRIDGE} type bridge stp_state 0 forward_delay 0", f"link set {BRIDGE} up"])
+        try:
+            self._load_rules()
+            self.reason = None
+        except RuntimeError as error:
+            self.reason = str(error)
+
+    def plug(self, port, pid, mac=None):
+        """A link from the port to eth0 in the network namespace of the process."""
+        address = f"address {mac} " if mac else ""
+        run_ip([f"link add {port} type veth peer name eth0 {address}netns {pid}",
+                f"link set {port} master {BRIDGE}", f"link set {port} up"])
+        self.ports.add(port)
+        self._set_states()
+
+    def unplug(self, port):
+        """Both ends of the link are gone, also when somebody still holds the namespace of the other."""
+        if port not in self.ports:
+            return
+        self.ports.discard(port)
+        try:
+            run_ip([f"link delete {port}"])
+        except RuntimeError:
+            pass  # with the namespace of its other end
+
+    def silence(self, port):
+        """Nothing passes any more, while the carrier stays up."""
+        run("bridge", "link", "set", "dev", port, "state", "0")
+
+    def cut(self, sender, receiver):
+        self._change(self.cuts | {(sender, receiver)})
+
+    def heal(self, one=None, other=None):
+        """All cuts; those that `one` has to do with; those between the two."""
+        def stays(cut):
+            return one is not None and (one not in cut or (other is not None and set(cut) != {one, other}))
+        self._change({cut for cut in self.cuts if stays(cut)})
+
+    def _change(self, cuts):
+        before, self.cuts = self.cuts, cuts
+        try:
+            if self.reason is None:
+                self._load_rules()
+            else:
+                self._check_states()
+                self._set_states()
+        except Exception:
+            self.cuts = before
+            raise
+
+    def _load_rules(self):
+        def elements(texts):
+            return f"elements = {{ {', '.join(sorted(texts))} }};" if texts else ""
+        senders = elements([f'"{a}"' for a, b in self.cuts if b == EVERYBODY])
+        receivers = elements([f'"{b}"' for a, b in self.cuts if a == EVERYBODY])
+        pairs = elements([f'"{a}" . "{b}"' for a, b in self.cuts if EVERYBODY not in (a, b)])
+        # One transaction.
+        run("nft", "-f", "-", text=f"""
+table bridge {_TABLE} {{}}
+delete table bridge {_TABLE}
+table bridge {_TABLE} {{
+  set senders {{ type ifname; {senders} }}
+  set receivers {{ type ifname; {receivers} }}
+  set pairs {{ type ifname . ifname; {pairs} }}
+  chain forward {{
+    type filter hook forward priority 0; policy accept;
+    iifname @senders drop
+    oifname @receivers drop
+    iifname . oifname @pairs drop
+  }}
+}}
+""")
+
+    # ---- Without nft ----
+
+    def _isolated(self):
+        return {a for a, b in self.cuts if b == EVERYBODY and (b, a) in self.cuts}
+
+    def _check_states(self):
+        isolated = self._isolated()
+        if any(not isolated & {a, b} for a, b in self.cuts):
+            raise CutImpossible(f"this kernel has no nft table of family bridge ({self.reason}): "
+                                "only a node can be cut from everything, both ways")
+
+    def _set_states(self):
+        if self.reason is None:
+            return
+        isolated = self._isolated()
+        for port in self.ports:
+            run("bridge", "link", "set", "dev", port, "state", "0" if port in isolated else "3")
