@@ -18,6 +18,7 @@
 
 #include "exit_hook.skel.h"
 #include "network/bpf_support.h"
+#include "network/kernel_clock.h"
 
 namespace perdure::network {
 namespace {
@@ -79,6 +80,7 @@ struct ExitHook::Impl {
   std::unique_ptr<ring_buffer, RingCloser> ring;
   std::optional<Death> read;  // handed from the ring's callback to next_death()
   std::string unpinned_reason;
+  KernelClock clock;
 
   static int on_event(void* self, void* data, std::size_t size);
   Status open_ring();
@@ -92,7 +94,7 @@ int ExitHook::Impl::on_event(void* self, void* data, std::size_t size) {
   const auto& event = *static_cast<const pd_death*>(data);
   Death death;
   death.cgroup_id = event.cgroup_id;
-  death.at = Instant(Duration(static_cast<std::int64_t>(event.boottime_ns)));
+  death.at = static_cast<Impl*>(self)->clock.from_kernel(event.boottime_ns);
   death.process_id = static_cast<int>(event.process_id);
   death.signal = static_cast<int>(event.signal);
   death.is_init = event.is_init != 0;
@@ -186,6 +188,7 @@ Result<ExitHook> ExitHook::install(const ExitHookOptions& options) {
     }
     if (!pinned) impl->unpinned_reason = pinned.error().message();
   }
+  PERDURE_ASSIGN(impl->clock, KernelClock::of_this_process());
   PERDURE_TRY(impl->open_ring());
   return ExitHook(std::move(impl));
 }

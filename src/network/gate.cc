@@ -43,15 +43,12 @@ bpf_tc_opts make_options() {
   return options;
 }
 
-std::uint64_t to_entry(Instant deadline) {
-  if (deadline == kNoDeadline) return PD_GATE_NO_DEADLINE;
-  const auto count = deadline.time_since_epoch().count();
-  return count < 0 ? 0 : static_cast<std::uint64_t>(count);
+std::uint64_t to_entry(Instant deadline, const KernelClock& clock) {
+  return deadline == kNoDeadline ? PD_GATE_NO_DEADLINE : clock.to_kernel(deadline);
 }
 
-Instant from_entry(std::uint64_t deadline_ns) {
-  if (deadline_ns == PD_GATE_NO_DEADLINE) return kNoDeadline;
-  return Instant(Duration(static_cast<std::int64_t>(deadline_ns)));
+Instant from_entry(std::uint64_t deadline_ns, const KernelClock& clock) {
+  return deadline_ns == PD_GATE_NO_DEADLINE ? kNoDeadline : clock.from_kernel(deadline_ns);
 }
 
 template <typename Word, typename Value>
@@ -124,6 +121,7 @@ Endpoint endpoint_of(const pd_refusal& refusal, const __u8 (&address)[16], __be1
 }  // namespace
 
 Result<Gate> Gate::attach(unsigned link_index, const GateState& initial) {
+  PERDURE_ASSIGN(const KernelClock clock, KernelClock::of_this_process());
   const BpfLog log;
   const Skeleton skeleton(gate_bpf__open_and_load());
   if (!skeleton) return fail(log.error("load the gate's BPF program", errno));
@@ -132,7 +130,7 @@ Result<Gate> Gate::attach(unsigned link_index, const GateState& initial) {
   UniqueFd refusals;
   PERDURE_ASSIGN(refusals, duplicate(bpf_map__fd(skeleton->maps.pd_refusals)));
   PERDURE_ASSIGN(pd_gate_entry* const entry, map_gate_entry(map.get()));
-  Gate gate(link_index, std::move(map), std::move(refusals), entry);
+  Gate gate(link_index, clock, std::move(map), std::move(refusals), entry);
   entry->version = PD_GATE_VERSION;
   gate.set_flags(initial.flags);
   gate.set_deadline(initial.deadline);
@@ -147,11 +145,12 @@ Result<Gate> Gate::attach(unsigned link_index, const GateState& initial) {
 }
 
 Result<Gate> Gate::recover(unsigned link_index) {
+  PERDURE_ASSIGN(const KernelClock clock, KernelClock::of_this_process());
   PERDURE_ASSIGN(const UniqueFd program, filter_program(link_index));
   PERDURE_ASSIGN(UniqueFd map, map_of_program(program.get(), link_index, kEntryMap, sizeof(pd_gate_entry)));
   PERDURE_ASSIGN(UniqueFd refusals, map_of_program(program.get(), link_index, kRefusalsMap, sizeof(pd_refusal)));
   PERDURE_ASSIGN(pd_gate_entry* const entry, map_gate_entry(map.get()));
-  Gate gate(link_index, std::move(map), std::move(refusals), entry);
+  Gate gate(link_index, clock, std::move(map), std::move(refusals), entry);
   if (load(entry->version) != PD_GATE_VERSION) {
     return fail(
         ErrorCode::kUnsupported,
@@ -176,6 +175,7 @@ Status Gate::remove(unsigned link_index) {
 
 Gate::Gate(Gate&& other) noexcept
     : link_index_(other.link_index_),
+      clock_(other.clock_),
       map_(std::move(other.map_)),
       refusals_(std::move(other.refusals_)),
       entry_(std::exchange(other.entry_, nullptr)) {}
@@ -184,6 +184,7 @@ Gate& Gate::operator=(Gate&& other) noexcept {
   if (this != &other) {
     unmap_gate_entry(entry_);
     link_index_ = other.link_index_;
+    clock_ = other.clock_;
     map_ = std::move(other.map_);
     refusals_ = std::move(other.refusals_);
     entry_ = std::exchange(other.entry_, nullptr);
@@ -196,7 +197,7 @@ Gate::~Gate() {
 }
 
 void Gate::set_deadline(Instant deadline) {
-  store(entry_->deadline_ns, to_entry(deadline));
+  store(entry_->deadline_ns, to_entry(deadline, clock_));
 }
 
 void Gate::set_flags(GateFlags flags) {
@@ -209,7 +210,7 @@ void Gate::open() {
 }
 
 GateState Gate::state() const {
-  return GateState{from_entry(load(entry_->deadline_ns)), GateFlags(load(entry_->flags))};
+  return GateState{from_entry(load(entry_->deadline_ns), clock_), GateFlags(load(entry_->flags))};
 }
 
 GateCounters Gate::counters() const {

@@ -15,6 +15,7 @@
 #include "base/result.h"
 #include "network/address.h"
 #include "network/gate_abi.h"
+#include "network/kernel_clock.h"
 
 namespace perdure::network {
 
@@ -110,10 +111,11 @@ class Gate {
   int map_fd() const { return map_.get(); }
 
  private:
-  Gate(unsigned link_index, UniqueFd map, UniqueFd refusals, pd_gate_entry* entry)
-      : link_index_(link_index), map_(std::move(map)), refusals_(std::move(refusals)), entry_(entry) {}
+  Gate(unsigned link_index, KernelClock clock, UniqueFd map, UniqueFd refusals, pd_gate_entry* entry)
+      : link_index_(link_index), clock_(clock), map_(std::move(map)), refusals_(std::move(refusals)), entry_(entry) {}
 
   unsigned link_index_ = 0;
+  KernelClock clock_;
   UniqueFd map_;
   UniqueFd refusals_;
   pd_gate_entry* entry_ = nullptr;  // mapped; shared with the kernel

@@ -4,6 +4,8 @@
 #include "network/gate.h"
 
 #include <atomic>
+#include <format>
+#include <functional>
 #include <thread>
 
 #include "gmock/gmock.h"
@@ -16,6 +18,23 @@ using std::chrono_literals::operator""ms;
 using std::chrono_literals::operator""s;
 
 constexpr std::uint16_t kPort = 5000;
+
+// The exit status of `work` in a process of its own whose boot clock is so far ahead; 99: there is no such process.
+int in_time_namespace(std::chrono::seconds ahead, const std::function<int()>& work) {
+  const auto wait_for = [](pid_t child) {
+    int status = 0;
+    return ::waitpid(child, &status, 0) == child && WIFEXITED(status) ? WEXITSTATUS(status) : 99;
+  };
+  const pid_t outer = ::fork();
+  if (outer != 0) return wait_for(outer);
+  if (::unshare(CLONE_NEWTIME) != 0) ::_exit(99);
+  const std::string offsets = std::format("boottime {} 0\n", ahead.count());
+  const UniqueFd file(::open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC));
+  const auto size = static_cast<ssize_t>(offsets.size());
+  if (::write(file.get(), offsets.data(), offsets.size()) != size) ::_exit(99);
+  const pid_t inner = ::fork();  // the first process in the namespace
+  ::_exit(inner == 0 ? work() : wait_for(inner));
+}
 
 class GateTest : public BridgeTest {
  protected:
@@ -82,6 +101,28 @@ TEST_F(GateTest, PassesUntilTheDeadlineAndClosesByItself) {
   EXPECT_TRUE(drops(&GateCounters::dropped_deadline));
   gate().set_deadline(kNoDeadline);
   EXPECT_TRUE(passes());
+}
+
+TEST_F(GateTest, DeadlineOfAnotherTimeNamespaceIsTheSameInstant) {
+  constexpr std::chrono::seconds kAhead{3600};
+  const Instant before = BootClock::now();
+  // A daemon whose boot clock is an hour ahead finds the gate and renews it for two of its seconds.
+  const int renewed = in_time_namespace(kAhead, [&] {
+    if (BootClock::now() < before + kAhead) return 1;
+    auto found = Gate::recover(gate().link_index());
+    if (!found) return 2;
+    const Instant deadline = BootClock::now() + 2s;
+    found->set_deadline(deadline);
+    return found->state().deadline == deadline ? 0 : 3;
+  });
+  if (renewed == 99) GTEST_SKIP() << "no time namespace can be made here";
+  ASSERT_EQ(renewed, 0);
+  EXPECT_GE(gate().state().deadline, before + 2s);
+  EXPECT_LT(gate().state().deadline, BootClock::now() + 2s);
+  EXPECT_TRUE(eventually([&] {
+    send_out();
+    return gate().counters().dropped_deadline > 0;
+  })) << "it closes as the kernel's clock says";
 }
 
 TEST_F(GateTest, LateRenewalIsHarmless) {
