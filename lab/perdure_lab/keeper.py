@@ -177,7 +177,7 @@ class Keeper:
                 "libexec": self.lab.libexec, "perdure": self.lab.perdure, "perdured": self.lab.perdured}
 
     def op_tether(self, connection, request):
-        connection.tethered = True
+        connection.tethered = request["holds"]
         return {}
 
     def op_boot(self, connection, request):

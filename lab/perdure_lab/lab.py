@@ -241,6 +241,7 @@ class Lab:
         self._wanted = {"nodes": total, "witness": witness, "options": list(options),
                         "boottime": {str(number): offset for number, offset in (boottime or {}).items()}}
         self._named_disks = disks
+        self.wanted_nodes = total
         self.for_people = False
         self._children = []
 
@@ -287,8 +288,12 @@ class Lab:
         os.close(lock)
         self.connection = Connection(self.name)
         if tethered:
-            self.connection.ask("tether")
+            self.connection.ask("tether", holds=True)
         self._know(self.connection.ask("describe"))
+
+    def keep(self):
+        """The lab outlives this process."""
+        self.connection.ask("tether", holds=False)
 
     def _describe(self):
         disks = os.path.realpath(self._named_disks or os.path.join(remains.STATE, self.name))
@@ -401,10 +406,10 @@ def _last_line(path):
 
 def finish(name, purge=False):
     """Waits until the lab is removed; removes it if nobody else does. Returns whether there was anything to do."""
+    there_was = name in remains.names()
     lock = remains.wait_for_lock(name, REMOVAL_TIME)
     if lock is None:
         raise LabError(f"lab '{name}' does not end", f"see {remains.directory(name)}/keeper.log")
-    there_was = name in remains.names()
     left = remains.remove_lab(name, purge)
     if left:
         os.close(lock)

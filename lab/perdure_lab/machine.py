@@ -7,6 +7,7 @@
 The keeper, which is its parent, drives it from one thread; the node dies with the keeper.
 """
 
+import errno
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import socket
 import sys
 
 from . import cgroups, kernel
+from .remains import LabError
 from .switch import run_ip
 
 BRIDGE = "br0"
@@ -69,11 +71,19 @@ class Machine:
             cgroups.create(f"{self.cgroup}/{name}")
         os.makedirs(self.disk, exist_ok=True)
         ours, theirs = socket.socketpair()
-        with kernel.children_in_new_pid_namespace(self.boottime):
-            pid = os.fork()
-            if pid == 0:
-                self._become(theirs)
-        theirs.close()
+        try:
+            with kernel.children_in_new_pid_namespace(self.boottime):
+                pid = os.fork()
+                if pid == 0:
+                    self._become(theirs)
+        except OSError as error:
+            ours.close()
+            if error.errno != errno.ERANGE:
+                raise
+            raise LabError(f"{self.name}: a boot clock cannot be {self.boottime:+d} s from the host's",
+                           "it would be below zero or too large") from None
+        finally:
+            theirs.close()
         self.pid, self.init, self.pending = pid, ours, b""
         self.state = "booting"
         self.boots += 1

@@ -63,6 +63,7 @@ Outcome<ExitCode> run_export(CommandContext& context);
 Outcome<ExitCode> run_import(CommandContext& context);
 // local_commands.cc
 Outcome<ExitCode> run_spec(CommandContext& context);
+Outcome<ExitCode> run_lab(CommandContext& context);
 Outcome<ExitCode> run_completion(CommandContext& context);
 Outcome<ExitCode> run_help(CommandContext& context);
 

@@ -104,6 +104,24 @@ constexpr std::array kEventsExamples{
     Example{"perdure events --json -f | jq -c 'select(.kind == \"restored\")'",
             "One line for each recovery, as it happens."}};
 
+// lab
+constexpr std::array kLabArguments{
+    Argument{"VERB", kLabVerb, true, "What to do; 'perdure lab VERB --help' explains it."},
+    Argument{"ARGUMENT...", kText, false, "Of the verb."}};
+constexpr std::array kLabExamples{
+    Example{"perdure lab up --nodes 3", "Three nodes with perdured, one cluster."},
+    Example{"perdure lab status", "The nodes, their perdured, and what is cut."},
+    Example{"perdure lab shell 1", "A shell on node 1; 'perdure list' asks the perdured there."},
+    Example{"perdure lab exec all perdure list", "A command on every node."},
+    Example{"perdure lab client", "A shell in a new client on the LAN, on no node."},
+    Example{"perdure lab kill 1", "Node 1 loses its power: it sends nothing more, no FIN either."},
+    Example{"perdure lab boot 1", "It starts again with its disk and with empty memory."},
+    Example{"perdure lab pause 2; perdure lab resume 2", "Node 2 stands still, then goes on."},
+    Example{"perdure lab cut 1 2", "Nodes 1 and 2 hear nothing of each other; --one-way: 2 of 1."},
+    Example{"perdure lab heal", "All cuts are healed."},
+    Example{"perdure lab daemon 1 kill", "perdured alone is killed; start brings it back."},
+    Example{"perdure lab down", "Everything is removed."}};
+
 // spec, completion, help
 constexpr std::array kSpecOptions{
     Option{kCheckOption, 0, "FILE", kFile,
@@ -301,6 +319,22 @@ constexpr std::array kCommands{
         .options = kJsonOnly,
         .examples = {},
         .json = "version"},
+    Command{.id = CommandId::kLab,
+            .name = "lab",
+            .summary = "try several nodes on this machine, and their failures",
+            .description = "Makes nodes out of namespaces: each has its own processes, /run, network and "
+                           "disk directory, runs a perdured as a real host would, and hangs on a LAN of "
+                           "its own. They can be killed, cut off, paused and booted one by one, and "
+                           "nothing is left when the lab is down. The host's network, services and "
+                           "containers are not touched. Needs root.\n"
+                           "Verbs: up, down, status, kill, boot, pause, resume, cut, heal, shell, exec, "
+                           "client, daemon. --name LAB, before or after the verb, selects one of several "
+                           "labs.",
+            .arguments = kLabArguments,
+            .options = {},
+            .examples = kLabExamples,
+            .json = "",
+            .passes_on = true},
     Command{.id = CommandId::kSpec,
             .name = "spec",
             .summary = "print the reference of the specification, or check one",
@@ -338,6 +372,8 @@ constexpr std::array kCommands{
 
 constexpr std::array kEnvironment{
     NamedText{"PERDURE_SOCKET", "The control socket, where --socket does not say otherwise."},
+    NamedText{"PERDURE_LIBEXEC",
+              "Where perdure-lab is, instead of where it is installed."},
     NamedText{"NO_COLOR",
               "If set and not empty, no colours, on a terminal neither (https://no-color.org)."},
     NamedText{"COLUMNS",

@@ -25,6 +25,7 @@ enum class CommandId {
   kEvents,
   kDoctor,
   kVersion,
+  kLab,
   kSpec,
   kCompletion,
   kHelp,
@@ -43,6 +44,7 @@ enum class ValueKind {
   kMoment,      // a duration before now, or an RFC 3339 time
   kShell,       // bash, zsh, fish
   kCommand,     // a command of this table
+  kLabVerb,     // what comes after `lab`
 };
 
 struct Option {
@@ -75,6 +77,7 @@ struct Command {
   std::span<const Example> examples;
   std::string_view json;  // the name of the JSON shape that --json prints; empty: no --json
   bool hidden = false;
+  bool passes_on = false;  // all that follows its name is for another program, also what looks like an option
 };
 
 std::span<const Command> command_table();
@@ -114,6 +117,9 @@ inline constexpr std::string_view kKeepCapsulesOption = "--keep-capsules";
 inline constexpr std::string_view kDeadlineOption = "--deadline";
 inline constexpr std::string_view kSpecOption = "--spec";
 inline constexpr std::string_view kCheckOption = "--check";
+// What `perdure lab` does, in the order of its help; separated by blanks.
+inline constexpr std::string_view kLabVerbs =
+    "up down status kill boot pause resume cut heal shell exec client daemon";
 inline constexpr std::string_view kNameArgument = "NAME";
 inline constexpr std::string_view kFileArgument = "FILE";
 inline constexpr std::string_view kSpecArgument = "SPEC";

@@ -46,6 +46,8 @@ CommandFunction function_of(CommandId id) {
       return run_doctor;
     case CommandId::kVersion:
       return run_version;
+    case CommandId::kLab:
+      return run_lab;
     case CommandId::kSpec:
       return run_spec;
     case CommandId::kCompletion:
@@ -172,7 +174,8 @@ ExitCode run_command(const Invocation& invocation, Services& services) {
 ExitCode run_program(const std::vector<std::string>& arguments, Terminal& terminal,
                      const Clock& clock,
                      const std::function<std::unique_ptr<Connector>(std::string)>& connector_for,
-                     const std::function<v1::DoctorReport()>& check_host) {
+                     const std::function<v1::DoctorReport()>& check_host,
+                     const std::function<Failure(const std::vector<std::string>&)>& become_lab) {
   const CommandLine line = parse_command_line(arguments);
   if (const auto* help = std::get_if<HelpWanted>(&line)) {
     return write_or_fail(terminal, help->command == nullptr
@@ -185,8 +188,11 @@ ExitCode run_program(const std::vector<std::string>& arguments, Terminal& termin
   if (const auto* error = std::get_if<UsageError>(&line)) return report(*error, terminal);
   const auto& invocation = std::get<Invocation>(line);
   const auto connector = connector_for(socket_path(invocation));
-  Services services{
-      .terminal = terminal, .connector = *connector, .clock = clock, .check_host = check_host};
+  Services services{.terminal = terminal,
+                    .connector = *connector,
+                    .clock = clock,
+                    .check_host = check_host,
+                    .become_lab = become_lab};
   return run_command(invocation, services);
 }
 

@@ -17,6 +17,8 @@ struct Services {
   const Clock& clock;
   // What `doctor` can find out when perdured does not run.
   std::function<control::v1::DoctorReport()> check_host;
+  // Becomes the program of the lab, with these arguments; returns only why it cannot.
+  std::function<Failure(const std::vector<std::string>& arguments)> become_lab;
 };
 
 // Runs the command to its end; says on the terminal what came of it, also when it failed.
@@ -27,6 +29,7 @@ ExitCode run_command(const Invocation& invocation, Services& services);
 ExitCode run_program(const std::vector<std::string>& arguments, Terminal& terminal,
                      const Clock& clock,
                      const std::function<std::unique_ptr<Connector>(std::string)>& connector_for,
-                     const std::function<control::v1::DoctorReport()>& check_host);
+                     const std::function<control::v1::DoctorReport()>& check_host,
+                     const std::function<Failure(const std::vector<std::string>&)>& become_lab);
 
 }  // namespace perdure::cli

@@ -41,6 +41,8 @@ std::string bash_candidates(ValueKind kind) {
       return "_perdure_offer \"$(_perdure_ask generations \"$name\")\"";
     case ValueKind::kShell:
       return "_perdure_offer 'bash zsh fish'";
+    case ValueKind::kLabVerb:
+      return std::format("_perdure_offer '{}'", kLabVerbs);
     case ValueKind::kCommand:
       return std::format("_perdure_offer '{}'", visible_commands(" "));
     default:
@@ -180,7 +182,7 @@ std::string zsh_text(std::string_view text) {
   return result;
 }
 
-std::string_view zsh_action(ValueKind kind) {
+std::string zsh_action(ValueKind kind) {
   switch (kind) {
     case ValueKind::kFile:
       return "_files";
@@ -190,6 +192,8 @@ std::string_view zsh_action(ValueKind kind) {
       return "_perdure_generations";
     case ValueKind::kShell:
       return "(bash zsh fish)";
+    case ValueKind::kLabVerb:
+      return std::format("({})", kLabVerbs);
     case ValueKind::kCommand:
       return "_perdure_commands";
     default:
@@ -288,7 +292,7 @@ std::string fish_text(std::string_view text) {
   return replace_all(replace_all(std::string(text), "\\", "\\\\"), "'", "\\'");
 }
 
-std::string_view fish_candidates(ValueKind kind) {
+std::string fish_candidates(ValueKind kind) {
   switch (kind) {
     case ValueKind::kFile:
       return "-F";
@@ -298,6 +302,8 @@ std::string_view fish_candidates(ValueKind kind) {
       return "-a '(__perdure_generations)'";
     case ValueKind::kShell:
       return "-a 'bash zsh fish'";
+    case ValueKind::kLabVerb:
+      return std::format("-a '{}'", kLabVerbs);
     default:
       return "";
   }

@@ -112,7 +112,8 @@ std::string command_help(const Command& command, const Style& style) {
   }
   result += section("Arguments", arguments, style);
   result += section("Options", entries_of(command.options), style);
-  result += section("Options of every command", entries_of(global_options()), style);
+  if (!command.passes_on)
+    result += section("Options of every command", entries_of(global_options()), style);
   if (!command.examples.empty()) result += "\n" + paint("Examples:", Colour::kTitle, style) + "\n";
   for (const Example& example : command.examples) {
     result += std::format("  {}\n", example.command) +

@@ -63,6 +63,7 @@ std::string check_duration(std::string_view text) {
 std::string check_value(ValueKind kind, std::string_view text) {
   switch (kind) {
     case ValueKind::kFlag:
+    case ValueKind::kLabVerb:
     case ValueKind::kText:
       return "";
     case ValueKind::kFile:

@@ -18,13 +18,16 @@ namespace perdure::cli {
 // they assert.
 class Invocation {
  public:
-  Invocation(const Command& command, std::map<std::string, std::string, std::less<>> values)
-      : command_(&command), values_(std::move(values)) {}
+  Invocation(const Command& command, std::map<std::string, std::string, std::less<>> values,
+             std::vector<std::string> rest = {})
+      : command_(&command), values_(std::move(values)), rest_(std::move(rest)) {}
 
   const Command& command() const { return *command_; }
   bool has(std::string_view name) const {
     return values_.contains(name);
   }                                               // an option or an argument
+  // Of a command that passes them on: everything after its name, as it was given.
+  const std::vector<std::string>& rest() const { return rest_; }
   std::string text(std::string_view name) const;  // "" if it was not given
   std::optional<Duration> duration(std::string_view name) const;
   std::optional<std::uint32_t> count(std::string_view name) const;
@@ -33,6 +36,7 @@ class Invocation {
  private:
   const Command* command_;
   std::map<std::string, std::string, std::less<>> values_;
+  std::vector<std::string> rest_;
 };
 
 struct HelpWanted {

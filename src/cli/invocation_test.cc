@@ -34,6 +34,19 @@ TEST(CommandLineTest, OptionsMayStandBeforeAndAfterTheCommandAndTheName) {
   EXPECT_FALSE(logs.has(kJsonOption));
 }
 
+TEST(CommandLineTest, AllThatFollowsLabIsPassedOnAsItIs) {
+  using Words = std::vector<std::string>;
+  const Words words{"up", "--nodes", "3", "--json", "--help", "--", "-x", "list", "--yes=no"};
+  Words line{"lab"};
+  line.insert(line.end(), words.begin(), words.end());
+  EXPECT_EQ(parsed(line).command().id, CommandId::kLab);
+  EXPECT_EQ(parsed(line).rest(), words);
+  EXPECT_EQ(parsed({"lab"}).rest(), Words{});
+  EXPECT_EQ(parsed({"lab", "--help"}).rest(), Words{"--help"});
+  EXPECT_EQ(parsed({"lab", "--name", "b", "status"}).rest(), (Words{"--name", "b", "status"}));
+  EXPECT_EQ(parsed({"inspect", "lab"}).text(kNameArgument), "lab");
+}
+
 TEST(CommandLineTest, AContainerMayBeNamedLikeACommand) {
   EXPECT_EQ(parsed({"inspect", "list"}).text(kNameArgument), "list");
   EXPECT_EQ(parsed({"rm", "rm", "--yes"}).text(kNameArgument), "rm");

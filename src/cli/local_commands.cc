@@ -15,6 +15,10 @@ Outcome<ExitCode> run_spec(CommandContext& context) {
   return context.print(spec->name.str() + ": the specification is right\n");
 }
 
+Outcome<ExitCode> run_lab(CommandContext& context) {
+  return std::unexpected(context.services.become_lab(context.invocation.rest()));
+}
+
 Outcome<ExitCode> run_completion(CommandContext& context) {
   return context.print(completion_script(context.invocation.text(kShellArgument)));
 }

@@ -2,6 +2,7 @@
 
 #include "cli/commands.h"
 #include "cli/host_check.h"
+#include "cli/lab_program.h"
 
 int main(int argc, char** argv) {
   using namespace perdure;
@@ -9,5 +10,5 @@ int main(int argc, char** argv) {
   const auto terminal = cli::make_process_terminal();
   const SystemClock clock;
   return static_cast<int>(
-      cli::run_program(arguments, *terminal, clock, cli::make_socket_connector, cli::check_host));
+      cli::run_program(arguments, *terminal, clock, cli::make_socket_connector, cli::check_host, cli::become_lab));
 }

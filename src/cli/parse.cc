@@ -53,6 +53,10 @@ void build(Parser& parser) {
     Slots& slots = parser.command_slots.emplace_back();
     CLI::App* app = parser.root.add_subcommand(std::string(command.name));
     app->set_help_flag("");
+    if (command.passes_on) {
+      app->prefix_command();
+      continue;
+    }
     for (const Option& option : global_options()) add_option(*app, option, slots);
     for (const Option& option : command.options) add_option(*app, option, slots);
     for (const Argument& argument : command.arguments) add_argument(*app, argument, slots);
@@ -137,6 +141,9 @@ CommandLine conclude(const Parser& parser, const Command* command) {
   if (values.contains(kHelpOption)) return HelpWanted{command};
   if (values.contains(kVersionOption)) return VersionWanted{};
   if (command == nullptr) return UsageError{"which command?", nullptr};
+  if (command->passes_on) {
+    return Invocation(*command, std::move(values), parser.root.get_subcommands().front()->remaining());
+  }
   for (const Slots* checked : {&parser.root_slots, slots}) {
     if (std::string problem = find_bad_value(*checked); !problem.empty())
       return UsageError{std::move(problem), command};

@@ -57,7 +57,7 @@ struct SocketTest : testing::Test {
   ExitCode run(std::vector<std::string> arguments, const std::string& path) {
     arguments.insert(arguments.end(), {"--socket", path});
     return run_program(arguments, terminal, clock, make_socket_connector,
-                       [] { return v1::DoctorReport(); });
+                       [] { return v1::DoctorReport(); }, [](const std::vector<std::string>&) { return Failure(); });
   }
   FakeTerminal terminal;
   SystemClock clock;

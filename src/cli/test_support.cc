@@ -73,7 +73,11 @@ ExitCode ProgramRun::run(const std::vector<std::string>& arguments) {
         socket = std::move(path);
         return std::make_unique<ForwardingConnector>(daemon);
       },
-      [this] { return host; });
+      [this] { return host; },
+      [this](const std::vector<std::string>& arguments) {
+        lab_arguments = arguments;
+        return Failure{.message = "no lab here"};
+      });
 }
 
 v1::Response error_response(v1::ErrorCode code, std::string message, std::string remedy) {

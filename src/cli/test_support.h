@@ -76,6 +76,7 @@ struct ProgramRun {
                       return behaviour(request, fd);
                     }};
   std::string socket;  // that the program chose
+  std::vector<std::string> lab_arguments;
 
   ExitCode run(const std::vector<std::string>& arguments);
 };
