@@ -103,9 +103,10 @@ def up(options):
             raise LabError(f"{failure}\n  last words of perdured:\n    " + "\n    ".join(logs),
                            "the lab is removed again") from None
         raise
-    name = "" if lab.name == DEFAULT_NAME else f"--name {lab.name} "
-    say(f"Up after {time.monotonic() - begin:.1f} s; the disks are in {lab.disks}.")
-    say(f"'perdure lab {name}shell 1' is a shell on node 1, 'perdure lab {name}down' removes all.")
+    command = "perdure lab" if lab.name == DEFAULT_NAME else f"perdure lab --name {lab.name}"
+    say(f"Up after {time.monotonic() - begin:.1f} s; disks are in {lab.disks}")
+    say(f"  {command} shell 1    a shell on node 1")
+    say(f"  {command} down       removes everything")
     return 0
 
 
@@ -259,8 +260,8 @@ def show_lab(lab):
     if lab["state"] == "dead":
         say(f"Lab '{lab['name']}' is dead: its keeper was killed. 'down' or 'up' removes what it left.")
         return
-    say(f"Lab '{lab['name']}', up {age(lab['age_s'])}, disks in {lab['disks']}"
-        f"{'' if lab['disks_are_ours'] else ' (kept by down)'}")
+    say(f"Lab '{lab['name']}', up {age(lab['age_s'])}")
+    say(f"disks in {lab['disks']}" + ("" if lab["disks_are_ours"] else ", which 'down' keeps"))
     rows = [("NODE", "HOST", "ADDRESS", "PERDURED", "CONTAINERS", "BOOT CLOCK")]
     for node in lab["nodes"]:
         one = node["daemon"]

@@ -58,7 +58,7 @@ class Events:
             try:
                 self.process = self.node.popen_cli(["events", "--json", "--follow"], stdout=subprocess.PIPE,
                                                    stderr=subprocess.DEVNULL, text=True)
-            except OSError:
+            except (OSError, RuntimeError, subprocess.SubprocessError):  # the host is off
                 return
             for line in self.process.stdout:
                 self._add(json.loads(line))

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """The keeper of a lab: parent of its nodes, holder of its switch and of its clients' namespaces. Started by lab.py:
 
-    keeper.py NAME LOCK-DESCRIPTOR GUARDIAN-DESCRIPTOR
+    keeper.py NAME LOCK-DESCRIPTOR GUARDIAN-DESCRIPTOR GUARDIAN-PID
 
 Writes one line on standard output when it can be spoken to; then standard output and error are keeper.log. It speaks lines of
 JSON on control.sock: requests {"id": N, "op": ..., ...} are answered by {"id": N, ...} or {"id": N, "error": TEXT,
@@ -31,13 +31,14 @@ MAX_UNSENT = 1 << 20  # of news, to one who does not read; then it is disconnect
 
 
 def start_guardian(name, lock):
-    """Returns the descriptor that it watches."""
+    """Returns the process and the descriptor whose end it waits for."""
     read_end, write_end = os.pipe()
     program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "guardian.py")
-    subprocess.Popen([sys.executable, "-IB", program, name, str(lock)], stdin=read_end, pass_fds=[lock],
-                     start_new_session=True)
+    with open(os.path.join(remains.directory(name), "keeper.log"), "ab") as log:
+        process = subprocess.Popen([sys.executable, "-IB", program, name, str(lock)], stdin=read_end, stdout=log,
+                                   stderr=log, pass_fds=[lock], start_new_session=True)
     os.close(read_end)
-    return write_end
+    return process, write_end
 
 
 class Poll:
@@ -125,10 +126,11 @@ class Clients:
 
 
 class Keeper:
-    def __init__(self, name, lock, guardian):
+    def __init__(self, name, lock, guardian, guardian_pid):
         self.lab = remains.Description.load(name)
         self.lock = lock
         self.guardian = guardian
+        self.guardian_pid = guardian_pid
         self.poll = Poll()
         self.connections = []
         self.ending = False
@@ -172,7 +174,7 @@ class Keeper:
     def op_describe(self, connection, request):
         return {"name": self.lab.name, "disks": self.lab.disks, "disks_are_ours": self.lab.disks_are_ours,
                 "nodes": [m.describe() for m in self.machines.values()], "cuts": sorted(self.lan.cuts),
-                "clients": [f"client{n}" for n in sorted(self.clients.holders)], "keeper_pid": os.getpid(),
+                "clients": [f"client{n}" for n in sorted(self.clients.holders)], "keeper_pid": os.getpid(), "guardian_pid": self.guardian_pid,
                 "age_s": time.time() - self.started, "witness": self.lab.witness,
                 "libexec": self.lab.libexec, "perdure": self.lab.perdure, "perdured": self.lab.perdured}
 
@@ -334,7 +336,8 @@ class Keeper:
         self.poll.unregister(self.guardian)
         os.close(self.guardian)
         print("the guardian was killed; there is another one", flush=True)
-        self.guardian = start_guardian(self.lab.name, self.lock)
+        process, self.guardian = start_guardian(self.lab.name, self.lock)
+        self.guardian_pid = process.pid
         self.poll.register(self.guardian, 0, "guardian")
 
     def dispatch(self, key):
@@ -378,12 +381,12 @@ class Keeper:
 
 
 def main():
-    name, lock, guardian = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    name, lock, guardian, guardian_pid = sys.argv[1], *map(int, sys.argv[2:5])
     for descriptor in (lock, guardian):
         os.set_inheritable(descriptor, False)
     for ignored in (signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
-    keeper = Keeper(name, lock, guardian)
+    keeper = Keeper(name, lock, guardian, guardian_pid)
     keeper.prepare()
     print("ready", flush=True)
     os.dup2(2, 1)

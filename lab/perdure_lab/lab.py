@@ -14,6 +14,7 @@ import ipaddress
 import itertools
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -307,16 +308,16 @@ class Lab:
             perdure=self.programs.perdure, libexec=self.programs.libexec_for(disks), **self._wanted).save()
 
     def _start_keeper(self, lock):
-        guardian = start_guardian(self.name, lock)
-        self._children.append(None)  # from here on the guardian removes everything
+        guardian, its_end = start_guardian(self.name, lock)
+        self._children.append(guardian)  # from here on it removes everything
         program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "keeper.py")
         log_path = os.path.join(remains.directory(self.name), "keeper.log")
         with open(log_path, "ab") as log:
-            keeper = subprocess.Popen([sys.executable, "-IB", program, self.name, str(lock), str(guardian)],
+            keeper = subprocess.Popen([sys.executable, "-IB", program, self.name, str(lock), str(its_end), str(guardian.pid)],
                                       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
-                                      pass_fds=[lock, guardian], start_new_session=True)
-        os.close(guardian)
-        self._children[0] = keeper
+                                      pass_fds=[lock, its_end], start_new_session=True)
+        os.close(its_end)
+        self._children.append(keeper)
         said = keeper.stdout.readline()
         keeper.stdout.close()
         if said != b"ready\n":
@@ -345,12 +346,18 @@ class Lab:
         """Ends everything and waits until nothing is left. `purge`: the disks too, also in a directory that was named."""
         for node in self.nodes.values():
             node._forget_events()
+        ends = []
         try:
+            description = self.connection.ask("describe")
+            ends = [_open_process(description[role]) for role in ("keeper_pid", "guardian_pid")]
             self.connection.ask("down", purge=purge)
         except LabError:
             pass  # the keeper is gone: its guardian is at work already
         self.connection.close()
         finish(self.name, purge)
+        for descriptor in filter(None, ends):
+            select.select([descriptor], [], [], DEADLINE)
+            os.close(descriptor)
         for child in self._children:
             child.wait()
 
@@ -386,6 +393,14 @@ class Lab:
 
 
 _numbers = itertools.count(1)
+
+
+def _open_process(pid):
+    """Readable when the process has ended; None: it has."""
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
 
 
 def _port(what):

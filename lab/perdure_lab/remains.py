@@ -25,7 +25,7 @@ MAX_NODES = 32
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
 
-class LabError(Exception):
+class LabError(RuntimeError):
     """What happened, and what to do about it."""
 
     def __init__(self, message, remedy=""):

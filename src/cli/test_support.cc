@@ -74,8 +74,8 @@ ExitCode ProgramRun::run(const std::vector<std::string>& arguments) {
         return std::make_unique<ForwardingConnector>(daemon);
       },
       [this] { return host; },
-      [this](const std::vector<std::string>& arguments) {
-        lab_arguments = arguments;
+      [this](const std::vector<std::string>& passed_on) {
+        lab_arguments = passed_on;
         return Failure{.message = "no lab here"};
       });
 }
