@@ -4,7 +4,8 @@ import json
 
 from .host import DEADLINE, CommandFailed, until
 
-_KNOWS_NOT = ("usage", "unsupported")  # names of errors: of a perdure, or a perdured, without these commands
+# What a perdure, or a perdured, without these commands says (cli/parse.cc, node/control_requests.cc).
+_KNOWS_NOT = ("'cluster' is no command", "does not know this kind of request")
 
 
 class NoCluster(Exception):
@@ -15,11 +16,7 @@ def _ask(node, *arguments):
     try:
         return node.ask("cluster", *arguments)
     except CommandFailed as failed:
-        try:
-            known_as = failed.reply()["code"]
-        except (ValueError, KeyError, IndexError, TypeError):
-            known_as = "usage" if failed.code == 2 else ""
-        if known_as in _KNOWS_NOT:
+        if any(words in failed.error for words in _KNOWS_NOT):
             raise NoCluster(failed.error.splitlines()[0]) from None
         raise
 
@@ -42,8 +39,13 @@ def form_cluster(lab, say=lambda text: None):
         _ask(node, "join", first.address, "--token", token, "--node-name", node.name, "--listen", node.address, *witness)
         say(f"{node.name} has joined" + (" as a witness" if witness else ""))
 
+    states = {}
+
     def all_are_ready():
-        states = _states(first)
+        states.update(_states(first))
         return all(states.get(node.name) == ("witness" if node.number == lab.witness else "ready")
                    for node in lab.nodes.values())
-    until(all_are_ready, f"not all nodes are ready: {json.dumps(_states(first))}", DEADLINE, 0.1)
+    try:
+        until(all_are_ready, "not all nodes are ready", DEADLINE, 0.1)
+    except TimeoutError as late:
+        raise TimeoutError(f"{late}: {json.dumps(states)}") from None

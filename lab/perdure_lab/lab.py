@@ -23,6 +23,7 @@ import threading
 
 from . import cgroups, machine, remains
 from .clients import Client
+from .cluster import form_cluster
 from .host import DEADLINE, RUN_DIR, Events, Host
 from .keeper import start_guardian
 from .programs import Programs
@@ -209,7 +210,9 @@ class LabNode(Host):
 
     def argv(self, arguments):
         node = self.describe()
-        if node["pid"] is None:
+        if node["state"] == "paused":  # what enters it would stand still as well
+            raise LabError(f"{self.name} is paused", f"'resume {self.number}' lets it go on")
+        if node["state"] != "up":
             raise LabError(f"{self.name} is off", f"'boot {self.number}' starts it")
         # With the PID namespace nsenter forks; what it started is not to outlive it.
         return ["nsenter", "-t", str(node["pid"]), "-m", "-u", "-n", "-p",
@@ -228,9 +231,10 @@ class LabNode(Host):
 
 class Lab:
     def __init__(self, nodes=3, name=None, disks=None, build=None, options=(), boottime=None, witness=False,
-                 programs=None):
+                 cluster=False, programs=None):
         """`boottime`: {number of a node: seconds that its boot clock is ahead}. `disks`: a directory that stays; without it
-        one is made and removed. `witness`: one more node, the last, which is to run no containers."""
+        one is made and removed. `witness`: one more node, the last, which is to run no containers. `cluster`: the `with`
+        block begins when the nodes are one; without it they stand alone."""
         self.name = remains.check_name(name or f"test-{os.getpid()}-{next(_numbers)}")
         total = nodes + (1 if witness else 0)
         if not 1 <= total <= remains.MAX_NODES:
@@ -242,7 +246,7 @@ class Lab:
         self._wanted = {"nodes": total, "witness": witness, "options": list(options),
                         "boottime": {str(number): offset for number, offset in (boottime or {}).items()}}
         self._named_disks = disks
-        self.wanted_nodes = total
+        self.wanted_nodes, self._cluster = total, cluster
         self.for_people = False
         self._children = []
 
@@ -334,6 +338,8 @@ class Lab:
                 node.start_daemon(wait=False)
             for node in self.nodes.values():
                 node.wait_until_ready()
+            if self._cluster:
+                form_cluster(self)
         except BaseException:
             self.down()
             raise

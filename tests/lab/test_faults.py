@@ -108,7 +108,7 @@ def test_a_paused_node_stands_still_and_goes_on(lab, echo):
     lines.connection.settimeout(SILENCE)
     with pytest.raises(TimeoutError):
         lines.receive()
-    for refused in (node.start_daemon, node.boot):
+    for refused in (node.start_daemon, node.boot, node.names):
         with pytest.raises(LabError):
             refused()
     node.resume()

@@ -107,9 +107,13 @@ def test_down_removes_what_two_killed_left():
     os.kill(guardian, signal.SIGKILL)
     os.kill(keeper, signal.SIGKILL)
     end_without_down(lab)
-    assert lab_module.finish(name), "there was something"
+    command = [f"{BUILD}/src/cli/perdure", "lab", "--name", name]
+    assert "is dead" in subprocess.run([*command, "status"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert traces(name), "to look changes nothing"
+    assert "Nothing of it is left" in subprocess.run([*command, "down"], stdout=subprocess.PIPE, text=True).stdout
     assert traces(name) == []
-    assert not lab_module.finish(name), "there is nothing any more"
+    again = subprocess.run([*command, "down"], stderr=subprocess.PIPE, text=True)
+    assert again.returncode == 1 and "there is no lab" in again.stderr
     assert traces(name) == []
 
 
