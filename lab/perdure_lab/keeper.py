@@ -246,9 +246,7 @@ class Keeper:
         a, b = self._port(request["from"]), self._port(request["to"])
         if a == b:
             raise LabError(f"'{a}' cannot be cut from itself", "name two")
-        self.lan.cut(a, b)
-        if request.get("both_ways"):
-            self.lan.cut(b, a)
+        self.lan.cut(a, b, request["both_ways"])
         return {}
 
     def op_heal(self, connection, request):
@@ -386,6 +384,7 @@ def main():
         os.set_inheritable(descriptor, False)
     for ignored in (signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
+    os.environ["PATH"] = f"{os.environ.get('PATH', '')}:{machine.PATH}"  # ip and nft are in sbin
     keeper = Keeper(name, lock, guardian, guardian_pid)
     keeper.prepare()
     print("ready", flush=True)

@@ -2,7 +2,7 @@
 
 Cuts lose frames silently and leave the carrier up, as a dead path behind a switch does: rules of an nft table of family
 bridge, by the names of the ports, so that they stay in force when a node is killed and comes again. Where the kernel
-lacks that table, a node can still be cut from everything, by the state of its port.
+lacks that table, a node can still be cut from everything: its port leaves the bridge, which the node does not see.
 """
 
 import subprocess
@@ -32,6 +32,9 @@ class Switch:
     def __init__(self):
         self.ports = set()
         self.cuts = set()  # (from, to): names of ports, or EVERYBODY for one of them
+        for which in ("all", "default"):  # it forwards, and has nothing to say itself
+            with open(f"/proc/sys/net/ipv6/conf/{which}/disable_ipv6", "w") as file:
+                file.write("1")
         run_ip([f"link add {BRIDGE} type bridge stp_state 0 forward_delay 0", f"link set {BRIDGE} up"])
         try:
             self._load_rules()
@@ -42,10 +45,9 @@ class Switch:
     def plug(self, port, pid, mac=None):
         """A link from the port to eth0 in the network namespace of the process."""
         address = f"address {mac} " if mac else ""
-        run_ip([f"link add {port} type veth peer name eth0 {address}netns {pid}",
-                f"link set {port} master {BRIDGE}", f"link set {port} up"])
+        run_ip([f"link add {port} type veth peer name eth0 {address}netns {pid}", self._membership(port),
+                f"link set {port} up"])
         self.ports.add(port)
-        self._set_states()
 
     def unplug(self, port):
         """Both ends of the link are gone, also when somebody still holds the namespace of the other."""
@@ -58,11 +60,11 @@ class Switch:
             pass  # with the namespace of its other end
 
     def silence(self, port):
-        """Nothing passes any more, while the carrier stays up."""
-        run("bridge", "link", "set", "dev", port, "state", "0")
+        """Nothing passes any more, while the carrier stays up: the port is no part of the bridge."""
+        run_ip([f"link set {port} nomaster"])
 
-    def cut(self, sender, receiver):
-        self._change(self.cuts | {(sender, receiver)})
+    def cut(self, sender, receiver, both_ways):
+        self._change(self.cuts | {(sender, receiver)} | ({(receiver, sender)} if both_ways else set()))
 
     def heal(self, one=None, other=None):
         """All cuts; those that `one` has to do with; those between the two."""
@@ -76,8 +78,8 @@ class Switch:
             if self.reason is None:
                 self._load_rules()
             else:
-                self._check_states()
-                self._set_states()
+                self._check_possible()
+                run_ip([self._membership(port) for port in sorted(self.ports)])
         except Exception:
             self.cuts = before
             raise
@@ -110,15 +112,12 @@ table bridge {_TABLE} {{
     def _isolated(self):
         return {a for a, b in self.cuts if b == EVERYBODY and (b, a) in self.cuts}
 
-    def _check_states(self):
+    def _membership(self, port):
+        is_out = self.reason is not None and port in self._isolated()
+        return f"link set {port} nomaster" if is_out else f"link set {port} master {BRIDGE}"
+
+    def _check_possible(self):
         isolated = self._isolated()
         if any(not isolated & {a, b} for a, b in self.cuts):
             raise CutImpossible(f"this kernel has no nft table of family bridge ({self.reason}): "
                                 "only a node can be cut from everything, both ways")
-
-    def _set_states(self):
-        if self.reason is None:
-            return
-        isolated = self._isolated()
-        for port in self.ports:
-            run("bridge", "link", "set", "dev", port, "state", "0" if port in isolated else "3")

@@ -98,6 +98,29 @@ def test_what_is_not_on_the_lan_cannot_be_cut(lab):
     assert lab.cuts() == []
 
 
+def test_without_rules_in_the_kernel_a_node_is_cut_from_everything_or_not_at_all(make_lab, tmp_path, monkeypatch):
+    (tmp_path / "nft").write_text("#!/bin/sh\necho no such family; exit 1\n")
+    (tmp_path / "nft").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    lab = make_lab(nodes=2)
+    client = lab.client()
+    echo = Echo(*((f"node{n}", node.describe()["pid"], node.address) for n, node in lab.nodes.items()),
+                ("client", client.pid, client.addresses[0]))
+    for impossible in ((1, 2), (1, "all", True)):
+        with pytest.raises(LabError, match="no such family"):
+            lab.cut(*impossible)
+    lab.cut(1)
+    assert echo.deaf("client", "node1") and echo.deaf("node1", "node2")
+    assert echo.hears("client", "node2")
+    assert "LOWER_UP" in lab.nodes[1].execute("ip", "link", "show", "eth0").stdout
+    lab.nodes[1].kill()
+    lab.nodes[1].boot()
+    assert lab.nodes[1].execute("busybox", "arping", "-c", "2", "-w", "1", "-I", "br0", "10.78.0.2", check=False).returncode
+    lab.heal(1)
+    lab.nodes[1].execute("busybox", "arping", "-c", "2", "-w", "10", "-I", "br0", "10.78.0.2")
+    echo.close()
+
+
 def test_a_paused_node_stands_still_and_goes_on(lab, echo):
     node = lab.nodes[2]
     container = node.run(lab_spec("steady", 60))
