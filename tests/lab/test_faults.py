@@ -158,9 +158,26 @@ def test_perdured_dies_alone_and_its_containers_run_on(lab, echo):
     container.remove()
 
 
+_SERVER = """
+import socket, sys
+server = socket.create_server((sys.argv[1], int(sys.argv[2])))
+print("listens", flush=True)
+connection, _ = server.accept()
+connection.recv(1)
+"""
+
+
+def serve(node, client):
+    """A process on the node, outside of containers and their gates, and a connection of the client's to it."""
+    server = subprocess.Popen(node.argv(["/usr/bin/python3", "-c", _SERVER, node.address, str(PORT)]),
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    assert server.stdout.readline() == b"listens\n"
+    return server, client.connect(node.address, PORT)
+
+
 def test_a_killed_node_sends_nothing_more(lab, echo):
     """Neither FIN nor RST, though the kernel closes all its sockets: of an idle connection, one that is being written to
-    and one with data that nobody has read."""
+    and one with data that nobody has read, to containers, and of one to a process that no gate keeps silent."""
     node = lab.nodes[3]
     node.run(lab_spec("victim", 62, checkpoint={"interval": "1h"}))
     node.run(lab_spec("hearer", 63, checkpoint={"interval": "1h"}))
@@ -173,11 +190,15 @@ def test_a_killed_node_sends_nothing_more(lab, echo):
     until(unread.acknowledged, "the request does not arrive")
     busy.send("stream 1000000")
     busy.receive()
+    server, bare = serve(node, echo.client)
     sniffer = Sniffer(echo.client)
     node.kill()
-    flags = sniffer.tcp_flags(address(62), SILENCE) + sniffer.tcp_flags(address(63), SILENCE)
+    flags = sniffer.tcp_flags((address(62), address(63), node.address), SILENCE)
     sniffer.close()
+    assert server.wait(30) != 0
+    assert flags, "the busy connection was seen"
     assert [f for f in flags if f & (FIN | RST)] == []
+    bare.close()
     for lines in (idle, unread):
         assert lines.reset_within(SILENCE) is None, "its peer knows nothing"
     with pytest.raises(LabError, match="is off"):
@@ -189,26 +210,14 @@ def test_a_killed_node_sends_nothing_more(lab, echo):
         node.container(name).remove()
 
 
-_SERVER = """
-import socket, sys
-server = socket.create_server((sys.argv[1], int(sys.argv[2])))
-print("listens", flush=True)
-connection, _ = server.accept()
-connection.recv(1)
-"""
-
-
 def test_a_process_that_is_killed_without_its_host_does_speak(lab, echo):
     """The control of the test above."""
     node = lab.nodes[2]
-    server = subprocess.Popen(node.argv(["/usr/bin/python3", "-c", _SERVER, node.address, str(PORT)]),
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
-    assert server.stdout.readline() == b"listens\n"
-    connection = echo.client.connect(node.address, PORT)
+    server, connection = serve(node, echo.client)
     sniffer = Sniffer(echo.client)
     server.kill()  # it takes with it what it started on the node
     server.wait()
-    assert any(flags & (FIN | RST) for flags in sniffer.tcp_flags(node.address, SILENCE))
+    assert any(flags & (FIN | RST) for flags in sniffer.tcp_flags([node.address], SILENCE))
     sniffer.close()
     connection.close()
 

@@ -66,14 +66,14 @@ class Sniffer:
             self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
         self.socket.bind(("eth0", 0))
 
-    def tcp_flags(self, source, seconds):
-        """Of the TCP segments from the address, those of the past included, until it was silent for so long."""
+    def tcp_flags(self, sources, seconds):
+        """Of the TCP segments from the addresses, those of the past included, until it was silent for so long."""
         flags = []
         while select.select([self.socket], [], [], seconds)[0]:
             frame, where = self.socket.recvfrom(65535)
             if where[2] == socket.PACKET_OUTGOING or frame[12:14] != b"\x08\x00" or frame[23] != socket.IPPROTO_TCP:
                 continue
-            if socket.inet_ntoa(frame[26:30]) == source:
+            if socket.inet_ntoa(frame[26:30]) in sources:
                 header = 14 + (frame[14] & 0x0f) * 4
                 flags.append(struct.unpack_from("B", frame, header + 13)[0])
         return flags
