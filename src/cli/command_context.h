@@ -19,6 +19,8 @@ class CommandContext {
 
   Terminal& terminal() const { return services.terminal; }
   bool json() const { return invocation.has(kJsonOption); }
+  // Of standard error, where questions are.
+  Style question_style() const { return Style{.width = terminal().err_width(), .colour = false}; }
   std::string name() const { return invocation.text(kNameArgument); }
   std::optional<std::string> generation() const;
 
@@ -61,6 +63,21 @@ Outcome<ExitCode> run_remove(CommandContext& context);
 // archive_commands.cc
 Outcome<ExitCode> run_export(CommandContext& context);
 Outcome<ExitCode> run_import(CommandContext& context);
+// cluster_commands.cc
+Outcome<ExitCode> run_cluster_init(CommandContext& context);
+Outcome<ExitCode> run_cluster_join(CommandContext& context);
+Outcome<ExitCode> run_cluster_leave(CommandContext& context);
+Outcome<ExitCode> run_cluster_status(CommandContext& context);
+Outcome<ExitCode> run_cluster_token(CommandContext& context);
+Outcome<ExitCode> run_cluster_rotate_keys(CommandContext& context);
+Outcome<ExitCode> run_cluster_recover(CommandContext& context);
+// node_commands.cc
+Outcome<ExitCode> run_node_list(CommandContext& context);
+Outcome<ExitCode> run_node_drain(CommandContext& context);
+Outcome<ExitCode> run_node_cordon(CommandContext& context);  // and uncordon
+Outcome<ExitCode> run_node_remove(CommandContext& context);
+Outcome<ExitCode> run_node_label(CommandContext& context);
+Outcome<ExitCode> run_move(CommandContext& context);
 // local_commands.cc
 Outcome<ExitCode> run_spec(CommandContext& context);
 Outcome<ExitCode> run_lab(CommandContext& context);

@@ -2,18 +2,16 @@
 
 #include <algorithm>
 #include <array>
+#include <vector>
 
 #include "base/assert.h"
+#include "cli/command_parts.h"
 
 namespace perdure::cli {
 namespace {
 
 using enum ValueKind;
 
-constexpr Option kJson{kJsonOption, 0, "", kFlag,
-                       "Print JSON with stable field names instead of text for people."};
-constexpr Option kYes{kYesOption, 'y', "", kFlag,
-                      "Do not ask; required where there is no terminal to ask on."};
 constexpr Option kFollow{kFollowOption, 'f', "", kFlag,
                          "Go on with what is new until interrupted."};
 constexpr Option kGenerationToUse{
@@ -22,7 +20,6 @@ constexpr Option kGenerationToUse{
 constexpr Option kSince{kSinceOption, 0, "WHEN", kMoment,
                         "Only what is newer: a duration before now (10min) or a time "
                         "(2026-01-31T12:00:00Z)."};
-constexpr Argument kName{kNameArgument, kContainer, true, "The container."};
 
 constexpr std::array kGlobalOptions{
     Option{kSocketOption, 0, "PATH", kFile, "The control socket of perdured."},
@@ -34,14 +31,12 @@ constexpr std::array kGlobalOptions{
     Option{kVersionOption, 0, "", kFlag, "Print the version of this program and exit."},
 };
 
-constexpr std::array kJsonOnly{kJson};
 constexpr std::array kNameOnly{kName};
 
 // run
 constexpr std::array kRunArguments{
     Argument{kSpecArgument, kFile, true,
              "The specification, a YAML file (perdure-spec(5)); - reads standard input."}};
-constexpr std::array kRunOptions{kYes, kJson};
 constexpr std::array kRunExamples{
     Example{"perdure run web.yaml", "Start the container that web.yaml describes and protect it."}};
 
@@ -89,7 +84,7 @@ constexpr std::array kStopOptions{
     Option{kDeadlineOption, 0, "DURATION", kDuration,
            "From the stop signal to the kill, instead of what the specification says."},
     kJson};
-constexpr std::array kStartOptions{kYes, kJson};
+
 constexpr std::array kRemoveOptions{
     Option{kForceOption, 'f', "", kFlag,
            "Kill it if it runs; without this a running container is refused."},
@@ -136,9 +131,10 @@ constexpr std::array kCompletionExamples{
     Example{"perdure completion zsh > /usr/local/share/zsh/site-functions/_perdure", "For zsh."},
     Example{"perdure completion fish > ~/.config/fish/completions/perdure.fish", "For fish."}};
 constexpr std::array kHelpArguments{
-    Argument{kCommandArgument, kCommand, false, "The command to explain."}};
+    Argument{kCommandArgument, kCommand, false,
+             "The command to explain; cluster and node list theirs.", true}};
 constexpr std::array kCompleteArguments{
-    Argument{kWhatArgument, kText, true, "containers, or generations."},
+    Argument{kWhatArgument, kText, true, "containers, nodes, or generations."},
     Argument{kNameArgument, kText, false, "The container whose generations are wanted."}};
 
 constexpr std::array kCommands{
@@ -161,7 +157,7 @@ constexpr std::array kCommands{
                            "interface goes back to what it was. With --yes nobody looks: do not "
                            "use it over that interface.",
             .arguments = kRunArguments,
-            .options = kRunOptions,
+            .options = kYesAndJson,
             .examples = kRunExamples,
             .json = "run"},
     Command{.id = CommandId::kList,
@@ -171,7 +167,9 @@ constexpr std::array kCommands{
                            "protected follow below the table. "
                            "COMMITTED is the age of the newest generation that a failure of the "
                            "container would come back to, "
-                           "DURABLE the age of the newest that survives a power cut. Columns that "
+                           "DURABLE the age of the newest that survives a power cut. In a cluster "
+                           "it shows the containers of all nodes: NODE is the owner, STANDBYS how "
+                           "many are ready of how many are wanted. Columns that "
                            "do not fit the terminal are "
                            "left out, the least important first; --json has them all.",
             .arguments = {},
@@ -181,8 +179,8 @@ constexpr std::array kCommands{
     Command{.id = CommandId::kInspect,
             .name = "inspect",
             .summary = "show everything about one container",
-            .description = "Its phase, protection, generations, last capture and restore, network, "
-                           "volumes and what "
+            .description = "Its phase, owner and standbys, protection, generations, last capture "
+                           "and restore, network, volumes and what "
                            "happened lately.",
             .arguments = kNameOnly,
             .options = kInspectOptions,
@@ -276,7 +274,7 @@ constexpr std::array kCommands{
                            "Waits until the first "
                            "generation is committed, as run does.",
             .arguments = kNameOnly,
-            .options = kStartOptions,
+            .options = kYesAndJson,
             .examples = {},
             .json = "start"},
     Command{.id = CommandId::kRemove,
@@ -346,7 +344,8 @@ constexpr std::array kCommands{
     Command{.id = CommandId::kCompletion,
             .name = "completion",
             .summary = "print a completion script for a shell",
-            .description = "Container and generation names are asked of perdured while you type.",
+            .description =
+                "Names of containers, nodes and generations are asked of perdured while you type.",
             .arguments = kCompletionArguments,
             .options = {},
             .examples = kCompletionExamples,
@@ -370,6 +369,11 @@ constexpr std::array kCommands{
             .hidden = true},
 };
 
+constexpr std::array kGroups{
+    CommandGroup{"cluster", "make, join, watch and repair a cluster of nodes"},
+    CommandGroup{"node", "look after the nodes of the cluster"},
+};
+
 constexpr std::array kEnvironment{
     NamedText{"PERDURE_SOCKET", "The control socket, where --socket does not say otherwise."},
     NamedText{"PERDURE_LIBEXEC",
@@ -389,18 +393,51 @@ constexpr std::array kFiles{
 }  // namespace
 
 std::span<const Command> command_table() {
-  return kCommands;
+  static const std::vector<Command> all = [] {
+    std::vector<Command> commands(kCommands.begin(), kCommands.end());
+    commands.insert(commands.end(), cluster_command_table().begin(), cluster_command_table().end());
+    return commands;
+  }();
+  return all;
+}
+
+std::span<const CommandSection> command_sections() {
+  static const std::array sections{
+      CommandSection{"Commands", command_table().first(kCommands.size())},
+      CommandSection{"Commands of a cluster", command_table().subspan(kCommands.size())}};
+  return sections;
+}
+
+std::span<const CommandGroup> command_groups() {
+  return kGroups;
 }
 
 const Command& command_of(CommandId id) {
-  const auto found = std::ranges::find(kCommands, id, &Command::id);
-  PERDURE_ASSERT(found != kCommands.end());
+  const auto found = std::ranges::find(command_table(), id, &Command::id);
+  PERDURE_ASSERT(found != command_table().end());
   return *found;
 }
 
 const Command* find_command(std::string_view name) {
-  const auto found = std::ranges::find(kCommands, name, &Command::name);
-  return found == kCommands.end() ? nullptr : &*found;
+  const auto found = std::ranges::find(command_table(), name, &Command::name);
+  return found == command_table().end() ? nullptr : &*found;
+}
+
+const CommandGroup* find_group(std::string_view name) {
+  const auto found = std::ranges::find(kGroups, name, &CommandGroup::name);
+  return found == kGroups.end() ? nullptr : &*found;
+}
+
+const CommandGroup* group_of(const Command& command) {
+  const std::size_t end = command.name.find(' ');
+  if (end == std::string_view::npos) return nullptr;
+  const CommandGroup* group = find_group(command.name.substr(0, end));
+  PERDURE_ASSERT(group != nullptr);
+  return group;
+}
+
+std::string_view last_word(const Command& command) {
+  return command.name.substr(command.name.rfind(' ') + 1);
 }
 
 std::span<const Option> global_options() {

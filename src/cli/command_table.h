@@ -4,6 +4,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <span>
 #include <string_view>
 
@@ -30,6 +31,21 @@ enum class CommandId {
   kCompletion,
   kHelp,
   kComplete,  // hidden: names for the shell completions
+  // A cluster:
+  kClusterInit,
+  kClusterJoin,
+  kClusterLeave,
+  kClusterStatus,
+  kClusterToken,
+  kClusterRotateKeys,
+  kClusterRecover,
+  kNodeList,
+  kNodeDrain,
+  kNodeCordon,
+  kNodeUncordon,
+  kNodeRemove,
+  kNodeLabel,
+  kMove,
 };
 
 // How a value is checked by the parser and completed by the shell.
@@ -37,14 +53,17 @@ enum class ValueKind {
   kFlag,  // no value
   kText,
   kFile,
-  kContainer,   // a container's name
-  kGeneration,  // "term.incarnation.number"
-  kDuration,    // "500ms", "5s"; more than nothing
-  kCount,       // 0 to 1000000
-  kMoment,      // a duration before now, or an RFC 3339 time
-  kShell,       // bash, zsh, fish
-  kCommand,     // a command of this table
-  kLabVerb,     // what comes after `lab`
+  kContainer,    // a container's name
+  kGeneration,   // "term.incarnation.number"
+  kDuration,     // "500ms", "5s"; more than nothing
+  kCount,        // 0 to 1000000
+  kMoment,       // a duration before now, or an RFC 3339 time
+  kShell,        // bash, zsh, fish
+  kCommand,      // a command or a group of this table
+  kLabVerb,      // what comes after `lab`
+  kNode,         // a node's name
+  kLabel,        // KEY=VALUE
+  kLabelChange,  // KEY=VALUE, or KEY- to take it away
 };
 
 struct Option {
@@ -53,6 +72,7 @@ struct Option {
   std::string_view value;  // "N"; empty for a flag
   ValueKind kind = ValueKind::kFlag;
   std::string_view help;
+  bool repeats = false;  // may be given several times, each with one value
 };
 
 struct Argument {
@@ -60,7 +80,10 @@ struct Argument {
   ValueKind kind = ValueKind::kText;
   bool required = true;
   std::string_view help;
+  bool repeats = false;  // one or more; the last argument only
 };
+// Of one option or argument; what is larger goes past the limits of a request.
+inline constexpr std::size_t kMaxRepeats = 1000;
 
 struct Example {
   std::string_view command;
@@ -69,7 +92,7 @@ struct Example {
 
 struct Command {
   CommandId id;
-  std::string_view name;
+  std::string_view name;         // one word, or that of a group and one more: "cluster init"
   std::string_view summary;      // one line, no full stop
   std::string_view description;  // paragraphs, separated by '\n'
   std::span<const Argument> arguments;
@@ -80,9 +103,29 @@ struct Command {
   bool passes_on = false;  // all that follows its name is for another program, also what looks like an option
 };
 
+// Commands whose names begin with the same word.
+struct CommandGroup {
+  std::string_view name;
+  std::string_view summary;  // one line, no full stop
+};
+
+// What stands together in the help and in the manual.
+struct CommandSection {
+  std::string_view title;
+  std::span<const Command> commands;  // a part of command_table()
+};
+
 std::span<const Command> command_table();
+std::span<const CommandSection> command_sections();
+std::span<const CommandGroup> command_groups();
 const Command& command_of(CommandId id);
-const Command* find_command(std::string_view name);  // nullptr: there is none
+const Command* find_command(std::string_view name);     // nullptr: there is none
+const CommandGroup* find_group(std::string_view name);  // the same
+const CommandGroup* group_of(const Command& command);   // nullptr: its name is one word
+std::string_view last_word(const Command& command);     // "init" of "cluster init"
+
+// cluster_table.cc: a part of the above.
+std::span<const Command> cluster_command_table();
 
 // Understood before and after the command's name.
 std::span<const Option> global_options();
@@ -126,5 +169,25 @@ inline constexpr std::string_view kSpecArgument = "SPEC";
 inline constexpr std::string_view kShellArgument = "SHELL";
 inline constexpr std::string_view kCommandArgument = "COMMAND";
 inline constexpr std::string_view kWhatArgument = "WHAT";
+inline constexpr std::string_view kNodeNameOption = "--node-name";
+inline constexpr std::string_view kListenOption = "--listen";
+inline constexpr std::string_view kLabelOption = "--label";
+inline constexpr std::string_view kDurableDirectoryOption = "--durable-directory";
+inline constexpr std::string_view kStandbysOption = "--standbys";
+inline constexpr std::string_view kEtcdOption = "--etcd";
+inline constexpr std::string_view kEtcdAuthorityOption = "--etcd-ca";
+inline constexpr std::string_view kEtcdCertificateOption = "--etcd-cert";
+inline constexpr std::string_view kEtcdKeyOption = "--etcd-key";
+inline constexpr std::string_view kTokenOption = "--token";
+inline constexpr std::string_view kTokenFileOption = "--token-file";
+inline constexpr std::string_view kWitnessOption = "--witness";
+inline constexpr std::string_view kValidForOption = "--valid-for";
+inline constexpr std::string_view kUsesOption = "--uses";
+inline constexpr std::string_view kApplyOption = "--apply";
+inline constexpr std::string_view kForceNewClusterOption = "--force-new-cluster";
+inline constexpr std::string_view kFromSnapshotOption = "--from-snapshot";
+inline constexpr std::string_view kAddressArgument = "ADDRESS";
+inline constexpr std::string_view kNodeArgument = "NODE";
+inline constexpr std::string_view kLabelArgument = "KEY=VALUE";
 
 }  // namespace perdure::cli

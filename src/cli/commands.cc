@@ -56,8 +56,43 @@ CommandFunction function_of(CommandId id) {
       return run_help;
     case CommandId::kComplete:
       return run_complete;
+    case CommandId::kClusterInit:
+      return run_cluster_init;
+    case CommandId::kClusterJoin:
+      return run_cluster_join;
+    case CommandId::kClusterLeave:
+      return run_cluster_leave;
+    case CommandId::kClusterStatus:
+      return run_cluster_status;
+    case CommandId::kClusterToken:
+      return run_cluster_token;
+    case CommandId::kClusterRotateKeys:
+      return run_cluster_rotate_keys;
+    case CommandId::kClusterRecover:
+      return run_cluster_recover;
+    case CommandId::kNodeList:
+      return run_node_list;
+    case CommandId::kNodeDrain:
+      return run_node_drain;
+    case CommandId::kNodeCordon:
+    case CommandId::kNodeUncordon:
+      return run_node_cordon;
+    case CommandId::kNodeRemove:
+      return run_node_remove;
+    case CommandId::kNodeLabel:
+      return run_node_label;
+    case CommandId::kMove:
+      return run_move;
   }
   return run_help;
+}
+
+// How to find out what became of a change.
+std::string where_it_shows(const Command& command, const std::string& container) {
+  if (!container.empty() && group_of(command) == nullptr) return "inspect " + container;
+  const CommandGroup* group = group_of(command);
+  if (group == nullptr) return "list";
+  return group->name == "node" ? "node list" : "cluster status";
 }
 
 Style error_style(const Terminal& terminal) {
@@ -85,9 +120,11 @@ ExitCode report(const UsageError& error, Terminal& terminal) {
   const Failure failure{
       .code = ExitCode::kUsage,
       .message = error.message,
-      .remedy = error.command == nullptr
-                    ? "'perdure help' lists the commands"
-                    : std::format("'perdure help {}' explains it", error.command->name)};
+      .remedy = error.topic.command != nullptr
+                    ? std::format("'perdure help {}' explains it", error.topic.command->name)
+                : error.topic.group != nullptr
+                    ? std::format("'perdure help {}' lists its commands", error.topic.group->name)
+                    : "'perdure help' lists the commands"};
   return report(failure, false, terminal);
 }
 
@@ -117,22 +154,23 @@ Outcome<v1::Response> CommandContext::read(v1::Request request, v1::Response::Bo
 
 Outcome<v1::Response> CommandContext::change(v1::Request request, v1::Response::BodyCase final,
                                              int fd) {
-  const std::string object = name();
+  const Command& command = invocation.command();
+  std::string object = invocation.text(kNameArgument);
+  if (object.empty()) object = invocation.text(kNodeArgument);
   // perdured may keep silent while it waits out a deadline that was asked for.
   const Duration silence =
       kChangeSilence + invocation.duration(kDeadlineOption).value_or(Duration::zero());
   return session.call(
       std::move(request),
-      CallOptions{
-          .final = final,
-          .silence = invocation.duration(kTimeoutOption).value_or(silence),
-          .on_stream = {},
-          .on_question = [this](const v1::Question& question) { return answer(question); },
-          .fd = fd,
-          .doing = std::string(invocation.command().name) + (object.empty() ? "" : " " + object),
-          .unknown =
-              std::format("whether it was done is not known: 'perdure {}' shows how things are",
-                          object.empty() ? "list" : "inspect " + object)});
+      CallOptions{.final = final,
+                  .silence = invocation.duration(kTimeoutOption).value_or(silence),
+                  .on_stream = {},
+                  .on_question = [this](const v1::Question& question) { return answer(question); },
+                  .fd = fd,
+                  .doing = std::string(command.name) + (object.empty() ? "" : " " + object),
+                  .unknown = std::format(
+                      "whether it was done is not known: 'perdure {}' shows how things are",
+                      where_it_shows(command, name()))});
 }
 
 Outcome<void> CommandContext::confirm(std::string_view what_will_happen) {
@@ -178,9 +216,7 @@ ExitCode run_program(const std::vector<std::string>& arguments, Terminal& termin
                      const std::function<Failure(const std::vector<std::string>&)>& become_lab) {
   const CommandLine line = parse_command_line(arguments);
   if (const auto* help = std::get_if<HelpWanted>(&line)) {
-    return write_or_fail(terminal, help->command == nullptr
-                                       ? program_help(terminal.style())
-                                       : command_help(*help->command, terminal.style()));
+    return write_or_fail(terminal, help_of(help->topic, terminal.style()));
   }
   if (std::holds_alternative<VersionWanted>(line)) {
     return write_or_fail(terminal, std::format("perdure {}\n", kProgramVersion));

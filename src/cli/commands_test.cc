@@ -448,13 +448,37 @@ TEST_F(CommandsTest, EveryCommandHasHelpWithinTheTerminal) {
     if (command.hidden) continue;
     EXPECT_TRUE(program_help({}).contains("\n  " + std::string(command.name)));
     out().clear();
-    EXPECT_EQ(run({"help", std::string(command.name)}), ExitCode::kOk);
+    std::vector<std::string> help{"help"};
+    if (const CommandGroup* group = group_of(command)) help.emplace_back(group->name);
+    help.emplace_back(last_word(command));
+    EXPECT_EQ(run(help), ExitCode::kOk);
     EXPECT_TRUE(out().contains("Usage: " + usage_of(command) + "\n"));
     if (command.id != CommandId::kGenerations &&
         command.id != CommandId::kCompletion) {  // long examples
       EXPECT_LE(widest_line(out()), 80) << out();
     }
   }
+}
+
+TEST_F(CommandsTest, AGroupListsItsCommands) {
+  for (const CommandGroup& group : command_groups()) {
+    const std::string name(group.name);
+    out().clear();
+    EXPECT_EQ(run({name}), ExitCode::kOk);
+    EXPECT_LE(widest_line(out()), 80) << out();
+    for (const Command& command : command_table())
+      EXPECT_EQ(out().contains("\n  " + std::string(command.name)), group_of(command) == &group)
+          << command.name;
+    const std::string alone = out();
+    out().clear();
+    EXPECT_EQ(run({"help", name}), ExitCode::kOk);
+    EXPECT_EQ(out(), alone);
+  }
+  EXPECT_TRUE(program.daemon.requests.empty());
+  EXPECT_EQ(run({"node", "lsit"}), ExitCode::kUsage);
+  EXPECT_EQ(err(),
+            "perdure: 'lsit' is no command of node; did you mean 'node list'?\n"
+            "  -> 'perdure help node' lists its commands\n");
 }
 
 }  // namespace

@@ -15,7 +15,8 @@ constexpr std::array<ExitCodeRow, 11> kTable{{
     {ExitCode::kUsage, "usage", "The command line is wrong. Nothing was sent to perdured."},
     {ExitCode::kUnreachable, "unreachable",
      "perdured does not run, cannot be reached, or does not speak this program's protocol."},
-    {ExitCode::kNotFound, "not_found", "There is no such container, generation or file."},
+    {ExitCode::kNotFound, "not_found",
+     "There is no such container, node, generation, file or cluster."},
     {ExitCode::kInvalid, "invalid", "What was read breaks a rule: a specification, an archive."},
     {ExitCode::kRefused, "refused",
      "Refused: it exists already, something else holds it, its state forbids it, or it was not "
@@ -23,7 +24,8 @@ constexpr std::array<ExitCodeRow, 11> kTable{{
     {ExitCode::kTimeout, "timeout",
      "A deadline passed. Whether it was done afterwards is not known."},
     {ExitCode::kUnprotected, "unprotected",
-     "It was done, but a container is not protected, or (doctor) none can be on this host."},
+     "It was done, but a container is not protected, or (doctor) none can be on this host, or "
+     "(cluster status) the cluster has no quorum."},
     {ExitCode::kPermission, "permission", "The caller may not do this."},
     {ExitCode::kCorrupt, "corrupt", "Stored data does not verify. It was not used."},
 }};

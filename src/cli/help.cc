@@ -49,10 +49,14 @@ std::vector<Entry> entries_of(std::span<const Option> options) {
 std::string arguments_of(const Command& command) {
   std::string text;
   for (const Argument& argument : command.arguments) {
-    text +=
-        argument.required ? std::format(" {}", argument.name) : std::format(" [{}]", argument.name);
+    const std::string name = std::format("{}{}", argument.name, argument.repeats ? "..." : "");
+    text += argument.required ? " " + name : std::format(" [{}]", name);
   }
   return text;
+}
+
+Entry entry_of(const Command& command) {
+  return {std::string(command.name) + arguments_of(command), std::string(command.summary)};
 }
 
 }  // namespace
@@ -80,12 +84,6 @@ std::vector<std::string_view> paragraphs_of(std::string_view description) {
 }
 
 std::string program_help(const Style& style) {
-  std::vector<Entry> commands;
-  for (const Command& command : command_table()) {
-    if (!command.hidden)
-      commands.push_back(
-          {std::string(command.name) + arguments_of(command), std::string(command.summary)});
-  }
   std::vector<Entry> codes;
   for (const ExitCodeRow& row : exit_code_table()) {
     codes.push_back({std::to_string(static_cast<int>(row.code)), std::string(row.meaning)});
@@ -93,7 +91,13 @@ std::string program_help(const Style& style) {
   std::string result =
       "perdure - keep Linux containers running through failures\n\nUsage: perdure COMMAND "
       "[OPTION...]\n";
-  result += section("Commands", commands, style);
+  for (const CommandSection& part : command_sections()) {
+    std::vector<Entry> commands;
+    for (const Command& command : part.commands) {
+      if (!command.hidden) commands.push_back(entry_of(command));
+    }
+    result += section(part.title, commands, style);
+  }
   result += section("Options of every command", entries_of(global_options()), style);
   result += section("Exit codes", codes, style);
   return result + "\n'perdure help COMMAND' explains a command; perdure(1) explains everything.\n";
@@ -120,6 +124,23 @@ std::string command_help(const Command& command, const Style& style) {
               wrap(example.does, style.width, "      ", "      ");
   }
   return result;
+}
+
+std::string group_help(const CommandGroup& group, const Style& style) {
+  std::string result =
+      wrap(std::format("perdure {} - {}", group.name, group.summary), style.width, "", "  ");
+  result += std::format("\nUsage: perdure {} COMMAND [OPTION...]\n", group.name);
+  std::vector<Entry> commands;
+  for (const Command& command : command_table()) {
+    if (group_of(command) == &group) commands.push_back(entry_of(command));
+  }
+  result += section("Commands", commands, style);
+  return result + std::format("\n'perdure help {} COMMAND' explains a command.\n", group.name);
+}
+
+std::string help_of(const Topic& topic, const Style& style) {
+  if (topic.command != nullptr) return command_help(*topic.command, style);
+  return topic.group != nullptr ? group_help(*topic.group, style) : program_help(style);
 }
 
 }  // namespace perdure::cli

@@ -3,13 +3,15 @@
 
 #include <string>
 
-#include "cli/command_table.h"
+#include "cli/invocation.h"
 #include "cli/text.h"
 
 namespace perdure::cli {
 
 std::string program_help(const Style& style);
 std::string command_help(const Command& command, const Style& style);
+std::string group_help(const CommandGroup& group, const Style& style);
+std::string help_of(const Topic& topic, const Style& style);
 
 // "perdure logs [OPTION...] NAME"
 std::string usage_of(const Command& command);

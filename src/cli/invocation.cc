@@ -58,6 +58,15 @@ std::string check_duration(std::string_view text) {
   return *parsed > Duration::zero() ? "" : std::format("'{}' is no time at all", text);
 }
 
+// Which characters a label may have is perdured's to say.
+std::string check_label_form(std::string_view text, ValueKind kind) {
+  const std::size_t equals = text.find('=');
+  if (equals != std::string_view::npos && equals > 0 && equals + 1 < text.size()) return "";
+  if (kind == ValueKind::kLabel) return std::format("'{}' is not of the form KEY=VALUE", text);
+  if (equals == std::string_view::npos && text.size() > 1 && text.ends_with('-')) return "";
+  return std::format("'{}' is neither of the form KEY=VALUE nor KEY-", text);
+}
+
 }  // namespace
 
 std::string check_value(ValueKind kind, std::string_view text) {
@@ -90,14 +99,28 @@ std::string check_value(ValueKind kind, std::string_view text) {
                  ? ""
                  : std::format("'{}' is not bash, zsh or fish", text);
     case ValueKind::kCommand:
-      return find_command(text) != nullptr ? "" : std::format("'{}' is no command", text);
+      return find_command(text) != nullptr || find_group(text) != nullptr
+                 ? ""
+                 : std::format("'{}' is no command", text);
+    case ValueKind::kNode: {
+      const auto name = NodeName::parse(text);
+      return name ? "" : name.error().message();
+    }
+    case ValueKind::kLabel:
+    case ValueKind::kLabelChange:
+      return check_label_form(text, kind);
   }
   return "";
 }
 
 std::string Invocation::text(std::string_view name) const {
   const auto found = values_.find(name);
-  return found == values_.end() ? std::string() : found->second;
+  return found == values_.end() || found->second.empty() ? std::string() : found->second.front();
+}
+
+std::vector<std::string> Invocation::texts(std::string_view name) const {
+  const auto found = values_.find(name);
+  return found == values_.end() ? std::vector<std::string>() : found->second;
 }
 
 std::optional<Duration> Invocation::duration(std::string_view name) const {

@@ -18,8 +18,10 @@ namespace perdure::cli {
 // they assert.
 class Invocation {
  public:
-  Invocation(const Command& command, std::map<std::string, std::string, std::less<>> values,
-             std::vector<std::string> rest = {})
+  // What was given, by the name of the option or argument; a flag has no values.
+  using Values = std::map<std::string, std::vector<std::string>, std::less<>>;
+
+  Invocation(const Command& command, Values values, std::vector<std::string> rest = {})
       : command_(&command), values_(std::move(values)), rest_(std::move(rest)) {}
 
   const Command& command() const { return *command_; }
@@ -29,23 +31,30 @@ class Invocation {
   // Of a command that passes them on: everything after its name, as it was given.
   const std::vector<std::string>& rest() const { return rest_; }
   std::string text(std::string_view name) const;  // "" if it was not given
+  std::vector<std::string> texts(
+      std::string_view name) const;  // of what may be given several times
   std::optional<Duration> duration(std::string_view name) const;
   std::optional<std::uint32_t> count(std::string_view name) const;
   std::optional<std::int64_t> moment_unix_ms(std::string_view name, WallTime now) const;
 
  private:
   const Command* command_;
-  std::map<std::string, std::string, std::less<>> values_;
+  Values values_;
   std::vector<std::string> rest_;
 };
 
+// At most one is set; none: the program as a whole.
+struct Topic {
+  const Command* command = nullptr;
+  const CommandGroup* group = nullptr;
+};
 struct HelpWanted {
-  const Command* command = nullptr;  // nullptr: of the program
+  Topic topic;
 };
 struct VersionWanted {};
 struct UsageError {
   std::string message;
-  const Command* command = nullptr;  // where to look for help; nullptr: the program's
+  Topic topic;  // where to look for help
 };
 using CommandLine = std::variant<Invocation, HelpWanted, VersionWanted, UsageError>;
 

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 namespace perdure::cli {
 namespace {
 
@@ -92,7 +94,7 @@ TEST(CommandLineTest, EveryMistakeIsNamed) {
 TEST(CommandLineTest, HelpNeedsNoArguments) {
   const CommandLine line = parse_command_line({"restore", "--help"});
   ASSERT_TRUE(std::holds_alternative<HelpWanted>(line));
-  EXPECT_EQ(std::get<HelpWanted>(line).command->id, CommandId::kRestore);
+  EXPECT_EQ(std::get<HelpWanted>(line).topic.command->id, CommandId::kRestore);
   EXPECT_TRUE(std::holds_alternative<HelpWanted>(parse_command_line({"-h"})));
   EXPECT_TRUE(std::holds_alternative<VersionWanted>(parse_command_line({"--version"})));
 }
@@ -106,6 +108,104 @@ TEST(CommandLineTest, AMomentIsATimeOrADurationBeforeNow) {
   EXPECT_NE(usage_error({"events", "--since", "2026-02-30T00:00:00Z"}), "no error");
   EXPECT_NE(usage_error({"events", "--since", "2026-02-03T25:00:00Z"}), "no error");
   EXPECT_NE(usage_error({"events", "--since", "2026-02-03T-1:00:00Z"}), "no error");
+}
+
+TEST(CommandLineTest, ACommandMayBeTwoWords) {
+  const auto init = parsed({"--socket", "/tmp/s", "cluster", "--timeout", "3s", "init", "--yes"});
+  EXPECT_EQ(init.command().id, CommandId::kClusterInit);
+  EXPECT_EQ(init.text(kSocketOption), "/tmp/s");
+  EXPECT_EQ(init.duration(kTimeoutOption), Duration(3s));
+  EXPECT_TRUE(init.has(kYesOption));
+  EXPECT_EQ(parsed({"node", "list"}).command().id, CommandId::kNodeList);
+  EXPECT_EQ(parsed({"list"}).command().id, CommandId::kList);
+  EXPECT_EQ(parsed({"inspect", "node"}).text(kNameArgument), "node");
+  EXPECT_EQ(parsed({"node", "drain", "drain"}).text(kNodeArgument), "drain");
+  EXPECT_EQ(parsed({"node", "drain", "list"}).text(kNodeArgument), "list");
+  EXPECT_EQ(parsed({"node", "drain", "node", "-y"}).text(kNodeArgument), "node");
+  EXPECT_EQ(parsed({"move", "cluster", "node"}).text(kNodeArgument), "node");
+}
+
+TEST(CommandLineTest, AGroupAloneIsAQuestionForItsHelp) {
+  for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
+           {"cluster"}, {"cluster", "--help"}, {"--help", "cluster"}}) {
+    const CommandLine line = parse_command_line(arguments);
+    ASSERT_TRUE(std::holds_alternative<HelpWanted>(line));
+    EXPECT_EQ(std::get<HelpWanted>(line).topic.group, find_group("cluster"));
+    EXPECT_EQ(std::get<HelpWanted>(line).topic.command, nullptr);
+  }
+  const CommandLine line = parse_command_line({"cluster", "join", "--help"});
+  ASSERT_TRUE(std::holds_alternative<HelpWanted>(line));
+  EXPECT_EQ(std::get<HelpWanted>(line).topic.command->id, CommandId::kClusterJoin);
+}
+
+TEST(CommandLineTest, WhatMayBeRepeatedKeepsItsOrderAndTakesOneValueEach) {
+  const auto init = parsed({"cluster", "init", "--listen", "[2001:db8::1]", "--label=a=1",
+                            "--listen", "192.0.2.1:7400", "--label", "b=2"});
+  EXPECT_EQ(init.texts(kListenOption),
+            (std::vector<std::string>{"[2001:db8::1]", "192.0.2.1:7400"}));
+  EXPECT_EQ(init.texts(kLabelOption), (std::vector<std::string>{"a=1", "b=2"}));
+  EXPECT_TRUE(init.texts(kEtcdOption).empty());
+  const auto join = parsed({"cluster", "join", "--listen", "192.0.2.2", "192.0.2.1"});
+  EXPECT_EQ(join.text(kAddressArgument), "192.0.2.1");
+  const auto label = parsed({"node", "label", "b", "rack=1", "--json", "server-", "x=-y"});
+  EXPECT_EQ(label.text(kNodeArgument), "b");
+  EXPECT_EQ(label.texts(kLabelArgument), (std::vector<std::string>{"rack=1", "server-", "x=-y"}));
+  EXPECT_EQ(parsed({"cluster", "recover", "web", "db"}).texts(kNameArgument),
+            (std::vector<std::string>{"web", "db"}));
+  EXPECT_TRUE(parsed({"cluster", "recover"}).texts(kNameArgument).empty());
+  EXPECT_EQ(parsed({"help", "node", "list"}).text(kCommandArgument), "node list");
+}
+
+TEST(CommandLineTest, EveryMistakeInACommandOfTwoWordsIsNamed) {
+  EXPECT_EQ(usage_error({"cluster", "frobnicate"}), "'frobnicate' is no command of cluster");
+  EXPECT_EQ(usage_error({"cluster", "inspect"}), "'inspect' is no command of cluster");
+  EXPECT_EQ(usage_error({"node", "lsit"}),
+            "'lsit' is no command of node; did you mean 'node list'?");
+  EXPECT_EQ(usage_error({"drain"}), "'drain' is no command; did you mean 'node drain'?");
+  EXPECT_EQ(usage_error({"clustre"}), "'clustre' is no command; did you mean 'cluster'?");
+  EXPECT_EQ(usage_error({"cluster", "--yes"}), "cluster has no option --yes");
+  EXPECT_EQ(usage_error({"cluster", "status", "--yes"}), "cluster status has no option --yes");
+  EXPECT_EQ(usage_error({"cluster", "join"}), "cluster join needs ADDRESS");
+  EXPECT_EQ(usage_error({"node", "label", "b"}), "node label needs KEY=VALUE");
+  EXPECT_EQ(usage_error({"cluster", "status", "x"}), "'x' is one argument too many");
+  EXPECT_EQ(usage_error({"cluster", "init", "--label", "rack"}),
+            "--label: 'rack' is not of the form KEY=VALUE");
+  EXPECT_EQ(usage_error({"cluster", "init", "--label", "rack-"}),
+            "--label: 'rack-' is not of the form KEY=VALUE");
+  EXPECT_EQ(usage_error({"node", "label", "b", "=1"}),
+            "KEY=VALUE: '=1' is neither of the form KEY=VALUE nor KEY-");
+  EXPECT_NE(usage_error({"node", "label", "b", "rack="}), "no error");
+  EXPECT_NE(usage_error({"node", "label", "b", "-"}), "no error");
+  EXPECT_TRUE(usage_error({"node", "drain", "B!"}).starts_with("NODE: "));
+  EXPECT_TRUE(usage_error({"cluster", "recover", "web", "B!"}).starts_with("NAME: "));
+  EXPECT_EQ(usage_error({"cluster", "init", "--listen"}), "--listen needs a value");
+  EXPECT_EQ(usage_error({"help", "cluster", "me"}), "COMMAND: 'cluster me' is no command");
+  EXPECT_EQ(usage_error({"cluster", "init", "--standbys", "two"}),
+            "--standbys: 'two' is no number from 0 to 1000000");
+}
+
+TEST(CommandLineTest, RepetitionHasALimit) {
+  std::vector<std::string> arguments{"cluster", "recover"};
+  arguments.resize(2 + kMaxRepeats, "web");
+  EXPECT_EQ(parsed(arguments).texts(kNameArgument).size(), kMaxRepeats);
+  arguments.push_back("web");
+  EXPECT_EQ(usage_error(arguments), "NAME is given more than 1000 times");
+}
+
+TEST(CommandTableTest, SectionsAndGroupsCoverTheTable) {
+  std::size_t in_sections = 0;
+  for (const CommandSection& section : command_sections()) in_sections += section.commands.size();
+  EXPECT_EQ(in_sections, command_table().size());
+  for (const CommandGroup& group : command_groups()) {
+    EXPECT_EQ(find_command(group.name), nullptr) << group.name;
+    EXPECT_TRUE(std::ranges::any_of(command_table(), [&](const Command& command) {
+      return group_of(command) == &group;
+    })) << group.name;
+  }
+  for (const Command& command : command_table()) {
+    for (std::size_t i = 0; i + 1 < command.arguments.size(); ++i)
+      EXPECT_FALSE(command.arguments[i].repeats) << command.name << ": only the last one may";
+  }
 }
 
 TEST(CommandTableTest, IsConsistent) {

@@ -177,6 +177,37 @@ std::span<const Field<Vol>> fields<Vol>() {
   return kFields;
 }
 
+using Standby = v1::StandbyStatus;
+template <>
+std::span<const Field<Standby>> fields<Standby>() {
+  static constexpr Field<Standby> kFields[]{
+      {"node", "text", "its name", [](const Standby& m) -> Json { return m.node(); }},
+      {"state", "text",
+       "ready: it may take over; learning: it catches up; preparing: it fetches the root file "
+       "system and checks its host; unreachable: it will be dropped; refused: it cannot be a "
+       "standby; unknown",
+       [](const Standby& m) { return text(word(m.state())); }},
+      {"reason", "text or null", "why it is not ready",
+       [](const Standby& m) { return text_or_null(m.reason()); }},
+      {"newest", "generation point or null", "what it holds",
+       [](const Standby& m) { return object_or_null(m.has_newest(), m.newest()); }},
+      {"lag_ns", "integer or null", "how far that is behind the newest generation",
+       [](const Standby& m) { return number_or_null(m.has_lag_ns(), m.lag_ns()); }},
+      {"acknowledged_ns", "integer or null",
+       "from the thaw until it acknowledged, for the last generation",
+       [](const Standby& m) {
+         return number_or_null(m.has_acknowledged_ns(), m.acknowledged_ns());
+       }},
+      {"held_bytes", "integer", "what the generations take there",
+       [](const Standby& m) -> Json { return m.held_bytes(); }},
+      {"on_disk", "boolean", "they are on its disk, not in its memory",
+       [](const Standby& m) -> Json { return m.on_disk(); }},
+      {"shipped_bytes", "integer", "sent to it since this owner began",
+       [](const Standby& m) -> Json { return m.shipped_bytes(); }},
+  };
+  return kFields;
+}
+
 using Container = v1::ContainerStatus;
 template <>
 std::span<const Field<Container>> fields<Container>() {
@@ -247,6 +278,16 @@ std::span<const Field<Container>> fields<Container>() {
        [](const Container& m) {
          return time_or_null(m.has_created_unix_ms(), m.created_unix_ms());
        }},
+      {"node", "text or null", "its owner; null: there is no cluster",
+       [](const Container& m) { return text_or_null(m.node()); }},
+      {"term", "integer or null", "rises with each change of its owner; null: there is no cluster",
+       [](const Container& m) { return number_or_null(!m.node().empty(), m.term()); }},
+      {"standbys", "list of standby", "in the order of preference",
+       [](const Container& m) { return array(m.standbys()); }},
+      {"standbys_wanted", "integer or null", "null: there is no cluster",
+       [](const Container& m) { return number_or_null(!m.node().empty(), m.standbys_wanted()); }},
+      {"standbys_reason", "text or null", "why there are fewer than wanted",
+       [](const Container& m) { return text_or_null(m.standbys_reason()); }},
   };
   return kFields;
 }

@@ -1,4 +1,5 @@
 // The answers and their documentation.
+#include "cli/json_cluster.h"
 #include "cli/json_fields.h"
 
 namespace perdure::cli {
@@ -235,6 +236,24 @@ std::string to_json(const v1::StartReply& reply) {
 std::string to_json(const v1::RemoveReply& reply) {
   return dump(object(reply), kIndent);
 }
+std::string to_json(const v1::ClusterReply& reply) {
+  return dump(object(reply), kIndent);
+}
+std::string to_json(const v1::ClusterTokenReply& reply) {
+  return dump(object(reply), kIndent);
+}
+std::string to_json(const v1::ClusterRecoverReply& reply) {
+  return dump(object(reply), kIndent);
+}
+std::string to_json(const v1::NodeListReply& reply) {
+  return dump(object(reply), kIndent);
+}
+std::string to_json(const v1::NodeDrainReply& reply) {
+  return dump(object(reply), kIndent);
+}
+std::string to_json(const v1::MoveReply& reply) {
+  return dump(object(reply), kIndent);
+}
 
 std::string doctor_to_json(const v1::DoctorReport& report, DaemonReached reached) {
   return dump(object(DoctorAnswer{&report, reached}), kIndent);
@@ -271,6 +290,12 @@ std::vector<JsonShape> json_shapes() {
   document<v1::Event>(shapes, "event");
   document<DoctorAnswer>(shapes, "doctor");
   document<VersionAnswer>(shapes, "version");
+  document<v1::ClusterReply>(shapes, "cluster");
+  document<v1::ClusterTokenReply>(shapes, "token");
+  document<v1::ClusterRecoverReply>(shapes, "recover");
+  document<v1::NodeListReply>(shapes, "node list");
+  document<v1::NodeDrainReply>(shapes, "drain");
+  document<v1::MoveReply>(shapes, "move");
   document<v1::ContainerStatus>(shapes, "container");
   document<v1::Protection>(shapes, "protection");
   document<v1::IntervalStatus>(shapes, "interval");
@@ -278,9 +303,12 @@ std::vector<JsonShape> json_shapes() {
   document<v1::Capture>(shapes, "capture");
   document<v1::RestoreRecord>(shapes, "restore record");
   document<v1::Volume>(shapes, "volume");
+  document<v1::StandbyStatus>(shapes, "standby");
   document<v1::GenerationRow>(shapes, "generation");
   document<v1::DoctorLine>(shapes, "check");
   document<v1::VersionReply>(shapes, "daemon");
+  document<v1::NodeRow>(shapes, "node");
+  document<v1::RecoverRow>(shapes, "recovery");
   document<Failure>(shapes, "error");
   return shapes;
 }

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <set>
 
+#include "cli/cluster_test_support.h"
 #include "cli/command_table.h"
 #include "cli/log_lines.h"
 #include "cli/test_support.h"
@@ -35,6 +36,39 @@ TEST(JsonTest, Generations) {
   expect_golden("generations.json", to_json(web_generations()));
 }
 
+TEST(JsonTest, ContainerInACluster) {
+  v1::ListReply reply;
+  *reply.add_containers() = replicated_web();
+  expect_golden("list-cluster.json", to_json(reply));
+}
+
+TEST(JsonTest, Cluster) {
+  expect_golden("cluster.json", to_json(three_node_cluster()));
+  expect_golden("cluster-bare.json", to_json(v1::ClusterReply()));
+}
+
+TEST(JsonTest, ChangesOfACluster) {
+  v1::ClusterTokenReply token;
+  token.set_token("0123456789ab.cc.dd");
+  token.set_uses(1);
+  token.set_expires_unix_ms(1'790'003'600'000);
+  v1::NodeListReply nodes;
+  *nodes.add_nodes() = three_node_cluster().nodes(2);
+  v1::NodeDrainReply drain;
+  drain.set_node("beta");
+  drain.add_moved("web");
+  drain.add_failures("mail: no node may hold it");
+  v1::MoveReply move;
+  move.mutable_status()->set_name("bare");
+  move.set_from("beta");
+  move.set_to("alpha");
+  move.set_frozen_ns(84'000'000);
+  move.set_bytes(1'240'000);
+  move.set_generation("8.2f.43");
+  expect_golden("cluster-changes.json", to_json(token) + to_json(nodes) + to_json(drain) +
+                                            to_json(recovery_report()) + to_json(move));
+}
+
 TEST(JsonTest, OddBytesAreReplaced) {
   v1::Event event;
   event.set_text("\xFF\x1b[2J\"");
@@ -57,7 +91,8 @@ TEST(JsonTest, EveryShapeIsDocumented) {
   for (const Command& command : command_table()) {
     EXPECT_TRUE(command.json.empty() || names.contains(std::string(command.json))) << command.name;
   }
-  const std::set<std::string> simple{"text", "integer", "boolean", "time", "object of integers"};
+  const std::set<std::string> simple{
+      "text", "integer", "boolean", "time", "object of integers", "object of texts"};
   for (const JsonShape& shape : json_shapes()) {
     for (const JsonFieldText& field : shape.fields) {
       std::string type = field.type;

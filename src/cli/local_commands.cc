@@ -24,9 +24,9 @@ Outcome<ExitCode> run_completion(CommandContext& context) {
 }
 
 Outcome<ExitCode> run_help(CommandContext& context) {
-  const Command* command = find_command(context.invocation.text(kCommandArgument));
-  const Style style = context.terminal().style();
-  return context.print(command == nullptr ? program_help(style) : command_help(*command, style));
+  const std::string name = context.invocation.text(kCommandArgument);
+  const Topic topic{.command = find_command(name), .group = find_group(name)};
+  return context.print(help_of(topic, context.terminal().style()));
 }
 
 }  // namespace perdure::cli

@@ -36,8 +36,8 @@ constexpr std::string_view kJsonIntroduction =
     "on standard error: "
     "{\"error\": ERROR}.";
 constexpr std::string_view kAskIntroduction =
-    "rm and restore, and run and start where they take over a network interface of the host, say "
-    "what they will do and "
+    "rm and restore, run and start where they take over a network interface of the host, and those "
+    "commands of a cluster that have --yes say what they will do and "
     "ask. Where standard input or standard error is no terminal they refuse (code 6) unless --yes "
     "is given. Progress of "
     "what takes more than a second is shown on standard error.";
@@ -46,6 +46,14 @@ std::string capitalised(std::string_view text) {
   std::string result(text);
   if (!result.empty() && result[0] >= 'a' && result[0] <= 'z')
     result[0] = static_cast<char>(result[0] - 'a' + 'A');
+  return result;
+}
+
+std::string upper_case(std::string_view text) {
+  std::string result(text);
+  for (char& c : result) {
+    if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 'a' + 'A');
+  }
   return result;
 }
 
@@ -186,9 +194,11 @@ std::string command_manual_roff() {
   page.paragraph(kAskIntroduction);
   page.section("OPTIONS");
   roff_options(page, global_options());
-  page.section("COMMANDS");
-  for (const Command& command : command_table()) {
-    if (!command.hidden) roff_command(page, command);
+  for (const CommandSection& part : command_sections()) {
+    page.section(upper_case(part.title));
+    for (const Command& command : part.commands) {
+      if (!command.hidden) roff_command(page, command);
+    }
   }
   page.section("EXIT STATUS");
   for (const ExitCodeRow& row : exit_code_table()) {
@@ -232,9 +242,11 @@ std::string command_manual_markdown() {
   text += std::format("{}\n\n**{}**\n\n{}\n", kDescription, kEffectsWarning, kAskIntroduction);
   text += "\n## Options of every command\n";
   markdown_items(text, {}, global_options());
-  text += "\n## Commands\n";
-  for (const Command& command : command_table()) {
-    if (!command.hidden) markdown_command(text, command);
+  for (const CommandSection& part : command_sections()) {
+    text += std::format("\n## {}\n", part.title);
+    for (const Command& command : part.commands) {
+      if (!command.hidden) markdown_command(text, command);
+    }
   }
   text += "\n## Exit codes\n\n| code | name | meaning |\n|---|---|---|\n";
   for (const ExitCodeRow& row : exit_code_table()) {

@@ -125,6 +125,7 @@ std::string bash_offers(const std::string& words, int current) {
   const std::string script =
       "perdure() { case \"$*\" in\n"
       "  '__complete containers') echo web; echo db ;;\n"
+      "  '__complete nodes') echo alpha; echo beta ;;\n"
       "  '__complete containers --socket /tmp/s') echo other ;;\n"
       "  '__complete generations web') echo 1.2f.41; echo 1.2e.7 ;;\n"
       "esac; }\n" +
@@ -145,6 +146,44 @@ TEST(CompletionTest, Bash) {
   EXPECT_EQ(bash_offers("perdure completion z", 2), "zsh\n");
   EXPECT_EQ(bash_offers("perdure inspect web ''", 3), "\n");
   EXPECT_EQ(bash_offers("perdure export web /etc/host", 3).find("/etc/host"), 0U);
+}
+
+TEST(CompletionTest, BashKnowsCommandsOfTwoWords) {
+  EXPECT_EQ(bash_offers("perdure clu", 1), "cluster\n");
+  EXPECT_EQ(bash_offers("perdure cluster ''", 2),
+            "init join leave status token rotate-keys recover\n");
+  EXPECT_EQ(bash_offers("perdure node l", 2), "list label\n");
+  EXPECT_EQ(bash_offers("perdure --timeout=3s node ''", 3).substr(0, 5), "list ");
+  EXPECT_EQ(bash_offers("perdure node drain ''", 3), "alpha beta\n");
+  EXPECT_EQ(bash_offers("perdure move ''", 2), "web db\n");
+  EXPECT_EQ(bash_offers("perdure move web b", 3), "beta\n");
+  EXPECT_EQ(bash_offers("perdure node label beta ''", 4), "data-centre= rack= server=\n");
+  EXPECT_EQ(bash_offers("perdure cluster init --label r", 4), "rack=\n");
+  EXPECT_EQ(bash_offers("perdure cluster join --tok", 3), "--token --token-file\n");
+  EXPECT_EQ(bash_offers("perdure cluster recover web ''", 4), "web db\n");
+  EXPECT_EQ(bash_offers("perdure cluster join --token-file /etc/host", 4).find("/etc/host"), 0U);
+  EXPECT_EQ(bash_offers("perdure help node ''", 3), "list drain cordon uncordon remove label\n");
+  EXPECT_EQ(bash_offers("perdure inspect cluster ''", 3), "\n");
+}
+
+TEST(CompletionTest, BashReadsWordsThatReadlineTakesApart) {
+  EXPECT_EQ(bash_offers("perdure node label beta rack = r1 s", 7), "server=\n");
+  EXPECT_EQ(bash_offers("perdure node label beta rack = ''", 6), "\n");
+  EXPECT_EQ(bash_offers("perdure cluster join 192.0.2.1 : 7400 --wit", 6), "--witness\n");
+  EXPECT_EQ(bash_offers("perdure logs --tail = 5 w", 5), "web\n");
+  EXPECT_EQ(bash_offers("perdure spec --check = /etc/host", 4).find("/etc/host"), 0U);
+  EXPECT_EQ(bash_offers("perdure --socket = /tmp/s inspect ''", 5), "other\n");
+}
+
+TEST(CompletionTest, EveryCommandIsInEveryScript) {
+  for (const Command& command : command_table()) {
+    if (command.hidden) continue;
+    const std::string last(last_word(command));
+    EXPECT_TRUE(completion_script("bash").contains("'" + std::string(command.name) + "') "))
+        << command.name;
+    EXPECT_TRUE(completion_script("zsh").contains(" " + last + ") _arguments ")) << command.name;
+    EXPECT_TRUE(completion_script("fish").contains(" -a " + last + " -d ")) << command.name;
+  }
 }
 
 TEST(CompletionTest, ZshTakesTheScript) {

@@ -62,26 +62,34 @@ Outcome<ExitCode> doctor_without_daemon(CommandContext& context, const Failure& 
                        failure.code);
 }
 
+Outcome<v1::Response> ask_for_names(CommandContext& context, v1::Request request,
+                                    v1::Response::BodyCase final) {
+  return context.session.call(std::move(request), CallOptions{.final = final,
+                                                              .silence = kCompletionSilence,
+                                                              .on_stream = {},
+                                                              .on_question = {},
+                                                              .fd = -1,
+                                                              .doing = "",
+                                                              .unknown = ""});
+}
+
 std::vector<std::string> completions(CommandContext& context) {
-  const CallOptions options{.final = v1::Response::kList,
-                            .silence = kCompletionSilence,
-                            .on_stream = {},
-                            .on_question = {},
-                            .fd = -1,
-                            .doing = "",
-                            .unknown = ""};
+  const std::string what = context.invocation.text(kWhatArgument);
   std::vector<std::string> words;
   v1::Request request;
-  if (context.invocation.text(kWhatArgument) == "containers") {
+  if (what == "containers") {
     request.mutable_list();
-    const auto response = context.session.call(request, options);
+    const auto response = ask_for_names(context, request, v1::Response::kList);
     if (!response) return {};
     for (const auto& status : response->list().containers()) words.push_back(clean(status.name()));
-  } else {
+  } else if (what == "nodes") {
+    request.mutable_node_list();
+    const auto response = ask_for_names(context, request, v1::Response::kNodeList);
+    if (!response) return {};
+    for (const auto& node : response->node_list().nodes()) words.push_back(clean(node.name()));
+  } else if (what == "generations") {
     request.mutable_generations()->set_name(context.name());
-    CallOptions other = options;
-    other.final = v1::Response::kGenerations;
-    const auto response = context.session.call(request, other);
+    const auto response = ask_for_names(context, request, v1::Response::kGenerations);
     if (!response) return {};
     for (const auto& row : response->generations().generations())
       words.push_back(clean(row.generation()));

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "cli/text.h"
 #include "control.pb.h"
 
 namespace perdure::cli {
@@ -16,5 +17,9 @@ std::string restore_durations(const control::v1::RestoreRecord& record);
 
 // "web is running", "web has failed".
 std::string phase_phrase(const control::v1::ContainerStatus& status);
+
+// The protection of a container that has just begun to run, as a sentence or as a warning with its
+// remedy.
+std::string protection_phrase(const control::v1::ContainerStatus& status, const Style& style);
 
 }  // namespace perdure::cli

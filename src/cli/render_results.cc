@@ -34,8 +34,33 @@ std::string address_phrase(const v1::ContainerStatus& status) {
                                     : std::format(" at {}", clean(status.addresses(0)));
 }
 
-// The protection of a container that has just begun to run, as a sentence or as a warning with its
-// remedy.
+std::string started(const v1::ContainerStatus& status, const Style& style) {
+  return wrap(phase_phrase(status) + address_phrase(status), style.width, "", "  ") +
+         protection_phrase(status, style);
+}
+
+std::string summary_of(const v1::DoctorReport& report) {
+  const auto count = [&](v1::CheckState state) {
+    return std::ranges::count_if(report.lines(),
+                                 [&](const auto& line) { return line.state() == state; });
+  };
+  const auto missing = count(v1::CHECK_MISSING);
+  const auto limited = count(v1::CHECK_LIMITED);
+  if (missing > 0)
+    return std::format("{} missing, {} limited: containers cannot be protected here\n", missing,
+                       limited);
+  if (limited > 0)
+    return std::format("{} limited: containers can be protected, with the limits above\n", limited);
+  return "all is well\n";
+}
+
+}  // namespace
+
+std::string phase_phrase(const v1::ContainerStatus& status) {
+  const bool done = status.phase() == v1::PHASE_FAILED || status.phase() == v1::PHASE_EXITED;
+  return std::format("{} {} {}", clean(status.name()), done ? "has" : "is", word(status.phase()));
+}
+
 std::string protection_phrase(const v1::ContainerStatus& status, const Style& style) {
   const auto& protection = status.protection();
   const std::string name = clean(status.name());
@@ -62,33 +87,6 @@ std::string protection_phrase(const v1::ContainerStatus& status, const Style& st
   for (const auto& line : protection.criu_lines())
     result += wrap(clean(line), style.width, "  criu: ", "        ");
   return result;
-}
-
-std::string started(const v1::ContainerStatus& status, const Style& style) {
-  return wrap(phase_phrase(status) + address_phrase(status), style.width, "", "  ") +
-         protection_phrase(status, style);
-}
-
-std::string summary_of(const v1::DoctorReport& report) {
-  const auto count = [&](v1::CheckState state) {
-    return std::ranges::count_if(report.lines(),
-                                 [&](const auto& line) { return line.state() == state; });
-  };
-  const auto missing = count(v1::CHECK_MISSING);
-  const auto limited = count(v1::CHECK_LIMITED);
-  if (missing > 0)
-    return std::format("{} missing, {} limited: containers cannot be protected here\n", missing,
-                       limited);
-  if (limited > 0)
-    return std::format("{} limited: containers can be protected, with the limits above\n", limited);
-  return "all is well\n";
-}
-
-}  // namespace
-
-std::string phase_phrase(const v1::ContainerStatus& status) {
-  const bool done = status.phase() == v1::PHASE_FAILED || status.phase() == v1::PHASE_EXITED;
-  return std::format("{} {} {}", clean(status.name()), done ? "has" : "is", word(status.phase()));
 }
 
 std::string capture_text(const v1::Capture& capture) {

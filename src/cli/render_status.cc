@@ -22,13 +22,48 @@ std::string bare_address(const v1::ContainerStatus& status) {
   return address.substr(0, address.find('/'));
 }
 
-std::vector<Cell> list_row(const v1::ContainerStatus& status) {
+std::int64_t ready_standbys(const v1::ContainerStatus& status) {
+  return std::ranges::count(status.standbys(), v1::STANDBY_READY, &v1::StandbyStatus::state);
+}
+
+bool lacks_standbys(const v1::ContainerStatus& status) {
+  return ready_standbys(status) < static_cast<std::int64_t>(status.standbys_wanted());
+}
+
+// "1/2": ready and wanted.
+Cell standbys_cell(const v1::ContainerStatus& status) {
+  if (status.standbys_wanted() == 0 && status.standbys().empty()) return {};
+  const auto ready = ready_standbys(status);
+  return {std::format("{}/{}", ready, status.standbys_wanted()), !lacks_standbys(status)
+                                                                     ? Colour::kGood
+                                                                 : ready == 0 ? Colour::kBad
+                                                                              : Colour::kDoubtful};
+}
+
+// The names of those that are ready, and of the others with what they do: "b, c (learning)".
+std::string standby_names(const v1::ContainerStatus& status) {
+  std::string names;
+  for (const auto& standby : status.standbys()) {
+    if (standby.state() == v1::STANDBY_REFUSED) continue;
+    names += (names.empty() ? "" : ", ") + clean(standby.node());
+    if (standby.state() != v1::STANDBY_READY) names += std::format(" ({})", word(standby.state()));
+  }
+  return names;
+}
+
+std::vector<Cell> list_row(const v1::ContainerStatus& status, bool in_cluster) {
   const auto protection = status.protection().state();
   const auto& interval = status.interval();
-  return {
+  std::vector<Cell> row{
       {clean(status.name()), Colour::kNone},
       {std::string(word(status.phase())), colour_of(status.phase())},
       {std::string(word(protection)), colour_of(protection)},
+  };
+  if (in_cluster) {
+    row.push_back({clean(status.node())});
+    row.push_back(standbys_cell(status));
+  }
+  const std::vector<Cell> rest{
       {age_of(status.has_newest_committed(), status.newest_committed()), Colour::kNone},
       {age_of(status.has_newest_durable(), status.newest_durable()), Colour::kNone},
       {interval.has_in_force_ns() ? short_duration(interval.in_force_ns()) : "", Colour::kNone},
@@ -37,11 +72,34 @@ std::vector<Cell> list_row(const v1::ContainerStatus& status) {
       {std::to_string(status.restores()), Colour::kNone},
       {bare_address(status), Colour::kNone},
   };
+  row.insert(row.end(), rest.begin(), rest.end());
+  if (in_cluster) row.push_back({standby_names(status)});
+  return row;
+}
+
+std::vector<Column> list_columns(bool in_cluster) {
+  std::vector<Column> columns{{.title = "NAME"}, {.title = "PHASE"}, {.title = "PROTECTION"}};
+  if (in_cluster) {
+    columns.push_back({.title = "NODE", .expendable = 1});
+    columns.push_back({.title = "STANDBYS", .expendable = 2});
+  }
+  const std::vector<Column> rest{
+      {.title = "COMMITTED", .align = Align::kRight, .expendable = 3},
+      {.title = "DURABLE", .align = Align::kRight, .expendable = 6},
+      {.title = "EVERY", .align = Align::kRight, .expendable = 7},
+      {.title = "FROZEN", .align = Align::kRight, .expendable = 8},
+      {.title = "RESTORES", .align = Align::kRight, .expendable = 5},
+      {.title = "ADDRESS", .expendable = 4},
+  };
+  columns.insert(columns.end(), rest.begin(), rest.end());
+  if (in_cluster) columns.push_back({.title = "HELD BY", .expendable = 9});
+  return columns;
 }
 
 bool wants_a_remark(const v1::ContainerStatus& status) {
   return (!is_safe(status.protection().state()) && !status.protection().reason().empty()) ||
-         (status.phase() == v1::PHASE_FAILED && !status.phase_reason().empty());
+         (status.phase() == v1::PHASE_FAILED && !status.phase_reason().empty()) ||
+         (lacks_standbys(status) && !status.standbys_reason().empty());
 }
 
 std::string remark(const v1::ContainerStatus& status, const Style& style) {
@@ -58,6 +116,12 @@ std::string remark(const v1::ContainerStatus& status, const Style& style) {
         style.width, "", "  ");
     if (!protection.remedy().empty())
       result += wrap("-> " + clean(protection.remedy()), style.width, "  ", "     ");
+  }
+  if (lacks_standbys(status) && !status.standbys_reason().empty()) {
+    result += wrap(std::format("{} has {} of {}: {}", name, ready_standbys(status),
+                               count_text(status.standbys_wanted(), "standby"),
+                               clean(status.standbys_reason())),
+                   style.width, "", "  ");
   }
   return result;
 }
@@ -93,12 +157,6 @@ std::string point_fact(bool known, const v1::GenerationPoint& point) {
                : "none";
 }
 
-std::string join(const google::protobuf::RepeatedPtrField<std::string>& texts) {
-  std::string result;
-  for (const std::string& text : texts) result += (result.empty() ? "" : ", ") + clean(text);
-  return result;
-}
-
 void add(std::vector<Fact>& facts, std::string_view title, std::string text,
          Colour colour = Colour::kNone) {
   if (!text.empty()) facts.push_back({std::string(title), std::move(text), colour});
@@ -126,10 +184,10 @@ void add_recovery(std::vector<Fact>& facts, const v1::ContainerStatus& status) {
 }
 
 void add_place(std::vector<Fact>& facts, const v1::ContainerStatus& status) {
-  add(facts, "address", join(status.addresses()));
+  add(facts, "address", list_text(status.addresses()));
   add(facts, "MAC", clean(status.mac_address()));
   add(facts, "bridge", clean(status.bridge()));
-  add(facts, "ports", join(status.ports()));
+  add(facts, "ports", list_text(status.ports()));
   for (const v1::Volume& volume : status.volumes()) {
     add(facts, "volume",
         std::format("{}: {} at {} ({}{})", clean(volume.name()), clean(volume.host_path()),
@@ -141,6 +199,35 @@ void add_place(std::vector<Fact>& facts, const v1::ContainerStatus& status) {
   add(facts, "spec digest", clean(status.spec_digest()));
   add(facts, "cgroup", clean(status.cgroup_path()));
   if (status.has_created_unix_ms()) add(facts, "created", time_text(status.created_unix_ms()));
+}
+
+std::string standby_fact(const v1::StandbyStatus& standby) {
+  std::string text = std::format("{}: {}", clean(standby.node()), word(standby.state()));
+  if (!standby.reason().empty()) text += ": " + clean(standby.reason());
+  if (!standby.has_newest()) return text;
+  text += std::format("; holds {}", clean(standby.newest().generation()));
+  if (standby.has_lag_ns()) text += std::format(", {} behind", duration_text(standby.lag_ns()));
+  text += std::format("; {} {}", bytes_text(standby.held_bytes()),
+                      standby.on_disk() ? "on its disk" : "in its memory");
+  if (standby.has_acknowledged_ns())
+    text +=
+        std::format("; acknowledged {} after the thaw", duration_text(standby.acknowledged_ns()));
+  if (standby.shipped_bytes() > 0)
+    text += std::format("; {} shipped", bytes_text(standby.shipped_bytes()));
+  return text;
+}
+
+void add_ownership(std::vector<Fact>& facts, const v1::ContainerStatus& status) {
+  if (status.node().empty()) return;
+  add(facts, "owner", std::format("{}, term {}", clean(status.node()), status.term()));
+  const bool none = status.standbys_wanted() == 0 && status.standbys().empty();
+  std::string standbys =
+      none ? "none wanted"
+           : std::format("{} of {} ready", ready_standbys(status), status.standbys_wanted());
+  if (!status.standbys_reason().empty()) standbys += ": " + clean(status.standbys_reason());
+  add(facts, "standbys", standbys, standbys_cell(status).colour);
+  for (const auto& standby : status.standbys())
+    add(facts, "standby", standby_fact(standby), colour_of(standby.state()));
 }
 
 std::string criu_block(const v1::Protection& protection, const Style& style) {
@@ -155,30 +242,23 @@ std::string criu_block(const v1::Protection& protection, const Style& style) {
 
 std::string render_list(const v1::ListReply& reply, const Style& style) {
   if (reply.containers().empty()) return "no containers; 'perdure run SPEC' starts one\n";
-  const std::vector<Column> columns{
-      {.title = "NAME"},
-      {.title = "PHASE"},
-      {.title = "PROTECTION"},
-      {.title = "COMMITTED", .align = Align::kRight, .expendable = 2},
-      {.title = "DURABLE", .align = Align::kRight, .expendable = 5},
-      {.title = "EVERY", .align = Align::kRight, .expendable = 6},
-      {.title = "FROZEN", .align = Align::kRight, .expendable = 7},
-      {.title = "RESTORES", .align = Align::kRight, .expendable = 4},
-      {.title = "ADDRESS", .expendable = 3},
-  };
+  const bool in_cluster = std::ranges::any_of(
+      reply.containers(), [](const auto& status) { return !status.node().empty(); });
   std::vector<std::vector<Cell>> rows;
   std::string remarks;
   for (const auto& status : reply.containers()) {
-    rows.push_back(list_row(status));
+    rows.push_back(list_row(status, in_cluster));
     if (wants_a_remark(status)) remarks += remark(status, style);
   }
-  return render_table(columns, rows, style) + (remarks.empty() ? "" : "\n" + remarks);
+  return render_table(list_columns(in_cluster), rows, style) +
+         (remarks.empty() ? "" : "\n" + remarks);
 }
 
 std::string render_inspect(const v1::InspectReply& reply, const Style& style) {
   const auto& status = reply.status();
   std::vector<Fact> facts;
   add(facts, "phase", phase_fact(status), colour_of(status.phase()));
+  add_ownership(facts, status);
   add_protection(facts, status);
   add_recovery(facts, status);
   add_place(facts, status);

@@ -111,6 +111,55 @@ std::string_view word(v1::LogStream stream) {
   }
 }
 
+std::string_view word(v1::NodeState state) {
+  switch (state) {
+    case v1::NODE_READY:
+      return "ready";
+    case v1::NODE_UNREACHABLE:
+      return "unreachable";
+    case v1::NODE_CORDONED:
+      return "cordoned";
+    case v1::NODE_WITNESS:
+      return "witness";
+    default:
+      return "unknown";
+  }
+}
+
+std::string_view word(v1::StandbyState state) {
+  switch (state) {
+    case v1::STANDBY_READY:
+      return "ready";
+    case v1::STANDBY_LEARNING:
+      return "learning";
+    case v1::STANDBY_PREPARING:
+      return "preparing";
+    case v1::STANDBY_UNREACHABLE:
+      return "unreachable";
+    case v1::STANDBY_REFUSED:
+      return "refused";
+    default:
+      return "unknown";
+  }
+}
+
+std::string_view word(v1::RecoverAction action) {
+  switch (action) {
+    case v1::RECOVER_NOTHING:
+      return "nothing";
+    case v1::RECOVER_ADOPT_RUNNING:
+      return "adopt_running";
+    case v1::RECOVER_RESTORE:
+      return "restore";
+    case v1::RECOVER_COLD_START:
+      return "cold_start";
+    case v1::RECOVER_LOST:
+      return "lost";
+    default:
+      return "unknown";
+  }
+}
+
 Colour colour_of(v1::Phase phase) {
   switch (phase) {
     case v1::PHASE_RUNNING:
@@ -159,6 +208,42 @@ Colour colour_of(v1::CheckState state) {
   }
 }
 
+Colour colour_of(v1::NodeState state) {
+  switch (state) {
+    case v1::NODE_READY:
+    case v1::NODE_WITNESS:
+      return Colour::kGood;
+    case v1::NODE_UNREACHABLE:
+      return Colour::kBad;
+    default:
+      return Colour::kDoubtful;
+  }
+}
+
+Colour colour_of(v1::StandbyState state) {
+  switch (state) {
+    case v1::STANDBY_READY:
+      return Colour::kGood;
+    case v1::STANDBY_UNREACHABLE:
+    case v1::STANDBY_REFUSED:
+      return Colour::kBad;
+    default:
+      return Colour::kDoubtful;
+  }
+}
+
+Colour colour_of(v1::RecoverAction action) {
+  switch (action) {
+    case v1::RECOVER_NOTHING:
+    case v1::RECOVER_ADOPT_RUNNING:
+      return Colour::kGood;
+    case v1::RECOVER_LOST:
+      return Colour::kBad;
+    default:
+      return Colour::kDoubtful;
+  }
+}
+
 bool is_safe(v1::ProtectionState state) {
   return state == v1::PROTECTION_PROTECTED || state == v1::PROTECTION_STATELESS;
 }
@@ -188,6 +273,24 @@ std::string time_text(std::int64_t unix_ms) {
   if (text.size() < 20) return text;
   text[10] = ' ';
   return text.substr(0, 19) + "Z";
+}
+
+std::string list_text(const google::protobuf::RepeatedPtrField<std::string>& texts) {
+  std::string result;
+  for (const std::string& text : texts) result += (result.empty() ? "" : ", ") + clean(text);
+  return result;
+}
+
+std::string labels_text(const google::protobuf::Map<std::string, std::string>& labels) {
+  const std::map<std::string, std::string> sorted(labels.begin(), labels.end());
+  std::string result;
+  for (const auto& [key, value] : sorted)
+    result += std::format("{}{}={}", result.empty() ? "" : ", ", clean(key), clean(value));
+  return result;
+}
+
+std::string count_text(std::uint64_t count, std::string_view noun) {
+  return std::format("{} {}{}", count, noun, count == 1 ? "" : "s");
 }
 
 std::vector<std::pair<std::string, std::int64_t>> in_order_of_time(
