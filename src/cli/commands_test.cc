@@ -105,7 +105,8 @@ TEST_F(CommandsTest, ErrorsOfTheDaemonBecomeExitCodes) {
       {v1::ERROR_TRANSIENT, ExitCode::kFailure},
       {v1::ERROR_PERMISSION, ExitCode::kPermission},
       {v1::ERROR_CANCELLED, ExitCode::kFailure},
-      {v1::ERROR_IO, ExitCode::kFailure}};
+      {v1::ERROR_IO, ExitCode::kFailure},
+      {v1::ERROR_FENCED, ExitCode::kRefused}};
   for (const auto& [code, exit_code] : expected) {
     answer_with(error_response(code, "it went wrong with 'web'", "do this"));
     err().clear();
