@@ -89,6 +89,11 @@ Term StandbyTable::term_of(const ContainerName& container) const {
   return found == containers_.end() ? Term{} : found->second->term;
 }
 
+void StandbyTable::count_fenced() {
+  const std::lock_guard lock(mutex_);
+  ++fenced_;
+}
+
 std::uint64_t StandbyTable::fenced() const {
   const std::scoped_lock guard(mutex_);
   return fenced_;

@@ -105,6 +105,7 @@ class StandbyTable {
   void raise_term(const ContainerName& container, Term term);
   Term term_of(const ContainerName& container) const;
   std::uint64_t fenced() const;  // messages refused since the start
+  void count_fenced();           // one that never came to receive(), commit(), …
 
   // kFenced; kNotFound: not held. Keeps the two newest committed ones and whatever is newer; a
   // provisional one is that no more. Files of what goes are removed by the next receive(), fetch()
