@@ -189,11 +189,15 @@ class StopRequest final : public ContainerRequest {
     stopping_ = true;
     service.set_stop_deadline_passed(false);
     if (ended_meanwhile(service)) return true;
-    if (Status asked = service.ask(policy::OperatorStop{deadline_}); !asked) {
-      fail(asked.error());
+    if (Status admitted = service.admit(policy::OperatorStop{deadline_}); !admitted) {
+      fail(admitted.error());
       return false;
     }
-    return true;
+    settle(service, model::DesiredState::kStopped, [this](ContainerService& settled) {
+      if (ended_meanwhile(settled)) return;
+      if (Status asked = settled.ask(policy::OperatorStop{deadline_}); !asked) fail(asked.error());
+    });
+    return !is_finished();
   }
 
   // It was stopped, or ended by itself, while its last checkpoint was waited for: look() answers.
@@ -227,8 +231,11 @@ class RemoveRequest final : public ContainerRequest {
     kept_ = service->paths().capsules;
     service->keep_capsules(remove.keep_capsules() ? ContainerBackend::Capsules::kKeep
                                                   : ContainerBackend::Capsules::kDelete);
-    if (Status asked = service->ask(policy::OperatorRemove{}); !asked) return fail(asked.error());
-    wait_for(*service, service->spec().stop.deadline + kRemoveSlack);
+    if (Status admitted = service->admit(policy::OperatorRemove{}); !admitted) return fail(admitted.error());
+    settle(*service, model::DesiredState::kRemoved, [this](ContainerService& settled) {
+      if (Status asked = settled.ask(policy::OperatorRemove{}); !asked) return fail(asked.error());
+      wait_for(settled, settled.spec().stop.deadline + kRemoveSlack);
+    });
   }
 
  protected:

@@ -21,6 +21,7 @@
 #include "node/capture_job.h"
 #include "node/cluster/owned_container.h"
 #include "node/container_backend.h"
+#include "node/container_cluster.h"
 #include "node/container_record.h"
 #include "node/event_log.h"
 #include "node/kept_generations.h"
@@ -41,6 +42,7 @@ struct ServiceEnvironment {
   EventLog& events;
   Term term;
   Incarnation incarnation;
+  const ContainerCluster* cluster = nullptr;  // null: there is none
 };
 
 // A container that a move has brought here: it runs, behind an open gate.
@@ -69,11 +71,19 @@ class ContainerService final : private OwnedSide {
   void join(OwnedContainer* owned);
   OwnedSide& owned_side() { return *this; }
   Replication& replication() { return replication_; }
+  std::optional<replica::DestinationStatus> shipping(const NodeName& node) const {
+    return replication_.shipper().status(node.str());
+  }
   // What of it is here, for the ownership's first event.
   policy::ownership::Stock stock() const;
   // From the policy to the cluster: it wants this. Set with join().
   OwnedContainer* owned() const { return owned_; }
+  const ContainerCluster* cluster() const { return environment_.cluster; }
 
+  // Whether ask() would take it now.
+  Status admit(const policy::Event& operator_event) const {
+    return takeover_error_.empty() ? policy_.admit(operator_event) : Status{};
+  }
   // Operator's wishes; refused ones say why and what to do.
   Status ask(const policy::Event& operator_event);
   // With `remove`: what becomes of the capsules.

@@ -56,6 +56,18 @@ void ControlRequest::fail(v1::Error error) {
 
 void ControlRequest::fail(const Error& error, std::string_view remedy) { fail(to_proto(error, remedy)); }
 
+void ControlRequest::settle(ContainerService& service, model::DesiredState desired,
+                            std::function<void(ContainerService&)> then) {
+  ContainerCluster* cluster = node().cluster();
+  if (cluster == nullptr || !cluster->member()) return then(service);
+  cluster->settle(service.spec().name, desired,
+                  [this, token = lifetime_.token(), name = service.spec().name.str(), then = std::move(then)](const Status& settled) {
+                    if (!token.alive() || is_finished()) return;
+                    if (!settled) return fail(settled.error());
+                    if (ContainerService* found = find_or_fail(name)) then(*found);
+                  });
+}
+
 ContainerService* ControlRequest::find_or_fail(const std::string& name) {
   const auto parsed = ContainerName::parse(name);
   if (!parsed) {

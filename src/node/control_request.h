@@ -20,6 +20,8 @@
 
 namespace perdure::node {
 
+class Cluster;
+
 // Exports and imports at once: each holds a thread of the pool for as long as the other end of its pipe likes.
 inline constexpr int kMaxTransfers = 2;
 // The right to be one of them. Any thread.
@@ -51,6 +53,7 @@ class RequestHost {
 
 struct RequestSetup {
   Node& node;
+  Cluster* cluster = nullptr;  // null in tests of a single host
   RequestHost& host;
   io::ConnectionId connection = 0;
   control::v1::Request message;
@@ -79,13 +82,21 @@ class ControlRequest {
   void fail(const Error& error, std::string_view remedy = {});
   bool is_finished() const { return finished_; }
 
+  // In a cluster the record's desired state is changed first, so that the silence that follows is no failure; then, and
+  // without a cluster at once, `then`. Fails the request if the record cannot be changed.
+  void settle(ContainerService& service, model::DesiredState desired, std::function<void(ContainerService&)> then);
   // Null after fail(): there is no such container.
   ContainerService* find_or_fail(const std::string& name);
 
   Node& node() { return setup_.node; }
+  Cluster* cluster() { return setup_.cluster; }
   const control::v1::Request& message() const { return setup_.message; }
   UniqueFd take_fd() { return std::move(setup_.fd); }
   Result<TransferSlot> take_transfer() { return TransferSlot::take(setup_.host.transfers()); }
+  // Of the cluster; null: archives are not sealed.
+  std::shared_ptr<const pki::KeyRing> ring() {
+    return node().cluster() == nullptr ? nullptr : node().cluster()->ring();
+  }
   std::size_t queued_bytes() { return setup_.host.queued_bytes(setup_.connection); }
 
  private:
@@ -129,8 +140,10 @@ class ContainerRequest : public ControlRequest {
   io::Timer tick_;
 };
 
-// Never null: a request of no known kind answers so.
+// Never null: a request of no known kind answers so. What another node has to answer is passed on to it.
 std::unique_ptr<ControlRequest> make_request(RequestSetup setup);
+// The same, answered here.
+std::unique_ptr<ControlRequest> make_local_request(RequestSetup setup);
 // Whether it can be answered before the containers are known after a start of the daemon.
 bool needs_containers(const control::v1::Request& message);
 
@@ -140,5 +153,8 @@ std::unique_ptr<ControlRequest> make_start_request(RequestSetup setup);     // r
 std::unique_ptr<ControlRequest> make_transfer_request(RequestSetup setup);  // export, import
 std::unique_ptr<ControlRequest> make_log_request(RequestSetup setup);
 std::unique_ptr<ControlRequest> make_doctor_request(RequestSetup setup);
+// What concerns a cluster, and what other nodes have to answer. Takes `setup` only if it is one of those; else null.
+std::unique_ptr<ControlRequest> make_cluster_request(RequestSetup& setup);
+std::unique_ptr<ControlRequest> make_forwarding_request(RequestSetup& setup);
 
 }  // namespace perdure::node

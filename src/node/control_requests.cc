@@ -149,6 +149,11 @@ bool needs_containers(const v1::Request& message) {
 }
 
 std::unique_ptr<ControlRequest> make_request(RequestSetup setup) {
+  if (auto request = make_forwarding_request(setup)) return request;
+  return make_local_request(std::move(setup));
+}
+
+std::unique_ptr<ControlRequest> make_local_request(RequestSetup setup) {
   switch (setup.message.body_case()) {
     case v1::Request::kVersion: return std::make_unique<VersionRequest>(std::move(setup));
     case v1::Request::kList: return std::make_unique<ListRequest>(std::move(setup));
@@ -165,8 +170,10 @@ std::unique_ptr<ControlRequest> make_request(RequestSetup setup) {
     case v1::Request::kCheckpoint:
     case v1::Request::kRestore:
     case v1::Request::kRemove: return make_change_request(std::move(setup));
-    default: return std::make_unique<UnknownRequest>(std::move(setup));
+    default: break;
   }
+  if (auto request = make_cluster_request(setup)) return request;
+  return std::make_unique<UnknownRequest>(std::move(setup));
 }
 
 }  // namespace perdure::node

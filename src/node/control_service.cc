@@ -117,7 +117,7 @@ void ControlService::received(io::Connection& connection, io::Frame frame) {
   const std::uint64_t request_id = message.id();
   const bool must_wait = !containers_known_ && needs_containers(message);
   log::debug("control connection {}: request {} of kind {}", id, request_id, static_cast<int>(message.body_case()));
-  requests.emplace(request_id, make_request({node_, *this, id, std::move(message), std::move(frame.fd)}));
+  requests.emplace(request_id, make_request({node_, options_.cluster, *this, id, std::move(message), std::move(frame.fd)}));
   if (must_wait) {
     waiting_.emplace(id, request_id);
   } else {

@@ -23,12 +23,15 @@
 
 namespace perdure::node {
 
+class Cluster;
+
 // Open requests of one connection; the next is refused. The command line has one at a time.
 inline constexpr std::size_t kMaxOpenRequests = 32;
 
 struct ControlServiceOptions {
   std::string path;
   std::optional<gid_t> group;  // none: root only
+  Cluster* cluster = nullptr;  // null in tests of a single host
 };
 
 class ControlService final : private RequestHost {

@@ -14,6 +14,8 @@
 #include "io/unix_socket.h"
 #include "network/enslave.h"
 #include "network/exit_hook.h"
+#include "node/cluster/cluster.h"
+#include "node/cluster/forwarding.h"
 #include "node/control_service.h"
 #include "node/daemon_directories.h"
 #include "node/event_log.h"
@@ -58,6 +60,7 @@ class Daemon {
   Status watch_signals();
   void recover_interfaces();
   void tell_findings();
+  Status join_cluster();
   void stop(const char* signal);
 
   const DaemonOptions& options_;
@@ -76,6 +79,9 @@ class Daemon {
   io::SignalHandler interrupt_;
   std::unique_ptr<io::Pool> pool_;
   std::unique_ptr<Node> node_;
+  std::unique_ptr<Cluster> cluster_;
+  Cluster* cluster_of_requests_ = nullptr;
+  std::unique_ptr<ForwardedRequests> forwarded_;
   std::unique_ptr<ControlService> control_;
   std::optional<WatchdogFeeder> watchdog_;
 };
@@ -171,6 +177,24 @@ void Daemon::tell_findings() {
   }
 }
 
+Status Daemon::join_cluster() {
+  StandbyService::remove_left_over(host_, node_->backend_factory());
+  forwarded_ = std::make_unique<ForwardedRequests>(*node_, cluster_of_requests_);
+  node_->serve_peers(forwarded_->table());
+  cluster_ = std::make_unique<Cluster>(ClusterOptions{.loop = *loop_,
+                                                      .pool = *pool_,
+                                                      .clock = clock_,
+                                                      .events = *events_,
+                                                      .host = host_,
+                                                      .node = *node_,
+                                                      .incarnation = identity_.incarnation,
+                                                      .version = PERDURE_VERSION,
+                                                      .standby_memory = options_.standby_memory});
+  cluster_of_requests_ = cluster_.get();
+  node_->use(*cluster_);
+  return cluster_->open();
+}
+
 Status Daemon::start() {
   PERDURE_TRY(find_group());
   PERDURE_ASSIGN(lock_, claim_directories(options_.paths));
@@ -193,7 +217,8 @@ Status Daemon::start() {
                                              .host = host_,
                                              .identity = identity_,
                                              .make_backend = {}});
-  PERDURE_ASSIGN(control_, ControlService::listen(*node_, {options_.paths.socket(), group_}));
+  PERDURE_TRY(join_cluster());
+  PERDURE_ASSIGN(control_, ControlService::listen(*node_, {options_.paths.socket(), group_, cluster_.get()}));
   report(*events_, v1::SEVERITY_INFO, "daemon_started",
          std::format("perdured {} began its life number {:x} as process {}", PERDURE_VERSION,
                      identity_.incarnation.value, ::getpid()),
@@ -214,7 +239,9 @@ void Daemon::run() {
   // No answer is half sent, no new work begins; what blocks is finished, then everything goes in the reverse
   // order of its making.
   control_.reset();
+  forwarded_.reset();
   watchdog_.reset();
+  cluster_.reset();
   pool_->stop();
 }
 

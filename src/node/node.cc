@@ -94,19 +94,41 @@ Status Node::check_addresses(const model::ContainerSpec& spec) const {
   return {};
 }
 
-Result<std::unique_ptr<ContainerService>> Node::make_service(model::ContainerSpec spec,
-                                                             ContainerRecord record) {
+Result<std::shared_ptr<replica::CapsuleStore>> Node::open_store(const model::ContainerSpec& spec, Term term) {
+  if (cluster_ != nullptr && cluster_->member()) {
+    if (auto shared = cluster_->open_shared_store(spec.name, term)) {
+      return std::shared_ptr<replica::CapsuleStore>(std::move(shared));
+    }
+  }
+  replica::DirectoryStoreOptions options;
+  options.directory = ContainerPaths(options_.host.paths, spec.name).capsules;
+  options.container = spec.name.str();
+  replica::FileSystem& files = cluster_ != nullptr ? cluster_->file_system() : file_system_;
+  PERDURE_ASSIGN(auto store, replica::DirectoryStore::open(options, files));
+  return std::shared_ptr<replica::CapsuleStore>(std::move(store));
+}
+
+Result<std::unique_ptr<ContainerService>> Node::make_service(model::ContainerSpec spec, ContainerRecord record,
+                                                             std::shared_ptr<ContainerBackend> backend) {
   const ContainerPaths paths(options_.host.paths, spec.name);
-  replica::DirectoryStoreOptions store_options;
-  store_options.directory = paths.capsules;
-  store_options.container = spec.name.str();
-  PERDURE_ASSIGN(auto store, replica::DirectoryStore::open(store_options, file_system_));
-  auto backend = options_.make_backend(options_.host, spec, record.image_digest);
+  const Term term = record.term > kOnlyTerm ? record.term : kOnlyTerm;
+  PERDURE_ASSIGN(auto store, open_store(spec, term));
+  if (!backend) backend = options_.make_backend(options_.host, spec, record.image_digest);
   ServiceEnvironment environment{options_.loop, options_.pool,   options_.clock,
-                                 options_.events, kOnlyTerm, options_.identity.incarnation};
-  return std::make_unique<ContainerService>(environment, std::move(spec), paths, std::move(backend),
-                                            std::shared_ptr<replica::CapsuleStore>(std::move(store)),
+                                 options_.events, term, options_.identity.incarnation, cluster_};
+  return std::make_unique<ContainerService>(environment, std::move(spec), paths, std::move(backend), std::move(store),
                                             std::move(record));
+}
+
+Result<ContainerService*> Node::take_in(Arrived arrived) {
+  const ContainerPaths paths(options_.host.paths, arrived.spec.name);
+  PERDURE_TRY(io::make_directories(paths.home, 0700));
+  PERDURE_TRY(io::write_file_atomically(paths.spec(), model::to_yaml(arrived.spec), 0600));
+  PERDURE_ASSIGN(auto service,
+                 make_service(std::move(arrived.spec), std::move(arrived.record), std::move(arrived.backend)));
+  ContainerService* raw = adopt(std::move(service));
+  raw->begin_arrived(std::move(arrived.arrival));
+  return raw;
 }
 
 Result<std::unique_ptr<ContainerService>> Node::make_new(model::ContainerSpec spec,
@@ -129,6 +151,7 @@ ContainerService* Node::adopt(std::unique_ptr<ContainerService> service) {
     options_.loop.post([this, token] {
       if (token.alive()) forget_removed();
     });
+    if (cluster_ != nullptr) cluster_->detached(raw->spec().name, raw->left());
   });
   return raw;
 }
@@ -153,7 +176,7 @@ Result<ContainerService*> Node::create(model::ContainerSpec spec) {
 
 void Node::import(capsule::CapsuleRef capsule, std::optional<ContainerName> name,
                   std::function<void(Result<ContainerService*>)> done) {
-  const auto prepare = [&]() -> Result<std::unique_ptr<ContainerService>> {
+  const auto read = [&]() -> Result<model::ContainerSpec> {
     PERDURE_ASSIGN(model::ContainerSpec spec,
                    model::read_spec(capsule->manifest.spec_yaml, "specification in the archive"));
     if (name) spec.name = *name;
@@ -163,16 +186,33 @@ void Node::import(capsule::CapsuleRef capsule, std::optional<ContainerName> name
                               spec.name.str()));
     }
     PERDURE_TRY(check_addresses(spec));
-    policy::PersistentState state;
-    state.desired = policy::DesiredState::kStopped;
-    state.begun = true;
-    return make_new(std::move(spec), std::move(state));
+    return spec;
   };
-  auto service = prepare();
-  if (!service) {
-    done(fail(std::move(service).error()));
-    return;
-  }
+  auto spec = read();
+  if (!spec) return done(fail(std::move(spec).error()));
+  if (cluster_ == nullptr || !cluster_->member()) return import_as(std::move(capsule), *std::move(spec), std::move(done));
+  cluster_->claim(*spec, model::DesiredState::kStopped,
+                  [this, token = lifetime_.token(), capsule = std::move(capsule), spec = *spec,
+                   done = std::move(done)](Status claimed) mutable {
+                    if (!token.alive()) return;
+                    if (!claimed) return done(fail(std::move(claimed).error()));
+                    import_as(std::move(capsule), std::move(spec), std::move(done));
+                  });
+}
+
+void Node::import_as(capsule::CapsuleRef capsule, model::ContainerSpec spec,
+                     std::function<void(Result<ContainerService*>)> done) {
+  policy::PersistentState state;
+  state.desired = policy::DesiredState::kStopped;
+  state.begun = true;
+  const ContainerName wanted = spec.name;
+  const auto failed = [this, wanted, done](Error error) {
+    services_.erase(wanted);
+    if (cluster_ != nullptr) cluster_->disclaim(wanted);
+    done(fail(std::move(error)));
+  };
+  auto service = make_new(std::move(spec), std::move(state));
+  if (!service) return failed(std::move(service).error());
   ContainerService* raw = adopt(*std::move(service));
   auto work = [store = raw->shared_store(), capsule, container = raw->spec().name.str(),
                generation = Generation{kOnlyTerm, options_.identity.incarnation, 1}]() -> Status {
@@ -184,24 +224,19 @@ void Node::import(capsule::CapsuleRef capsule, std::optional<ContainerName> name
     PERDURE_ASSIGN(const auto encoded, capsule::encode(copy, nullptr, nullptr, {}));
     return store->put(encoded).transform([](auto&&) {});
   };
-  auto finish = [this, raw_name = raw->spec().name, done](Status stored) {
-    ContainerService* imported = find(raw_name);
+  auto finish = [this, wanted, done, failed](Status stored) {
+    ContainerService* imported = find(wanted);
     if (imported == nullptr) {
-      done(fail(ErrorCode::kCancelled, "the container was removed while it was imported"));
-      return;
+      return done(fail(ErrorCode::kCancelled, "the container was removed while it was imported"));
     }
-    if (!stored) {
-      services_.erase(raw_name);
-      done(fail(std::move(stored).error()));
-      return;
-    }
+    if (!stored) return failed(std::move(stored).error());
     imported->begin_stopped();
+    if (cluster_ != nullptr) cluster_->attach(*imported);
     done(imported);
   };
   if (Status submitted = options_.pool.submit(options_.loop, lifetime_, std::move(work), std::move(finish));
       !submitted) {
-    services_.erase(raw->spec().name);
-    done(fail(std::move(submitted).error()));
+    failed(std::move(submitted).error());
   }
 }
 
@@ -256,7 +291,12 @@ void Node::recover(std::function<void()> done) {
       continue;
     }
     ++*open;
-    adopt(*std::move(service))->begin_after_restart(one_done);
+    ContainerService* raw = adopt(*std::move(service));
+    if (cluster_ != nullptr) cluster_->attach_recovered(*raw);
+    raw->begin_after_restart([this, raw, one_done] {
+      if (cluster_ != nullptr) cluster_->recovered(*raw);
+      one_done();
+    });
   }
   one_done();
 }

@@ -11,6 +11,8 @@
 
 #include "io/loop.h"
 #include "io/pool.h"
+#include "node/cluster/peers.h"
+#include "node/container_cluster.h"
 #include "node/container_service.h"
 #include "node/event_log.h"
 #include "node/linux_backend.h"
@@ -47,6 +49,24 @@ class Node {
   // cannot be read is reported as an event and left alone.
   void recover(std::function<void()> done);
 
+  // The cluster that this host may be part of; before recover(). Outlives this.
+  void use(ContainerCluster& cluster) { cluster_ = &cluster; }
+  ContainerCluster* cluster() const { return cluster_; }  // null in tests of a single host
+  const BackendFactory& backend_factory() const { return options_.make_backend; }
+  // What other nodes may ask of the containers here (forwarded requests), by kind; set before the cluster is opened.
+  void serve_peers(PeerRequestTable table) { peer_requests_ = std::move(table); }
+  const PeerRequestTable& peer_requests() const { return peer_requests_; }
+
+  // From another node, by a move: it runs here already.
+  struct Arrived {
+    model::ContainerSpec spec;
+    ContainerRecord record;
+    std::shared_ptr<ContainerBackend> backend;
+    Term term;
+    Arrival arrival;
+  };
+  Result<ContainerService*> take_in(Arrived arrived);
+
   // Whether create() would take it: kExists, kConflict.
   Status check_new(const model::ContainerSpec& spec) const;
   // Writes the spec and begins. kExists; kConflict: the address belongs to another container, which is named.
@@ -57,6 +77,7 @@ class Node {
               std::function<void(Result<ContainerService*>)> done);
 
   ContainerService* find(const ContainerName& name);
+  const ContainerService* find(const ContainerName& name) const { return const_cast<Node*>(this)->find(name); }
   std::vector<ContainerService*> containers();  // by name
   // After a container was removed: forgets it. Called by whoever waited for the removal, or by itself.
   void forget_removed();
@@ -72,8 +93,12 @@ class Node {
   Status check_addresses(const model::ContainerSpec& spec) const;
   // With a home and a specification on the disk; `state` is where it begins.
   Result<std::unique_ptr<ContainerService>> make_new(model::ContainerSpec spec, policy::PersistentState state);
-  Result<std::unique_ptr<ContainerService>> make_service(model::ContainerSpec spec, ContainerRecord record);
+  Result<std::unique_ptr<ContainerService>> make_service(model::ContainerSpec spec, ContainerRecord record,
+                                                         std::shared_ptr<ContainerBackend> backend = nullptr);
+  Result<std::shared_ptr<replica::CapsuleStore>> open_store(const model::ContainerSpec& spec, Term term);
   ContainerService* adopt(std::unique_ptr<ContainerService> service);
+  void import_as(capsule::CapsuleRef capsule, model::ContainerSpec spec,
+                 std::function<void(Result<ContainerService*>)> done);
   Result<std::unique_ptr<ContainerService>> read_service(const std::string& directory);
   void report_unreadable(const std::string& directory, const Error& error);
   void watch_deaths();
@@ -81,6 +106,8 @@ class Node {
 
   NodeOptions options_;
   replica::PosixFileSystem file_system_;
+  ContainerCluster* cluster_ = nullptr;
+  PeerRequestTable peer_requests_;
   std::map<ContainerName, std::unique_ptr<ContainerService>> services_;
   io::Watch deaths_watch_;
   io::SignalHandler child_signal_;

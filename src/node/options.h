@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "base/log.h"
+#include "base/units.h"
 #include "capsule/criu/engine.h"
 #include "node/paths.h"
 #include "runtime/host_facts.h"
@@ -22,6 +23,7 @@ struct DaemonOptions {
   runtime::ProgramPaths programs;
   capsule::MemoryTracking tracking = capsule::MemoryTracking::kOn;
   std::size_t pool_threads = 0;
+  Bytes standby_memory;  // for capsules of other nodes' containers
   bool trial_process = false;  // hidden: the process that doctor takes a trial checkpoint of
 };
 

@@ -119,9 +119,24 @@ class RunRequest final : public StartingRequest {
 
  private:
   void create(const model::ContainerSpec& spec) {
-    auto created = node().create(spec);
-    if (!created) return fail(created.error());
-    wait_for(**created, kLimit);
+    ContainerCluster* cluster = node().cluster();
+    if (cluster == nullptr || !cluster->member()) return created(node().create(spec));
+    cluster->claim(spec, model::DesiredState::kRunning, [this, token = lifetime_.token(), cluster, spec,
+                                                         &node = node()](const Status& claimed) {
+      if (!claimed) {
+        if (token.alive()) fail(claimed.error());
+        return;
+      }
+      // What the operator asked for goes on without him.
+      auto made = node.create(spec);
+      if (!made) cluster->disclaim(spec.name);
+      if (token.alive()) created(std::move(made));
+    });
+  }
+
+  void created(Result<ContainerService*> service) {
+    if (!service) return fail(service.error());
+    wait_for(**service, kLimit);
   }
 };
 
@@ -144,8 +159,11 @@ class StartRequest final : public StartingRequest {
   void start() {
     ContainerService* service = find_or_fail(message().start().name());
     if (service == nullptr) return;
-    if (Status asked = service->ask(policy::OperatorStart{}); !asked) return fail(asked.error());
-    wait_for(*service, kLimit);
+    if (Status admitted = service->admit(policy::OperatorStart{}); !admitted) return fail(admitted.error());
+    settle(*service, model::DesiredState::kRunning, [this](ContainerService& settled) {
+      if (Status asked = settled.ask(policy::OperatorStart{}); !asked) return fail(asked.error());
+      wait_for(settled, kLimit);
+    });
   }
 };
 

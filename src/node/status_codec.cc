@@ -281,6 +281,7 @@ v1::ContainerStatus status_of(const ContainerService& service, const Clock& cloc
   status.set_image_name(image_name(service.spec()));
   status.set_created_unix_ms(unix_ms(record.created));
   if (record.exit_status) status.set_exit_status(*record.exit_status);
+  if (service.cluster() != nullptr) service.cluster()->fill(status, service.spec().name);
   return status;
 }
 

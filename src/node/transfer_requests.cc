@@ -55,9 +55,9 @@ class ExportRequest final : public ControlRequest {
     auto slot = take_transfer();
     if (!slot) return fail(slot.error());
     auto work = [slot = *std::move(slot), fd = std::move(fd), generation = generation_, table = service->shared_table(),
-                 store = service->shared_store()]() mutable -> Result<replica::ExportReceipt> {
+                 store = service->shared_store(), ring = ring()]() mutable -> Result<replica::ExportReceipt> {
       PERDURE_ASSIGN(const capsule::CapsuleRef capsule, table->load(generation, *store));
-      auto receipt = replica::write_export(fd.get(), *capsule, kArchive, {});
+      auto receipt = replica::write_export(fd.get(), *capsule, kArchive, {}, ring.get());
       fd.reset();  // before the answer: who reads a pipe sees its end
       return receipt;
     };
@@ -109,8 +109,8 @@ class ImportRequest final : public ControlRequest {
     if (Status usable = check_descriptor(fd, O_WRONLY, "reading"); !usable) return fail(usable.error());
     auto slot = take_transfer();
     if (!slot) return fail(slot.error());
-    auto work = [slot = *std::move(slot), fd = std::move(fd)]() mutable {
-      auto imported = replica::read_import(fd.get(), import_limit(), kArchive);
+    auto work = [slot = *std::move(slot), fd = std::move(fd), ring = ring()]() mutable {
+      auto imported = replica::read_import(fd.get(), import_limit(), kArchive, ring.get());
       fd.reset();
       return imported;
     };

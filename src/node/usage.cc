@@ -1,5 +1,7 @@
 #include "node/usage.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -128,6 +130,19 @@ UsageOption threads_option() {
           .take = take_threads};
 }
 
+UsageOption standby_memory_option() {
+  return {.kind = Kind::kValue,
+          .name = "--standby-memory",
+          .value = "SIZE",
+          .help = "Memory for the capsules of containers that other nodes own. What does not fit goes to the state directory, "
+                  "which makes a takeover slower.",
+          .fallback = "a quarter of this host's",
+          .take = [](DaemonOptions& options, const std::string& given) -> Status {
+            PERDURE_ASSIGN(options.standby_memory, parse_bytes(given));
+            return {};
+          }};
+}
+
 // As an indented block of lines.
 std::string wrapped(std::string_view text, std::string_view indent) {
   constexpr std::size_t kWidth = 80;
@@ -152,6 +167,8 @@ std::span<const std::string_view> description() { return kDescription; }
 DaemonOptions default_options() {
   DaemonOptions options;
   options.paths.libexec_dir = PERDURE_LIBEXEC_DIR;
+  const auto pages = static_cast<std::uint64_t>(std::max(0L, ::sysconf(_SC_PHYS_PAGES)));
+  options.standby_memory = Bytes{pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)) / 4};
   options.pool_threads = std::clamp<std::size_t>(std::thread::hardware_concurrency() * kThreadsPerCore,
                                                  kLeastDefaultThreads, kMostDefaultThreads);
   return options;
@@ -175,6 +192,7 @@ std::vector<UsageOption> option_table() {
                   [](DaemonOptions& options) -> std::string& { return options.programs.runc; }),
       tracking_option(),
       threads_option(),
+      standby_memory_option(),
       {.kind = Kind::kHelp, .name = "--help", .letter = "-h", .help = "Print help and exit."},
       {.kind = Kind::kVersion, .name = "--version", .help = "Print the version and exit."},
   };

@@ -80,6 +80,10 @@ class OwnedContainer {
   std::uint64_t add_listener(Listener listener);
   void remove_listener(std::uint64_t id) { listeners_.erase(id); }
   // How the last wish ended.
+  void clear_settled() {
+    settled_.reset();
+    refusal_.clear();
+  }
   const std::string& last_refusal() const { return refusal_; }
   const std::optional<model::DesiredState>& settled() const { return settled_; }
   struct MoveResult {
@@ -89,6 +93,7 @@ class OwnedContainer {
     std::optional<Generation> generation;
     std::uint64_t bytes = 0;  // of the last delta
   };
+  void clear_move() { move_.reset(); }
   const std::optional<MoveResult>& last_move() const { return move_; }
   // Of a standby, for `inspect`.
   struct StandbyFacts {

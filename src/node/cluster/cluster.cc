@@ -1,0 +1,356 @@
+#include "node/cluster/cluster.h"
+
+#include <algorithm>
+#include <format>
+#include <utility>
+
+#include "base/log.h"
+#include "io/atomic_file.h"
+#include "node/cluster/peer_codec.h"
+#include "replica/directory_store.h"
+#include "runtime/host_facts.h"
+
+namespace perdure::node {
+namespace {
+
+namespace v1 = control::v1;
+
+// From an operator's order until this node is a registered member: etcd elects within a second, a loaded disk takes its time.
+constexpr Duration kReadyLimit = std::chrono::minutes(2);
+constexpr Duration kReadyTick = std::chrono::milliseconds(50);
+
+}  // namespace
+
+Cluster::Cluster(ClusterOptions options) : options_(std::move(options)), sealed_(files_, nullptr) {}
+
+Cluster::~Cluster() { end_membership(); }
+
+void Cluster::end_membership() {
+  owned_.clear();
+  standbys_.reset();
+  images_.reset();
+  membership_.reset();
+  reported_.clear();
+  claimed_.clear();
+}
+
+// ---- Beginning ----
+
+Status Cluster::open() {
+  const std::string path = identity_path(options_.host.paths);
+  const auto text = read_file(path);
+  if (!text && text.error().code() == ErrorCode::kNotFound) return {};
+  if (!text) return fail(text.error());
+  PERDURE_ASSIGN(ClusterIdentity identity, identity_from_json(*text, path));
+  const pki::NodeFiles files(cluster_directory(options_.host.paths));
+  PERDURE_TRY(files.remove_left_over());
+  PERDURE_ASSIGN(pki::NodeIdentity trust, files.read());
+  coord::EtcdStartRequest etcd;
+  etcd.how = coord::EtcdStart::kRestart;
+  const bool has_data = coord::EtcdServer(options_.loop, etcd_options(options_.host.paths, identity)).has_data();
+  return enter(std::move(identity), std::move(trust), has_data ? &etcd : nullptr, {});
+}
+
+Status Cluster::enter(ClusterIdentity identity, pki::NodeIdentity files, const coord::EtcdStartRequest* etcd,
+                      std::optional<coord::ClusterSettings> found) {
+  const bool witness = identity.witness;
+  const model::NodeLife self{identity.node, options_.incarnation};
+  PeerRequestTable table = request_table();
+  MembershipOptions options{.loop = options_.loop,
+                            .pool = options_.pool,
+                            .clock = options_.clock,
+                            .events = options_.events,
+                            .paths = options_.host.paths,
+                            .incarnation = options_.incarnation,
+                            .version = options_.version,
+                            .facts = runtime::cluster_facts(options_.host.facts)};
+  auto opened = Membership::open(std::move(options), std::move(identity), std::move(files), std::move(table),
+                                 membership_handlers());
+  if (!opened) return fail(std::move(opened).error().context("the cluster's membership of this node"));
+  membership_ = *std::move(opened);
+  images_ = std::make_unique<ImageExchange>(options_.loop, options_.pool, membership_->peers(), options_.host.paths.images());
+  images_->find_in_place = [this](const std::string& digest) -> std::optional<std::string> {
+    for (const ContainerService* service : options_.node.containers()) {
+      const auto* directory = std::get_if<model::DirectoryRoot>(&service->spec().root_filesystem);
+      if (directory != nullptr && service->record().image_digest == digest) return directory->path;
+    }
+    return std::nullopt;
+  };
+  StandbyHandlers handlers;
+  handlers.taken = [this](TakenContainer it) { taken(std::move(it)); };
+  handlers.claimed_before = [this](const ContainerName& name) {
+    v1::Event event;
+    event.set_severity(v1::SEVERITY_ERROR);
+    event.set_container(name.str());
+    event.set_kind("lost");
+    event.set_text(std::format("the record says that container '{}' runs here, but nothing of it is here; 'perdure cluster "
+                               "recover {}' shows what is left of it",
+                               name.str(), name.str()));
+    options_.events.append(std::move(event));
+  };
+  handlers.runs_here = [this](const ContainerName& name) { return options_.node.find(name) != nullptr; };
+  standbys_ = std::make_unique<StandbyService>(
+      StandbyEnvironment{.loop = options_.loop,
+                         .pool = options_.pool,
+                         .clock = options_.clock,
+                         .events = options_.events,
+                         .host = options_.host,
+                         .make_backend = options_.node.backend_factory(),
+                         .peers = membership_->peers(),
+                         .records = membership_->records(),
+                         .view = membership_->view(),
+                         .images = *images_,
+                         .self = self,
+                         .witness = witness,
+                         .highest_revision = [this] { return membership_->highest_revision(); }},
+      table_options(), std::move(handlers));
+  sealed_.use(membership_->trust().ring());
+  return membership_->start(etcd, std::move(found));
+}
+
+// Handlers find the service when they are called: it is made after the sessions that call them.
+PeerRequestTable Cluster::request_table() {
+  namespace p1 = peer::v1;
+  PeerRequestTable table;
+  const auto forward = [&](p1::Message::BodyCase kind, auto find) {
+    table[kind] = [this, kind, find](PeerRequest request) {
+      PeerRequestTable inner;
+      find(inner);
+      const auto handler = inner.find(kind);
+      if (handler != inner.end()) return handler->second(std::move(request));
+      if (request.respond) request.respond->refuse(Error(ErrorCode::kTimeout, "this node is beginning"));
+    };
+  };
+  const auto standbys = [this](PeerRequestTable& inner) {
+    if (standbys_) standbys_->serve(inner);
+  };
+  for (const auto kind : {p1::Message::kEnlist, p1::Message::kShip, p1::Message::kDismiss, p1::Message::kFetchGeneration,
+                          p1::Message::kMovePrepare, p1::Message::kMoveTake, p1::Message::kCommit, p1::Message::kDiscard}) {
+    forward(kind, standbys);
+  }
+  forward(p1::Message::kFetchImage, [this](PeerRequestTable& inner) {
+    if (images_) images_->serve(inner);
+  });
+  table[p1::Message::kHeld] = [this](const PeerRequest& request) { on_held_report(request); };
+  for (const auto& [kind, handler] : options_.node.peer_requests()) table[kind] = handler;
+  return table;
+}
+
+MembershipHandlers Cluster::membership_handlers() {
+  MembershipHandlers handlers;
+  handlers.peer_up = [this](const model::NodeLife& life) { peer_up(life); };
+  handlers.peer_down = [this](const model::NodeLife& life, const Error&) { peer_down(life); };
+  handlers.record_changed = [this](const ContainerName& name) { record_changed(name); };
+  handlers.nodes_changed = [this] { tell_candidates(); };
+  handlers.settings_changed = [this] {
+    for (const auto& [name, owned] : owned_) owned->handle(policy::ownership::StandbysWanted{standbys_wanted(name)});
+  };
+  handlers.current = [this] {
+    standbys_->look_at_all();
+    look_for_orphans();
+    tell_candidates();
+    for (const auto& [name, owned] : owned_) owned->handle(policy::ownership::RecordChanged{});
+    check_waiting();
+  };
+  handlers.history_lost = [this](const std::string& reason) {
+    for (const auto& [name, owned] : owned_) owned->handle(policy::ownership::StoreForeign{reason});
+  };
+  handlers.ring_changed = [this] { sealed_.use(membership_->trust().ring()); };
+  return handlers;
+}
+
+replica::StandbyTableOptions Cluster::table_options() const {
+  const auto directory_of = [paths = options_.host.paths](const ContainerName& name) {
+    return paths.state_dir + "/standby/" + name.str();
+  };
+  replica::StandbyTableOptions options;
+  options.memory_budget = options_.standby_memory;
+  options.spill = options_.spill;
+  options.open_store = [this, directory_of](const ContainerName& name) -> Result<std::unique_ptr<replica::CapsuleStore>> {
+    replica::DirectoryStoreOptions store;
+    store.directory = directory_of(name);
+    store.container = name.str();
+    PERDURE_ASSIGN(auto opened, replica::DirectoryStore::open(store, const_cast<replica::SealedFileSystem&>(sealed_)));
+    return std::unique_ptr<replica::CapsuleStore>(std::move(opened));
+  };
+  options.remove_store = [directory_of](const ContainerName& name) { return io::remove_tree(directory_of(name)); };
+  return options;
+}
+
+std::shared_ptr<const pki::KeyRing> Cluster::ring() const {
+  return membership_ ? membership_->trust().ring() : nullptr;
+}
+
+std::string Cluster::durable_directory() const {
+  if (!membership_ || !membership_->view().cluster()) return {};
+  return membership_->view().cluster()->value.durable_directory;
+}
+
+// ---- Operators: init, join, leave ----
+
+void Cluster::when_ready(Progress progress, Done done) {
+  waiting_.emplace_back(std::move(progress), std::move(done));
+  waiting_limit_ = options_.loop.after(kReadyLimit, [this] {
+    const std::string why = membership_ ? membership_->store_trouble() : std::string();
+    for (auto& [progress, done] : std::exchange(waiting_, {})) {
+      done(fail(ErrorCode::kTimeout,
+                std::format("this node is no registered member after {}{}{}; it goes on trying: 'perdure cluster status'",
+                            format_duration(kReadyLimit), why.empty() ? "" : ": ", why)));
+    }
+  });
+  check_waiting();
+}
+
+void Cluster::check_waiting() {
+  if (!ready() || waiting_.empty()) return;
+  waiting_limit_.reset();
+  for (auto& [progress, done] : std::exchange(waiting_, {})) done({});
+}
+
+void Cluster::init(const InitWish& wish, Progress progress, Done done) {
+  if (member() || busy_) {
+    return done(fail(ErrorCode::kConflict, member() ? std::format("this node is '{}' of a cluster already; 'perdure cluster "
+                                                                  "leave' makes it one of its own",
+                                                                  membership_->identity().node.str())
+                                                    : "another change of the membership is under way"));
+  }
+  busy_ = true;
+  progress("found", "making certificates and keys");
+  auto work = [wish, paths = options_.host.paths, &clock = options_.clock]() -> Result<std::shared_ptr<FoundedCluster>> {
+    PERDURE_ASSIGN(auto founded, found_cluster(wish, paths, clock));
+    return std::make_shared<FoundedCluster>(std::move(founded));
+  };
+  auto founded = [this, progress, done](Result<std::shared_ptr<FoundedCluster>> made) {
+    const auto failed = [&](const Error& error) {
+      busy_ = false;
+      done(fail(error));
+    };
+    if (!made) return failed(made.error());
+    const ClusterIdentity identity = (*made)->identity;
+    coord::EtcdStartRequest etcd;
+    etcd.how = coord::EtcdStart::kNew;
+    etcd.token = identity.cluster_id;
+    progress("etcd", identity.external ? "connecting with etcd" : "starting etcd");
+    Status entered = enter(identity, std::move((*made)->files), identity.external ? nullptr : &etcd, (*made)->settings);
+    if (!entered) {
+      end_membership();
+      if (Status forgotten = forget_membership(options_.host.paths, identity, options_.clock.wall()); !forgotten) {
+        log::error("{}", forgotten.error().message());
+      }
+      return failed(entered.error());
+    }
+    when_ready(progress, [this, progress, done](Status ready) {
+      if (!ready) {
+        busy_ = false;
+        return done(std::move(ready));
+      }
+      progress("adopt", "the containers of this host become the cluster's");
+      adopt_all([this, done](Status adopted) {
+        busy_ = false;
+        done(std::move(adopted));
+      });
+    });
+  };
+  if (Status submitted = options_.pool.submit(options_.loop, lifetime_, std::move(work), std::move(founded)); !submitted) {
+    busy_ = false;
+    done(std::move(submitted));
+  }
+}
+
+void Cluster::join(const JoinWish& wish, Progress progress, Done done) {
+  if (member() || busy_) {
+    return done(fail(ErrorCode::kConflict, member() ? std::format("this node is '{}' of a cluster already; 'perdure cluster "
+                                                                  "leave' makes it one of its own",
+                                                                  membership_->identity().node.str())
+                                                    : "another change of the membership is under way"));
+  }
+  if (wish.witness && !options_.node.containers().empty()) {
+    return done(fail(ErrorCode::kConflict, "a witness runs no containers; remove those of this host first"));
+  }
+  busy_ = true;
+  progress("join", std::format("asking {}", wish.address));
+  joining_ = std::make_unique<Joining>(options_.loop, options_.pool, options_.clock, options_.host.paths,
+                                       runtime::cluster_facts(options_.host.facts), options_.version);
+  joining_->begin(wish, [this, progress, done](Result<JoinedCluster> joined) {
+    options_.loop.post([old = std::shared_ptr<Joining>(std::move(joining_))] {});
+    if (!joined) {
+      busy_ = false;
+      return done(fail(std::move(joined).error()));
+    }
+    progress("register", "let in; becoming a member");
+    const ClusterIdentity identity = joined->identity;
+    if (Status entered = enter(identity, std::move(joined->files), nullptr, {}); !entered) {
+      end_membership();
+      busy_ = false;
+      return done(std::move(entered));
+    }
+    when_ready(progress, [this, progress, done](Status ready) {
+      if (!ready) {
+        busy_ = false;
+        return done(std::move(ready));
+      }
+      progress("adopt", "the containers of this host become the cluster's");
+      adopt_all([this, done](Status adopted) {
+        busy_ = false;
+        done(std::move(adopted));
+      });
+    });
+  });
+}
+
+void Cluster::leave(bool force, Progress progress, Done done) {
+  if (!member()) return done(fail(ErrorCode::kConflict, "this node is in no cluster"));
+  if (busy_) return done(fail(ErrorCode::kConflict, "another change of the membership is under way"));
+  if (!owned_.empty() && !force) {
+    return done(fail(ErrorCode::kConflict,
+                     std::format("this node owns {} containers; 'perdure node drain {}' moves them, --force keeps them here, in "
+                                 "no cluster",
+                                 owned_.size(), membership_->identity().node.str())));
+  }
+  const bool alone = membership_->view().nodes().size() <= 1;
+  const bool known = membership_->view().node(membership_->identity().node) != nullptr;
+  busy_ = true;
+  progress("leave", "leaving the cluster");
+  auto forget = [this, done, force](Status removed) {
+    if (!removed && !force) {
+      busy_ = false;
+      return done(std::move(removed));
+    }
+    const ClusterIdentity identity = membership_->identity();
+    for (ContainerService* service : options_.node.containers()) service->join(nullptr);
+    end_membership();
+    sealed_.use(nullptr);
+    busy_ = false;
+    done(forget_membership(options_.host.paths, identity, options_.clock.wall()));
+  };
+  // Records first: what is left behind would keep names and addresses.
+  if (alone || !known) return forget({});
+  membership_->remove_node(membership_->identity().node, "it has left", std::move(forget));
+}
+
+void Cluster::adopt_all(Done done) {
+  struct Round {
+    std::size_t open = 1;
+    std::string failures;
+    Done done;
+  };
+  auto round = std::make_shared<Round>();
+  round->done = std::move(done);
+  const auto one_done = [round](const std::string& failure) {
+    if (!failure.empty()) round->failures += (round->failures.empty() ? "" : "; ") + failure;
+    if (--round->open > 0) return;
+    if (round->failures.empty()) return round->done({});
+    round->done(fail(ErrorCode::kConflict, "this node is a member, but not all of its containers could be taken into the "
+                                           "cluster: " + round->failures));
+  };
+  for (ContainerService* service : options_.node.containers()) {
+    if (owned_.contains(service->spec().name)) continue;
+    ++round->open;
+    claim_running(*service, [one_done, name = service->spec().name.str()](const Status& claimed) {
+      one_done(claimed ? "" : std::format("'{}': {}", name, claimed.error().message()));
+    });
+  }
+  one_done("");
+}
+
+}  // namespace perdure::node

@@ -1,0 +1,133 @@
+// This host's part in a cluster, whole: whether it is a member, what it owns, what it holds for others.
+//
+// Between Node (the containers that run here) and Membership (identity, etcd, sessions). Loop thread only.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "control.pb.h"
+#include "node/cluster/founding.h"
+#include "node/cluster/image_exchange.h"
+#include "node/cluster/membership.h"
+#include "node/cluster/owned_container.h"
+#include "node/cluster/standby_service.h"
+#include "node/node.h"
+#include "placement/choose_standbys.h"
+#include "replica/sealed_file_system.h"
+
+namespace perdure::node {
+
+struct ClusterOptions {
+  io::Loop& loop;
+  io::Pool& pool;
+  const Clock& clock;
+  EventLog& events;
+  const HostServices& host;
+  Node& node;
+  Incarnation incarnation;
+  std::string version;
+  Bytes standby_memory;
+  replica::Spill spill = replica::Spill::kToDisk;
+};
+
+class Cluster final : public ContainerCluster {
+ public:
+  explicit Cluster(ClusterOptions options);
+  ~Cluster() override;
+
+  // At a start of the daemon, before the containers are recovered. A host that is no member: a success.
+  Status open();
+  bool member() const override { return membership_ != nullptr; }
+  Membership* membership() { return membership_.get(); }
+  StandbyService* standbys() { return standbys_.get(); }
+  bool ready() const { return membership_ && membership_->registered(); }
+
+  // ---- Operators ----
+  using Progress = std::function<void(std::string_view stage, std::string_view text)>;
+  using Done = std::function<void(Status)>;
+  // The containers of this host become the cluster's. `done` when this node is registered and they are.
+  void init(const InitWish& wish, Progress progress, Done done);
+  void join(const JoinWish& wish, Progress progress, Done done);
+  // kConflict while it owns containers, unless `force`: they are stopped and removed from the cluster's records.
+  void leave(bool force, Progress progress, Done done);
+  control::v1::ClusterReply status() const;
+  std::vector<control::v1::NodeRow> node_rows() const;
+  control::v1::NodeRow node_row(const NodeName& node) const;
+
+  // ---- Containers ----
+  // The owner of a container that is not here; absent: nobody, or no cluster.
+  std::optional<NodeName> owner_of(const ContainerName& name) const;
+  OwnedContainer* owned(const ContainerName& name);
+  // Claims name and addresses for this node; then Node::create() may begin. The answer says who holds what is taken.
+  void claim(const model::ContainerSpec& spec, model::DesiredState desired, Done done) override;
+  // What claim() has made is given back: the container could not be made.
+  void disclaim(const ContainerName& name) override;
+  // The service of a claimed container is there (created, imported, adopted).
+  void attach(ContainerService& service) override;
+  // Of a daemon that has begun: what it owned when it ended. Before the service's own first event.
+  void attach_recovered(ContainerService& service) override;
+  void recovered(ContainerService& service) override;
+  void detached(const ContainerName& name, bool left) override;
+  std::unique_ptr<replica::CapsuleStore> open_shared_store(const ContainerName& name, Term term) override;
+  replica::FileSystem& file_system() override { return sealed_; }
+  std::shared_ptr<const pki::KeyRing> ring() const override;
+  void fill(control::v1::ContainerStatus& status, const ContainerName& name) const override;
+  // Rows of containers that other nodes own, from the records alone.
+  std::vector<control::v1::ContainerStatus> others() const override;
+
+  // Moves it and waits until it runs there, or stays.
+  void move(const ContainerName& name, const NodeName& target, std::function<void(Result<OwnedContainer::MoveResult>)> done);
+  // To the place that placement names. kUnsupported: none.
+  Result<NodeName> move_target(const ContainerName& name) const;
+  // Sets the record's desired state, then `done`; kConflict: refused.
+  void settle(const ContainerName& name, model::DesiredState desired, Done done) override;
+
+ private:
+  Status enter(ClusterIdentity identity, pki::NodeIdentity files, const coord::EtcdStartRequest* etcd,
+               std::optional<coord::ClusterSettings> found);
+  void end_membership();
+  PeerRequestTable request_table();
+  MembershipHandlers membership_handlers();
+  replica::StandbyTableOptions table_options() const;
+  void adopt_all(Done done);
+  void claim_running(ContainerService& service, Done done);
+  OwnedContainer& make_owned(const ContainerName& name, ContainerService* service);
+  void owned_ended(const ContainerName& name);
+  void on_held_report(const PeerRequest& request);
+  void peer_up(const model::NodeLife& life);
+  void peer_down(const model::NodeLife& life);
+  void record_changed(const ContainerName& name);
+  void look_for_orphans();
+  void tell_candidates();
+  void tell_candidates(OwnedContainer& owned) const;
+  placement::StandbyQuestion question_for(const OwnedContainer& owned) const;
+  std::uint32_t standbys_wanted(const ContainerName& name) const;
+  void taken(TakenContainer taken);
+  void announce(std::shared_ptr<ContainerBackend> backend, int times);
+  void when_ready(Progress progress, Done done);
+  void check_waiting();
+  std::string durable_directory() const;
+
+  const ClusterOptions options_;
+  replica::PosixFileSystem files_;
+  replica::SealedFileSystem sealed_;
+  std::unique_ptr<Membership> membership_;
+  std::unique_ptr<ImageExchange> images_;
+  std::unique_ptr<StandbyService> standbys_;
+  std::unique_ptr<Joining> joining_;
+  std::map<ContainerName, std::unique_ptr<OwnedContainer>> owned_;
+  std::map<ContainerName, coord::StoredRecord> claimed_;  // records made for services to come
+  std::map<NodeName, std::map<ContainerName, replica::Holding>> reported_;  // what connected peers hold of ours
+  std::vector<std::pair<Progress, Done>> waiting_;  // for ready()
+  std::vector<io::Timer> announcements_;
+  bool busy_ = false;  // init, join or leave is under way
+  io::Timer waiting_limit_;
+  io::Lifetime lifetime_;
+};
+
+}  // namespace perdure::node

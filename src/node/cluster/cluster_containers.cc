@@ -1,0 +1,416 @@
+// Cluster: the containers that this node owns.
+#include <algorithm>
+#include <format>
+#include <utility>
+
+#include "base/log.h"
+#include "model/spec_yaml.h"
+#include "node/cluster/cluster.h"
+#include "node/cluster/peer_codec.h"
+#include "node/status_codec.h"
+#include "placement/drain.h"
+#include "replica/directory_store.h"
+
+namespace perdure::node {
+namespace {
+
+namespace own = policy::ownership;
+
+constexpr Duration kClaimTime = std::chrono::seconds(10);
+constexpr Duration kSettleTime = std::chrono::seconds(15);
+constexpr Duration kMoveTime = std::chrono::minutes(15);  // a root file system may have to be fetched first
+// Neighbours that were busy or asleep; RFC 5227 repeats its announcements as well.
+constexpr int kAnnouncements = 3;
+constexpr Duration kAnnouncementInterval = std::chrono::milliseconds(300);
+
+std::vector<model::IpAddress> addresses_of(const model::ContainerSpec& spec) {
+  std::vector<model::IpAddress> addresses;
+  if (spec.network.ipv4) addresses.emplace_back(spec.network.ipv4->address);
+  if (spec.network.ipv6) addresses.emplace_back(spec.network.ipv6->address);
+  return addresses;
+}
+
+std::string digest_of(const std::string& yaml) {
+  return capsule::to_string(capsule::digest_of(std::as_bytes(std::span(yaml))));
+}
+
+}  // namespace
+
+// ---- Claims ----
+
+void Cluster::claim(const model::ContainerSpec& spec, model::DesiredState desired, Done done) {
+  if (!member()) return done({});
+  if (!ready()) {
+    return done(fail(ErrorCode::kTransient, "etcd cannot be reached, and without it nobody can say who owns a container: " +
+                                                membership_->store_trouble()));
+  }
+  coord::CreateRequest request{.record = {.container = spec.name,
+                                          .owner = membership_->self(),
+                                          .standbys = {},
+                                          .term = {},
+                                          .spec_digest = {},
+                                          .image_digest = {},
+                                          .desired = desired,
+                                          .phase = model::RecordPhase::kStarting,
+                                          .writer = membership_->self(),
+                                          .nonce = {},
+                                          .created = options_.clock.wall()},
+                               .spec_yaml = model::to_yaml(spec),
+                               .addresses = addresses_of(spec)};
+  request.record.spec_digest = digest_of(request.spec_yaml);
+  membership_->records().create(
+      std::move(request), options_.clock.now() + kClaimTime,
+      [this, token = lifetime_.token(), name = spec.name, done = std::move(done)](Result<coord::StoredRecord> created) {
+        if (!token.alive()) return;
+        if (!created) return done(fail(std::move(created).error()));
+        claimed_.insert_or_assign(name, *std::move(created));
+        done({});
+      });
+}
+
+void Cluster::disclaim(const ContainerName& name) {
+  const auto found = claimed_.find(name);
+  if (found == claimed_.end()) return;
+  const coord::Revision revision = found->second.revision;
+  claimed_.erase(found);
+  membership_->records().remove(name, revision, options_.clock.now() + kClaimTime, [name](const Result<bool>& removed) {
+    if (removed) return;
+    log::warning("{}: its record could not be taken back: {}; 'perdure rm {}' does", name.str(), removed.error().message(),
+                 name.str());
+  });
+}
+
+void Cluster::claim_running(ContainerService& service, Done done) {
+  const bool stopped = service.record().state.desired != policy::DesiredState::kRunning;
+  claim(service.spec(), stopped ? model::DesiredState::kStopped : model::DesiredState::kRunning, [this, name = service.spec().name, done = std::move(done)](Status claimed) {
+    if (claimed) {
+      if (ContainerService* found = options_.node.find(name)) {
+        attach(*found);
+      } else {
+        disclaim(name);
+      }
+    }
+    done(std::move(claimed));
+  });
+}
+
+OwnedContainer& Cluster::make_owned(const ContainerName& name, ContainerService* service) {
+  policy::OwnershipOptions options;
+  options.standbys = standbys_wanted(name);
+  policy::OwnershipIdentity identity{.container = name, .self = membership_->self()};
+  OwnedEnvironment environment{.loop = options_.loop,
+                               .clock = options_.clock,
+                               .events = options_.events,
+                               .records = membership_->records(),
+                               .peers = membership_->peers(),
+                               .self = membership_->self(),
+                               .store_revision = [this] { return membership_->view().revision(); }};
+  auto& owned = owned_[name];
+  owned = std::make_unique<OwnedContainer>(std::move(environment), std::move(identity), options,
+                                           service == nullptr ? nullptr : &service->owned_side(),
+                                           OwnedContainer::Handlers{.ended = [this, name] { owned_ended(name); }});
+  if (service != nullptr) service->join(owned.get());
+  return *owned;
+}
+
+void Cluster::attach(ContainerService& service) {
+  const auto claimed = claimed_.find(service.spec().name);
+  if (!member() || claimed == claimed_.end()) return;
+  const coord::StoredRecord record = claimed->second;
+  claimed_.erase(claimed);
+  OwnedContainer& owned = make_owned(service.spec().name, &service);
+  owned.handle(own::Adopted{record.record, record.revision, service.stock()});
+  tell_candidates(owned);
+  for (const PeerState& peer : membership_->peers().connected()) {
+    const auto reported = reported_.find(peer.life.node);
+    if (reported == reported_.end()) continue;
+    const auto held = reported->second.find(service.spec().name);
+    owned.peer_holds(peer.life, held == reported->second.end() ? std::nullopt : std::optional(held->second));
+  }
+}
+
+void Cluster::attach_recovered(ContainerService& service) {
+  if (!member()) return;
+  make_owned(service.spec().name, &service);
+  service.owned_side().tell(policy::OwnershipUnknown{"its record has not been read since perdured was started"});
+}
+
+void Cluster::recovered(ContainerService& service) {
+  OwnedContainer* found = owned(service.spec().name);
+  if (found == nullptr) return;
+  const ContainerRecord& record = service.record();
+  own::Restarted restarted;
+  restarted.term = record.term;
+  restarted.handing_over = record.handing_over;
+  restarted.removed = record.state.desired == policy::DesiredState::kRemoved;
+  restarted.stock = service.stock();
+  if (record.term == Term{}) {
+    // From the time before there was a cluster: it has no record yet.
+    const ContainerName name = service.spec().name;
+    service.join(nullptr);
+    owned_.erase(name);
+    service.owned_side().tell(policy::OwnershipKnown{});
+    return claim_running(service, [name](const Status& claimed) {
+      if (!claimed) log::error("{}: {}", name.str(), claimed.error().message());
+    });
+  }
+  found->handle(restarted);
+  tell_candidates(*found);
+}
+
+void Cluster::detached(const ContainerName& name, bool left) {
+  OwnedContainer* found = owned(name);
+  if (found == nullptr) return;
+  found->detach();
+  if (left) return;
+  found->handle(own::ContainerRemoved{});
+}
+
+void Cluster::owned_ended(const ContainerName& name) {
+  if (ContainerService* service = options_.node.find(name)) {
+    if (service->owned() == owned(name)) service->join(nullptr);
+  }
+  owned_.erase(name);
+  if (standbys_) standbys_->look_at(name);
+}
+
+OwnedContainer* Cluster::owned(const ContainerName& name) {
+  const auto found = owned_.find(name);
+  return found == owned_.end() ? nullptr : found->second.get();
+}
+
+std::optional<NodeName> Cluster::owner_of(const ContainerName& name) const {
+  if (!membership_ || options_.node.find(name) != nullptr) return std::nullopt;
+  const coord::StoredRecord* record = membership_->view().record(name);
+  if (record == nullptr || record->record.owner.node == membership_->identity().node) return std::nullopt;
+  return record->record.owner.node;
+}
+
+std::unique_ptr<replica::CapsuleStore> Cluster::open_shared_store(const ContainerName& name, Term term) {
+  const std::string directory = durable_directory();
+  if (directory.empty()) return nullptr;
+  replica::DirectoryStoreOptions options;
+  options.directory = directory + "/" + name.str();
+  options.container = name.str();
+  options.access = replica::DirectoryStoreOptions::Access::kShared;
+  options.term = term;
+  options.incarnation = options_.incarnation;
+  auto opened = replica::DirectoryStore::open(options, sealed_);
+  if (opened) return *std::move(opened);
+  log::error("{}: {}; its generations are written to this node's own directory", name.str(), opened.error().message());
+  return nullptr;
+}
+
+// ---- Standbys ----
+
+std::uint32_t Cluster::standbys_wanted(const ContainerName&) const {
+  const auto& settings = membership_->view().cluster();
+  return settings ? settings->value.standbys : 1;
+}
+
+placement::StandbyQuestion Cluster::question_for(const OwnedContainer& owned) const {
+  placement::StandbyQuestion question{.nodes = {}, .owner = membership_->identity().node, .present = {}};
+  for (const auto& [name, node] : membership_->view().nodes()) {
+    placement::NodeView view{.description = node.value};
+    view.reachable = name == membership_->identity().node || membership_->peers().find(name) != nullptr;
+    for (const auto& [container, record] : membership_->view().records()) {
+      if (record.record.owner.node == name) ++view.owned;
+      if (record.record.standby(name) != nullptr) view.held_bytes += 1;  // their sizes are not known here; their number is
+    }
+    question.nodes.push_back(std::move(view));
+  }
+  const policy::OwnershipStatus status = owned.status();
+  question.wanted = status.wanted;
+  if (status.record) {
+    for (const model::NodeLife& standby : status.record->standbys) question.present.push_back(standby.node);
+  }
+  if (const model::NodeDescription* self = membership_->view().node(membership_->identity().node)) {
+    question.requirements.host = self->facts;
+  }
+  return question;
+}
+
+void Cluster::tell_candidates(OwnedContainer& owned) const {
+  if (!membership_->view().current()) return;
+  placement::StandbyChoice choice = placement::choose_standbys(question_for(owned));
+  owned.handle(own::Candidates{std::move(choice.candidates), std::move(choice.refused)});
+}
+
+void Cluster::tell_candidates() {
+  for (const auto& [name, owned] : owned_) tell_candidates(*owned);
+}
+
+void Cluster::peer_up(const model::NodeLife& life) {
+  if (standbys_) standbys_->report_held(life.node);
+  tell_candidates();
+}
+
+void Cluster::peer_down(const model::NodeLife& life) {
+  reported_.erase(life.node);
+  for (const auto& [name, owned] : owned_) owned->handle(own::PeerDown{life.node});
+  tell_candidates();
+}
+
+void Cluster::on_held_report(const PeerRequest& request) {
+  std::map<ContainerName, replica::Holding> held;
+  for (const peer::v1::HeldReport::Row& row : request.content.message.held().rows()) {
+    const auto name = ContainerName::parse(row.container());
+    if (!name || !row.has_newest()) continue;
+    if (const auto holding = from_peer(row.newest())) held.insert_or_assign(*name, *holding);
+  }
+  reported_[request.from.node] = held;
+  for (const auto& [name, owned] : owned_) {
+    const auto holding = held.find(name);
+    owned->peer_holds(request.from, holding == held.end() ? std::nullopt : std::optional(holding->second));
+  }
+}
+
+void Cluster::record_changed(const ContainerName& name) {
+  if (OwnedContainer* found = owned(name)) {
+    const coord::StoredRecord* record = membership_->view().record(name);
+    found->handle(own::RecordChanged{record == nullptr ? 0 : record->revision});
+  }
+  if (standbys_) standbys_->look_at(name);
+}
+
+// Records that name this node, and nothing of the container is here: a move that was under way when perdured ended.
+void Cluster::look_for_orphans() {
+  for (const auto& [name, record] : membership_->view().records()) {
+    if (record.record.owner.node != membership_->identity().node) continue;
+    if (options_.node.find(name) != nullptr || owned_.contains(name) || claimed_.contains(name)) continue;
+    if (record.record.owner.incarnation == options_.incarnation) continue;
+    standbys_->found_unfinished(name, record.record.term);
+  }
+}
+
+// ---- Moves ----
+
+void Cluster::announce(std::shared_ptr<ContainerBackend> backend, int times) {
+  const Status submitted = options_.pool.submit(
+      options_.loop, lifetime_, [backend] { return backend->announce(); },
+      [](const Status& announced) {
+        if (!announced) log::warning("announce the container's addresses: {}", announced.error().message());
+      });
+  if (!submitted) log::warning("announce the container's addresses: {}", submitted.error().message());
+  if (times <= 1) return;
+  std::erase_if(announcements_, [](const io::Timer& timer) { return !timer.active(); });
+  announcements_.push_back(
+      options_.loop.after(kAnnouncementInterval, [this, backend, times] { announce(backend, times - 1); }));
+}
+
+void Cluster::taken(TakenContainer it) {
+  announce(it.backend, kAnnouncements);
+  const ContainerName name = it.spec.name;
+  Node::Arrived arrived{.spec = std::move(it.spec),
+                        .record = {},
+                        .backend = std::move(it.backend),
+                        .term = it.record.term,
+                        .arrival = {std::move(it.capsule), std::move(it.restored)}};
+  arrived.record.image_digest = it.image_digest;
+  arrived.record.restores = it.restores;
+  arrived.record.failures = it.failures;
+  arrived.record.created = it.created;
+  arrived.record.term = it.record.term;
+  auto service = options_.node.take_in(std::move(arrived));
+  if (!service) {
+    log::error("{}: {}", name.str(), service.error().message());
+    return;
+  }
+  claimed_.insert_or_assign(name, coord::StoredRecord{it.record, it.revision, {}});
+  attach(**service);
+}
+
+Result<NodeName> Cluster::move_target(const ContainerName& name) const {
+  const auto found = owned_.find(name);
+  if (found == owned_.end()) return fail(ErrorCode::kNotFound, std::format("this node does not own '{}'", name.str()));
+  placement::MoveQuestion question{.container = question_for(*found->second), .ready = {}};
+  const policy::OwnershipStatus status = found->second->status();
+  for (const policy::PeerStatus& peer : status.peers) {
+    if (peer.recorded && peer.connected && status.committed && peer.held && *peer.held >= *status.committed) {
+      question.ready.insert(peer.node);
+    }
+  }
+  return placement::choose_move_target(question);
+}
+
+void Cluster::move(const ContainerName& name, const NodeName& target,
+                   std::function<void(Result<OwnedContainer::MoveResult>)> done) {
+  OwnedContainer* found = owned(name);
+  if (found == nullptr) {
+    return done(fail(ErrorCode::kConflict, std::format("container '{}' belongs to no cluster", name.str())));
+  }
+  if (target == membership_->identity().node) {
+    return done(fail(ErrorCode::kConflict, std::format("container '{}' is on node '{}' already", name.str(), target.str())));
+  }
+  const model::NodeDescription* node = membership_->view().node(target);
+  if (node == nullptr) return done(fail(ErrorCode::kNotFound, std::format("the cluster has no node '{}'", target.str())));
+  if (node->cordoned) {
+    return done(fail(ErrorCode::kConflict, std::format("node '{}' is cordoned; 'perdure node uncordon {}' lets it take "
+                                                       "containers again",
+                                                       target.str(), target.str())));
+  }
+  if (Status admitted = found->admit(own::MoveAsked{target}); !admitted) return done(fail(std::move(admitted).error()));
+  struct Waiting {
+    std::uint64_t listener = 0;
+    io::Timer limit;
+    bool over = false;
+  };
+  auto waiting = std::make_shared<Waiting>();
+  auto finish = [this, waiting, name, done = std::move(done)](Result<OwnedContainer::MoveResult> result) {
+    if (std::exchange(waiting->over, true)) return;
+    waiting->limit.reset();
+    if (OwnedContainer* still = owned(name)) still->remove_listener(waiting->listener);
+    done(std::move(result));
+  };
+  waiting->limit = options_.loop.after(kMoveTime, [finish, name] {
+    finish(fail(ErrorCode::kTimeout, std::format("the move of '{}' has not ended within {}; it goes on: 'perdure inspect {}'",
+                                                 name.str(), format_duration(kMoveTime), name.str())));
+  });
+  found->clear_move();
+  waiting->listener = found->add_listener([this, name, finish] {
+    const OwnedContainer* now = owned(name);
+    if (now == nullptr || !now->last_move()) return;
+    if (!now->last_move()->failure.empty()) {
+      return finish(fail(ErrorCode::kConflict, std::format("container '{}' was not moved to node '{}' and runs where it was: {}",
+                                                           name.str(), now->last_move()->target.str(),
+                                                           now->last_move()->failure)));
+    }
+    finish(*now->last_move());
+  });
+  found->handle(own::MoveAsked{target});
+}
+
+// ---- Wishes ----
+
+void Cluster::settle(const ContainerName& name, model::DesiredState desired, Done done) {
+  OwnedContainer* found = owned(name);
+  if (!member() || found == nullptr) return done({});
+  if (Status admitted = found->admit(own::DesiredAsked{desired}); !admitted) return done(std::move(admitted));
+  struct Waiting {
+    std::uint64_t listener = 0;
+    io::Timer limit;
+    bool over = false;
+  };
+  auto waiting = std::make_shared<Waiting>();
+  auto finish = [this, waiting, name, done = std::move(done)](Status status) {
+    if (std::exchange(waiting->over, true)) return;
+    waiting->limit.reset();
+    if (OwnedContainer* still = owned(name)) still->remove_listener(waiting->listener);
+    done(std::move(status));
+  };
+  waiting->limit = options_.loop.after(kSettleTime, [this, finish, name] {
+    finish(fail(ErrorCode::kTimeout, std::format("the record of '{}' could not be changed within {}: {}", name.str(),
+                                                 format_duration(kSettleTime), membership_->store_trouble())));
+  });
+  found->clear_settled();
+  const auto look = [this, name, desired, finish] {
+    const OwnedContainer* now = owned(name);
+    if (now == nullptr) return finish({});
+    if (now->settled() == desired) return finish({});
+    if (!now->last_refusal().empty()) finish(fail(ErrorCode::kConflict, now->last_refusal()));
+  };
+  waiting->listener = found->add_listener(look);
+  found->handle(own::DesiredAsked{desired});
+}
+
+}  // namespace perdure::node

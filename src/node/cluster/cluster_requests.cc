@@ -1,0 +1,544 @@
+// Operators' requests that concern the cluster: init, join, leave, status, tokens, nodes, moves; and those that other nodes answer.
+#include <algorithm>
+#include <format>
+#include <memory>
+#include <utility>
+
+#include "node/cluster/cluster.h"
+#include "node/cluster/forwarding.h"
+#include "node/cluster/peer_codec.h"
+#include "node/control_request.h"
+#include "node/status_codec.h"
+#include "placement/drain.h"
+
+namespace perdure::node {
+namespace {
+
+namespace v1 = control::v1;
+
+constexpr Duration kTokenLife = std::chrono::hours(24);
+constexpr Duration kLongestTokenLife = std::chrono::hours(24 * 30);
+// A forwarded request says when it ends; this ends one whose node has forgotten it.
+constexpr Duration kForwardLimit = std::chrono::hours(24);
+// Of all nodes, for a list: who has not answered is shown from its records.
+constexpr Duration kListTime = std::chrono::seconds(2);
+
+class ClusterRequest : public ControlRequest {
+ public:
+  using ControlRequest::ControlRequest;
+
+ protected:
+  void tell(std::string_view stage, std::string_view text) {
+    v1::Response response;
+    response.mutable_progress()->set_stage(std::string(stage));
+    response.mutable_progress()->set_text(std::string(text));
+    send(std::move(response));
+  }
+  // What goes on when the operator has gone away.
+  Cluster::Progress progress() {
+    return [this, token = lifetime_.token()](std::string_view stage, std::string_view text) {
+      if (token.alive() && !is_finished()) tell(stage, text);
+    };
+  }
+  template <typename Callback>
+  auto alive(Callback callback) {
+    return [this, token = lifetime_.token(), callback = std::move(callback)](auto&&... arguments) {
+      if (token.alive() && !is_finished()) callback(std::forward<decltype(arguments)>(arguments)...);
+    };
+  }
+  // False after fail(): this host is in no cluster.
+  bool require_member() {
+    if (cluster() != nullptr && cluster()->member()) return true;
+    fail(Error(ErrorCode::kNotFound, "this host is in no cluster"),
+         "'perdure cluster init' makes one of it, 'perdure cluster join' lets it join one");
+    return false;
+  }
+  void reply_status(const std::string& token = {}) {
+    v1::Response response;
+    *response.mutable_cluster() = cluster()->status();
+    response.mutable_cluster()->set_token(token);
+    finish(std::move(response));
+  }
+};
+
+FoundingWish founding_wish(const std::string& name, const auto& listen, const auto& labels) {
+  FoundingWish wish;
+  wish.node_name = name;
+  wish.listen.assign(listen.begin(), listen.end());
+  for (const auto& [key, value] : labels) wish.labels[key] = value;
+  return wish;
+}
+
+class InitRequest final : public ClusterRequest {
+ public:
+  using ClusterRequest::ClusterRequest;
+  void begin() override {
+    const v1::ClusterInitRequest& init = message().cluster_init();
+    InitWish wish;
+    wish.node = founding_wish(init.node_name(), init.listen(), init.labels());
+    wish.durable_directory = init.durable_directory();
+    if (init.has_standbys()) wish.standbys = init.standbys();
+    if (wish.standbys > coord::kMaxStandbys) {
+      return fail(Error(ErrorCode::kInvalid, std::format("{} standbys; at most {} are kept", wish.standbys, coord::kMaxStandbys)));
+    }
+    if (init.etcd_endpoints_size() > 0) {
+      wish.external = ExternalEtcd{{init.etcd_endpoints().begin(), init.etcd_endpoints().end()},
+                                   init.etcd_authority_file(),
+                                   init.etcd_certificate_file(),
+                                   init.etcd_key_file()};
+    }
+    cluster()->init(wish, progress(), alive([this](const Status& done) {
+                      if (!done) return fail(done.error());
+                      cluster()->membership()->make_token(
+                          kTokenLife, 1, alive([this](const Result<coord::StoredToken>& token, const std::string& text) {
+                            reply_status(token ? text : std::string());
+                          }));
+                    }));
+  }
+};
+
+class JoinRequest final : public ClusterRequest {
+ public:
+  using ClusterRequest::ClusterRequest;
+  void begin() override {
+    const v1::ClusterJoinRequest& join = message().cluster_join();
+    JoinWish wish;
+    wish.node = founding_wish(join.node_name(), join.listen(), join.labels());
+    wish.address = join.address();
+    wish.token = join.token();
+    wish.witness = join.witness();
+    cluster()->join(wish, progress(), alive([this](const Status& done) {
+                      if (!done) return fail(done.error());
+                      reply_status();
+                    }));
+  }
+};
+
+class LeaveRequest final : public ClusterRequest {
+ public:
+  using ClusterRequest::ClusterRequest;
+  void begin() override {
+    if (!require_member()) return;
+    cluster()->leave(message().cluster_leave().force(), progress(), alive([this](const Status& done) {
+                       if (!done) return fail(done.error());
+                       reply_status();
+                     }));
+  }
+};
+
+class StatusRequest final : public ClusterRequest {
+ public:
+  using ClusterRequest::ClusterRequest;
+  void begin() override { reply_status(); }
+};
+
+class TokenRequest final : public ClusterRequest {
+ public:
+  using ClusterRequest::ClusterRequest;
+  void begin() override {
+    if (!require_member()) return;
+    const v1::ClusterTokenRequest& wish = message().cluster_token();
+    const Duration life = wish.has_valid_for_ns() ? Duration(wish.valid_for_ns()) : kTokenLife;
+    if (life <= Duration::zero() || life > kLongestTokenLife) {
+      return fail(Error(ErrorCode::kInvalid, std::format("a token is good for more than nothing and at most {}",
+                                                         format_duration(kLongestTokenLife))));
+    }
+    cluster()->membership()->make_token(
+        life, wish.has_uses() ? wish.uses() : 1,
+        alive([this](const Result<coord::StoredToken>& token, const std::string& text) {
+          if (!token) return fail(token.error());
+          v1::Response response;
+          response.mutable_cluster_token()->set_token(text);
+          response.mutable_cluster_token()->set_expires_unix_ms(unix_ms(token->expires));
+          response.mutable_cluster_token()->set_uses(token->uses_left);
+          finish(std::move(response));
+        }));
+  }
+};
+
+class RotateKeysRequest final : public ClusterRequest {
+ public:
+  using ClusterRequest::ClusterRequest;
+  void begin() override {
+    if (!require_member()) return;
+    cluster()->membership()->rotate_keys(alive([this](const Status& done) {
+      if (!done) return fail(done.error());
+      reply_status();
+    }));
+  }
+};
+
+// ---- Nodes ----
+
+class NodeRequest : public ClusterRequest {
+ public:
+  using ClusterRequest::ClusterRequest;
+
+ protected:
+  std::optional<NodeName> node_or_fail(const std::string& text) {
+    if (!require_member()) return std::nullopt;
+    auto name = NodeName::parse(text);
+    if (!name) {
+      fail(name.error());
+      return std::nullopt;
+    }
+    if (cluster()->membership()->view().node(*name) == nullptr) {
+      fail(Error(ErrorCode::kNotFound, std::format("the cluster has no node '{}'", text)), "'perdure node list' shows them");
+      return std::nullopt;
+    }
+    return *name;
+  }
+  void reply_node(const NodeName& node) {
+    v1::Response response;
+    *response.mutable_node_list()->add_nodes() = cluster()->node_row(node);
+    finish(std::move(response));
+  }
+  // The view shows it a moment after the store has taken it.
+  void reply_when(const NodeName& node, std::function<bool(const model::NodeDescription&)> shown) {
+    const model::NodeDescription* now = cluster()->membership()->view().node(node);
+    if (now == nullptr || shown(*now)) return reply_node(node);
+    wait_ = this->node().loop().after(std::chrono::milliseconds(10), [this, node, shown] { reply_when(node, shown); });
+  }
+
+ private:
+  io::Timer wait_;
+};
+
+class NodeListRequest final : public NodeRequest {
+ public:
+  using NodeRequest::NodeRequest;
+  void begin() override {
+    if (!require_member()) return;
+    v1::Response response;
+    response.mutable_node_list();
+    for (v1::NodeRow& row : cluster()->node_rows()) *response.mutable_node_list()->add_nodes() = std::move(row);
+    finish(std::move(response));
+  }
+};
+
+class CordonRequest final : public NodeRequest {
+ public:
+  using NodeRequest::NodeRequest;
+  void begin() override {
+    const auto name = node_or_fail(message().node_cordon().node());
+    if (!name) return;
+    const bool cordon = message().node_cordon().cordon();
+    cluster()->membership()->change_node(
+        *name, [cordon](model::NodeDescription& node) { node.cordoned = cordon; },
+        alive([this, name = *name, cordon](const Status& done) {
+          if (!done) return fail(done.error());
+          reply_when(name, [cordon](const model::NodeDescription& node) { return node.cordoned == cordon; });
+        }));
+  }
+};
+
+class LabelRequest final : public NodeRequest {
+ public:
+  using NodeRequest::NodeRequest;
+  void begin() override {
+    const auto name = node_or_fail(message().node_label().node());
+    if (!name) return;
+    std::map<std::string, std::string> wanted;
+    for (const auto& [key, value] : message().node_label().labels()) {
+      if (Status good = model::check_label(key, value.empty() ? "x" : value); !good) return fail(good.error());
+      wanted[key] = value;
+    }
+    const auto apply = [wanted](std::map<std::string, std::string> labels) {
+      for (const auto& [key, value] : wanted) {
+        if (value.empty()) {
+          labels.erase(key);
+        } else {
+          labels[key] = value;
+        }
+      }
+      return labels;
+    };
+    cluster()->membership()->change_node(
+        *name, [apply](model::NodeDescription& node) { node.labels = apply(node.labels); },
+        alive([this, name = *name, apply](const Status& done) {
+          if (!done) return fail(done.error());
+          reply_when(name, [apply](const model::NodeDescription& node) { return apply(node.labels) == node.labels; });
+        }));
+  }
+};
+
+class RemoveNodeRequest final : public NodeRequest {
+ public:
+  using NodeRequest::NodeRequest;
+  void begin() override {
+    const auto name = node_or_fail(message().node_remove().node());
+    if (!name) return;
+    Membership& membership = *cluster()->membership();
+    if (*name == membership.identity().node) {
+      return fail(Error(ErrorCode::kConflict, "this is the node itself"), "'perdure cluster leave' takes it out of the cluster");
+    }
+    const v1::NodeRow row = cluster()->node_row(*name);
+    if (!message().node_remove().force() && row.owned() > 0) {
+      return fail(Error(ErrorCode::kConflict, std::format("node '{}' owns {} containers", name->str(), row.owned())),
+                  std::format("move them first: 'perdure node drain {}'; if it is gone for good, --force", name->str()));
+    }
+    if (!message().node_remove().force() && row.state() != v1::NODE_UNREACHABLE) {
+      return fail(Error(ErrorCode::kConflict, std::format("node '{}' is reachable", name->str())),
+                  "let it leave by itself: 'perdure cluster leave' there; or --force");
+    }
+    membership.remove_node(*name, "removed by an operator", alive([this](const Status& done) {
+                             if (!done) return fail(done.error());
+                             v1::Response response;
+                             response.mutable_node_list();
+                             for (v1::NodeRow& left : cluster()->node_rows()) {
+                               if (left.name() == message().node_remove().node()) continue;
+                               *response.mutable_node_list()->add_nodes() = std::move(left);
+                             }
+                             finish(std::move(response));
+                           }));
+  }
+};
+
+// ---- Moves ----
+
+class MoveRequest final : public ClusterRequest {
+ public:
+  using ClusterRequest::ClusterRequest;
+  void begin() override {
+    if (!require_member()) return;
+    ContainerService* service = find_or_fail(message().move().name());
+    if (service == nullptr) return;
+    const auto target = NodeName::parse(message().move().node());
+    if (!target) return fail(target.error());
+    name_ = service->spec().name;
+    tell("move", std::format("moving to node '{}'", target->str()));
+    cluster()->move(*name_, *target, alive([this](const Result<OwnedContainer::MoveResult>& moved) {
+                      if (!moved) return fail(moved.error());
+                      v1::Response response;
+                      v1::MoveReply& reply = *response.mutable_move();
+                      reply.mutable_status()->set_name(name_->str());
+                      reply.mutable_status()->set_phase(v1::PHASE_RUNNING);
+                      cluster()->fill(*reply.mutable_status(), *name_);
+                      reply.mutable_status()->set_node(moved->target.str());
+                      reply.set_from(cluster()->membership()->identity().node.str());
+                      reply.set_to(moved->target.str());
+                      reply.set_frozen_ns(moved->frozen.count());
+                      reply.set_bytes(moved->bytes);
+                      if (moved->generation) reply.set_generation(to_string(*moved->generation));
+                      finish(std::move(response));
+                    }));
+  }
+
+ private:
+  std::optional<ContainerName> name_;
+};
+
+// Runs on the node that is drained: it knows what it owns.
+class DrainRequest final : public NodeRequest {
+ public:
+  using NodeRequest::NodeRequest;
+  void begin() override {
+    const auto name = node_or_fail(message().node_drain().node());
+    if (!name) return;
+    cluster()->membership()->change_node(*name, [](model::NodeDescription& node) { node.cordoned = true; },
+                                         alive([this](const Status& done) {
+                                           if (!done) return fail(done.error());
+                                           collect();
+                                         }));
+  }
+
+ private:
+  void collect() {
+    std::vector<placement::DrainRow> rows;
+    for (const ContainerService* service : node().containers()) {
+      OwnedContainer* owned = cluster()->owned(service->spec().name);
+      if (owned == nullptr) continue;
+      placement::DrainRow row{.container = service->spec().name};
+      const policy::OwnershipStatus status = owned->status();
+      row.has_ready_standby = std::ranges::any_of(status.peers, [&](const policy::PeerStatus& peer) {
+        return peer.recorded && peer.connected && status.committed && peer.held && *peer.held >= *status.committed;
+      });
+      if (service->last_capture()) row.memory_bytes = service->last_capture()->full.count;
+      rows.push_back(row);
+    }
+    left_ = placement::drain_order(std::move(rows));
+    std::ranges::reverse(left_);
+    total_ = left_.size();
+    next();
+  }
+
+  void next() {
+    if (left_.empty()) {
+      v1::Response response;
+      *response.mutable_node_drain() = reply_;
+      response.mutable_node_drain()->set_node(message().node_drain().node());
+      return finish(std::move(response));
+    }
+    const ContainerName name = left_.back();
+    left_.pop_back();
+    const auto target = cluster()->move_target(name);
+    if (!target) return failed(name, target.error());
+    tell("move", std::format("{} of {}: '{}' to node '{}'", total_ - left_.size(), total_, name.str(), target->str()));
+    cluster()->move(name, *target, alive([this, name](const Result<OwnedContainer::MoveResult>& moved) {
+                      if (!moved) return failed(name, moved.error());
+                      reply_.add_moved(name.str());
+                      next();
+                    }));
+  }
+
+  void failed(const ContainerName& name, const Error& error) {
+    reply_.add_failures(std::format("{}: {}", name.str(), error.message()));
+    next();
+  }
+
+  std::vector<ContainerName> left_;  // the next one last
+  std::size_t total_ = 0;
+  v1::NodeDrainReply reply_;
+};
+
+// ---- For other nodes ----
+
+class ForwardRequest final : public ClusterRequest {
+ public:
+  ForwardRequest(RequestSetup setup, NodeName owner) : ClusterRequest(std::move(setup)), owner_(std::move(owner)) {}
+  ~ForwardRequest() override {
+    if (!sent_ || is_finished() || cluster() == nullptr || !cluster()->member()) return;
+    peer::v1::Message gone;
+    gone.mutable_forwarded_input()->set_token(token_);
+    gone.mutable_forwarded_input()->set_gone(true);
+    cluster()->membership()->peers().notice(owner_, std::move(gone));
+  }
+
+  void begin() override {
+    static std::uint64_t next = 1;
+    token_ = next++;
+    sent_ = true;
+    peer::v1::Message forward;
+    forward.mutable_forward()->set_request(message().SerializeAsString());
+    forward.mutable_forward()->set_token(token_);
+    cluster()->membership()->peers().request(
+        owner_, Channel::kControl, std::move(forward), {}, kForwardLimit,
+        alive([this](const std::expected<PeerMessage, PeerRefusal>& answer) {
+          if (!answer) {
+            return fail(Error(answer.error().error).context(std::format("node '{}', which has to answer this", owner_.str())));
+          }
+          v1::Response response;
+          if (!response.ParseFromString(answer->message.forwarded().response())) {
+            return fail(Error(ErrorCode::kInvalid, std::format("the answer of node '{}' cannot be read; compare the versions",
+                                                               owner_.str())));
+          }
+          if (is_final(response)) return finish(std::move(response));
+          send(std::move(response));
+        }));
+  }
+
+  void answered(std::uint32_t question, bool yes) override {
+    v1::AnswerRequest answer;
+    answer.set_question(question);
+    answer.set_yes(yes);
+    peer::v1::Message input;
+    input.mutable_forwarded_input()->set_token(token_);
+    input.mutable_forwarded_input()->set_answer(answer.SerializeAsString());
+    cluster()->membership()->peers().notice(owner_, std::move(input));
+  }
+
+ private:
+  const NodeName owner_;
+  std::uint64_t token_ = 0;
+  bool sent_ = false;
+};
+
+// What has to be done with a descriptor is done where the container is.
+class ElsewhereRequest final : public ClusterRequest {
+ public:
+  ElsewhereRequest(RequestSetup setup, NodeName owner) : ClusterRequest(std::move(setup)), owner_(std::move(owner)) {}
+  void begin() override {
+    fail(Error(ErrorCode::kConflict, std::format("container '{}' is on node '{}'", container_of(message()), owner_.str())),
+         std::format("run the same command on node '{}'", owner_.str()));
+  }
+
+ private:
+  const NodeName owner_;
+};
+
+// The containers of all nodes: each is asked; of one that does not answer in time, what its records say is shown.
+class ClusterListRequest final : public ClusterRequest {
+ public:
+  using ClusterRequest::ClusterRequest;
+  void begin() override {
+    for (const ContainerService* service : node().containers()) rows_[service->spec().name.str()] = status_of(*service, node().clock());
+    for (v1::ContainerStatus& row : cluster()->others()) rows_.try_emplace(row.name(), std::move(row));
+    v1::Request list;
+    list.set_id(1);
+    list.mutable_list()->set_this_node(true);
+    open_ = 1;
+    for (const PeerState& peer : cluster()->membership()->peers().connected()) {
+      ++open_;
+      peer::v1::Message forward;
+      forward.mutable_forward()->set_request(list.SerializeAsString());
+      cluster()->membership()->peers().request(
+          peer.life.node, Channel::kControl, std::move(forward), {}, kListTime,
+          alive([this](const std::expected<PeerMessage, PeerRefusal>& answer) {
+            v1::Response response;
+            if (answer && response.ParseFromString(answer->message.forwarded().response()) && response.has_list()) {
+              for (const v1::ContainerStatus& row : response.list().containers()) rows_[row.name()] = row;
+            }
+            one_done();
+          }));
+    }
+    one_done();
+  }
+
+ private:
+  void one_done() {
+    if (--open_ > 0) return;
+    v1::Response response;
+    response.mutable_list();
+    for (auto& [name, row] : rows_) *response.mutable_list()->add_containers() = std::move(row);
+    finish(std::move(response));
+  }
+
+  std::map<std::string, v1::ContainerStatus> rows_;
+  std::size_t open_ = 0;
+};
+
+// Which node has to answer; absent: this one.
+std::optional<NodeName> answering_node(const RequestSetup& setup) {
+  const Membership& membership = *setup.cluster->membership();
+  if (setup.message.has_node_drain()) {
+    const auto name = NodeName::parse(setup.message.node_drain().node());
+    if (name && *name != membership.identity().node) return *name;
+    return std::nullopt;
+  }
+  const auto name = ContainerName::parse(container_of(setup.message));
+  return name ? setup.cluster->owner_of(*name) : std::nullopt;
+}
+
+}  // namespace
+
+std::unique_ptr<ControlRequest> make_forwarding_request(RequestSetup& setup) {
+  if (setup.cluster == nullptr || !setup.cluster->member()) return nullptr;
+  if (setup.message.has_list() && !setup.message.list().this_node()) {
+    return std::make_unique<ClusterListRequest>(std::move(setup));
+  }
+  const auto node = answering_node(setup);
+  if (!node) return nullptr;
+  if (setup.message.has_export_()) return std::make_unique<ElsewhereRequest>(std::move(setup), *node);
+  return std::make_unique<ForwardRequest>(std::move(setup), *node);
+}
+
+std::unique_ptr<ControlRequest> make_cluster_request(RequestSetup& setup) {
+  if (setup.cluster == nullptr) return nullptr;
+  switch (setup.message.body_case()) {
+    case v1::Request::kClusterInit: return std::make_unique<InitRequest>(std::move(setup));
+    case v1::Request::kClusterJoin: return std::make_unique<JoinRequest>(std::move(setup));
+    case v1::Request::kClusterLeave: return std::make_unique<LeaveRequest>(std::move(setup));
+    case v1::Request::kClusterStatus: return std::make_unique<StatusRequest>(std::move(setup));
+    case v1::Request::kClusterToken: return std::make_unique<TokenRequest>(std::move(setup));
+    case v1::Request::kClusterRotateKeys: return std::make_unique<RotateKeysRequest>(std::move(setup));
+    case v1::Request::kNodeList: return std::make_unique<NodeListRequest>(std::move(setup));
+    case v1::Request::kNodeCordon: return std::make_unique<CordonRequest>(std::move(setup));
+    case v1::Request::kNodeDrain: return std::make_unique<DrainRequest>(std::move(setup));
+    case v1::Request::kNodeRemove: return std::make_unique<RemoveNodeRequest>(std::move(setup));
+    case v1::Request::kNodeLabel: return std::make_unique<LabelRequest>(std::move(setup));
+    case v1::Request::kMove: return std::make_unique<MoveRequest>(std::move(setup));
+    default: return nullptr;
+  }
+}
+
+}  // namespace perdure::node

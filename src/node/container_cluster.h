@@ -1,0 +1,44 @@
+// What Node and the requests need of a cluster, if there is one: the seam between the containers of this host and the rest.
+//
+// Loop thread only.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "control.pb.h"
+#include "model/cluster.h"
+#include "model/spec.h"
+#include "pki/key_ring.h"
+#include "replica/capsule_store.h"
+#include "replica/file_system.h"
+
+namespace perdure::node {
+
+class ContainerService;
+
+class ContainerCluster {
+ public:
+  virtual ~ContainerCluster() = default;
+  virtual bool member() const = 0;
+
+  virtual void claim(const model::ContainerSpec& spec, model::DesiredState desired, std::function<void(Status)> done) = 0;
+  virtual void disclaim(const ContainerName& name) = 0;
+  virtual void attach(ContainerService& service) = 0;
+  virtual void attach_recovered(ContainerService& service) = 0;
+  virtual void recovered(ContainerService& service) = 0;
+  virtual void detached(const ContainerName& name, bool left) = 0;
+  // Where all nodes see the container's generations; null: each node has its own directory.
+  virtual std::unique_ptr<replica::CapsuleStore> open_shared_store(const ContainerName& name, Term term) = 0;
+  virtual replica::FileSystem& file_system() = 0;  // seals what a member writes
+  virtual std::shared_ptr<const pki::KeyRing> ring() const = 0;  // null: no member
+  virtual void settle(const ContainerName& name, model::DesiredState desired, std::function<void(Status)> done) = 0;
+  virtual void fill(control::v1::ContainerStatus& status, const ContainerName& name) const = 0;
+  virtual std::vector<control::v1::ContainerStatus> others() const = 0;
+};
+
+}  // namespace perdure::node
