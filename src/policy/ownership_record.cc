@@ -97,6 +97,12 @@ void Ownership::judge(const std::optional<Record>& record, Revision revision) {
   store_reachable_ = true;
   if (!record) {
     const bool wanted = removed_ && (!record_ || record_->desired == DesiredState::kRemoved);
+    if (move_.step >= MoveStep::kTaking && revision > revision_) {
+      emit(Severity::kInfo, "removed",
+           std::format("'{}' owned it and has removed it", move_.target->node.str()));
+      effects_.push_back(EndCopy{});
+      return end();
+    }
     if (!wanted) return lose_sight("the store has no record of it");
     effects_.push_back(RemovalComplete{});
     return end();
@@ -164,10 +170,11 @@ void Ownership::judge_foreign(const Record& record) {
   const bool runs = record.phase == model::RecordPhase::kRunning;
   if (expected && runs && move_.step != MoveStep::kHandedOver) handed_over();
   if (move_.step == MoveStep::kHandedOver) {
-    // Who is no standby any more keeps nothing; until then the frozen copy is one more capsule.
+    // Who is no standby any more keeps nothing, and what is stopped needs no processes anywhere.
+    // Until then the frozen copy is one more capsule.
     retry_at_ = now_ + options_.reread;
     const bool stands_by = std::ranges::contains(record.standbys, identity_.self.node, &Life::node);
-    if (!runs || stands_by) return;
+    if (!runs || (stands_by && record.desired == DesiredState::kRunning)) return;
     effects_.push_back(EndCopy{});
     return end();
   }

@@ -251,7 +251,7 @@ void OwnershipWorld::container_step(Node& node) {
   }
   if (node.restoring) {
     node.restoring = false;
-    require(node.holds.contains(node.restoring_generation), "a target restores what it holds");
+
     if (!healed_ && chance(25)) return tell(node, taking::Event(taking::RestoreFailed{"no space"}));
     node.copy = Copy::kLocked;
     return tell(node, taking::Event(taking::Restored{}));
@@ -268,6 +268,9 @@ void OwnershipWorld::container_step(Node& node) {
 }
 
 void OwnershipWorld::capture(Node& node) {
+  if (node.owner->status().record && record_ && record_->phase == model::RecordPhase::kStarting) {
+    tell(node, ownership::ContainerRuns{});
+  }
   if (!node.holds.empty() && chance(50) && node.durable.insert(*node.holds.rbegin()).second) {
     return tell(node, ownership::Durable{*node.holds.rbegin()});
   }
@@ -365,6 +368,7 @@ void OwnershipWorld::check_rest() {
   for (const Node& node : nodes_) {
     const std::string name = node.name.str();
     if (!record_) {
+      if (node.owner && node.handing_over) continue;
       require(!node.owner && !node.taking, "nobody owns a removed container: " + name);
       require(node.holds.empty() && node.copy == Copy::kNone, "nothing is left on " + name);
       continue;

@@ -149,12 +149,14 @@ void OwnershipWorld::perform(Node& node, const ownership::Effect& effect) {
     node.gate_open = false;
     if (node.copy == Copy::kRunning) node.copy = Copy::kFrozen;
   } else if (std::holds_alternative<OwnershipUnknown>(effect)) {
-    require(false, "this store never goes back, so nobody loses sight");
+    // A source whose daemon died in the middle cannot know whether its target got to own it.
+    require(!record_ && node.handing_over, "this store never goes back, so nobody loses sight");
   } else if (const auto* settled = std::get_if<DesiredSettled>(&effect)) {
     if (settled->desired == model::DesiredState::kRunning) {
       if (node.copy != Copy::kRunning || !node.gate_open) open_gate(node);
     } else {
-      require(record_ && record_->desired == settled->desired, "the record says it first");
+      require(record_ ? record_->desired == settled->desired : node.removed,
+              "the record says it first");
       node.copy = Copy::kNone;
       node.gate_open = false;
       node.removing = settled->desired == model::DesiredState::kRemoved;
@@ -186,6 +188,7 @@ void OwnershipWorld::perform(Node& node, const taking::Effect& effect) {
     node.term = std::max(node.term, raise->term);
   } else if (const auto* restore = std::get_if<taking::RestoreCopy>(&effect)) {
     require(node.copy == Copy::kNone, "a copy is restored where there is none");
+    require(node.holds.contains(restore->generation), "a target restores what it holds");
     node.restoring = true;
     node.restoring_generation = restore->generation;
   } else if (std::holds_alternative<taking::KillCopy>(effect)) {
