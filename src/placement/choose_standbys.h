@@ -3,7 +3,7 @@
 //
 // A standby that dies with the owner is worth nothing, so the failure domains decide: a node in
 // another data-centre before one in another rack, before one on another server (labels of
-// model/cluster.h; a node without a label is a domain of its own). Among equals the one that holds
+// model/cluster.h). Among equals the one that holds
 // least. A standby that is there already stays: a change costs a full capsule.
 #pragma once
 
@@ -29,23 +29,23 @@ struct StandbyQuestion {
   std::vector<NodeView> nodes;  // all of the cluster; order does not matter
   NodeName owner;
   std::vector<NodeName> present;  // standbys of the record
-  std::uint32_t wanted = 1;
   Requirements requirements;
   std::map<NodeName, std::string> refusals;  // by the nodes themselves, until their time to retry
 };
 
 struct StandbyChoice {
-  // All that may stand by, the best first: `wanted` of them are to. Present ones come first as long
-  // as they may stay; of the others each next one is the farthest from the owner and from those
-  // before it. A present one that is out of reach keeps its place: its owner decides when it goes.
+  // All that may stand by, the best first. Present ones come first as long as they may stay, also
+  // while they cannot be reached: their owner decides when one goes. Of the others each next one is
+  // the farthest from the owner and from those before it.
   std::vector<NodeName> candidates;
   std::map<NodeName, std::string> refused;  // why the others may not; reasons joined by "; "
 };
 
 StandbyChoice choose_standbys(const StandbyQuestion& question);
 
-// Levels that two nodes have in common, from the widest: 0 another data-centre, 1 the same one but
-// another rack, 2 the same rack but another server, 3 the same server (or the same node).
+// How much two nodes have in common: 0 nothing that is known, 1 the data-centre, 2 the rack too, 3
+// the server too (or it is the same node). A label that one of them lacks is passed over; a wider
+// one that differs ends it, for a rack's name may mean another rack elsewhere.
 int shared_domains(const model::NodeDescription& one, const model::NodeDescription& other);
 
 }  // namespace perdure::placement

@@ -140,7 +140,9 @@ void Ownership::on(const PeerUp& event) {
   if (!same_life) {
     p.incarnation = event.life.incarnation;
     p.role = Role::kNone;
-    p.pace = Pace::kNone;
+    if (std::exchange(p.pace, Pace::kNone) != Pace::kNone) {
+      effects_.push_back(SetPace{event.life.node, Pace::kNone});
+    }
     p.dismissing = p.dismissed = false;
   }
   // What it reports first after a connection is all it has; later reports may be older than an
