@@ -4,6 +4,7 @@ random lives must notice. A mutation whose text is no longer found fails too, so
 
 usage: mutation_test.py BUILD_DIR SOURCE_DIR LIBRARY... --objects OBJECT...
   BUILD_DIR holds compile_commands.json; LIBRARY and OBJECT are what policy_model_test is linked from.
+  --mutations FILE is another list, of a program that is not policy_model_test (ownership_mutations.py).
   --only TEXT runs the mutations whose rule contains TEXT.
   --share N runs one in N, others each day: `make test` has no time for all. `ninja policy_mutations` runs them all.
 """
@@ -13,6 +14,7 @@ import datetime
 import json
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -147,13 +149,15 @@ def main():
     parser.add_argument("source_dir")
     parser.add_argument("libraries", nargs="+")
     parser.add_argument("--objects", nargs="+", required=True)
+    parser.add_argument("--mutations", help="a Python file with a list of that name")
     parser.add_argument("--only", default="")
     parser.add_argument("--share", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--timeout", type=float, default=300)
     arguments = parser.parse_args()
+    mutations = runpy.run_path(arguments.mutations)["MUTATIONS"] if arguments.mutations else MUTATIONS
     today = datetime.date.today().toordinal()
-    chosen = [m for number, m in enumerate(MUTATIONS)
+    chosen = [m for number, m in enumerate(mutations)
               if arguments.only in m[0] and (number + today) % arguments.share == 0]
     failures = 0
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
@@ -167,7 +171,7 @@ def main():
                 noticed, how = False, str(error)
             failures += not noticed
             print(f"{'noticed' if noticed else 'MISSED '}  {mutation[0]}: {how}", flush=True)
-    print(f"{len(chosen) - failures} of {len(chosen)} mutations were noticed; the list has {len(MUTATIONS)}")
+    print(f"{len(chosen) - failures} of {len(chosen)} mutations were noticed; the list has {len(mutations)}")
     return 1 if failures or not chosen else 0
 
 

@@ -278,8 +278,10 @@ struct OwnershipLost {  // kill the copy here; the last effect of this machine
 struct OwnershipUnknown {
   std::string reason;
 };
-struct OwnershipKnown {
-};  // the record names this life as the owner; after Restarted or OwnershipUnknown
+// The record names this life as the owner; after Restarted or OwnershipUnknown. What is found
+// frozen after a restart without `handing_over` is thawed now; with it, HandOverFailed or
+// HandedOver says so.
+struct OwnershipKnown {};
 struct DesiredSettled {
   DesiredState desired = DesiredState::kRunning;
 };

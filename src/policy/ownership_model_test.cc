@@ -38,27 +38,17 @@ TEST(OwnershipModelTest, NoOrderOfEventsBreaksAnInvariant) {
     sum.restarts += tally.restarts;
   }
   if (only != 0) return;
-  for (const auto& [what, n] : {std::pair("swaps", sum.swaps),
-                                {"lost", sum.lost_answers},
-                                {"commits", sum.commits},
-                                {"added", sum.added},
-                                {"moved", sum.moved},
-                                {"undone", sum.undone},
-                                {"taken back", sum.taken_back},
-                                {"removed", sum.removed},
-                                {"restarts", sum.restarts}})
-    std::fprintf(stderr, "%s %lu\n", what, n);
   // The lives are worth their name: everything happens often.
   RecordProperty("moved", static_cast<int>(sum.moved));
   RecordProperty("taken_back", static_cast<int>(sum.taken_back));
   EXPECT_GT(sum.swaps, last * 3);
-  EXPECT_GT(sum.lost_answers, last);
+  EXPECT_GT(sum.lost_answers, last / 3);
   EXPECT_GT(sum.commits, last * 5);
   EXPECT_GT(sum.added, last);
-  EXPECT_GT(sum.moved, last / 5);
-  EXPECT_GT(sum.undone, last / 5);
-  EXPECT_GT(sum.taken_back, last / 50);
-  EXPECT_GT(sum.removed, last / 50);
+  EXPECT_GT(sum.moved, last / 4);
+  EXPECT_GT(sum.undone, last / 8);
+  EXPECT_GT(sum.taken_back, last / 20);
+  EXPECT_GT(sum.removed, last / 30);
   EXPECT_GT(sum.restarts, last);
 }
 

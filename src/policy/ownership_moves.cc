@@ -210,8 +210,10 @@ OwnershipRecord Ownership::take_back_record() const {
   record.phase = model::RecordPhase::kRunning;
   record.standbys.clear();
   for (const Life& standby : move_.standbys) {
-    const bool restarted_target = is_target(standby.node) && live_peer(standby) == nullptr;
-    if (!restarted_target) record.standbys.push_back(standby);
+    // One that is only out of reach still holds what it has acknowledged.
+    const Peer* p = find_peer(standby.node);
+    const bool restarted = p != nullptr && p->incarnation && p->incarnation != standby.incarnation;
+    if (!restarted) record.standbys.push_back(standby);
   }
   return record;
 }

@@ -328,7 +328,7 @@ void Ownership::advance_dismissals() {
 
 // The last one that holds what nothing else holds stays, however late it is: that is worth a word.
 void Ownership::note_lag() {
-  if (!owning()) return;
+  if (!owning() || record_->desired == DesiredState::kRemoved) return;
   for (const Life& standby : record_->standbys) {
     Peer& p = peer(standby.node);
     const bool kept = silent(standby.node) && !covered(standby);

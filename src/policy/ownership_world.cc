@@ -12,7 +12,7 @@ using std::chrono_literals::operator""ms;
 using std::chrono_literals::operator""s;
 
 namespace {
-constexpr std::size_t kTraceLines = 6000;
+constexpr std::size_t kTraceLines = 250;
 }
 
 OwnershipWorld::OwnershipWorld(std::uint64_t seed) : random_(seed), now_(Instant{} + 1h) {
