@@ -16,10 +16,10 @@ using ClusterId = std::array<std::uint8_t, 16>;
 
 struct ClusterSettings {
   ClusterId id{};
-  std::string authority_certificate_pem;  // may hold two while the authority is changed
+  std::string authority_certificate_pem = {};  // may hold two while the authority is changed
   WallTime created{};
-  std::vector<pki::WrappedKey> keys;      // the last is used for writing
-  std::string durable_directory;          // absolute; empty: each node's own
+  std::vector<pki::WrappedKey> keys = {};      // the last is used for writing
+  std::string durable_directory = {};          // absolute; empty: each node's own
   std::uint32_t standbys = 0;
   bool external_etcd = false;
 };

@@ -2,7 +2,7 @@
 //
 // One member for one or two managers (two members would survive less than one), three from three managers on, five from
 // five on. A node joins as a learner and is promoted when it has caught up. Members whose node is gone are removed. Never two
-// changes at once; nothing while a change could cost the quorum.
+// changes at once; nothing while a change could cost the quorum; no second member without a third in sight.
 #pragma once
 
 #include <cstdint>

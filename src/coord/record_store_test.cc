@@ -2,6 +2,7 @@
 // what is done when an answer is lost, a request is lost, or a request comes long after everybody has given it up.
 #include "coord/record_store.h"
 
+#include <format>
 #include <string>
 
 #include "coord/cluster_keys.h"
@@ -164,19 +165,53 @@ TEST_F(RecordStoreTest, WhatBreaksABoundIsNotSent) {
   EXPECT_TRUE(create(many));
 }
 
-TEST_F(RecordStoreTest, ACreationSurvivesEachLostAnswer) {
-  // Its calls are: read the guard, see it absent, write, and what resolves the loss.
-  for (int calls = 0; calls < 3; ++calls) {
-    const std::string name = "web" + std::to_string(calls);
-    way_.hold_answers();
-    Waiting<StoredRecord> done(*loop_);
-    records_.create(request(name, {address("10.0.1." + std::to_string(calls + 1))}), in(4s), done.answer());
-    way_.release_answers();
-    for (int i = 0; i < calls; ++i) io::settle(*loop_);
-    way_.lose_answers(1);
-    const auto made = done.get();
-    ASSERT_TRUE(made) << calls << ": " << made.error().message();
-    EXPECT_EQ(stored(name)->record, made->record);
+// Loses the answer, or the request, of one call: the n-th.
+class LosingCoordination final : public Coordination {
+ public:
+  enum class What { kAnswer, kRequest };
+  LosingCoordination(MemoryCoordination& way, int call, What what) : way_(way), left_(call), what_(what) {}
+  void read(std::string key, Instant deadline, Answer<std::optional<KeyValue>> answer) override {
+    count();
+    way_.read(std::move(key), deadline, std::move(answer));
+  }
+  void list(std::string prefix, Instant deadline, Answer<Snapshot> answer) override {
+    count();
+    way_.list(std::move(prefix), deadline, std::move(answer));
+  }
+  void commit(Transaction transaction, Instant deadline, Answer<TransactionResult> answer) override {
+    count();
+    way_.commit(std::move(transaction), deadline, std::move(answer));
+  }
+  std::unique_ptr<Subscription> watch(std::string, WatchHandlers) override { return nullptr; }
+  std::unique_ptr<Subscription> keep_lease(std::chrono::seconds, LeaseHandlers) override { return nullptr; }
+  void status(Instant, Answer<StoreStatus>) override {}
+  bool lost() const { return left_ < 0; }
+
+ private:
+  void count() {
+    if (left_-- != 0) return;
+    what_ == What::kAnswer ? way_.lose_answers(1) : way_.lose_requests(1);
+  }
+  MemoryCoordination& way_;
+  int left_;
+  const What what_;
+};
+
+TEST_F(RecordStoreTest, ACreationSurvivesEachCallThatIsLost) {
+  using What = LosingCoordination::What;
+  for (const What what : {What::kAnswer, What::kRequest}) {
+    for (int call = 0; call < 3; ++call) {
+      const std::string name = std::format("web-{}-{}", what == What::kAnswer ? "answer" : "request", call);
+      LosingCoordination losing(way_, call, what);
+      RecordStore records{*loop_, losing, life("a", 5)};
+      Waiting<StoredRecord> done(*loop_);
+      records.create(request(name, {address(std::format("10.0.{}.{}", 1 + static_cast<int>(what), 1 + call))}), in(4s), done.answer());
+      const auto made = done.get();
+      ASSERT_TRUE(made) << name << ": " << made.error().message();
+      EXPECT_TRUE(losing.lost());
+      EXPECT_EQ(stored(name)->record, made->record);
+      EXPECT_LE(made->record.term.value, static_cast<std::uint64_t>(made->revision));
+    }
   }
 }
 
@@ -336,7 +371,7 @@ TEST_F(RecordStoreTest, AnAnswerThatIsLostWhileResolvingIsResolvedToo) {
     const auto lost = swap(next, at, 50ms);
     ASSERT_EQ(lost.kind, Kind::kUnknown);
     way_.lose_answers(lost_answers);
-    const auto found = resolve(*lost.sent, 10s);
+    const auto found = resolve(*lost.sent, 5s);
     ASSERT_EQ(found.kind, Kind::kRefused) << lost_answers;
     EXPECT_EQ(found.now->record.term, made.record.term);
     EXPECT_EQ(found.now->revision, stored("web")->revision);
