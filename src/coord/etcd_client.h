@@ -36,7 +36,7 @@ struct EtcdClientOptions {
   // "https://192.0.2.1:7401", "https://[2001:db8::1]:7401", "http://127.0.0.1:2379"; at most kMaxEndpoints. The first is preferred.
   std::vector<std::string> endpoints;
   // Needed for https, refused with http.
-  std::optional<EtcdCredentials> credentials;
+  std::optional<EtcdCredentials> credentials = {};
   // What one endpoint gets of a call's time while others are left; the last one gets all that is left.
   Duration endpoint_time = std::chrono::milliseconds(250);
   // An endpoint that failed is tried after the others for so long.
