@@ -12,6 +12,9 @@ namespace perdure::replica {
 namespace {
 
 constexpr std::size_t kCommittedKept = 2;
+// What is discarded can come later only if it is under way: one or two, of at most this many that a
+// rollback names.
+constexpr std::size_t kDiscardedRemembered = 512;
 
 bool of_earlier_life(const Generation& a, const Generation& b) {
   return std::tie(a.term, a.incarnation) < std::tie(b.term, b.incarnation);
@@ -86,6 +89,9 @@ Bytes HeldGenerations::disk() const {
 }
 
 Status HeldGenerations::admit(const Generation& generation, std::size_t max_generations) const {
+  if (discarded_.contains(generation)) {
+    return fail(ErrorCode::kInvalid, "its owner has discarded it");
+  }
   const bool newer = table_.empty() || table_.rbegin()->first < generation;
   if (!newer && floor_ && generation < *floor_) {
     return fail(ErrorCode::kInvalid,
@@ -167,6 +173,8 @@ bool HeldGenerations::commit(const Generation& generation) {
 void HeldGenerations::discard(const std::vector<Generation>& generations) {
   const std::set<Generation> named(generations.begin(), generations.end());
   erase_where([&](const Generation& one) { return named.contains(one); });
+  discarded_.insert(named.begin(), named.end());
+  while (discarded_.size() > kDiscardedRemembered) discarded_.erase(discarded_.begin());
 }
 
 void HeldGenerations::retain() {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -70,7 +71,7 @@ class HeldGenerations {
   // committed ones, and of what is not committed below the floor; the newest stays in any case: the
   // owner's next delta may build on it.
   bool commit(const Generation& generation);
-  void discard(const std::vector<Generation>& generations);
+  void discard(const std::vector<Generation>& generations);  // admit() refuses them from now on
 
  private:
   void retain();
@@ -79,6 +80,7 @@ class HeldGenerations {
 
   Table table_;
   std::optional<Generation> floor_;
+  std::set<Generation> discarded_;  // the newest of them
 };
 
 }  // namespace perdure::replica

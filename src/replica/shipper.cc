@@ -361,9 +361,15 @@ void Shipper::on_success(const std::string& name, Route& route, HoldReceipt rece
 }
 
 void Shipper::on_error(const std::string& name, Route& route, const Error& error) {
+  const ErrorCode code = error.code();
+  if (route.current_discarded && code != ErrorCode::kFenced && code != ErrorCode::kTransient) {
+    route.finish_current();
+    route.state = Route::State::kIdle;
+    return advance(name);
+  }
   route.counters.last_error = error.message();
   const bool was_delta = route.current_base.has_value();
-  switch (error.code()) {
+  switch (code) {
     case ErrorCode::kFenced:
       route.state = Route::State::kFenced;
       route.finish_current();

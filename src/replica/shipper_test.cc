@@ -320,9 +320,10 @@ TEST_F(ShipperTest, WhatIsDiscardedIsNeitherSentNorBuiltOn) {
   wait_for_shipment(*peer);
   // A rollback to 1 while 3 is under way and 4 waits.
   for (std::uint64_t number = 2; number <= 4; ++number) shipper_->discard(generation(number));
-  peer->answer();
+  peer->refuse(ErrorCode::kInvalid);  // it was told of the rollback before
   settle(*loop_);
   EXPECT_TRUE(peer->pending.empty());
+  EXPECT_TRUE(failed_["a"].empty());
   EXPECT_THAT(held_["a"], ElementsAre(1, 2));
   offer(5);
   wait_for_shipment(*peer);

@@ -255,7 +255,7 @@ class Model {
       memory_.erase(id);
       for (auto& peer : peers_) {
         peer->owed.erase(id);
-        // What is under way now may arrive all the same: it is told again below, as a node would.
+        // What is under way now is refused when it arrives.
         if (peer->acknowledged == id) peer->acknowledged = committed_;
       }
     }

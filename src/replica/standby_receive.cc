@@ -189,6 +189,7 @@ Result<bool> StandbyTable::hold_in_memory(const ReceivedCapsule& received, Conta
   HeldGenerations before;  // freed after the lock
   const std::scoped_lock guard(mutex_);
   PERDURE_TRY(check_term(received.container, container, received.term));
+  PERDURE_TRY(container.held.admit(received.generation, options_.max_generations));
   before = container.held;
   HeldGenerations with = container.held;
   with.add(newcomer.held, received.base);
@@ -246,7 +247,11 @@ Status StandbyTable::hold_on_disk(const ReceivedCapsule& received, Container& co
   newcomer.held.footprint = {};
   HeldGenerations before;
   const std::scoped_lock guard(mutex_);
+  const bool was_dirty = container.disk_dirty;
+  container.disk_dirty = true;  // unless it is held now
   PERDURE_TRY(check_term(received.container, container, received.term));
+  PERDURE_TRY(container.held.admit(received.generation, options_.max_generations));
+  container.disk_dirty = was_dirty;
   before = container.held;
   container.held.drop_clean_memory();
   take_in(received, container, newcomer);

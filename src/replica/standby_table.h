@@ -96,9 +96,9 @@ class StandbyTable {
   // to disk comes back with the first generation that fits again. Two of the same container are
   // taken in the order of the calls. kFenced: a lower term than known (counted). kNotFound: the
   // base is not held (send it full). kCorrupt: does not verify; what was held stays. kInvalid:
-  // superseded or older than what is committed, or the message and the capsule disagree; another
-  // try is useless. kNoSpace: names what it needs, the budget and what is held, and the containers
-  // that hold most. kTimeout: too many wait, or too long. Never kTransient.
+  // discarded, superseded, or older than what is committed, or the message and the capsule
+  // disagree; another try is useless. kNoSpace: names what it needs, the budget and what is held,
+  // and the containers that hold most. kTimeout: too many wait, or too long. Never kTransient.
   Result<HoldReceipt> receive(const ReceivedCapsule& received);
 
   // From a record or a message: the sender of anything lower is fenced from now on. Never falls.
@@ -108,9 +108,10 @@ class StandbyTable {
   void count_fenced();           // one that never came to receive(), commit(), …
 
   // kFenced; kNotFound: not held. Keeps the two newest committed ones and whatever is newer; a
-  // provisional one is that no more. Files of what goes are removed by the next receive(), fetch()
-  // or tidy() of the container.
+  // provisional one is that no more. Files of what goes are removed by the next receive() or tidy()
+  // of the container.
   Status commit(const ContainerName& container, Term term, const Generation& generation);
+  // They will never be held again either: one may be under way, or just being decoded.
   Status discard(const ContainerName& container, Term term,
                  const std::vector<Generation>& generations);
   Status tidy(const ContainerName& container);  // blocks on the disk (pool threads)

@@ -206,6 +206,14 @@ TEST_F(StandbyTableTest, WhatIsDiscardedIsGone) {
   expect_newest(table(), owner_, generation(5));
 }
 
+TEST_F(StandbyTableTest, WhatWasDiscardedWhileItWasUnderWayIsNotHeld) {
+  const Holding held = fill(1);
+  ASSERT_TRUE(table().discard(owner_.container, owner_.term, {generation(2)}));
+  EXPECT_EQ(refusal(table(), owner_.delta(generation(2), held)), ErrorCode::kInvalid);
+  hold(table(), owner_.delta(generation(3), held));
+  expect_newest(table(), owner_, generation(3));
+}
+
 TEST_F(StandbyTableTest, ALaterOwnerDiscardsWhatItBuildsPast) {
   Holding base;
   Holding newest = hold(table(), owner_.full(generation(1)));
