@@ -34,7 +34,8 @@ Chain chain_of(std::span<const GenerationInfo> generations, const Generation& id
   // A chain is at most as long as the list; a longer walk goes round in a circle.
   for (std::size_t steps = 0; steps < generations.size(); ++steps) {
     if (generation == nullptr || generation->mark == Mark::kCorrupt) return Chain::kLost;
-    if (generation->state != CommitState::kCommitted) {
+    const bool is_base = generation->id != id;
+    if (generation->state != CommitState::kCommitted && !(is_base && generation->durable)) {
       if (generation->mark != Mark::kNone) return Chain::kLost;
       awaited = true;
     }
@@ -71,6 +72,21 @@ class Retention {
 
   // To be asked for every generation, newest first: whether it stays for its own sake.
   bool stays(const GenerationInfo& generation) {
+    // Both are always asked: they count.
+    const bool for_directory = stays_for_directory(generation);
+    return stays_for_recovery(generation) || for_directory;
+  }
+
+ private:
+  // The newest durable one may be the base of what is being written; the newest without a mark is
+  // what a power cut would leave.
+  bool stays_for_directory(const GenerationInfo& generation) {
+    if (!generation.durable) return false;
+    const bool newest = durable_++ == 0;
+    return (generation.mark == Mark::kNone && unmarked_durable_++ == 0) || newest;
+  }
+
+  bool stays_for_recovery(const GenerationInfo& generation) {
     const bool own =
         generation.id.term == rules_.term && generation.id.incarnation == rules_.incarnation;
     if (is_good(generation)) {
@@ -94,7 +110,6 @@ class Retention {
     return among_newest || stands_in || (!own && own_newer_ < kFewestKept);
   }
 
- private:
   bool is_good(const GenerationInfo& generation) const {
     return generation.mark == Mark::kNone && restorable(generations_, generation.id);
   }
@@ -108,6 +123,8 @@ class Retention {
   std::uint32_t own_newer_ = 0;     // good ones of this owner, newer than the one asked for
   std::uint32_t good_ = 0;
   std::uint32_t fallbacks_ = 0;
+  std::uint32_t durable_ = 0;
+  std::uint32_t unmarked_durable_ = 0;
   std::uint32_t marked_ = 0;
   std::uint32_t marked_restorable_ = 0;
 };

@@ -35,20 +35,23 @@ std::string_view to_string(Mark mark);
 
 struct GenerationInfo {
   Generation id;
-  std::optional<Generation> parent;  // what a delta builds on; absent: complete in itself
+  // What its delta in the durable directory builds on; absent: complete in itself. In memory every
+  // capsule is complete.
+  std::optional<Generation> parent;
   CommitState state = CommitState::kProvisional;
   Mark mark = Mark::kNone;
-  bool durable = false;   // in the durable store; for display and for nothing else
+  bool durable = false;   // in the durable directory
   Instant captured_at{};  // when the processes were frozen, on this host's boot clock
   bool operator==(const GenerationInfo&) const = default;
 };
 
 const GenerationInfo* find(std::span<const GenerationInfo> generations, const Generation& id);
 
-// A generation together with the bases it builds on.
+// A generation together with the bases it builds on. A base is there when it is committed or
+// durable.
 enum class Chain {
-  kComplete,  // all committed, none corrupt
-  kAwaited,   // some may still be committed
+  kComplete,  // committed, all bases there, none corrupt
+  kAwaited,   // it or a base may still be committed
   kLost,      // one is corrupt, missing, or was left behind uncommitted: it can never be restored
 };
 Chain chain_of(std::span<const GenerationInfo> generations, const Generation& id);
@@ -72,8 +75,10 @@ struct RetentionRules {
 // What may be deleted, newest first, so that a crash half-way leaves no delta without its base.
 // A good generation (restorable, no mark) goes only when two good ones of this very owner are
 // newer: whoever lost the container unnoticed deletes nothing of its successor's. Bases of what is
-// kept and unmarked provisional ones stay. With fewer than two good ones, restorable marked ones
-// stay in their place. Any order of input; no duplicates in it.
+// kept and unmarked provisional ones stay. So do the newest durable one, for what is being written
+// there may build on it, and the newest durable one without a mark: a power cut leaves nothing
+// else. With fewer than two good ones, restorable marked ones stay in their place. Any order of
+// input; no duplicates in it.
 std::vector<Generation> generations_to_delete(std::span<const GenerationInfo> generations,
                                               const RetentionRules& rules);
 

@@ -54,9 +54,15 @@ TEST(GenerationsTest, AChainIsCompleteAwaitedOrLost) {
   EXPECT_EQ(chain("1c,2p<1", 2), Chain::kLost);
   EXPECT_EQ(chain("2p<1", 2), Chain::kLost);
   EXPECT_EQ(chain("1", 2), Chain::kLost);
+  EXPECT_EQ(chain("1pd,2<1", 2), Chain::kComplete) << "the directory has its base";
+  EXPECT_EQ(chain("1pad,2<1", 2), Chain::kComplete) << "... also one that was left behind";
+  EXPECT_EQ(chain("1cd,2<1", 2), Chain::kLost);
+  EXPECT_EQ(chain("1,2pd<1", 2), Chain::kAwaited) << "durable is not committed";
+  EXPECT_EQ(chain("1,2pad<1", 2), Chain::kLost);
 }
 
-// retain keep=3 marked=2 [probation=N] [own=INCARNATION] generations -> what goes, newest first
+// retain keep=3 marked=2 [probation=N] [own=INCARNATION] [term=N] generations -> what goes, newest
+// first
 TEST(GenerationsTest, RetentionFollowsItsTable) {
   run_golden_file(
       PERDURE_POLICY_TESTDATA "/retention.txt", [](const std::vector<std::string>& input) {
@@ -73,6 +79,7 @@ TEST(GenerationsTest, RetentionFollowsItsTable) {
           if (parts.front() == "marked") rules.keep_marked = value;
           if (parts.front() == "probation") rules.on_probation = generation(value);
           if (parts.front() == "own") rules.incarnation = Incarnation{value};
+          if (parts.front() == "term") rules.term = Term{value};
         }
         return numbers(generations_to_delete(generations, rules)) + "\n";
       });
@@ -95,6 +102,7 @@ RandomList random_list(std::uint64_t seed) {
     if (random() % 3 == 0 && !list.generations.empty()) info.parent = list.generations.back().id;
     if (random() % 8 == 0) info.state = CommitState::kProvisional;
     if (random() % 4 == 0) info.mark = static_cast<Mark>(random() % 4);
+    info.durable = random() % 3 == 0;
     list.generations.push_back(info);
   }
   std::ranges::shuffle(list.generations, random);
@@ -155,6 +163,17 @@ TEST(GenerationsTest, RetentionNeverDeletesWhatARecoveryNeeds) {
       if (rules.on_probation && good(before, gone)) {
         ASSERT_NE(id, *rules.on_probation);
       }
+    }
+    const auto newest_durable = [](const auto& of, bool any) {
+      std::optional<Generation> found;
+      for (const auto& info : of) {
+        const bool counts = info.durable && (any || info.mark == Mark::kNone);
+        if (counts && (!found || *found < info.id)) found = info.id;
+      }
+      return found;
+    };
+    for (const bool any : {true, false}) {
+      ASSERT_EQ(newest_durable(before, any), newest_durable(after, any));
     }
     ASSERT_TRUE(std::ranges::is_sorted(deleted, std::ranges::greater())) << "newest first";
   }

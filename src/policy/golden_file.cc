@@ -112,6 +112,10 @@ std::vector<GenerationInfo> parse_generations(const std::string& text) {
         case 'd':
           info.durable = true;
           break;
+        case '@':
+          info.id.term.value = std::stoull(part.substr(used + 1));
+          used = part.size();
+          break;
         case '<':
           info.parent = generation(std::stoull(part.substr(used + 1)));
           used = part.size();

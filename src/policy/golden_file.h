@@ -24,7 +24,7 @@ void run_golden_file(const std::string& path,
 std::vector<std::string> split(const std::string& text, char separator);
 
 // "1,2,3p,4s,5<4": generations 1.1.N, committed and complete; p provisional, s suspect, c corrupt,
-// a abandoned, d durable; <N is a delta's parent. A malformed one fails the test.
+// a abandoned, d durable; <N is a delta's parent, @N another term. A malformed one fails the test.
 std::vector<GenerationInfo> parse_generations(const std::string& text);
 Generation generation(std::uint64_t number);  // 1.1.N
 
