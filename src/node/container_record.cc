@@ -60,6 +60,14 @@ policy::ownership::HandingOver move_from(const Json& json) {
   return move;
 }
 
+policy::HandingOver handing_over_from(const Json& json) {
+  const auto target = NodeName::parse(member<std::string>(json, "target"));
+  if (!target) throw std::out_of_range("member 'handing_over': " + target.error().message());
+  const auto generation = parse_generation(member<std::string>(json, "generation"));
+  if (!generation) throw std::out_of_range("member 'handing_over': " + generation.error().message());
+  return {*target, *generation};
+}
+
 ContainerRecord parse(const Json& json) {
   if (member<int>(json, "version") != kVersion) throw std::out_of_range("unknown version");
   ContainerRecord record;
@@ -67,6 +75,7 @@ ContainerRecord parse(const Json& json) {
   record.state.begun = member<bool>(json, "begun");
   record.state.finished = member<bool>(json, "finished");
   record.state.gave_up = member<std::string>(json, "gave_up");
+  if (json.contains("handing_over")) record.state.handing_over = handing_over_from(json.at("handing_over"));
   record.first_start_done = member<bool>(json, "first_start_done");
   record.created = WallTime(std::chrono::duration_cast<WallTime::duration>(
       std::chrono::milliseconds(member<std::int64_t>(json, "created_unix_ms"))));
@@ -75,12 +84,6 @@ ContainerRecord parse(const Json& json) {
   record.image_digest = member<std::string>(json, "image_digest");
   if (json.contains("term")) record.term = Term{member<std::uint64_t>(json, "term")};
   if (json.contains("move")) record.handing_over = move_from(json.at("move"));
-  if (json.contains("handing_over")) {
-    const auto target = NodeName::parse(member<std::string>(json.at("handing_over"), "target"));
-    const auto generation = parse_generation(member<std::string>(json.at("handing_over"), "generation"));
-    if (!target || !generation) throw std::out_of_range("member 'handing_over' cannot be read");
-    record.state.handing_over = policy::HandingOver{*target, *generation};
-  }
   if (json.contains("exit_status")) record.exit_status = member<int>(json, "exit_status");
   if (json.contains("runtime")) {
     const Json& runtime = json.at("runtime");
@@ -109,13 +112,12 @@ std::string to_json(const ContainerRecord& record) {
                {"failures", record.failures},
                {"restores", record.restores},
                {"image_digest", record.image_digest}};
+  if (const auto& moving = record.state.handing_over) {
+    json["handing_over"] = {{"target", moving->target.str()}, {"generation", to_string(moving->generation)}};
+  }
   if (record.exit_status) json["exit_status"] = *record.exit_status;
   if (record.term.value > 0) json["term"] = record.term.value;
   if (record.handing_over) json["move"] = move_to_json(*record.handing_over);
-  if (record.state.handing_over) {
-    json["handing_over"] = {{"target", record.state.handing_over->target.str()},
-                            {"generation", to_string(record.state.handing_over->generation)}};
-  }
   if (record.runtime) json["runtime"] = runtime_to_json(*record.runtime);
   // Reasons may hold bytes of a container that are no UTF-8.
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";

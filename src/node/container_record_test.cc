@@ -9,6 +9,8 @@ namespace {
 ContainerRecord full_record() {
   ContainerRecord record;
   record.state = {.desired = policy::DesiredState::kStopped, .begun = true, .finished = true, .gave_up = "too often"};
+  record.state.handing_over = policy::HandingOver{NodeName::parse("b").value(),
+                                                  Generation{Term{3}, Incarnation{0x1f}, 42}};
   record.runtime = RuntimeFacts{{4711, 123456789}, "pipe:[17]", "pipe:[18]"};
   record.first_start_done = true;
   record.created = WallTime(std::chrono::milliseconds(1'700'000'000'123));
@@ -65,7 +67,11 @@ TEST(ContainerRecordTest, GarbageIsCorruptAndNamed) {
   other_version.replace(other_version.find("\"version\": 1"), 12, "\"version\": 2");
   std::string unknown_state = good;
   unknown_state.replace(unknown_state.find("\"stopped\""), 9, "\"resting\"");
-  const std::vector<std::string> bad{"",   "{}", "[]", "null", good.substr(0, good.size() / 2), other_version,
+  std::string no_node = good;
+  no_node.replace(no_node.find("\"b\""), 3, "\"-\"");
+  std::string no_generation = good;
+  no_generation.replace(no_generation.find("3.1f.42"), 7, "3.1f.x");
+  const std::vector<std::string> bad{no_node, no_generation, "",   "{}", "[]", "null", good.substr(0, good.size() / 2), other_version,
                                      unknown_state, without(good, "desired"), without(good, "failures")};
   for (const std::string& text : bad) {
     const auto read = record_from_json(text, "/state/web/state.json");
