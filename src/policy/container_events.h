@@ -7,7 +7,8 @@
 //   happens, also after CancelCapture; a Start or Restore that fails has left no process behind;
 // - Terminate and Kill end in ContainerDied, reported once per life, when the last process is gone;
 // - a delta builds on a generation that was not discarded, of the present life or what it was
-//   restored from; in the durable directory on the newest one that Durable has named;
+//   restored from; in the durable directory on one that generations() calls durable. What was
+//   written there and is not called durable after its Durable is worth nothing and is removed there;
 // - a timer fires once, at its time or later; SetTimer replaces the timer of the same id.
 //
 // Contract of whoever reports ownership (docs/cluster.md):

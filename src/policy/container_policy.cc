@@ -59,11 +59,13 @@ ContainerPolicy::ContainerPolicy(ContainerName name, Term term, Incarnation inca
 std::vector<Effect> ContainerPolicy::handle(const Event& event, Instant now) {
   now_ = std::max(now_, now);
   effects_.clear();
-  const bool first =
-      std::holds_alternative<SpecAccepted>(event) || std::holds_alternative<DaemonRestarted>(event);
+  const auto is = [&]<typename... T>() { return (std::holds_alternative<T>(event) || ...); };
+  const bool first = is.operator()<SpecAccepted, DaemonRestarted, TakenOver>();
+  const bool any_time = is.operator()<OwnershipUnknown, OwnershipKnown, TermRaised>();
+  const bool ended = phase_ == Phase::kRemoved || phase_ == Phase::kGone;
   if (const Status admitted = admit(event); !admitted) {
     emit(Severity::kWarning, "refused", admitted.error().message());
-  } else if (first == (phase_ == Phase::kNew) && phase_ != Phase::kRemoved) {
+  } else if (!ended && (any_time || first == (phase_ == Phase::kNew))) {
     std::visit([this](const auto& e) { on(e); }, event);
     reconcile();
   }
@@ -82,6 +84,7 @@ void ContainerPolicy::on(const SpecAccepted&) {
 // A cold start begins a new life: recovery never goes back behind it, only an operator may.
 void ContainerPolicy::begin_start() {
   abandon_after(std::nullopt, "the container was started afresh");
+  awaits_word_ = false;
   operation_since_ = now_;
   if (image_ready_) {
     operation_ = Operation::kStarting;
@@ -98,7 +101,6 @@ void ContainerPolicy::on(const ImageReady&) {
   if (operation_ != Operation::kPreparing) return;
   operation_ = Operation::kNone;
   image_ready_ = true;
-  if (phase_ == Phase::kPreparing) begin_start();
 }
 
 void ContainerPolicy::on(const ImageFailed& event) {
@@ -113,7 +115,8 @@ void ContainerPolicy::on(const StartFailed& event) {
 
 void ContainerPolicy::start_again_later(std::string reason, FailureClass failure) {
   operation_ = Operation::kNone;
-  if (phase_ == Phase::kStopping) return;
+  if (phase_ != Phase::kPreparing && phase_ != Phase::kStarting)
+    return;  // it is not wanted any more
   emit(Severity::kError, "start_failed", reason);
   if (failure == FailureClass::kPermanent) {
     give_up(reason, "mend what it names, then start the container");
@@ -134,9 +137,11 @@ void ContainerPolicy::on(const Started& event) {
   failed_attempts_ = 0;
   life_began_ = now_;
   set_fresh(now_);
-  if (phase_ != Phase::kStarting) return;
+}
+
+void ContainerPolicy::finish_start() {
   open_gate();
-  emit(Severity::kInfo, "started", std::format("started as process {}", event.pid));
+  emit(Severity::kInfo, "started", std::format("started as process {}", pid_));
   if (options_.statefulness == Statefulness::kStateless) {
     become_protected({}, "stateless: it is started afresh when it fails");
     return;
@@ -178,9 +183,11 @@ void ContainerPolicy::on(const ProcessKilled& event) {
   if (!alive_) return;
   if (phase_ == Phase::kStopping && !killing_) {
     open_gate();  // what it has to say while it shuts down is wanted
-  } else if (running() && !timer(TimerId::kExitGrace)) {
+  } else if (serving() && !timer(TimerId::kExitGrace)) {
     killed_process_ = event;
     arm(TimerId::kExitGrace, now_ + options_.exit_grace);
+  } else if (frozen()) {
+    killed_process_ = event;
   }
 }
 
@@ -205,6 +212,7 @@ void ContainerPolicy::stop_as(DesiredState desired) {
   asked_restore_.reset();
   probation_.reset();
   resume_.reset();
+  held_back_.reset();
   if (phase_ == Phase::kFailed) terminating_ = killing_ = false;
   schedule_.disable();
   if (alive_ && timer(TimerId::kExitGrace)) open_gate();
@@ -216,7 +224,12 @@ void ContainerPolicy::advance_stopping() {
   const bool waits = operation_ != Operation::kNone && operation_ != Operation::kCapturing;
   if (waits) return;
   if (alive_) {
-    if (terminating_ || killing_) return;
+    // A stop that has begun goes on; none is begun on a guess.
+    if (terminating_ || killing_ || ownership_unknown_) return;
+    if (half_restored_) {
+      kill();
+      return;
+    }
     terminating_ = true;
     effects_.push_back(Terminate{});
     arm(TimerId::kStop, now_ + stop_deadline_.value_or(options_.stop_deadline));
@@ -227,6 +240,7 @@ void ContainerPolicy::advance_stopping() {
     return;
   }
   if (gate_ == GateState::kOpen) hold_gate();
+  if (persistent_.desired == DesiredState::kRemoved && ownership_unknown_) return;
   const std::string reason = reason_;
   if (persistent_.desired == DesiredState::kRemoved) {
     set_phase(Phase::kRemoved, reason);
@@ -264,6 +278,21 @@ void ContainerPolicy::reconcile() {
 
 void ContainerPolicy::step() {
   switch (phase_) {
+    case Phase::kPreparing:
+      if (operation_ == Operation::kNone && !held_back()) begin_start();
+      return;
+    case Phase::kStarting:
+      if (operation_ == Operation::kNone && !held_back()) finish_start();
+      return;
+    case Phase::kMoving:
+      advance_move();
+      return;
+    case Phase::kLeaving:
+      advance_leaving();
+      return;
+    case Phase::kWaiting:
+      advance_waiting();
+      return;
     case Phase::kTrial:
     case Phase::kProtected:
     case Phase::kUnprotected:
@@ -290,12 +319,16 @@ bool ContainerPolicy::running() const {
   return phase_ == Phase::kTrial || phase_ == Phase::kProtected || phase_ == Phase::kUnprotected;
 }
 
+bool ContainerPolicy::serving() const {
+  return running() || (phase_ == Phase::kMoving && move_->stage == Move::Stage::kBegins);
+}
+
 void ContainerPolicy::set_phase(Phase phase, std::string reason, std::string remedy) {
   if (phase != phase_) phase_since_ = now_;
   phase_ = phase;
   reason_ = std::move(reason);
   remedy_ = std::move(remedy);
-  if (!running()) {
+  if (!serving()) {
     for (const TimerId id : {TimerId::kCapture, TimerId::kAge, TimerId::kCommit,
                              TimerId::kExitGrace, TimerId::kProbation}) {
       disarm(id);
@@ -303,6 +336,7 @@ void ContainerPolicy::set_phase(Phase phase, std::string reason, std::string rem
   }
   if (phase != Phase::kRecovering) disarm(TimerId::kRestartDelay);
   if (phase != Phase::kStopping) disarm(TimerId::kStop);
+  if (phase != Phase::kMoving) disarm(TimerId::kMove);
 }
 
 void ContainerPolicy::on(const TimerFired& event) {
@@ -317,8 +351,10 @@ void ContainerPolicy::on(const TimerFired& event) {
     case TimerId::kCapture:
     case TimerId::kAge:
     case TimerId::kRestartDelay:
-    case TimerId::kMove:
       return;  // reconcile() looks at the time
+    case TimerId::kMove:
+      warn_of_move();
+      return;
     case TimerId::kCommit:
       fail_late_commits();
       return;
@@ -329,7 +365,8 @@ void ContainerPolicy::on(const TimerFired& event) {
            std::format("process {} was killed by signal {} ({}); the container's init lives on, so "
                        "its output was resumed after {}",
                        killed_process_.pid, killed_process_.signal, signal ? signal : "unknown",
-                       format_duration(options_.exit_grace)));
+                       format_duration(options_.exit_grace)),
+           gate_untouched_ ? "not yet: who owns it is not known" : "");
       return;
     }
     case TimerId::kProbation:
@@ -369,6 +406,7 @@ void ContainerPolicy::hold_gate() {
 }
 
 void ContainerPolicy::open_gate() {
+  if (gate_untouched_) return;
   gate_ = GateState::kOpen;
   effects_.push_back(OpenGate{});
 }

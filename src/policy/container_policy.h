@@ -84,6 +84,7 @@ class ContainerPolicy {
   Status admit(const Event& event) const;
 
   Phase phase() const { return phase_; }
+  Term term() const { return term_; }
   ContainerStatus status() const;
   const std::vector<GenerationInfo>& generations() const { return generations_; }
 
@@ -92,6 +93,22 @@ class ContainerPolicy {
   struct Interrupted {
     Phase phase;
     std::string reason;
+    std::string remedy{};
+  };
+  enum class Waiting { kOwnership, kWord };
+  struct Move {
+    enum class Stage {
+      kBegins,     // a capture in flight and commits are waited for
+      kCaptures,   // the capture for the move is in flight
+      kHandsOver,  // only HandedOver and HandOverFailed end it
+    };
+    NodeName target;
+    Stage stage = Stage::kBegins;
+    Interrupted before;          // the phase to go back to
+    Instant frozen_since{};      // from kCaptures on
+    bool found = false;          // begun by a daemon before this one
+    bool committed = false;      // a good generation was, since it began
+    bool captures_fail = false;  // for good
   };
 
   // container_policy.cc: the life from start to stop.
@@ -109,12 +126,15 @@ class ContainerPolicy {
   void step();
   void advance_stopping();
   void begin_start();
+  void finish_start();
   void start_again_later(std::string reason, FailureClass failure);
   void stop_as(DesiredState desired);
   void fail_stuck(const std::string& reason, const std::string& remedy);
   void kill();
   void set_phase(Phase phase, std::string reason = {}, std::string remedy = {});
   bool running() const;
+  // Runs, speaks and is captured: running, or moving and not frozen yet.
+  bool serving() const;
   void record();
   void forget_failures();
   void hold_gate();
@@ -139,7 +159,11 @@ class ContainerPolicy {
   void fail_commit(const Generation& generation, const std::string& reason, FailureClass failure);
   void fail_late_commits();
   void await_oldest_commit();
+  Instant commit_due(const GenerationInfo& generation) const;
+  std::size_t uncommitted() const;
+  void announce_commit();
   void become_protected(const Generation& generation, const std::string& text);
+  void protect_by_newest();
   void become_unprotected(const std::string& reason, const std::string& remedy);
   void set_fresh(Instant since);
   void watch_age();
@@ -160,27 +184,48 @@ class ContainerPolicy {
   void on(const RestoreFailed&);
   void on(const OperatorRestore&);
   void advance_recovery();
+  void follow_death(ExitStatus status);
   void perform(const RecoveryDecision& decision);
   RecoveryDecision decide();
   void begin_restore(const Generation& generation);
+  void finish_restore();
   void give_up(const std::string& reason, const std::string& remedy);
   void fail_with(const std::string& reason, const std::string& remedy);
   void delay_attempts();
   Duration restart_delay(std::uint32_t in_row) const;
   void count_restore() { restores_.push_back(now_); }
   void forget_old_restores();
-  void take_over_running(pid_t pid);
+  void resume_watch();
   std::optional<Generation> of_later_owner() const;
+  bool fails_for_later_owner();
 
-  // policy_ownership.cc: moves, and what the record says of this owner.
-  void on(const TakenOver&) {}
-  void on(const OperatorMove&) {}
-  void on(const HandedOver&) {}
-  void on(const HandOverFailed&) {}
-  void on(const TermRaised&) {}
-  void on(const OwnershipLost&) {}
-  void on(const OwnershipUnknown&) {}
-  void on(const OwnershipKnown&) {}
+  // policy_ownership.cc: what the record says of this owner.
+  void on(const TakenOver&);
+  void on(const TermRaised&);
+  void on(const OwnershipLost&);
+  void on(const OwnershipUnknown&);
+  void on(const OwnershipKnown&);
+  void raise_term(Term raised);
+  void know_ownership();
+  void advance_leaving();
+  void advance_waiting();
+  // Whether nothing may be killed, started or restored now; then the phase is kWaiting.
+  bool held_back();
+  void wait_for(Waiting reason);
+  // Another node owns it; nothing here is its business any more.
+  bool leaving() const;
+
+  // policy_move.cc: a move to another node.
+  void on(const OperatorMove&);
+  void on(const HandedOver&);
+  void on(const HandOverFailed&);
+  void advance_move();
+  void hand_over();
+  void await_move(const HandingOver& moving);
+  void fail_move(const std::string& reason);
+  void end_move(const std::string& reason);
+  void warn_of_move();
+  bool frozen() const;  // or its capture for the move is in flight
 
   ContainerName name_;
   Term term_;
@@ -193,7 +238,13 @@ class ContainerPolicy {
   Instant phase_since_{};
   std::string reason_;
   std::string remedy_;
-  std::optional<Interrupted> resume_;  // in kFailed: where to go on once what hangs has ended
+  std::optional<Interrupted> resume_;     // in kFailed: where to go on once what hangs has ended
+  std::optional<Interrupted> held_back_;  // in kWaiting: where to go on
+  Waiting waiting_ = Waiting::kOwnership;
+  std::optional<std::string> ownership_unknown_;  // why
+  bool gate_untouched_ = false;  // found so while ownership was not known: it stays as it is
+  bool awaits_word_ = false;     // an operator has to say what is gone back to
+  std::optional<Move> move_;     // in kMoving
   PersistentState persistent_;
   std::optional<PersistentState> recorded_;
 
@@ -205,6 +256,7 @@ class ContainerPolicy {
   std::optional<Duration> stop_deadline_;  // of the stop that was asked for last
   bool terminating_ = false;               // Terminate was sent to this life
   bool killing_ = false;                   // Kill was sent to this life
+  bool half_restored_ = false;             // the processes are left of a restore nobody finished
   bool image_ready_ = false;
   GateState gate_ = GateState::kHeld;
   std::array<std::optional<Instant>, kTimerCount> timers_{};
@@ -217,12 +269,14 @@ class ContainerPolicy {
   std::optional<Generation> announced_;  // its commit is worth an event
   Instant fresh_since_{};                // see ContainerStatus
   Instant too_old_at_{};                 // when that ends to be protection
+  Instant commits_awaited_since_{};      // nothing could be committed before
   std::string last_error_;               // of a capture, since the last commit
   std::string last_remedy_;
   Pace announced_pace_;
 
   RecoveryQuestion question_;  // what recovery answers; its list is filled in by decide()
   std::optional<Generation> asked_restore_;  // by an operator
+  std::optional<Generation> restored_;       // behind the held gate; the life goes on from it
   std::optional<Probation> probation_;
   bool cold_life_ = false;  // this life began with a cold start
   Instant life_began_{};

@@ -23,6 +23,10 @@ ContainerName name() {
   return ContainerName::parse("web").value();
 }
 
+NodeName node(const std::string& text) {
+  return NodeName::parse(text).value();
+}
+
 class Stage {
  public:
   std::string play(const std::vector<std::string>& lines) {
@@ -50,6 +54,7 @@ class Stage {
   void begin() {
     ContainerOptions options;
     options.trial_delay = 200ms;
+    std::uint64_t term = 1;
     for (std::size_t n = 1; n < words_.size(); ++n) {
       const auto parts = split(words_[n], '=');
       const std::string& key = parts.at(0);
@@ -58,9 +63,12 @@ class Stage {
       if (key == "cold") options.cold_start = ColdStart::kNever;
       if (key == "restart") options.restart = RestartPolicy::kAlways;
       if (key == "interval") options.schedule.interval = parse_duration(value).value();
+      if (key == "term") term = std::stoull(value);
+      if (key == "uncommitted")
+        options.max_uncommitted = static_cast<std::uint32_t>(std::stoul(value));
       if (key == "keep") options.keep_generations = static_cast<std::uint32_t>(std::stoul(value));
     }
-    policy_ = std::make_unique<ContainerPolicy>(name(), Term{1}, Incarnation{1}, options);
+    policy_ = std::make_unique<ContainerPolicy>(name(), Term{term}, Incarnation{1}, options);
     timers_.clear();
     now_ = Instant{} + 100s;
   }
@@ -93,7 +101,13 @@ class Stage {
     now_ = end;
   }
 
-  Generation number(std::size_t index) const { return generation(std::stoull(words_.at(index))); }
+  // "4" is 1.1.4, "2:4" is 2.1.4.
+  Generation number(std::size_t index) const {
+    const auto parts = split(words_.at(index), ':');
+    Generation id = generation(std::stoull(parts.back()));
+    if (parts.size() > 1) id.term.value = std::stoull(parts.front());
+    return id;
+  }
   std::string rest(std::size_t from) const {
     std::string text;
     for (std::size_t n = from; n < words_.size(); ++n) text += (n == from ? "" : " ") + words_[n];
@@ -121,6 +135,7 @@ class Stage {
   }
 
   // restarted alive|dead|half [stopped|removed] [begun] [finished] [gave-up] [generations=…]
+  //   [handing-over=N] [awaits-word]
   DaemonRestarted restarted() const {
     DaemonRestarted event;
     for (std::size_t n = 1; n < words_.size(); ++n) {
@@ -134,12 +149,26 @@ class Stage {
       if (word == "begun") event.state.begun = true;
       if (word == "finished") event.state.finished = true;
       if (word == "gave-up") event.state.gave_up = "it kept failing";
+      if (word == "awaits-word") event.awaits_word = true;
+      if (word.starts_with("handing-over=")) {
+        event.state.handing_over = HandingOver{node("b"), generation(std::stoull(word.substr(13)))};
+      }
       if (word == "later-owner") event.generations.back().id.incarnation = Incarnation{9};
       if (word.starts_with("generations=")) event.generations = parse_generations(word.substr(12));
       if (word == "fresh") {
         for (auto& info : event.generations) info.captured_at = now_ - 2s;
       }
     }
+    return event;
+  }
+
+  // taken-over N PID generations=…: of another incarnation's term 1; this owner has term 2.
+  TakenOver taken_over() const {
+    TakenOver event{
+        .pid = std::stoi(words_.at(2)), .state = {}, .generations = {}, .generation = number(1)};
+    event.state.begun = true;
+    event.state.handing_over = HandingOver{node("here"), event.generation};
+    event.generations = parse_generations(words_.at(3).substr(12));
     return event;
   }
 
@@ -156,7 +185,18 @@ class Stage {
     }
     if (verb == "committed") return Committed{number(1)};
     if (verb == "commit-failed") return CommitFailed{number(1), rest(3), failure(2)};
-    if (verb == "durable") return Durable{number(1)};
+    if (verb == "durable") {
+      if (words_.size() == 2) return Durable{number(1)};
+      return Durable{number(1), generation(std::stoull(words_[2].substr(1)))};
+    }
+    if (verb == "taken-over") return taken_over();
+    if (verb == "move") return OperatorMove{node(words_.at(1))};
+    if (verb == "handed-over") return HandedOver{};
+    if (verb == "hand-over-failed") return HandOverFailed{rest(2), Term{std::stoull(words_.at(1))}};
+    if (verb == "term") return TermRaised{Term{std::stoull(words_.at(1))}};
+    if (verb == "ownership-lost") return OwnershipLost{node("b"), Term{std::stoull(words_.at(1))}};
+    if (verb == "ownership-unknown") return OwnershipUnknown{rest(1)};
+    if (verb == "ownership-known") return OwnershipKnown{};
     if (verb == "process-killed")
       return ProcessKilled{std::stoi(words_.at(1)), std::stoi(words_.at(2))};
     if (verb == "died") return ContainerDied{exit_status()};
@@ -205,6 +245,12 @@ TEST(ContainerPolicyTest, EventsThatDoNotFitAreIgnoredInEveryPhase) {
       RestoreFinished{generation(99), 5},
       RestoreFailed{generation(99), RestoreFailure::kCriu, "x"},
       TimerFired{TimerId::kKill},
+      TimerFired{TimerId::kMove},
+      HandedOver{},
+      HandOverFailed{"x", Term{1}},
+      TermRaised{Term{1}},
+      OwnershipKnown{},
+      TakenOver{.pid = 5, .state = {}, .generations = {}, .generation = generation(99)},
       SpecAccepted{}};
   ContainerPolicy policy(name(), Term{1}, Incarnation{1}, {});
   Instant now = Instant{} + 1s;
@@ -287,6 +333,63 @@ TEST(ContainerPolicyTest, AnOperatorIsToldWhyNot) {
   EXPECT_EQ(policy.admit(OperatorRestore{generation(4)}).error().code(), ErrorCode::kNotFound);
   EXPECT_EQ(why_not(OperatorStop{}), "admitted");
   EXPECT_EQ(why_not(ContainerDied{}), "admitted");
+}
+
+TEST(ContainerPolicyTest, AMoveIsRefusedWithItsReason) {
+  const auto why_not = [](const ContainerPolicy& policy) -> std::string {
+    const Status status = policy.admit(OperatorMove{node("b")});
+    return status ? "admitted" : status.error().message();
+  };
+  ContainerPolicy policy(name(), Term{1}, Incarnation{1}, {});
+  EXPECT_EQ(why_not(policy), "move container 'web': it is new");
+  const Instant now = Instant{} + 1s;
+  policy.handle(SpecAccepted{}, now);
+  EXPECT_EQ(why_not(policy),
+            "move container 'web': it is preparing; only a running one can be moved");
+  policy.handle(ImageReady{}, now);
+  policy.handle(Started{5}, now);
+  EXPECT_EQ(why_not(policy), "admitted");
+  policy.handle(OwnershipUnknown{"there is no record"}, now);
+  EXPECT_EQ(
+      why_not(policy),
+      "move container 'web': who owns it is not known (there is no record); if it runs nowhere "
+      "else and never will: perdure cluster recover web");
+
+  ContainerOptions options;
+  options.statefulness = Statefulness::kStateless;
+  ContainerPolicy stateless(name(), Term{1}, Incarnation{1}, options);
+  stateless.handle(SpecAccepted{}, now);
+  stateless.handle(ImageReady{}, now);
+  stateless.handle(Started{5}, now);
+  EXPECT_EQ(why_not(stateless),
+            "move container 'web': it is stateless: stop it here and start it there");
+}
+
+// What the target's shell forgets must not become a generation that nobody has.
+TEST(ContainerPolicyTest, ATargetWithoutTheSourcesGenerationsIsOnTrial) {
+  ContainerPolicy policy(name(), Term{2}, Incarnation{1}, {});
+  const Instant now = Instant{} + 1s;
+  const auto effects = policy.handle(
+      TakenOver{.pid = 5, .state = {}, .generations = {}, .generation = generation(41)}, now);
+  EXPECT_EQ(policy.phase(), Phase::kTrial);
+  EXPECT_EQ(policy.status().gate, GateState::kOpen);
+  const auto captures = std::ranges::find_if(
+      effects, [](const Effect& effect) { return std::holds_alternative<Capture>(effect); });
+  ASSERT_NE(captures, effects.end());
+  EXPECT_EQ(to_string(*captures, now), "capture 2.1.42 trial") << "numbers go on";
+}
+
+TEST(ContainerPolicyTest, StatusSaysThatNobodyKnowsTheOwner) {
+  ContainerPolicy policy(name(), Term{1}, Incarnation{1}, {});
+  const Instant now = Instant{} + 1s;
+  policy.handle(SpecAccepted{}, now);
+  policy.handle(ImageReady{}, now);
+  policy.handle(Started{5}, now);
+  policy.handle(OwnershipUnknown{"there is no record"}, now);
+  EXPECT_EQ(
+      policy.status().reason,
+      "its first checkpoint is not committed yet; who owns it is not known: there is no record");
+  EXPECT_EQ(policy.status().remedy, "perdure cluster recover web, if it runs nowhere else");
 }
 
 TEST(ContainerPolicyTest, StatusTellsWhatAFailureNowWouldLose) {

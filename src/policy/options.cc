@@ -98,6 +98,10 @@ constexpr auto kTable = std::to_array<OptionRow>({
     {"kill_deadline", Unit::kDuration, ns(100ms), ns(1h),
      "a killed process ends at once unless it hangs in the kernel; then an operator must know",
      duration<&C::kill_deadline>},
+    {"move_warning", Unit::kDuration, ns(1s), ns(1h),
+     "a move that fails is taken back after 30 s; longer means that the record cannot be read, and "
+     "an operator is told so again and again",
+     duration<&C::move_warning>},
     {"keep_generations", Unit::kCount, 2, 100,
      "committed ones: the newest, and those to go back to when it is bad",
      number<&C::keep_generations>},

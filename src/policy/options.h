@@ -74,6 +74,7 @@ struct ContainerOptions {
 
   Duration stop_deadline = std::chrono::seconds(10);
   Duration kill_deadline = std::chrono::seconds(10);
+  Duration move_warning = std::chrono::seconds(40);
 
   std::uint32_t keep_generations = 3;
   std::uint32_t keep_marked = 3;

@@ -31,9 +31,8 @@ GenerationInfo* ContainerPolicy::known(const Generation& id) {
 // ---- Capture ----
 
 void ContainerPolicy::advance_captures() {
-  const auto uncommitted = std::ranges::count_if(generations_, awaits_commit);
   const bool blocked = options_.statefulness == Statefulness::kStateless ||
-                       timer(TimerId::kExitGrace) || uncommitted >= options_.max_uncommitted;
+                       timer(TimerId::kExitGrace) || uncommitted() >= options_.max_uncommitted;
   if (!blocked && schedule_.due(now_)) {
     begin_capture();
   } else if (!blocked && schedule_.next()) {
@@ -43,11 +42,16 @@ void ContainerPolicy::advance_captures() {
   disarm(TimerId::kCapture);
 }
 
+std::size_t ContainerPolicy::uncommitted() const {
+  return static_cast<std::size_t>(std::ranges::count_if(generations_, awaits_commit));
+}
+
 void ContainerPolicy::begin_capture() {
   PERDURE_ASSERT(operation_ == Operation::kNone && alive_);
-  capture_kind_ = phase_ == Phase::kTrial ? CaptureKind::kTrial
-                  : schedule_.requested() ? CaptureKind::kRequested
-                                          : CaptureKind::kPeriodic;
+  capture_kind_ = phase_ == Phase::kMoving  ? CaptureKind::kHandover
+                  : phase_ == Phase::kTrial ? CaptureKind::kTrial
+                  : schedule_.requested()   ? CaptureKind::kRequested
+                                            : CaptureKind::kPeriodic;
   operation_ = Operation::kCapturing;
   operation_generation_ = {term_, incarnation_, next_number_++};
   operation_since_ = now_;
@@ -67,17 +71,21 @@ void ContainerPolicy::on(const CaptureFinished& event) {
   operation_ = Operation::kNone;
   disarm(TimerId::kCaptureEnd);
   schedule_.finished(now_, event.stats.cpu);
+  if (leaving()) return;  // nobody will go back to it
   generations_.push_back({.id = event.generation,
                           .parent = event.parent,
                           .state = event.state,
                           .captured_at = operation_since_});
   GenerationInfo& generation = generations_.back();
   leave_orphans();
-  if (generation.mark != Mark::kNone) {
+  if (frozen()) {
+    if (event.state == CommitState::kCommitted) commit(generation);
+    hand_over();
+  } else if (generation.mark != Mark::kNone) {
     fail_orphan();
   } else if (event.state == CommitState::kCommitted) {
     commit(generation);  // complete, whatever became of the container since
-  } else if (!running()) {
+  } else if (!serving()) {
     discard(generation, Mark::kAbandoned, "not committed when the container ended");
   } else {
     await_oldest_commit();
@@ -87,7 +95,7 @@ void ContainerPolicy::on(const CaptureFinished& event) {
 
 // A delta whose base was discarded while it was taken.
 void ContainerPolicy::fail_orphan() {
-  if (!running()) return;
+  if (!serving()) return;
   schedule_.commit_failed(now_, FailureClass::kTransient);
   count_failure("the generation that it builds on was not committed",
                 "nothing needs to be done: the next one is complete in itself",
@@ -101,14 +109,16 @@ void ContainerPolicy::on(const CaptureFailed& event) {
   disarm(TimerId::kCaptureEnd);
   schedule_.failed(now_, event.cpu, event.failure);
   if (announced_ == event.generation) announced_.reset();
-  if (running()) count_failure(event.reason, event.remedy, event.failure);
+  if (serving() || frozen()) count_failure(event.reason, event.remedy, event.failure);
+  if (frozen()) fail_move("its last checkpoint could not be taken: " + event.reason);
 }
 
 void ContainerPolicy::on(const OperatorCheckpoint&) {
   schedule_.request(now_);
 }
 
-// The interval in force is worth an event when it moves by a quarter, or by a tenth and another reason sets it.
+// The interval in force is worth an event when it moves by a quarter, or by a tenth and another
+// reason sets it.
 void ContainerPolicy::announce_pace() {
   Pace pace = schedule_.pace();
   if (pace.reason == PaceReason::kRetry || pace.reason == PaceReason::kRequested) return;
@@ -131,25 +141,24 @@ void ContainerPolicy::on(const Committed& event) {
 
 void ContainerPolicy::commit(GenerationInfo& generation) {
   generation.state = CommitState::kCommitted;
-  if (!running() || generation.mark != Mark::kNone) return;
+  if (generation.mark != Mark::kNone) return;
   const Generation id = generation.id;
-  if (announced_ == id) {
-    emit(Severity::kInfo, "committed",
-         std::format("generation {} is committed, as an operator asked", perdure::to_string(id)));
-    announced_.reset();
+  for (auto& older : generations_) {
+    if (older.id < id && awaits_commit(older)) older.state = CommitState::kCommitted;
   }
-  await_oldest_commit();
+  if (!serving() && !frozen()) return;
+  announce_commit();
+  if (serving()) await_oldest_commit();
   const GenerationInfo* newest = newest_good(generations_);
-  if (newest == nullptr || newest->id < id) {
-    // A delta has overtaken its base; it counts when that is committed, or is left behind with it.
-    last_error_ =
-        std::format("generation {} needs a base that is not committed", perdure::to_string(id));
-    return;
-  }
+  if (newest == nullptr || newest->id < id) return;  // handed over, and its base here is lost
   set_fresh(newest->captured_at);
   last_error_.clear();
   last_remedy_.clear();
   schedule_.committed(now_);
+  if (move_) {
+    move_->committed = true;
+    return;
+  }
   if (phase_ != Phase::kProtected) {
     become_protected(newest->id,
                      std::format("generation {} is committed", perdure::to_string(newest->id)));
@@ -157,12 +166,28 @@ void ContainerPolicy::commit(GenerationInfo& generation) {
   apply_retention();
 }
 
+// Of the checkpoint that an operator asked for, or of a newer one.
+void ContainerPolicy::announce_commit() {
+  const GenerationInfo* asked = announced_ ? known(*announced_) : nullptr;
+  if (asked == nullptr || asked->state != CommitState::kCommitted) return;
+  if (asked->mark == Mark::kNone) {
+    emit(Severity::kInfo, "committed",
+         std::format("generation {} is committed, as an operator asked",
+                     perdure::to_string(*announced_)));
+  }
+  announced_.reset();
+}
+
+Instant ContainerPolicy::commit_due(const GenerationInfo& generation) const {
+  return std::max(generation.captured_at, commits_awaited_since_) + options_.commit_deadline;
+}
+
 void ContainerPolicy::await_oldest_commit() {
   const auto oldest = std::ranges::find_if(generations_, awaits_commit);
   if (oldest == generations_.end()) {
     disarm(TimerId::kCommit);
   } else {
-    arm(TimerId::kCommit, std::max(now_, oldest->captured_at + options_.commit_deadline));
+    arm(TimerId::kCommit, std::max(now_, commit_due(*oldest)));
   }
 }
 
@@ -173,11 +198,13 @@ void ContainerPolicy::on(const CommitFailed& event) {
 void ContainerPolicy::fail_commit(const Generation& id, const std::string& reason,
                                   FailureClass failure) {
   GenerationInfo* generation = known(id);
-  if (generation == nullptr || !awaits_commit(*generation)) return;
+  if (generation == nullptr || !awaits_commit(*generation) || leaving()) return;
+  // Whoever may have the container by now builds on it; the end of the move decides.
+  if (persistent_.handing_over && persistent_.handing_over->generation == id) return;
   discard(*generation, Mark::kAbandoned, reason);
   leave_orphans();
   if (announced_ == id) announced_.reset();
-  if (!running()) return;
+  if (!serving()) return;
   await_oldest_commit();
   schedule_.commit_failed(now_, failure);
   count_failure(reason, "mend the store that the reason names; it is tried again and again",
@@ -188,7 +215,7 @@ void ContainerPolicy::fail_commit(const Generation& id, const std::string& reaso
 void ContainerPolicy::fail_late_commits() {
   std::vector<Generation> late;
   for (const auto& generation : generations_) {
-    if (awaits_commit(generation) && generation.captured_at + options_.commit_deadline <= now_) {
+    if (awaits_commit(generation) && commit_due(generation) <= now_) {
       late.push_back(generation.id);
     }
   }
@@ -201,7 +228,20 @@ void ContainerPolicy::fail_late_commits() {
 }
 
 void ContainerPolicy::on(const Durable& event) {
-  if (GenerationInfo* generation = known(event.generation)) generation->durable = true;
+  GenerationInfo* generation = known(event.generation);
+  if (generation == nullptr || generation->durable) return;
+  const GenerationInfo before = *generation;
+  generation->durable = true;
+  generation->parent = event.parent;
+  const GenerationInfo* base = event.parent ? known(*event.parent) : nullptr;
+  const bool base_is_there = !event.parent || (base != nullptr && base->durable);
+  const bool lost = before.mark == Mark::kNone && chain_of(generations_, before.id) == Chain::kLost;
+  if (base_is_there && !lost) return;
+  // In memory it is complete; in the directory it is worth nothing.
+  *generation = before;
+  emit(Severity::kWarning, "not_durable",
+       std::format("generation {} was written as a delta, and its base is not there any more",
+                   perdure::to_string(before.id)));
 }
 
 // ---- Protection ----
@@ -212,6 +252,10 @@ void ContainerPolicy::count_failure(const std::string& reason, const std::string
   last_remedy_ = remedy_or_default(remedy, failure);
   const std::uint32_t row = schedule_.failures_in_row();
   emit(Severity::kWarning, "capture_failed", "no checkpoint; " + schedule_.pace().text, reason);
+  if (move_) {
+    move_->captures_fail |= failure == FailureClass::kPermanent;
+    return;
+  }
   if (failure == FailureClass::kPermanent || row >= options_.failures_until_unprotected) {
     become_unprotected(last_error_, last_remedy_);
   }
@@ -221,6 +265,16 @@ void ContainerPolicy::become_protected(const Generation& generation, const std::
   set_phase(Phase::kProtected);
   effects_.push_back(DeclareProtected{generation});
   emit(Severity::kInfo, "protected", "protected: " + text);
+}
+
+void ContainerPolicy::protect_by_newest() {
+  const GenerationInfo* newest = newest_good(generations_);
+  if (newest == nullptr) {
+    set_phase(Phase::kTrial, "a checkpoint of it is not committed yet");
+    return;
+  }
+  become_protected(newest->id, std::format("generation {} is what it would go back to",
+                                           perdure::to_string(newest->id)));
 }
 
 void ContainerPolicy::become_unprotected(const std::string& reason, const std::string& remedy) {
@@ -276,6 +330,9 @@ void ContainerPolicy::leave_uncommitted(const std::string& reason) {
 // Deltas that can never be restored are no candidates, nor bases of the next ones.
 void ContainerPolicy::leave_orphans() {
   for (auto& generation : generations_) {
+    const bool handed =
+        persistent_.handing_over && persistent_.handing_over->generation == generation.id;
+    if (handed) continue;  // its receiver has it complete
     if (generation.mark == Mark::kNone && chain_of(generations_, generation.id) == Chain::kLost) {
       discard(generation, Mark::kAbandoned,
               "a base of it is corrupt, missing or was never committed");
@@ -298,6 +355,9 @@ void ContainerPolicy::apply_retention() {
       .keep_marked = options_.keep_marked,
       .on_probation = probation_ ? std::optional(probation_->restored) : std::nullopt};
   for (const Generation& id : generations_to_delete(generations_, rules)) {
+    // Another owner's may be what another owner needs.
+    const bool own = id.term == term_ && id.incarnation == incarnation_;
+    if (ownership_unknown_ && !own) continue;
     effects_.push_back(DeleteGeneration{id});
     std::erase_if(generations_, [&](const auto& generation) { return generation.id == id; });
   }

@@ -16,6 +16,10 @@ bool PolicyWorld::policy_runs() const {
   return phase == Phase::kTrial || phase == Phase::kProtected || phase == Phase::kUnprotected;
 }
 
+bool PolicyWorld::policy_serves() const {
+  return policy_runs() || (policy_->phase() == Phase::kMoving && !hand_over_begun());
+}
+
 std::vector<GenerationInfo> PolicyWorld::listing() const {
   std::vector<GenerationInfo> list;
   for (const auto& [id, capsule] : store_) list.push_back(capsule.info);
@@ -36,6 +40,7 @@ void PolicyWorld::check_operation_begins() {
   require(operation_ == Operation::kNone, "one operation at a time");
   require(!alive_ && !death_, "nothing is begun beside a living container");
   require(gate_ == GateState::kHeld, "the gate is held until the container runs");
+  require(!told_theirs_ && !hand_over_begun(), "nothing is begun that another node may have");
   require(recorded_ && recorded_->desired == DesiredState::kRunning,
           "nothing is begun that is not wanted to run");
   require(recorded_ && recorded_->gave_up.empty(), "nothing is begun after giving up");
@@ -75,6 +80,17 @@ void PolicyWorld::check_deletion(const Generation& id) {
           "what is being restored is not deleted");
   require(gone->state == CommitState::kCommitted || gone->mark != Mark::kNone,
           "what may still be committed is not deleted");
+  require(!told_theirs_ && !hand_over_begun(), "nothing is deleted that another node may need");
+  require(!writing_ || id != writing_base_, "the base of what is being written is kept");
+  require(!unknown_ || (id.term == term_ && id.incarnation.value == incarnation_),
+          "while ownership is unknown only what is surely its own is deleted");
+  if (gone->durable && gone->mark == Mark::kNone) {
+    require(std::ranges::any_of(before,
+                                [&](const auto& info) {
+                                  return info.durable && info.mark == Mark::kNone && info.id > id;
+                                }),
+            "the newest durable one is kept");
+  }
   auto after = before;
   std::erase_if(after, [&](const auto& info) { return info.id == id; });
   const auto usable = [](const auto& list) {
@@ -113,6 +129,14 @@ void PolicyWorld::check_progress() {
   const Phase phase = policy_->phase();
   const auto armed = [&](TimerId id) { return timers_.contains(id); };
   const bool capturing = operation_ == Operation::kCapturing;
+  if (phase == Phase::kMoving) {
+    require(handing_over_ == armed(TimerId::kMove), "the end of a move is watched");
+    require(handing_over_ || capturing || armed(TimerId::kExitGrace) || armed(TimerId::kCommit),
+            "a move goes on");
+  }
+  if (phase == Phase::kLeaving && alive_) {
+    require(operation_ != Operation::kNone || armed(TimerId::kKill), "leaving is watched");
+  }
   if (policy_runs() && options_.statefulness == Statefulness::kStateful) {
     require(capturing || armed(TimerId::kCapture) || armed(TimerId::kExitGrace) ||
                 armed(TimerId::kCommit),
@@ -124,9 +148,50 @@ void PolicyWorld::check_progress() {
   if (phase == Phase::kRecovering || phase == Phase::kStopping) {
     require(!capturing || alive_ || death_ || armed(TimerId::kCaptureEnd),
             "the end of a cancelled capture is watched");
-    require(
-        !alive_ || operation_ != Operation::kNone || armed(TimerId::kStop) || armed(TimerId::kKill),
-        "the end of the container is watched");
+    require(unknown_ || !alive_ || operation_ != Operation::kNone || armed(TimerId::kStop) ||
+                armed(TimerId::kKill),
+            "the end of the container is watched");
+  }
+}
+
+void PolicyWorld::check_gate() {
+  const Phase phase = policy_->phase();
+  if (policy_serves()) {
+    require(alive_ || death_, "what is said to run runs");
+    require(gate_ == GateState::kOpen || timers_.contains(TimerId::kExitGrace) || !kills_.empty() ||
+                death_ || untouched_,
+            "the gate is not left held while the container runs");
+  } else if (phase == Phase::kMoving && operation_ == Operation::kCapturing) {
+    // The capture locks it when all processes are frozen.
+  } else if (phase != Phase::kStopping && phase != Phase::kNew) {
+    require(gate_ == GateState::kHeld, "the gate is held while the container does not run");
+  }
+  require(!frozen_ || gate_ == GateState::kHeld, "what is frozen is silent");
+}
+
+void PolicyWorld::check_cluster_state() {
+  const Phase phase = policy_->phase();
+  const bool under_way = operation_ != Operation::kNone || alive_ || death_;
+  const ContainerStatus status = policy_->status();
+  require(!told_theirs_ || phase == Phase::kLeaving || phase == Phase::kGone ||
+              phase == Phase::kRemoved || phase == Phase::kFailed,
+          "what another node owns is left to it");
+  require(!frozen_ || told_theirs_ || phase == Phase::kMoving || phase == Phase::kNew,
+          "what is frozen moves");
+  switch (phase) {
+    case Phase::kMoving:
+      return require(handing_over_ || alive_ || death_, "what moves runs or is frozen");
+    case Phase::kLeaving:
+      return require(told_theirs_ && under_way, "leaving goes on");
+    case Phase::kGone:
+      require(!under_way && timers_.empty() && left_, "nothing is left of what is gone");
+      return;
+    case Phase::kWaiting:
+      require(unknown_ || needs_word_, "waiting waits for something");
+      return require(!status.reason.empty() && !status.remedy.empty(),
+                     "waiting has a reason and a remedy");
+    default:
+      return;
   }
 }
 
@@ -134,16 +199,12 @@ void PolicyWorld::check_state_reached() {
   const Phase phase = policy_->phase();
   const auto armed = [&](TimerId id) { return timers_.contains(id); };
   const bool under_way = operation_ != Operation::kNone || alive_ || death_;
-  if (policy_runs()) {
-    require(alive_ || death_, "what is said to run runs");
-    require(gate_ == GateState::kOpen || armed(TimerId::kExitGrace) || !kills_.empty() || death_,
-            "the gate is not left held while the container runs");
-  } else if (phase != Phase::kStopping && phase != Phase::kNew) {
-    require(gate_ == GateState::kHeld, "the gate is held while the container does not run");
-  }
+  check_gate();
   check_progress();
+  check_cluster_state();
   const auto list = listing();
   for (const auto& info : list) {
+    if (told_theirs_ || hand_over_begun() || phase == Phase::kNew) break;
     require(info.mark != Mark::kNone || chain_of(list, info.id) != Chain::kLost,
             "what can never be restored is marked: " + perdure::to_string(info.id));
   }
@@ -165,8 +226,9 @@ void PolicyWorld::check_state_reached() {
       return require(!alive_ || doomed_ || operation_ != Operation::kNone,
                      "what is to be restored is killed first");
     case Phase::kStopping:
-      require(under_way, "stopping goes on");
-      return require(!alive_ || doomed_ || operation_ != Operation::kNone, "stopping stops");
+      require(under_way || unknown_, "stopping goes on");
+      return require(!alive_ || doomed_ || unknown_ || operation_ != Operation::kNone,
+                     "stopping stops");
     case Phase::kFailed:
       require(gave_up_ && !policy_->status().reason.empty() && !policy_->status().remedy.empty(),
               "failed has a reason and a remedy");
@@ -193,6 +255,8 @@ void PolicyWorld::check_healed() {
       return require(recorded_->desired == DesiredState::kStopped, "only what is to be stopped is");
     case Phase::kRemoved:
       return;
+    case Phase::kGone:
+      return require(theirs_, "only what another node owns is gone");
     case Phase::kFailed:
       return require(!alive_ && operation_ == Operation::kNone, "nothing hangs once all is healed");
     default:

@@ -32,6 +32,11 @@ TEST(PolicyModelTest, NoOrderOfEventsBreaksAnInvariant) {
     sum.given_up += tally.given_up;
     sum.deletions += tally.deletions;
     sum.restarts += tally.restarts;
+    sum.moves += tally.moves;
+    sum.handed_over += tally.handed_over;
+    sum.resumed += tally.resumed;
+    sum.arrivals += tally.arrivals;
+    sum.waits += tally.waits;
     for (const auto& [phase, count] : tally.ends) sum.ends[phase] += count;
   }
   RecordProperty("restores", static_cast<int>(sum.restores));
@@ -43,7 +48,13 @@ TEST(PolicyModelTest, NoOrderOfEventsBreaksAnInvariant) {
   EXPECT_GT(sum.given_up, last / 20);
   EXPECT_GT(sum.deletions, last);
   EXPECT_GT(sum.restarts, last / 2);
-  for (const Phase end : {Phase::kProtected, Phase::kStopped, Phase::kRemoved, Phase::kFailed}) {
+  EXPECT_GT(sum.moves, last / 4);
+  EXPECT_GT(sum.handed_over, last / 10);
+  EXPECT_GT(sum.resumed, last / 20);
+  EXPECT_GT(sum.arrivals, last / 4);
+  EXPECT_GT(sum.waits, last / 4);
+  for (const Phase end :
+       {Phase::kProtected, Phase::kStopped, Phase::kRemoved, Phase::kFailed, Phase::kGone}) {
     EXPECT_GT(sum.ends[end], last / 50) << to_string(end);
   }
 }

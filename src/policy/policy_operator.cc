@@ -42,23 +42,46 @@ Status ContainerPolicy::admit(const Event& event) const {
   const auto in = [this](auto... phases) { return ((phase_ == phases) || ...); };
   const std::string is = std::format("it is {}", to_string(phase_));
   if (in(Phase::kNew, Phase::kRemoved)) return refuse(ErrorCode::kConflict, is);
+  if (leaving()) {
+    return refuse(ErrorCode::kConflict,
+                  std::format("{}; ask that node", resume_ ? resume_->reason : reason_));
+  }
+  if (in(Phase::kMoving)) {
+    return refuse(ErrorCode::kConflict,
+                  std::format("it is moving to node '{}'; try again when that "
+                              "has ended",
+                              move_->target.str()));
+  }
+  if (ownership_unknown_ && !asked->checkpoint) {
+    return refuse(ErrorCode::kConflict,
+                  std::format("who owns it is not known ({}); if it runs nowhere else and never "
+                              "will: perdure cluster recover {}",
+                              *ownership_unknown_, name_.str()));
+  }
   if (const auto later = of_later_owner(); later && (asked->start || asked->restore)) {
     return refuse(ErrorCode::kConflict, std::format("generation {} is of a later owner; restart "
                                                     "perdured",
                                                     perdure::to_string(*later)));
+  }
+  if (asked->start && in(Phase::kWaiting)) {
+    return refuse(ErrorCode::kConflict, reason_ + "; restore a generation, or stop it first");
   }
   if (asked->start && !in(Phase::kStopped, Phase::kFailed)) return refuse(ErrorCode::kConflict, is);
   if (asked->stop && in(Phase::kStopped)) return refuse(ErrorCode::kConflict, is);
   if (persistent_.desired == DesiredState::kRemoved && !in(Phase::kFailed)) {
     return refuse(ErrorCode::kConflict, "it is being removed");
   }
-  if (asked->move) return refuse(ErrorCode::kUnsupported, "this version cannot move it");
-  if (asked->checkpoint) {
+  if (asked->checkpoint || asked->move) {
+    const std::string_view done = asked->move ? "moved" : "captured";
     if (options_.statefulness == Statefulness::kStateless) {
-      return refuse(ErrorCode::kConflict, "it is stateless: nothing is captured");
+      return refuse(ErrorCode::kConflict, asked->move
+                                              ? "it is stateless: stop it here and start it there"
+                                              : "it is stateless: nothing is captured");
     }
-    if (!running())
-      return refuse(ErrorCode::kConflict, is + "; only a running one can be captured");
+    if (!running()) {
+      return refuse(ErrorCode::kConflict,
+                    std::format("{}; only a running one can be {}", is, done));
+    }
   }
   if (asked->restore) {
     const GenerationInfo* generation = find(generations_, *asked->restore);
@@ -84,6 +107,14 @@ ContainerStatus ContainerPolicy::status() const {
                          .remedy = remedy_,
                          .gate = gate_,
                          .pid = pid_};
+  if (ownership_unknown_ && phase_ != Phase::kWaiting) {
+    status.reason += std::format("{}who owns it is not known: {}", reason_.empty() ? "" : "; ",
+                                 *ownership_unknown_);
+    if (remedy_.empty()) {
+      status.remedy =
+          std::format("perdure cluster recover {}, if it runs nowhere else", name_.str());
+    }
+  }
   if (const GenerationInfo* newest = newest_good(generations_)) status.newest_good = *newest;
   for (const auto& generation : generations_) {
     if (generation.durable) status.newest_durable = generation.id;

@@ -12,26 +12,49 @@ namespace perdure::policy {
 
 void ContainerPolicy::on(const ContainerDied& event) {
   if (!alive_) return;
-  alive_ = terminating_ = killing_ = false;
+  const bool waited =
+      phase_ == Phase::kWaiting && (held_back_->phase == Phase::kStarting || restored_.has_value());
+  const bool expected = !serving() && !frozen() && !waited;
+  alive_ = terminating_ = killing_ = half_restored_ = false;
   pid_ = -1;
+  restored_.reset();
   hold_gate();
   disarm(TimerId::kStop);
   disarm(TimerId::kKill);
+  if (leaving()) return;
+  if (phase_ == Phase::kMoving && move_->stage == Move::Stage::kHandsOver) {
+    // Whoever may have it by now builds on what was captured last.
+    question_ = {};
+    question_.status = event.status;
+    emit(Severity::kWarning, "died_moving",
+         "the frozen container " + to_string(event.status) + "; it goes on where the record says");
+    return;
+  }
   leave_uncommitted("not committed when the container ended");
-  if (!running()) return;  // expected: reconcile() goes on
+  if (expected) return;  // reconcile() goes on
+  if (move_) {
+    emit(Severity::kWarning, "move_failed",
+         std::format("it was not moved to node '{}'", move_->target.str()), "it has ended");
+    move_.reset();
+    persistent_.handing_over.reset();
+    record();
+  }
+  follow_death(event.status);
+}
 
+void ContainerPolicy::follow_death(ExitStatus status) {
   schedule_.disable();
   if (operation_ == Operation::kCapturing) cancel_capture();
   question_ = {};
-  question_.status = event.status;
+  question_.status = status;
   question_.probation = std::exchange(probation_, std::nullopt);
   const bool short_life = cold_life_ && now_ - life_began_ < options_.restart_delay_limit;
   short_lives_ = short_life ? short_lives_ + 1 : 0;
   next_cold_start_ = now_ + restart_delay(short_lives_);
-  if (event.status == ExitStatus::exited(0)) {
-    emit(Severity::kInfo, "exited", "the container " + to_string(event.status));
+  if (status == ExitStatus::exited(0)) {
+    emit(Severity::kInfo, "exited", "the container " + to_string(status));
   } else {
-    emit(Severity::kError, "died", "the container " + to_string(event.status));
+    emit(Severity::kError, "died", "the container " + to_string(status));
   }
   const RecoveryDecision decision = decide();
   if (decision.action == RecoveryDecision::Action::kStayStopped) {
@@ -48,11 +71,16 @@ void ContainerPolicy::on(const ContainerDied& event) {
 
 void ContainerPolicy::advance_recovery() {
   if (operation_ == Operation::kCapturing) cancel_capture();
+  if (restored_) {
+    if (!held_back()) finish_restore();
+    return;
+  }
   if (alive_ && operation_ != Operation::kRestoring) {
-    if (!killing_) kill();
+    if (!killing_ && !held_back()) kill();
     return;
   }
   if (operation_ != Operation::kNone) return;
+  if (held_back()) return;
   if (asked_restore_ && !restorable(generations_, *asked_restore_)) {
     // Its base turned out to be corrupt while it waited.
     emit(Severity::kWarning, "refused",
@@ -62,6 +90,12 @@ void ContainerPolicy::advance_recovery() {
   }
   if (asked_restore_) {
     begin_restore(*asked_restore_);
+    return;
+  }
+  if (awaits_word_) {
+    held_back_.reset();
+    wait_for(Waiting::kWord);
+    emit(Severity::kError, "waiting", reason_, remedy_);
     return;
   }
   const RecoveryDecision decision = decide();
@@ -179,32 +213,38 @@ void ContainerPolicy::on(const RestoreFinished& event) {
   pid_ = event.pid;
   cold_life_ = false;
   life_began_ = now_;
-  set_fresh(now_);
   failed_attempts_ = 0;
   if (phase_ != Phase::kRecovering) return;
   if (asked_restore_ && *asked_restore_ != event.generation)
     return;  // an operator wants another one
+  restored_ = event.generation;
+}
+
+void ContainerPolicy::finish_restore() {
+  const Generation restored = *std::exchange(restored_, std::nullopt);
+  awaits_word_ = false;
+  set_fresh(now_);
   if (asked_restore_) {
     asked_restore_.reset();
-    if (GenerationInfo* generation = known(event.generation);
+    if (GenerationInfo* generation = known(restored);
         generation != nullptr && generation->mark != Mark::kNone) {
       generation->mark = Mark::kNone;
-      effects_.push_back(ReinstateGeneration{event.generation});
+      effects_.push_back(ReinstateGeneration{restored});
     }
-    abandon_after(event.generation, std::format("an operator went back to generation {}",
-                                                perdure::to_string(event.generation)));
+    abandon_after(restored, std::format("an operator went back to generation {}",
+                                        perdure::to_string(restored)));
   }
   open_gate();
   if (options_.probation > Duration::zero()) {
-    probation_ = Probation{event.generation, next_number_};
+    probation_ = Probation{restored, next_number_};
     arm(TimerId::kProbation, now_ + options_.probation);
   }
   schedule_.enable(now_);
   emit(Severity::kInfo, "restored",
-       std::format("restored from generation {} in {}", perdure::to_string(event.generation),
+       std::format("restored from generation {} in {}", perdure::to_string(restored),
                    format_duration(now_ - operation_since_)));
-  become_protected(event.generation, std::format("generation {} is what it would go back to",
-                                                 perdure::to_string(event.generation)));
+  become_protected(restored, std::format("generation {} is what it would go back to",
+                                         perdure::to_string(restored)));
   apply_retention();
 }
 
@@ -233,6 +273,7 @@ void ContainerPolicy::on(const OperatorRestore& event) {
   forget_failures();
   probation_.reset();
   resume_.reset();
+  held_back_.reset();
   schedule_.disable();
   asked_restore_ = event.generation;
   if (phase_ == Phase::kFailed) killing_ = false;
@@ -254,14 +295,21 @@ std::optional<Generation> ContainerPolicy::of_later_owner() const {
   return std::nullopt;
 }
 
-void ContainerPolicy::take_over_running(pid_t pid) {
-  alive_ = true;
-  pid_ = pid;
+// Not ours to touch: neither killed nor let speak.
+bool ContainerPolicy::fails_for_later_owner() {
+  const auto later = of_later_owner();
+  if (!later) return false;
+  fail_with(std::format("generation {} was taken by a later owner than this perdured (term {}, "
+                        "incarnation {:x})",
+                        perdure::to_string(*later), term_.value, incarnation_.value),
+            "find out which perdured owns the container before anything is restored here");
+  return true;
+}
+
+// It runs: from here on it is captured.
+void ContainerPolicy::resume_watch() {
   life_began_ = now_;
   set_fresh(now_);
-  persistent_.gave_up.clear();
-  record();
-  open_gate();  // what closed it may have happened while nobody listened
   if (options_.statefulness == Statefulness::kStateless) {
     become_protected({}, "stateless: it is started afresh when it fails");
     return;
@@ -287,41 +335,42 @@ void ContainerPolicy::on(const DaemonRestarted& event) {
   for (const auto& generation : generations_) {
     next_number_ = std::max(next_number_, generation.id.number + 1);
   }
-  if (const auto later = of_later_owner()) {
-    // Not ours to touch: neither killed nor let speak.
-    alive_ = event.found != Found::kDead;
-    fail_with(std::format("generation {} was taken by a later owner than this perdured (term {}, "
-                          "incarnation {:x})",
-                          perdure::to_string(*later), term_.value, incarnation_.value),
-              "find out which perdured owns the container before anything is restored here");
-    return;
+  alive_ = event.found != Found::kDead;
+  pid_ = event.pid;
+  half_restored_ = event.found == Found::kHalfRestored;
+  gate_untouched_ = ownership_unknown_ && event.found == Found::kAlive;
+  awaits_word_ = event.awaits_word && event.found != Found::kAlive;
+  const bool moving = persistent_.handing_over.has_value();
+  if (!moving) {
+    if (fails_for_later_owner()) return;
+    if (event.found == Found::kDead) hold_gate();
+    leave_uncommitted("not committed when perdured ended");
   }
-  if (event.found == Found::kDead) hold_gate();
-  leave_uncommitted("not committed when perdured ended");
   emit(Severity::kInfo, "found",
        std::format("perdured has restarted and found the container {}",
                    event.found == Found::kAlive  ? "alive"
                    : event.found == Found::kDead ? "dead"
                                                  : "half restored"));
-  if (persistent_.desired != DesiredState::kRunning) {
-    alive_ = event.found != Found::kDead;
-    pid_ = event.pid;
-    killing_ = false;
+  if (moving) {
+    await_move(*persistent_.handing_over);
+  } else if (persistent_.desired != DesiredState::kRunning) {
     set_phase(Phase::kStopping,
               persistent_.finished ? "it has finished by itself" : "an operator stopped it");
-    if (event.found == Found::kHalfRestored) kill();
   } else if (event.found == Found::kAlive) {
-    take_over_running(event.pid);
+    persistent_.gave_up.clear();
+    record();
+    open_gate();  // what closed it may have happened while nobody listened
+    resume_watch();
   } else if (!persistent_.begun) {
     on(SpecAccepted{});
   } else if (event.found == Found::kDead && !persistent_.gave_up.empty()) {
     fail_with(persistent_.gave_up, "find out why it kept failing, then start it");
   } else {
     question_ = {};
-    if (event.found == Found::kHalfRestored) hold_gate();
-    alive_ = event.found == Found::kHalfRestored;  // recovery kills what is left of it first
-    set_phase(Phase::kRecovering, alive_ ? "perdured ended in the middle of a restore"
-                                         : "it was found dead when perdured restarted");
+    if (half_restored_) hold_gate();
+    // Recovery kills first what is left of it.
+    set_phase(Phase::kRecovering, half_restored_ ? "perdured ended in the middle of a restore"
+                                                 : "it was found dead when perdured restarted");
   }
 }
 

@@ -41,13 +41,18 @@ std::string name_of(const std::uint64_t seed) {
 
 PolicyWorld::PolicyWorld(std::uint64_t seed)
     : random_(seed), options_(random_options(random_)), now_(Instant{} + 1h) {
-  policy_ = std::make_unique<ContainerPolicy>(ContainerName::parse(name_of(seed)).value(), Term{1},
+  policy_ = std::make_unique<ContainerPolicy>(ContainerName::parse(name_of(seed)).value(), term_,
                                               Incarnation{incarnation_}, options_);
   failing_percent_ = std::array{5U, 30U, 70U}[draw(3)];
+  cluster_ = seed % 2 == 0;
 }
 
 bool PolicyWorld::play(int steps) {
-  tell(SpecAccepted{});
+  if (cluster_ && chance(30)) {
+    arrive();
+  } else {
+    tell(SpecAccepted{});
+  }
   for (int n = 0; n < steps && violation_.empty(); ++n) step();
   if (violation_.empty()) heal();
   if (violation_.empty()) check_healed();
@@ -59,6 +64,8 @@ bool PolicyWorld::play(int steps) {
 
 void PolicyWorld::step() {
   if (released_) return send_stray();
+  if (left_) return chance(30) ? arrive() : send_stray();
+  if (cluster_ && chance(20)) return step_in_cluster();
   const bool well = !chance(failing_percent_);
   switch (draw(16)) {
     case 0:
@@ -98,6 +105,7 @@ void PolicyWorld::strike() {
     return tell(killed);
   }
   if (!alive_) return;
+  if (frozen_) return chance(20) ? kill_container(ExitStatus::signalled(9)) : void();
   if (doomed_) return kill_container(chance(50) ? ExitStatus::exited(0) : ExitStatus::signalled(9));
   if (poisoned_ ? chance(90) : chance(25)) {
     switch (draw(4)) {
@@ -116,7 +124,7 @@ void PolicyWorld::strike() {
 
 void PolicyWorld::kill_container(ExitStatus status) {
   note("  (it " + to_string(status) + ")");
-  alive_ = false;
+  alive_ = frozen_ = false;
   death_ = status;
   if (status.kind == ExitStatus::Kind::kSignalled) {
     gate_ = GateState::kHeld;
@@ -127,14 +135,26 @@ void PolicyWorld::kill_container(ExitStatus status) {
 void PolicyWorld::deliver_death() {
   if (!death_) return;
   const ExitStatus status = *std::exchange(death_, std::nullopt);
-  doomed_ = half_restored_ = poisoned_ = false;
+  doomed_ = half_restored_ = poisoned_ = untouched_ = false;
   base_.reset();
+  pending_.reset();
+  const bool moves = policy_->phase() == Phase::kMoving;
   const bool was_running = policy_runs();
   const bool voluntary = status == ExitStatus::exited(0);
-  if (was_running && voluntary && options_.restart == RestartPolicy::kAlways) free_attempt_ = true;
-  const auto probation = was_running ? std::exchange(probation_, std::nullopt) : std::nullopt;
+  const bool lived = was_running || moves || policy_->phase() == Phase::kWaiting;
+  if (lived && voluntary && options_.restart == RestartPolicy::kAlways) free_attempt_ = true;
+  const auto probation =
+      was_running || moves ? std::exchange(probation_, std::nullopt) : std::nullopt;
+  const auto suspects = [&] {
+    return std::ranges::count_if(
+        store_, [](const auto& entry) { return entry.second.info.mark == Mark::kSuspect; });
+  };
+  const auto before = suspects();
   tell(ContainerDied{status});
-  const bool blamed = probation && !voluntary &&
+  if (probation && probation->after == Probation::After::kMove) {
+    return require(suspects() == before, "a death after a move blames nothing");
+  }
+  const bool blamed = probation && was_running && !voluntary &&
                       !(options_.blame == Blame::kNotSigkill && status == ExitStatus::signalled(9));
   if (!blamed) return;
   for (const auto& [id, capsule] : store_) {
@@ -153,12 +173,13 @@ void PolicyWorld::finish_operation(bool well) {
       return;
     case Operation::kPreparing:
       operation_ = Operation::kNone;
+      if (!well) prepared_ = false;
       return well ? tell(ImageReady{}) : tell(ImageFailed{"no such image", failure});
     case Operation::kStarting:
       operation_ = Operation::kNone;
       if (!well) return tell(StartFailed{"no such file", failure});
       alive_ = true;
-      doomed_ = poisoned_ = free_attempt_ = false;
+      doomed_ = poisoned_ = free_attempt_ = needs_word_ = false;
       failures_in_row_ = 0;
       base_.reset();
       return tell(Started{100});
@@ -172,8 +193,9 @@ void PolicyWorld::finish_operation(bool well) {
 void PolicyWorld::finish_capture(bool well) {
   operation_ = Operation::kNone;
   const Generation id = operation_generation_;
+  const bool handover = hand_over_begun() && recorded_->handing_over->generation == id;
   if (!well) {
-    if (policy_runs()) ++failures_in_row_;
+    if (policy_runs() || policy_->phase() == Phase::kMoving) ++failures_in_row_;
     return tell(
         CaptureFailed{.generation = id,
                       .reason = "in-flight connection",
@@ -184,8 +206,12 @@ void PolicyWorld::finish_capture(bool well) {
   CaptureFinished finished{.generation = id, .parent = std::nullopt, .stats = {}};
   finished.stats.cpu = 1ms * static_cast<int>(draw(60));
   finished.parent = capture_base_;
-  if (chance(50)) finished.state = CommitState::kCommitted;
+  if (chance(cluster_ ? 5 : 50)) finished.state = CommitState::kCommitted;
   base_ = id;
+  if (handover) {
+    frozen_ = alive_;
+    gate_ = GateState::kHeld;
+  }
   store_[id] = {
       .info = {.id = id, .parent = finished.parent, .state = finished.state, .captured_at = now_},
       .corrupt_on_disk = !healed_ && chance(10),
@@ -202,7 +228,7 @@ void PolicyWorld::finish_restore(bool well) {
   operation_ = Operation::kNone;
   const Generation id = operation_generation_;
   const bool was_asked = asked_ == id;
-  if (was_asked) asked_.reset();
+  if (was_asked && !unknown_) asked_.reset();
   if (!capsule_is_sound(id))
     return tell(RestoreFailed{id, RestoreFailure::kCorrupt, "digest differs"});
   if (!well) {
@@ -214,8 +240,10 @@ void PolicyWorld::finish_restore(bool well) {
   failures_in_row_ = 0;
   doomed_ = free_attempt_ = false;
   poisoned_ = store_.at(id).poisoned;
-  base_ = id;
+  if (!cluster_) base_ = id;
+  if (unknown_) pending_ = id;
   tell(RestoreFinished{id, 200});
+  if (policy_runs()) needs_word_ = false;
   if (policy_runs() && was_asked) check_all_marked_after(id);
   if (policy_runs() && options_.probation > 0s) probation_ = {id, highest_.number + 1};
 }
@@ -225,20 +253,29 @@ void PolicyWorld::settle_commit(bool well) {
   const Generation id =
       *std::next(uncommitted_.begin(), static_cast<std::ptrdiff_t>(draw(uncommitted_.size())));
   uncommitted_.erase(id);
+  const GenerationInfo& info = store_.at(id).info;
+  const bool superseded = info.state == CommitState::kCommitted;
   if (well) {
-    store_.at(id).info.state = CommitState::kCommitted;
     note_commit(id);
     tell(Committed{id});
-    if (chance(30)) tell(Durable{id});
+    if (!cluster_ && chance(30) && store_.contains(id)) make_durable(id);
   } else {
-    if (base_ == id) base_.reset();
-    if (policy_runs() && store_.at(id).info.mark == Mark::kNone) ++failures_in_row_;
+    if (base_ == id && !superseded) base_.reset();
+    if (policy_serves() && !superseded && info.mark == Mark::kNone) ++failures_in_row_;
     tell(CommitFailed{id, "no space",
                       chance(80) ? FailureClass::kTransient : FailureClass::kPermanent});
   }
 }
 
 void PolicyWorld::note_commit(const Generation& id) {
+  store_.at(id).info.state = CommitState::kCommitted;
+  if (store_.at(id).info.mark == Mark::kNone) {
+    for (auto& [older, capsule] : store_) {
+      if (older < id && capsule.info.mark == Mark::kNone) {
+        capsule.info.state = CommitState::kCommitted;
+      }
+    }
+  }
   const auto list = listing();
   const GenerationInfo* newest = newest_good(list);
   if (newest != nullptr && newest->id >= id) failures_in_row_ = 0;
@@ -266,7 +303,7 @@ void PolicyWorld::pass_time(Duration duration) {
 
 void PolicyWorld::ask_something() {
   Event event = OperatorCheckpoint{};
-  switch (draw(10)) {
+  switch (draw(cluster_ ? 14 : 10)) {
     case 0:
       if (chance(20)) event = OperatorRemove{};
       break;
@@ -294,6 +331,12 @@ void PolicyWorld::ask_something() {
       }
       break;
     }
+    case 10:
+    case 11:
+    case 12:
+    case 13:
+      event = OperatorMove{NodeName::parse("b").value()};
+      break;
     default:
       break;
   }
@@ -306,6 +349,11 @@ void PolicyWorld::ask_something() {
 
 void PolicyWorld::note_operator(const Event& event) {
   if (std::holds_alternative<OperatorCheckpoint>(event)) return;
+  if (std::holds_alternative<OperatorMove>(event)) return;
+  prepared_ = false;
+  if (std::holds_alternative<OperatorStart>(event) && policy_->phase() == Phase::kStopped) {
+    needs_word_ = false;  // a new life
+  }
   asked_.reset();
   probation_.reset();
   if (std::holds_alternative<OperatorStart>(event)) free_attempt_ = true;
@@ -317,7 +365,7 @@ void PolicyWorld::send_stray() {
   const Generation id{Term{1}, Incarnation{incarnation_}, 1 + draw(highest_.number + 5)};
   if (operation_ != Operation::kNone && id == operation_generation_) return;
   if (store_.contains(id)) return;
-  const std::array<Event, 7> strays{
+  const std::array<Event, 11> strays{
       SpecAccepted{},
       CaptureFinished{
           .generation = id, .parent = std::nullopt, .stats = {}, .state = CommitState::kCommitted},
@@ -325,7 +373,11 @@ void PolicyWorld::send_stray() {
       CommitFailed{id, "late"},
       RestoreFinished{id, 7},
       RestoreFailed{id, RestoreFailure::kCriu, "late"},
-      DaemonRestarted{}};
+      DaemonRestarted{},
+      TakenOver{.pid = 7, .state = {}, .generations = {}, .generation = id},
+      Durable{id},
+      handing_over_ ? Event{Committed{id}} : Event{HandedOver{}},
+      handing_over_ ? Event{Committed{id}} : Event{HandOverFailed{"late", Term{1}}}};
   tell(strays[draw(strays.size())]);
 }
 
@@ -348,22 +400,36 @@ void PolicyWorld::restart_daemon() {
     if (chance(50)) store_.at(id).info.state = CommitState::kCommitted;
   }
   uncommitted_.clear();
+  lose_memory(event);
   event.generations = listing();
-  operation_ = Operation::kNone;
+  forget_daemon();
   half_restored_ = event.found == DaemonRestarted::Found::kHalfRestored;
+  handing_over_ = hand_over_begun();
+  free_attempt_ = !recorded_->begun;
+  if (!alive_) doomed_ = false;
+  policy_ = std::make_unique<ContainerPolicy>(ContainerName::parse("again").value(), term_,
+                                              Incarnation{++incarnation_}, options_);
+  // A daemon that has not read the record says so first.
+  unknown_ = false;
+  if (cluster_ && (theirs_ || chance(30))) forget_ownership();
+  untouched_ = unknown_ && event.found == DaemonRestarted::Found::kAlive;
+  tell(event);
+}
+
+// What a daemon knows ends with it.
+void PolicyWorld::forget_daemon() {
+  operation_ = Operation::kNone;
   death_.reset();
   kills_.clear();
   timers_.clear();
   attempts_.clear();
   asked_.reset();
+  pending_.reset();
   probation_.reset();
+  writing_.reset();
+  writing_base_.reset();
   failures_in_row_ = 0;
-  gave_up_ = cancelled_ = false;
-  free_attempt_ = !recorded_->begun;
-  if (!alive_) doomed_ = false;
-  policy_ = std::make_unique<ContainerPolicy>(ContainerName::parse("again").value(), Term{1},
-                                              Incarnation{++incarnation_}, options_);
-  tell(event);
+  gave_up_ = cancelled_ = prepared_ = told_theirs_ = false;
 }
 
 // From here on nothing fails but what is broken already: corrupt capsules and poisoned states.
@@ -371,27 +437,38 @@ void PolicyWorld::heal() {
   note("  (healed)");
   healed_ = true;
   const Instant end = now_ + 90s;
-  while (now_ < end && violation_.empty()) {
-    if (!kills_.empty()) {
-      const ProcessKilled killed = kills_.front();
-      kills_.erase(kills_.begin());
-      tell(killed);
-    } else if (death_) {
-      deliver_death();
-    } else if (operation_ != Operation::kNone) {
-      pass_time(20ms);
-      finish_operation(true);
-    } else if (alive_ && (doomed_ || poisoned_)) {
-      pass_time(5ms);
-      kill_container(ExitStatus::signalled(doomed_ ? 15 : 11));
-    } else if (!uncommitted_.empty()) {
-      settle_commit(true);
-    } else if (!timers_.empty()) {
-      fire_timer();
-    } else {
-      return;
-    }
+  while (now_ < end && violation_.empty() && heal_one()) {
   }
+}
+
+// False: nothing is left to happen.
+bool PolicyWorld::heal_one() {
+  if (!kills_.empty()) {
+    const ProcessKilled killed = kills_.front();
+    kills_.erase(kills_.begin());
+    tell(killed);
+  } else if (death_) {
+    deliver_death();
+  } else if (operation_ != Operation::kNone) {
+    pass_time(20ms);
+    finish_operation(true);
+  } else if (handing_over_) {
+    end_hand_over(chance(50));
+  } else if (unknown_) {
+    learn_ownership();
+  } else if (alive_ && (doomed_ || poisoned_)) {
+    pass_time(5ms);
+    kill_container(ExitStatus::signalled(doomed_ ? 15 : 11));
+  } else if (!uncommitted_.empty()) {
+    settle_commit(true);
+  } else if (policy_->phase() == Phase::kWaiting) {
+    give_word();
+  } else if (!timers_.empty()) {
+    fire_timer();
+  } else {
+    return false;
+  }
+  return true;
 }
 
 // ---- The policy ----
@@ -401,6 +478,7 @@ void PolicyWorld::tell(const Event& event) {
   note(std::format("{} {}", format_duration(now_.time_since_epoch() - 1h), to_string(event)));
   for (const Effect& effect : policy_->handle(event, now_)) {
     note("      " + to_string(effect, now_));
+    require(!left_, "nothing follows when it has left");
     std::visit([this](const auto& e) { on(e); }, effect);
   }
   if (violation_.empty()) check_state_reached();

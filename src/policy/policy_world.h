@@ -4,7 +4,9 @@
 // Seeded: the same seed plays the same life. The world knows the truth that the policy may not see
 // (which capsule is corrupt on disk, which state kills its container) and draws what happens next
 // from what can happen now: results in any order, deaths at any instant, operators, restarts of the
-// daemon, stray events.
+// daemon, stray events. In half of the lives the host is one of a cluster: standbys commit, a
+// directory is written behind them, the container moves away and comes back, and the record is
+// lost, raised or another owner's.
 #pragma once
 
 #include <array>
@@ -39,6 +41,11 @@ class PolicyWorld {
     std::uint64_t given_up = 0;
     std::uint64_t deletions = 0;
     std::uint64_t restarts = 0;  // of the daemon
+    std::uint64_t moves = 0;     // begun
+    std::uint64_t handed_over = 0;
+    std::uint64_t resumed = 0;
+    std::uint64_t arrivals = 0;
+    std::uint64_t waits = 0;  // for ownership or an operator's word
     std::map<Phase, std::uint64_t> ends;
   };
   const Tally& tally() const { return tally_; }
@@ -69,8 +76,23 @@ class PolicyWorld {
   DaemonRestarted::Found what_is_left();
   void send_stray();
   void heal();
+  bool heal_one();
   void tell(const Event& event);
   void perform(const Effect& effect);
+
+  // ---- The cluster (policy_world_cluster.cc) ----
+  void step_in_cluster();
+  void arrive();
+  void end_hand_over(bool well);
+  void write_directory();
+  void make_durable(const Generation& id);
+  void raise_term();
+  void lose_ownership();
+  void forget_ownership();
+  void learn_ownership();
+  void give_word();
+  void lose_memory(DaemonRestarted& event);
+  void forget_daemon();
 
   // ---- Effects (policy_world_effects.cc) ----
   void on(const Record& e) { recorded_ = e.state; }
@@ -93,9 +115,9 @@ class PolicyWorld {
   void on(const DeclareUnprotected& e);
   void on(const GiveUp& e);
   void on(const Release&);
-  void on(const HandOver&) {}
-  void on(const Resume&) {}
-  void on(const Leave&) {}
+  void on(const HandOver& e);
+  void on(const Resume&);
+  void on(const Leave&);
 
   // ---- Invariants (policy_invariants.cc) ----
   void require(bool holds, const std::string& what);
@@ -107,10 +129,14 @@ class PolicyWorld {
   void check_progress();
   void check_all_marked_after(std::optional<Generation> kept);
   void check_healed();
+  void check_cluster_state();
+  void check_gate();
 
   std::vector<GenerationInfo> listing() const;
   bool capsule_is_sound(const Generation& id) const;
   bool policy_runs() const;
+  bool policy_serves() const;  // runs, or moves and is not frozen yet
+  bool hand_over_begun() const { return recorded_ && recorded_->handing_over.has_value(); }
   std::uint64_t draw(std::uint64_t below) { return random_() % below; }
   bool chance(unsigned percent) { return draw(100) < percent; }
   void note(std::string line);
@@ -118,6 +144,8 @@ class PolicyWorld {
   std::mt19937_64 random_;
   ContainerOptions options_;
   std::unique_ptr<ContainerPolicy> policy_;
+  bool cluster_ = false;
+  Term term_{1};
   std::uint64_t incarnation_ = 1;
   Instant now_{};
 
@@ -138,6 +166,19 @@ class PolicyWorld {
   std::map<Generation, Capsule> store_;
   std::set<Generation> uncommitted_;
   bool released_ = false;
+
+  // What the cluster knows.
+  bool theirs_ = false;       // the record names another owner, who runs it
+  bool told_theirs_ = false;  // to this daemon
+  bool unknown_ = false;
+  bool frozen_ = false;        // by a capture for a move
+  bool handing_over_ = false;  // HandOver was ordered and has not ended
+  bool untouched_ = false;     // a gate found while ownership was unknown
+  bool needs_word_ = false;
+  bool left_ = false;
+  std::optional<Generation> writing_;  // to the directory
+  std::optional<Generation> writing_base_;
+  std::optional<Generation> pending_;  // restored while ownership was unknown
   bool healed_ = false;
   int firings_at_this_instant_ = 0;
 
@@ -146,6 +187,7 @@ class PolicyWorld {
   Generation highest_;               // captured so far
   std::optional<Generation> asked_;  // by an operator, until a restore of it ends
   bool free_attempt_ = true;         // the next one answers an operator or a voluntary exit
+  bool prepared_ = false;            // the start that follows was counted with the preparation
   std::deque<Instant> attempts_;     // counted ones
   std::optional<Probation> probation_;
   bool gave_up_ = false;

@@ -28,6 +28,10 @@ void lay_blame(const RecoveryQuestion& question, std::vector<GenerationInfo>& ge
          question.failure == RestoreFailure::kCorrupt ? Mark::kCorrupt : Mark::kSuspect, decision);
   }
   if (question.trouble != Trouble::kDied || !question.probation) return;
+  // The state has lived well where it came from, so its death here speaks of this host first. If it
+  // dies of its memory, the restore that follows shows it at the cost of one more attempt; a mark
+  // would throw good generations away that were committed elsewhere.
+  if (question.probation->after == Probation::After::kMove) return;
   if (question.blame == Blame::kNotSigkill && question.status == ExitStatus::signalled(SIGKILL)) {
     return;
   }
@@ -45,7 +49,10 @@ void lay_blame(const RecoveryQuestion& question, std::vector<GenerationInfo>& ge
 std::string describe(const RecoveryQuestion& question) {
   switch (question.trouble) {
     case Trouble::kDied:
-      return "it " + to_string(question.status) + (question.probation ? " while on probation" : "");
+      if (!question.probation) return "it " + to_string(question.status);
+      return "it " + to_string(question.status) +
+             (question.probation->after == Probation::After::kMove ? " soon after its move"
+                                                                   : " while on probation");
     case Trouble::kRestoreFailed:
       return std::format("generation {} was not restored ({})",
                          to_string(question.failed_generation), to_string(question.failure));

@@ -44,9 +44,14 @@ std::string_view to_string(RestoreFailure why);
 
 // A restore that the container has not outlived for the probation.
 struct Probation {
+  enum class After {
+    kRestore,  // it went back: what it went back to may carry its own death
+    kMove,     // it lives on elsewhere, nothing was rolled back
+  };
   Generation restored;
   std::uint64_t first_number =
       0;  // generations with this number or a higher one were captured since
+  After after = After::kRestore;
   bool operator==(const Probation&) const = default;
 };
 

@@ -55,9 +55,10 @@ void parse_word(const std::string& key, const std::string& value, RecoveryQuesti
     const auto parts = split(value, '/');
     question.restores_in_window = static_cast<std::uint32_t>(std::stoul(parts.at(0)));
     question.max_restores = static_cast<std::uint32_t>(std::stoul(parts.at(1)));
-  } else if (key == "probation") {  // restored:first number since
+  } else if (key == "probation") {  // restored:first number since[:move]
     const auto parts = split(value, ':');
     question.probation = Probation{generation(std::stoull(parts.at(0))), std::stoull(parts.at(1))};
+    if (parts.size() > 2) question.probation->after = Probation::After::kMove;
   } else {
     ADD_FAILURE() << "what is '" << key << "'?";
   }
