@@ -255,11 +255,9 @@ void ContainerService::do_release() {
 }
 
 void ContainerService::do_resume() {
-  runner_.run([backend = backend_] { return backend->resume(); },
-              [this](Status resumed) {
-                if (!resumed) log::error("{}: {}", spec_.name.str(), resumed.error().message());
-                backend_->open_gate();
-              });
+  // Here, not on the pool: what the policy orders next, a capture perhaps, must find it running. A thaw waits for nobody.
+  if (Status resumed = backend_->resume(); !resumed) log::error("{}: {}", spec_.name.str(), resumed.error().message());
+  backend_->open_gate();
 }
 
 // Another node owns it: what this host had to run it goes, also what lies in its own directory, for the owner writes to its.
