@@ -1,20 +1,14 @@
 #include "image/image.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
-#include <unistd.h>
 
-#include <cerrno>
-#include <climits>
-#include <cstdlib>
 #include <format>
-#include <memory>
 #include <thread>
 #include <variant>
 
 #include "base/fd.h"
+#include "image/image_directory.h"
 #include "image/oci_layout.h"
 #include "image/sha256.h"
 #include "image/tree_digest.h"
@@ -28,51 +22,20 @@ namespace {
 constexpr Duration kLockPoll = std::chrono::milliseconds(50);
 constexpr std::size_t kMaxImageFileBytes = std::size_t{1} << 20;
 
-Result<std::string> canonical(const std::string& path) {
-  struct Free {
-    void operator()(char* text) const { std::free(text); }
-  };
-  const std::unique_ptr<char, Free> resolved(::realpath(path.c_str(), nullptr));
-  if (resolved == nullptr) return fail_errno(std::format("root file system '{}'", path));
-  return std::string(resolved.get());
-}
-
 std::string machine() {
   utsname names{};
   return ::uname(&names) == 0 ? names.machine : "";
 }
 
-// Files and directories of one image under IMAGES_DIR.
-struct ImagePaths {
-  ImagePaths(const std::string& images_dir, const std::string& digest)
-      : directory(images_dir + "/" + std::string(digest_hex(digest))),
-        staging(images_dir + "/.staging-" + std::string(digest_hex(digest))),
-        lock(images_dir + "/.lock-" + std::string(digest_hex(digest))) {}
-
-  std::string directory;
-  std::string staging;
-  std::string lock;
-};
-
-std::string rootfs_in(const std::string& directory) {
-  return directory + "/rootfs";
-}
-std::string description_in(const std::string& directory) {
-  return directory + "/image.json";
-}
-
-Result<PreparedImage> open_prepared(const std::string& digest, const ImagePaths& paths) {
-  const std::string path = description_in(paths.directory);
+Result<PreparedImage> open_prepared(const std::string& images_dir, const std::string& digest) {
+  const std::string directory = directory_in(images_dir, digest);
+  const std::string path = description_in(directory);
   PERDURE_ASSIGN(const std::string text, read_file(path, kMaxImageFileBytes));
-  PERDURE_ASSIGN(ImageDefaults defaults, defaults_from_json(text, path));
-  return PreparedImage{digest, rootfs_in(paths.directory), std::move(defaults)};
-}
-
-// What the kernel still holds in memory reaches the disk before the rename makes it visible.
-Status sync_file_system(const std::string& directory) {
-  PERDURE_ASSIGN(const UniqueFd fd, open_file(directory, O_RDONLY | O_DIRECTORY));
-  if (::syncfs(fd.get()) != 0) return fail_errno(std::format("sync '{}'", directory));
-  return {};
+  PERDURE_ASSIGN(ImageDescription description, description_from_json(text, path));
+  return PreparedImage{.digest = digest,
+                       .lower_dir = rootfs_in(directory),
+                       .defaults = std::move(description.defaults),
+                       .tree_digest = std::move(description.tree)};
 }
 
 class Preparation {
@@ -81,7 +44,7 @@ class Preparation {
       : options_(options), deadline_(BootClock::now() + options.deadline) {}
 
   Result<PreparedImage> operator()(const model::DirectoryRoot& root) {
-    PERDURE_ASSIGN(std::string path, canonical(root.path));
+    PERDURE_ASSIGN(std::string path, canonical_path(root.path));
     struct stat info{};
     if (::stat(path.c_str(), &info) != 0) return fail_errno(std::format("stat '{}'", path));
     if (!S_ISDIR(info.st_mode)) {
@@ -92,11 +55,12 @@ class Preparation {
     }
     progress(std::format("reading '{}'", path));
     PERDURE_ASSIGN(std::string digest, digest_tree(path, digests_dir()));
-    return PreparedImage{std::move(digest), std::move(path), {}};
+    return PreparedImage{
+        .digest = digest, .lower_dir = std::move(path), .defaults = {}, .tree_digest = std::move(digest)};
   }
 
   Result<PreparedImage> operator()(const model::TarRoot& root) {
-    PERDURE_ASSIGN(const std::string path, canonical(root.path));
+    PERDURE_ASSIGN(const std::string path, canonical_path(root.path));
     progress(std::format("reading '{}'", path));
     PERDURE_ASSIGN(const std::string digest, digest_file(path, digests_dir()));
     return unpack_once(digest, path, {}, [&](const std::string& staging) -> Status {
@@ -112,7 +76,7 @@ class Preparation {
   }
 
   Result<PreparedImage> operator()(const model::OciRoot& root) {
-    PERDURE_ASSIGN(const std::string path, canonical(root.path));
+    PERDURE_ASSIGN(const std::string path, canonical_path(root.path));
     const std::string architecture = oci_architecture(machine());
     PERDURE_ASSIGN(const OciImage image, read_oci_image(path, root.tag, architecture));
     const std::string source = path + ":" + root.tag;
@@ -135,14 +99,13 @@ class Preparation {
     if (options_.progress) options_.progress(text);
   }
 
-  Result<io::FileLock> lock(const ImagePaths& paths) const {
+  Result<io::FileLock> lock(const std::string& digest) const {
     bool waited = false;
     for (;;) {
-      auto acquired = io::FileLock::acquire(paths.lock);
+      auto acquired = io::FileLock::acquire(lock_in(options_.images_dir, digest));
       if (acquired || acquired.error().code() != ErrorCode::kConflict) return acquired;
       if (BootClock::now() >= deadline_) {
-        return fail(ErrorCode::kTimeout,
-                    std::format("image '{}' is being unpacked by somebody else", paths.directory));
+        return fail(ErrorCode::kTimeout, std::format("image '{}' is being unpacked by somebody else", digest));
       }
       if (!waited) progress("waiting for the same image being unpacked");
       waited = true;
@@ -153,33 +116,32 @@ class Preparation {
   template <typename Unpack>
   Result<PreparedImage> unpack_once(const std::string& digest, const std::string& source,
                                     const ImageDefaults& defaults, const Unpack& unpack) {
-    const ImagePaths paths(options_.images_dir, digest);
-    auto prepared = open_prepared(digest, paths);
+    const std::string& images_dir = options_.images_dir;
+    auto prepared = open_prepared(images_dir, digest);
     if (prepared || prepared.error().code() != ErrorCode::kNotFound) return prepared;
-    PERDURE_ASSIGN(const io::FileLock held, lock(paths));
-    prepared = open_prepared(digest, paths);
+    PERDURE_ASSIGN(const io::FileLock held, lock(digest));
+    prepared = open_prepared(images_dir, digest);
     if (prepared || prepared.error().code() != ErrorCode::kNotFound) return prepared;
     progress(std::format("unpacking '{}'", source));
-    auto unpacked = stage(paths, defaults_to_json(defaults, digest, source), unpack);
-    if (!unpacked) {
-      if (const auto removed = io::remove_tree(paths.staging); !removed) {
-        return fail(std::move(unpacked).error().context(removed.error().message()));
-      }
-      return fail(std::move(unpacked).error());
-    }
-    return open_prepared(digest, paths);
+    auto unpacked = stage({digest, "", source, defaults}, unpack);
+    const Status removed = io::remove_tree(staging_in(images_dir, digest));
+    if (!unpacked && !removed) return fail(std::move(unpacked).error().context(removed.error().message()));
+    PERDURE_TRY(unpacked);
+    PERDURE_TRY(removed);
+    return open_prepared(images_dir, digest);
   }
 
   template <typename Unpack>
-  Status stage(const ImagePaths& paths, const std::string& description, const Unpack& unpack) {
-    PERDURE_TRY(io::remove_tree(paths.staging));  // what an interrupted call left
-    PERDURE_TRY(io::make_directories(paths.staging, 0700));
-    PERDURE_TRY(unpack(paths.staging));
-    PERDURE_TRY(io::write_file_atomically(description_in(paths.staging), description, 0600));
-    PERDURE_TRY(sync_file_system(paths.staging));
-    if (::rename(paths.staging.c_str(), paths.directory.c_str()) != 0) {
-      return fail_errno(std::format("rename '{}' to '{}'", paths.staging, paths.directory));
-    }
+  Status stage(ImageDescription description, const Unpack& unpack) {
+    const std::string staging = staging_in(options_.images_dir, description.digest);
+    PERDURE_TRY(io::remove_tree(staging));  // what an interrupted call left
+    PERDURE_TRY(io::make_directories(staging, 0700));
+    PERDURE_TRY(unpack(staging));
+    PERDURE_ASSIGN(description.tree, digest_tree(rootfs_in(staging), ""));
+    PERDURE_TRY(io::write_file_atomically(description_in(staging), to_json(description), 0600));
+    PERDURE_TRY(sync_file_system(staging));
+    // An Unpacker may have put the same image there meanwhile.
+    PERDURE_TRY(move_into_place(staging, directory_in(options_.images_dir, description.digest)));
     return io::sync_directory(options_.images_dir);
   }
 
@@ -192,16 +154,18 @@ class Preparation {
 Result<PreparedImage> prepare_root(const model::RootFilesystem& root,
                                    const PrepareOptions& options) {
   PERDURE_TRY(io::make_directories(options.images_dir, 0700));
-  PERDURE_ASSIGN(const std::string images_dir, canonical(options.images_dir));
+  PERDURE_ASSIGN(const std::string images_dir, canonical_path(options.images_dir));
   PrepareOptions resolved = options;
   resolved.images_dir = images_dir;
   return std::visit(Preparation(resolved), root);
 }
 
 Result<PreparedImage> find_prepared(const std::string& images_dir, const std::string& digest) {
-  if (digest_hex(digest).empty()) return fail(ErrorCode::kInvalid, std::format("'{}' is no digest of an image", digest.substr(0, 80)));
-  PERDURE_ASSIGN(const std::string resolved, canonical(images_dir));
-  return open_prepared(digest, ImagePaths(resolved, digest));
+  if (digest_hex(digest).empty()) {
+    return fail(ErrorCode::kInvalid, std::format("'{}' is no digest of an image", digest.substr(0, 80)));
+  }
+  PERDURE_ASSIGN(const std::string resolved, canonical_path(images_dir));
+  return open_prepared(resolved, digest);
 }
 
 }  // namespace perdure::image

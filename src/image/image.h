@@ -41,6 +41,9 @@ struct PreparedImage {
   std::string digest;
   std::string lower_dir;  // absolute; nobody writes below it
   ImageDefaults defaults;
+  // As `digest` of directories, of whatever this is: found when the image was prepared. For directories it is `digest`.
+  // Empty: prepared before tree digests were kept.
+  std::string tree_digest = {};
 };
 
 struct PrepareOptions {

@@ -166,10 +166,11 @@ std::string oci_architecture(const std::string& machine) {
   return machine;
 }
 
-std::string defaults_to_json(const ImageDefaults& defaults, const std::string& digest,
-                             const std::string& source) {
-  const Json value = {{"digest", digest},
-                      {"source", source},
+std::string to_json(const ImageDescription& description) {
+  const ImageDefaults& defaults = description.defaults;
+  const Json value = {{"digest", description.digest},
+                      {"tree", description.tree},
+                      {"source", description.source},
                       {"entrypoint", defaults.entrypoint},
                       {"command", defaults.command},
                       {"environment", defaults.environment},
@@ -178,13 +179,16 @@ std::string defaults_to_json(const ImageDefaults& defaults, const std::string& d
   return value.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
-Result<ImageDefaults> defaults_from_json(const std::string& text, const std::string& path) {
+Result<ImageDescription> description_from_json(const std::string& text, const std::string& path) {
   PERDURE_ASSIGN(const Json value, parse_json(text, path));
-  return ImageDefaults{.entrypoint = texts_of(value, "entrypoint"),
-                       .command = texts_of(value, "command"),
-                       .environment = texts_of(value, "environment"),
-                       .working_directory = text_of(value, "workingDirectory"),
-                       .user = text_of(value, "user")};
+  return ImageDescription{.digest = text_of(value, "digest"),
+                          .tree = text_of(value, "tree"),
+                          .source = text_of(value, "source"),
+                          .defaults = {.entrypoint = texts_of(value, "entrypoint"),
+                                       .command = texts_of(value, "command"),
+                                       .environment = texts_of(value, "environment"),
+                                       .working_directory = text_of(value, "workingDirectory"),
+                                       .user = text_of(value, "user")}};
 }
 
 }  // namespace perdure::image

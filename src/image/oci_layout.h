@@ -25,9 +25,15 @@ Result<OciImage> read_oci_image(const std::string& layout_dir, const std::string
 // unchanged.
 std::string oci_architecture(const std::string& machine);
 
-// ImageDefaults as JSON and back, for image.json.
-std::string defaults_to_json(const ImageDefaults& defaults, const std::string& digest,
-                             const std::string& source);
-Result<ImageDefaults> defaults_from_json(const std::string& text, const std::string& path);
+// image.json: what is known of an image that was unpacked.
+struct ImageDescription {
+  std::string digest;  // of the image
+  std::string tree;    // digest of the unpacked tree; empty: unpacked before it was kept
+  std::string source;  // for people: where it came from
+  ImageDefaults defaults;
+};
+std::string to_json(const ImageDescription& description);
+// kCorrupt: no JSON object. What is missing or of another type is empty.
+Result<ImageDescription> description_from_json(const std::string& text, const std::string& path);
 
 }  // namespace perdure::image

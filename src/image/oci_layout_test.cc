@@ -67,9 +67,11 @@ TEST_F(OciLayoutTest, ReadsTheDefaults) {
   EXPECT_THAT(image->defaults.environment, ElementsAre("A=1"));
   EXPECT_EQ(image->defaults.working_directory, "/srv");
   EXPECT_EQ(image->defaults.user, "web");
-  const auto again =
-      defaults_from_json(defaults_to_json(image->defaults, manifest, "here"), "image.json");
-  EXPECT_EQ(again.value(), image->defaults);
+  const ImageDescription description{manifest, sha256_of("tree"), "here", image->defaults};
+  const auto again = description_from_json(to_json(description), "image.json");
+  EXPECT_EQ(again.value().defaults, image->defaults);
+  EXPECT_EQ(again.value().digest, manifest);
+  EXPECT_EQ(again.value().tree, description.tree);
 }
 
 TEST_F(OciLayoutTest, UnknownTagIsNamedWithThoseThereAre) {

@@ -1,39 +1,33 @@
 #include "image/tree_digest.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
-#include <climits>
 #include <cstdint>
 #include <format>
-#include <memory>
+#include <string_view>
 #include <vector>
 
 #include "base/fd.h"
 #include "image/image.h"
 #include "image/sha256.h"
+#include "image/tree_entries.h"
 #include "io/atomic_file.h"
 
 namespace perdure::image {
 namespace {
 
 // A path deeper than this cannot be opened by name in one piece (PATH_MAX), nor be meant.
-constexpr int kMaxDepth = 512;
-constexpr std::size_t kMaxXattrBytes = std::size_t{64} << 10;  // XATTR_SIZE_MAX and XATTR_LIST_MAX
+constexpr int kMaxDepth = static_cast<int>(kMaxTreeDepth);
+// Of what is hashed and how: answers remembered under another are not asked for.
+constexpr std::string_view kTreeDigestVersion = "tree 2";
 
 enum class Depth {
   kMetadata,  // for the cache: inodes and change times, no file is opened
   kContent,   // for the digest: what a container can see, the same on every host
-};
-
-struct DirectoryCloser {
-  void operator()(DIR* directory) const { ::closedir(directory); }
 };
 
 void add_text(Sha256& hash, std::string_view text) {
@@ -41,57 +35,16 @@ void add_text(Sha256& hash, std::string_view text) {
   hash.update(text);
 }
 
-Result<std::vector<std::string>> list_names(int directory_fd, const std::string& path) {
-  PERDURE_ASSIGN(UniqueFd copy, duplicate(directory_fd));
-  const std::unique_ptr<DIR, DirectoryCloser> directory(::fdopendir(copy.get()));
-  if (directory == nullptr) return fail_errno(std::format("list '{}'", path));
-  [[maybe_unused]] const int owned_by_directory = copy.release();
-  std::vector<std::string> names;
-  for (;;) {
-    errno = 0;
-    const dirent* entry = ::readdir(directory.get());
-    if (entry == nullptr && errno != 0) return fail_errno(std::format("list '{}'", path));
-    if (entry == nullptr) break;
-    const std::string_view name = entry->d_name;
-    if (name != "." && name != "..") names.emplace_back(name);
-  }
-  std::ranges::sort(names);
-  return names;
-}
-
-Result<std::string> read_link(int directory_fd, const std::string& name, const std::string& path) {
-  std::vector<char> target(PATH_MAX);
-  const ssize_t length = ::readlinkat(directory_fd, name.c_str(), target.data(), target.size());
-  if (length < 0) return fail_errno(std::format("read link '{}'", path));
-  return std::string(target.data(), static_cast<std::size_t>(length));
-}
-
-// Capabilities and user attributes; what the host's security module or an overlay adds is not the
-// image.
-bool belongs_to_image(std::string_view attribute) {
-  return attribute == "security.capability" || attribute.starts_with("user.");
-}
-
-Status add_xattrs(Sha256& hash, const std::string& path) {
-  std::vector<char> list(kMaxXattrBytes);
-  const ssize_t length = ::llistxattr(path.c_str(), list.data(), list.size());
-  if (length < 0 && errno == ENOTSUP) return {};
-  if (length < 0) return fail_errno(std::format("list attributes of '{}'", path));
-  std::vector<std::string> names;
-  for (std::string_view rest(list.data(), static_cast<std::size_t>(length)); !rest.empty();) {
-    const std::string_view name = rest.substr(0, rest.find('\0'));
-    if (belongs_to_image(name)) names.emplace_back(name);
-    rest.remove_prefix(name.size() + 1);
-  }
-  std::ranges::sort(names);
-  std::vector<char> value(kMaxXattrBytes);
-  for (const std::string& name : names) {
-    const ssize_t size = ::lgetxattr(path.c_str(), name.c_str(), value.data(), value.size());
-    if (size < 0) return fail_errno(std::format("read attribute '{}' of '{}'", name, path));
+// Nothing for a file without attributes; else a number that no size, length or device can be stands before them, so
+// that they cannot be taken for what follows.
+void add_attributes(Sha256& hash, const Attributes& attributes) {
+  if (attributes.empty()) return;
+  hash.update_number(~std::uint64_t{0});
+  hash.update_number(attributes.size());
+  for (const auto& [name, value] : attributes) {
     add_text(hash, name);
-    add_text(hash, std::string_view(value.data(), static_cast<std::size_t>(size)));
+    add_text(hash, value);
   }
-  return {};
 }
 
 void add_identity(Sha256& hash, const struct stat& info) {
@@ -122,7 +75,8 @@ class TreeWalk {
     return {};
   }
 
-  Status add_metadata(const struct stat& info, const std::string& path,
+  // NAME in DIRECTORY_FD; empty: the directory itself.
+  Status add_metadata(int directory_fd, const std::string& name, const struct stat& info, const std::string& path,
                       const std::string& relative) {
     newest_change_s_ = std::max<std::int64_t>(newest_change_s_, info.st_ctim.tv_sec);
     add_text(hash_, relative);
@@ -133,7 +87,9 @@ class TreeWalk {
     }
     hash_.update_number(info.st_uid);
     hash_.update_number(info.st_gid);
-    return add_xattrs(hash_, path);
+    PERDURE_ASSIGN(const Attributes attributes, read_attributes(directory_fd, name, path));
+    add_attributes(hash_, attributes);
+    return {};
   }
 
  private:
@@ -143,7 +99,7 @@ class TreeWalk {
     if (::fstatat(directory_fd, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) {
       return fail_errno(std::format("stat '{}'", path));
     }
-    PERDURE_TRY(add_metadata(info, path, relative));
+    PERDURE_TRY(add_metadata(directory_fd, name, info, path, relative));
     if (S_ISDIR(info.st_mode)) {
       if (info.st_dev != device_) return {};  // a mount: overlayfs does not see into it either
       const UniqueFd child(
@@ -187,8 +143,9 @@ Result<Walked> walk(const std::string& directory, Depth depth) {
   struct stat info{};
   if (::fstat(root.get(), &info) != 0) return fail_errno(std::format("stat '{}'", directory));
   Sha256 hash;
+  if (depth == Depth::kMetadata) add_text(hash, kTreeDigestVersion);
   TreeWalk tree(hash, depth, info.st_dev);
-  PERDURE_TRY(tree.add_metadata(info, directory, ""));
+  PERDURE_TRY(tree.add_metadata(root.get(), "", info, directory, ""));
   PERDURE_TRY(tree.add_directory(root.get(), directory, "", 0));
   return Walked{hash.finish(), tree.newest_change_s()};
 }
