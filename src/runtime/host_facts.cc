@@ -1,12 +1,17 @@
 #include "runtime/host_facts.h"
 
+#include <linux/capability.h>
+#include <sys/sysinfo.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cctype>
 #include <charconv>
 #include <cstdlib>
 #include <format>
+#include <iterator>
+#include <utility>
 
 #include "base/fd.h"
 #include "base/mountinfo.h"
@@ -19,6 +24,9 @@ constexpr Duration kVersionTime = std::chrono::seconds(10);
 // A daemon's PATH often lacks these.
 constexpr std::string_view kMoreDirectories =
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+// A line of /proc/cpuinfo has 2 KB, and a processor 30 lines.
+constexpr std::size_t kMaxCpuinfoBytes = std::size_t{16} << 20;
 
 bool is_digit(char c) {
   return c >= '0' && c <= '9';
@@ -69,6 +77,18 @@ Program look_at(const std::string& name) {
   return program;
 }
 
+std::vector<std::string> sorted_words(std::string_view text) {
+  std::vector<std::string> words;
+  while (!text.empty()) {
+    const std::string_view word = text.substr(0, text.find_first_of(" \t"));
+    if (!word.empty()) words.emplace_back(word);
+    text.remove_prefix(std::min(word.size() + 1, text.size()));
+  }
+  std::ranges::sort(words);
+  words.erase(std::ranges::unique(words).begin(), words.end());
+  return words;
+}
+
 }  // namespace
 
 std::string to_string(const Version& version) {
@@ -112,6 +132,39 @@ Result<std::string> find_program(const std::string& name) {
   return fail(ErrorCode::kNotFound, std::format("program '{}' is not installed", name));
 }
 
+std::vector<std::string> find_cpu_features(std::string_view cpuinfo) {
+  std::optional<std::vector<std::string>> common;
+  std::string_view last;
+  while (!cpuinfo.empty()) {
+    const std::string_view line = cpuinfo.substr(0, cpuinfo.find('\n'));
+    cpuinfo.remove_prefix(std::min(line.size() + 1, cpuinfo.size()));
+    const auto colon = line.find(':');
+    if (colon == std::string_view::npos) continue;
+    const std::string_view key = line.substr(0, line.find_first_of(" \t:"));
+    const std::string_view value = line.substr(colon + 1);
+    if ((key != "flags" && key != "Features") || (common && value == last)) continue;
+    last = value;
+    std::vector<std::string> features = sorted_words(value);
+    if (common) {
+      std::vector<std::string> both;
+      std::ranges::set_intersection(*common, features, std::back_inserter(both));
+      features = std::move(both);
+    }
+    common = std::move(features);
+  }
+  return common.value_or(std::vector<std::string>{});
+}
+
+model::HostFacts cluster_facts(const HostFacts& facts) {
+  return {.kernel_release = facts.kernel_release,
+          .machine = facts.machine,
+          .criu_version = facts.criu.version ? to_string(*facts.criu.version) : "",
+          .cpu_features = facts.cpu_features,
+          .memory_bytes = facts.memory_bytes,
+          .processors = facts.processors,
+          .can_restore_other_users = facts.has_capability(CAP_SYS_RESOURCE)};
+}
+
 Result<HostFacts> read_host_facts(const ProgramPaths& paths) {
   HostFacts facts;
   utsname names{};
@@ -131,6 +184,12 @@ Result<HostFacts> read_host_facts(const ProgramPaths& paths) {
   } else if (cgroups.error().code() != ErrorCode::kUnsupported) {
     return fail(cgroups.error());
   }
+  PERDURE_ASSIGN(const std::string cpuinfo, read_file("/proc/cpuinfo", kMaxCpuinfoBytes));
+  facts.cpu_features = find_cpu_features(cpuinfo);
+  struct sysinfo info{};
+  if (::sysinfo(&info) != 0) return fail_errno("sysinfo");
+  facts.memory_bytes = static_cast<std::uint64_t>(info.totalram) * info.mem_unit;
+  facts.processors = static_cast<std::uint32_t>(std::max(::get_nprocs(), 1));
   facts.runc = look_at(paths.runc);
   facts.criu = look_at(paths.criu);
   return facts;

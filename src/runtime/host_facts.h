@@ -5,8 +5,11 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "base/result.h"
+#include "model/cluster.h"
 #include "runtime/cgroup.h"
 
 namespace perdure::runtime {
@@ -37,6 +40,10 @@ struct HostFacts {
   std::string machine;                  // x86_64, …
   Program runc;
   Program criu;
+  // What every processor of this host offers to programs: "flags" (x86) or "Features" (ARM) of /proc/cpuinfo, sorted.
+  std::vector<std::string> cpu_features = {};
+  std::uint64_t memory_bytes = 0;
+  std::uint32_t processors = 0;  // online
 
   bool has_capability(int capability) const { return (capability_bounding >> capability) & 1; }
   bool run_is_tmpfs() const { return run_filesystem == "tmpfs"; }
@@ -47,6 +54,12 @@ struct ProgramPaths {
   std::string criu = "criu";
 };
 Result<HostFacts> read_host_facts(const ProgramPaths& paths);
+
+// What the other nodes of a cluster need to know of this host.
+model::HostFacts cluster_facts(const HostFacts& facts);
+
+// The features that all processors in the text of /proc/cpuinfo have, sorted; empty: it names none.
+std::vector<std::string> find_cpu_features(std::string_view cpuinfo);
 
 // Absolute path of NAME; kNotFound.
 Result<std::string> find_program(const std::string& name);

@@ -23,7 +23,10 @@ constexpr Duration kReadyTick = std::chrono::milliseconds(50);
 
 Cluster::Cluster(ClusterOptions options) : options_(std::move(options)), sealed_(files_, nullptr) {}
 
-Cluster::~Cluster() { end_membership(); }
+Cluster::~Cluster() {
+  if (membership_ && membership_->etcd() != nullptr) membership_->etcd()->leave_running();
+  end_membership();
+}
 
 void Cluster::end_membership() {
   owned_.clear();

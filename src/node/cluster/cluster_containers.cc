@@ -219,8 +219,7 @@ placement::StandbyQuestion Cluster::question_for(const OwnedContainer& owned) co
     }
     question.nodes.push_back(std::move(view));
   }
-  const policy::OwnershipStatus status = owned.status();
-  question.wanted = status.wanted;
+  const policy::ownership::OwnershipStatus status = owned.status();
   if (status.record) {
     for (const model::NodeLife& standby : status.record->standbys) question.present.push_back(standby.node);
   }
@@ -324,8 +323,8 @@ Result<NodeName> Cluster::move_target(const ContainerName& name) const {
   const auto found = owned_.find(name);
   if (found == owned_.end()) return fail(ErrorCode::kNotFound, std::format("this node does not own '{}'", name.str()));
   placement::MoveQuestion question{.container = question_for(*found->second), .ready = {}};
-  const policy::OwnershipStatus status = found->second->status();
-  for (const policy::PeerStatus& peer : status.peers) {
+  const policy::ownership::OwnershipStatus status = found->second->status();
+  for (const policy::ownership::PeerStatus& peer : status.peers) {
     if (peer.recorded && peer.connected && status.committed && peer.held && *peer.held >= *status.committed) {
       question.ready.insert(peer.node);
     }

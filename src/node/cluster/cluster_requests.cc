@@ -349,8 +349,8 @@ class DrainRequest final : public NodeRequest {
       OwnedContainer* owned = cluster()->owned(service->spec().name);
       if (owned == nullptr) continue;
       placement::DrainRow row{.container = service->spec().name};
-      const policy::OwnershipStatus status = owned->status();
-      row.has_ready_standby = std::ranges::any_of(status.peers, [&](const policy::PeerStatus& peer) {
+      const policy::ownership::OwnershipStatus status = owned->status();
+      row.has_ready_standby = std::ranges::any_of(status.peers, [&](const policy::ownership::PeerStatus& peer) {
         return peer.recorded && peer.connected && status.committed && peer.held && *peer.held >= *status.committed;
       });
       if (service->last_capture()) row.memory_bytes = service->last_capture()->full.count;

@@ -121,14 +121,14 @@ void Cluster::fill(v1::ContainerStatus& status, const ContainerName& name) const
     }
     return;
   }
-  const policy::OwnershipStatus ownership = found->second->status();
+  const policy::ownership::OwnershipStatus ownership = found->second->status();
   status.set_node(membership_->identity().node.str());
   if (ownership.record) status.set_term(ownership.record->term.value);
   status.set_standbys_wanted(ownership.wanted);
   const ContainerService* service = options_.node.find(name);
   std::uint32_t ready = 0;
   std::string why;
-  for (const policy::PeerStatus& peer : ownership.peers) {
+  for (const policy::ownership::PeerStatus& peer : ownership.peers) {
     const bool refused = !peer.refusal.empty() && !peer.recorded && !peer.learner;
     if (!peer.recorded && !peer.learner && !refused) continue;
     v1::StandbyStatus& row = *status.add_standbys();

@@ -52,6 +52,8 @@ class EtcdKeeper {
   bool running() const { return server_.running(); }
   bool has_data() const { return server_.has_data(); }
   coord::EtcdServer& server() { return server_; }
+  // This perdured ends; etcd runs on for the next one.
+  void leave_running() { server_.release(); }
   // From the time when the client answers on.
   void watch_members();
   // For a node that leaves: its member is removed by whoever leads, then `done`.

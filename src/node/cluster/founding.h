@@ -19,6 +19,7 @@
 #include "model/cluster.h"
 #include "node/cluster/cluster_identity.h"
 #include "node/paths.h"
+#include "peer.pb.h"
 #include "pki/node_files.h"
 
 namespace perdure::node {

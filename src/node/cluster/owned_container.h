@@ -65,7 +65,7 @@ class OwnedContainer {
 
   void handle(const policy::ownership::Event& event);
   Status admit(const policy::ownership::Event& event) const { return machine_.admit(event); }
-  policy::OwnershipStatus status() const { return machine_.status(); }
+  policy::ownership::OwnershipStatus status() const { return machine_.status(); }
   const ContainerName& container() const { return identity_.container; }
   void detach() { side_ = nullptr; }  // the ContainerService goes
 
@@ -127,7 +127,7 @@ class OwnedContainer {
   const policy::OwnershipOptions options_;
   OwnedSide* side_;
   const Handlers handlers_;
-  policy::Ownership machine_;
+  policy::ownership::Ownership machine_;
   bool handling_ = false;
   std::vector<policy::ownership::Event> pending_;
   io::Timer timer_;
