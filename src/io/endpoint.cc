@@ -26,8 +26,7 @@ struct Parts {
 };
 
 std::unexpected<Error> refuse(std::string_view text, std::string_view why) {
-  return fail(ErrorCode::kInvalid,
-              std::format("address '{}': {}", text.substr(0, kMaxTextBytes), why));
+  return fail(ErrorCode::kInvalid, std::format("address '{}': {}", text.substr(0, kMaxTextBytes), why));
 }
 
 Result<Parts> split(std::string_view text) {
@@ -47,8 +46,7 @@ Result<Parts> split(std::string_view text) {
   return Parts{text.substr(0, colon), text.substr(colon + 1), false};
 }
 
-Result<std::uint16_t> parse_port(std::string_view text, const Parts& parts,
-                                 std::uint16_t default_port) {
+Result<std::uint16_t> parse_port(std::string_view text, const Parts& parts, std::uint16_t default_port) {
   if (!parts.port) {
     if (default_port == 0) return refuse(text, "the port is missing: ADDRESS:PORT");
     return default_port;
@@ -81,8 +79,7 @@ Result<Endpoint> Endpoint::parse(std::string_view text, std::uint16_t default_po
   auto& v6 = reinterpret_cast<sockaddr_in6&>(endpoint.storage_);
   if (!parts.bracketed && ::inet_pton(AF_INET, host.c_str(), &v4.sin_addr) == 1) {
     v4.sin_family = AF_INET;
-  } else if ((parts.bracketed || !parts.port) &&
-             ::inet_pton(AF_INET6, host.c_str(), &v6.sin6_addr) == 1) {
+  } else if ((parts.bracketed || !parts.port) && ::inet_pton(AF_INET6, host.c_str(), &v6.sin6_addr) == 1) {
     v6.sin6_family = AF_INET6;
   } else if (host.contains('%')) {
     return refuse(text, "an address that is valid on one link only cannot be used");
@@ -130,8 +127,7 @@ std::string host_of(const Endpoint& endpoint) {
   std::array<char, INET6_ADDRSTRLEN> text{};
   const void* const bytes =
       endpoint.family() == AF_INET
-          ? static_cast<const void*>(
-                &reinterpret_cast<const sockaddr_in*>(endpoint.address())->sin_addr)
+          ? static_cast<const void*>(&reinterpret_cast<const sockaddr_in*>(endpoint.address())->sin_addr)
           : &reinterpret_cast<const sockaddr_in6*>(endpoint.address())->sin6_addr;
   return ::inet_ntop(endpoint.family(), bytes, text.data(), text.size());
 }

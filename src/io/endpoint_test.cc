@@ -3,6 +3,8 @@
 
 #include <netinet/in.h>
 
+#include <cstring>
+
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -33,11 +35,30 @@ TEST(EndpointTest, TakesTheDefaultPortIfNoneIsSaid) {
 }
 
 TEST(EndpointTest, RefusesWhatIsNoEndpoint) {
-  for (const std::string_view text :
-       {"", ":", ":7400", "[]:7400", "[::1", "[::1]7400", "[::1]x:7400", "[192.0.2.1]:7400", "192.0.2:7400",
-        "192.0.2.256:7400", "192.0.2.01:7400", "192.0.2.1:", "192.0.2.1:-1", "192.0.2.1:65536", "192.0.2.1:7400x",
-        "192.0.2.1: 7400", " 192.0.2.1:7400", "192.0.2.1:7400:1", "node-a:7400", "node-a", "fe80::1%eth0",
-        "[fe80::1%eth0]:7400", "1:7400", "::1:::7400"}) {
+  for (const std::string_view text : {"",
+                                      ":",
+                                      ":7400",
+                                      "[]:7400",
+                                      "[::1",
+                                      "[::1]7400",
+                                      "[::1]x:7400",
+                                      "[192.0.2.1]:7400",
+                                      "192.0.2:7400",
+                                      "192.0.2.256:7400",
+                                      "192.0.2.01:7400",
+                                      "192.0.2.1:",
+                                      "192.0.2.1:-1",
+                                      "192.0.2.1:65536",
+                                      "192.0.2.1:7400x",
+                                      "192.0.2.1: 7400",
+                                      " 192.0.2.1:7400",
+                                      "192.0.2.1:7400:1",
+                                      "node-a:7400",
+                                      "node-a",
+                                      "fe80::1%eth0",
+                                      "[fe80::1%eth0]:7400",
+                                      "1:7400",
+                                      "::1:::7400"}) {
     const auto endpoint = Endpoint::parse(text, 7400);
     ASSERT_FALSE(endpoint) << text;
     EXPECT_EQ(endpoint.error().code(), ErrorCode::kInvalid);

@@ -38,28 +38,47 @@ struct Case {
   std::size_t bytes;
   int rounds;
 };
-constexpr Case kCases[] = {{"4 kB", 4096, 400}, {"2 MB", 2 << 20, 60}, {"26 MB", 26 << 20, 25}, {"200 MB", 200 << 20, 7}};
+constexpr Case kCases[] = {
+    {"4 kB", 4096, 400}, {"2 MB", 2 << 20, 60}, {"26 MB", 26 << 20, 25}, {"200 MB", 200 << 20, 7}};
 
 struct Times {
   double best_ms = 0;
   double median_ms = 0;
-  double cpu_ms = 0;  // of both processes, a round
 };
 
 double cpu_ms(int who) {
   rusage usage{};
   ::getrusage(who, &usage);
-  const auto ms = [](const timeval& t) { return 1e3 * static_cast<double>(t.tv_sec) + 1e-3 * static_cast<double>(t.tv_usec); };
+  const auto ms = [](const timeval& t) {
+    return 1e3 * static_cast<double>(t.tv_sec) + 1e-3 * static_cast<double>(t.tv_usec);
+  };
   return ms(usage.ru_utime) + ms(usage.ru_stime);
+}
+
+struct Cpu {
+  double sender_ms = 0;
+  double receiver_ms = 0;
+  static Cpu used() { return {cpu_ms(RUSAGE_SELF), cpu_ms(RUSAGE_CHILDREN)}; }
+};
+
+// Steadier than the time on a busy machine.
+void report_cpu(const char* name, const Cpu& before) {
+  double megabytes = 0;
+  for (const Case& one : kCases) megabytes += static_cast<double>(one.bytes) * one.rounds / 1e6;
+  const Cpu now = Cpu::used();
+  std::printf("%s: CPU per 26 MB: sender %.1f ms, receiver %.1f ms\n", name,
+              27.26 * (now.sender_ms - before.sender_ms) / megabytes,
+              27.26 * (now.receiver_ms - before.receiver_ms) / megabytes);
 }
 
 Times summary(std::vector<double> times) {
   std::ranges::sort(times);
-  return {times.front(), times[times.size() / 2], 0};
+  return {times.front(), times[times.size() / 2]};
 }
 
 std::byte* big_memory(std::size_t bytes) {
-  void* const memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  void* const memory =
+      ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   PERDURE_ASSERT(memory != MAP_FAILED);
   std::memset(memory, 'x', bytes);
   return static_cast<std::byte*>(memory);
@@ -167,9 +186,10 @@ std::vector<Times> send_tls(const std::string& host, std::byte* memory, const Tl
   handlers.on_frame = [&](TlsConnection&, std::string, IncomingBody) { ++answers; };
   TlsClientOptions options;
   options.address = host + ":" + std::to_string(kTlsPort);
-  const auto client = TlsClient::connect(*loop, options, context_for(identity), std::move(handlers), [](const Error& why) {
-                        std::fprintf(stderr, "%s\n", why.message().c_str());
-                      }).value();
+  const auto client =
+      TlsClient::connect(*loop, options, context_for(identity), std::move(handlers), [](const Error& why) {
+        std::fprintf(stderr, "%s\n", why.message().c_str());
+      }).value();
   PERDURE_ASSERT(loop->run_until([&] { return opened; }, kLimit));
   std::vector<Times> results;
   for (const Case& one : kCases) {
@@ -197,13 +217,6 @@ void run_or_die(const std::string& command) {
   }
 }
 
-void pin(int cpu) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  CPU_SET(cpu, &set);
-  ::sched_setaffinity(0, sizeof set, &set);
-}
-
 template <typename Receive>
 pid_t start_receiver(bool veth, Receive receive) {
   Pipe ready = make_pipe().value();
@@ -212,7 +225,6 @@ pid_t start_receiver(bool veth, Receive receive) {
   const pid_t child = ::fork();
   PERDURE_ASSERT(child >= 0);
   if (child == 0) {
-    if (::getenv("PIN")) pin(1);
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != parent) std::_Exit(1);
     char token = 0;
@@ -227,8 +239,10 @@ pid_t start_receiver(bool veth, Receive receive) {
   char token = 0;
   if (veth) {
     PERDURE_ASSERT(::read(ready.read_end.get(), &token, 1) == 1);
-    run_or_die(std::format("ip link add bench0 type veth peer name bench1 netns {} && ip address add 192.0.2.1/24 dev bench0 && "
-                           "ip link set bench0 up", child));
+    run_or_die(std::format(
+        "ip link add bench0 type veth peer name bench1 netns {} && ip address add 192.0.2.1/24 dev bench0 && "
+        "ip link set bench0 up",
+        child));
     PERDURE_ASSERT(::write(wired.write_end.get(), "w", 1) == 1);
   }
   PERDURE_ASSERT(::read(ready.read_end.get(), &token, 1) == 1);
@@ -246,30 +260,28 @@ int measure(bool veth) {
     std::perror("a network namespace");
     return 1;
   }
-  if (::getenv("PIN")) pin(0);
   const std::string host = veth ? "192.0.2.2" : "127.0.0.1";
   std::byte* const memory = big_memory(200 << 20);
   const TestAuthority authority;
   const TlsIdentity sender = authority.identity("a");
   const TlsIdentity receiver = authority.identity("b");
 
-  pid_t child = 0;
-  std::vector<Times> tcp(4);
-  if (!::getenv("NOTCP")) {
-  child = start_receiver(veth, [&](int ready) { receive_tcp(host, memory, ready); });
-  tcp = send_tcp(host, memory);
+  Cpu before = Cpu::used();
+  pid_t child = start_receiver(veth, [&](int ready) { receive_tcp(host, memory, ready); });
+  const std::vector<Times> tcp = send_tcp(host, memory);
   end_receiver(child, veth);
-  }
-  const double before = cpu_ms(RUSAGE_SELF);
+  report_cpu("TCP", before);
+  before = Cpu::used();
   child = start_receiver(veth, [&](int ready) { receive_tls(host, memory, receiver, ready); });
   const std::vector<Times> tls = send_tls(host, memory, sender);
   end_receiver(child, veth);
-  std::printf("sender's CPU time with TLS: %.0f ms\n", cpu_ms(RUSAGE_SELF) - before);
+  report_cpu("TLS", before);
 
   std::string json = "{";
   for (std::size_t i = 0; i < std::size(kCases); ++i) {
     std::printf("%-7s TCP best %8.3f median %8.3f ms   TLS best %8.3f median %8.3f ms   ratio %.2f\n", kCases[i].name,
-                tcp[i].best_ms, tcp[i].median_ms, tls[i].best_ms, tls[i].median_ms, tls[i].median_ms / tcp[i].median_ms);
+                tcp[i].best_ms, tcp[i].median_ms, tls[i].best_ms, tls[i].median_ms,
+                tls[i].median_ms / tcp[i].median_ms);
     json += std::format("{}\"{}\": {{\"tcp_ms\": {:.3f}, \"tls_ms\": {:.3f}}}", i > 0 ? ", " : "", kCases[i].name,
                         tcp[i].median_ms, tls[i].median_ms);
   }

@@ -14,8 +14,8 @@ namespace {
 
 class TlsClientImpl final : public TlsClient, public TlsConnectionOwner {
  public:
-  TlsClientImpl(Loop& loop, TlsClientOptions options, std::shared_ptr<const TlsContextImpl> context, TlsHandlers handlers,
-                std::function<void(const Error&)> failed)
+  TlsClientImpl(Loop& loop, TlsClientOptions options, std::shared_ptr<const TlsContextImpl> context,
+                TlsHandlers handlers, std::function<void(const Error&)> failed)
       : loop_(loop),
         options_(std::move(options)),
         context_(std::move(context)),

@@ -96,11 +96,12 @@ void TlsConnectionImpl::update_events() {
   switch (phase_) {
     case Phase::kHandshake:
       events = handshake_wait_ == TlsStep::Wait::kWrite ? POLLOUT : POLLIN;
+      if (session_->unsent_bytes() > 0) events |= POLLOUT;
       break;
     case Phase::kGreeting:
     case Phase::kOpen:
       if (wants_frames() && !read_needs_write_) events |= POLLIN;
-      if ((!writer_.empty() && !broken_) || read_needs_write_) events |= POLLOUT;
+      if ((!all_sent() && !broken_) || read_needs_write_) events |= POLLOUT;
       break;
     case Phase::kFinishing:
       events = POLLOUT;
@@ -149,6 +150,8 @@ void TlsConnectionImpl::on_deadline() {
 
 void TlsConnectionImpl::shake_hands() {
   session_->begin_turn(kOtherBytesPerTurn);
+  // An error shows up below, behind what the peer may have said before.
+  [[maybe_unused]] const Result<TlsStep> flushed = session_->flush();
   const Result<TlsStep> step = session_->handshake();
   if (!step) {
     report(step.error());
@@ -180,8 +183,8 @@ std::optional<Error> TlsConnectionImpl::objection() const {
   return std::nullopt;
 }
 
-// Only now each side knows of the other what the certificate alone does not say, and a client does not know yet whether
-// its certificate is good: in TLS 1.3 its handshake ends before the server has looked at it.
+// Only now each side knows of the other what the certificate alone does not say, and a client does not know yet
+// whether its certificate is good: in TLS 1.3 its handshake ends before the server has looked at it.
 void TlsConnectionImpl::greet() {
   phase_ = Phase::kGreeting;
   const std::optional<Error> refusal = objection();
@@ -235,7 +238,7 @@ void TlsConnectionImpl::close_when_sent() {
   if (phase_ != Phase::kOpen) return;
   if (broken_) return close();
   receive_deadline_.reset();
-  if (writer_.empty()) return linger();
+  if (all_sent()) return linger();
   phase_ = Phase::kFinishing;
   update_events();
 }

@@ -49,7 +49,7 @@ class TlsConnectionImpl final : public TlsConnection, public std::enable_shared_
   TlsConnectionId id() const override { return id_; }
   const TlsPeer& peer() const override { return session_->peer(); }
   Status send(std::string message, OutgoingBody body) override;
-  std::uint64_t queued_bytes() const override { return writer_.queued_bytes(); }
+  std::uint64_t queued_bytes() const override { return writer_.queued_bytes() + session_->unsent_bytes(); }
   void pause_reading() override;
   void resume_reading() override;
   void close() override;
@@ -64,7 +64,7 @@ class TlsConnectionImpl final : public TlsConnection, public std::enable_shared_
  private:
   enum class Phase {
     kHandshake,
-    kGreeting,   // each has verified the other's certificate; the peer's greeting has not come
+    kGreeting,  // each has verified the other's certificate; the peer's greeting has not come
     kOpen,
     kFinishing,  // what is queued goes out, then the end
     kLingering,  // all is said; until the peer closes too, so that what is under way is not reset
@@ -102,6 +102,7 @@ class TlsConnectionImpl final : public TlsConnection, public std::enable_shared_
   std::uint64_t least_progress() const;
   std::uint64_t acknowledged_bytes() const;
   bool wants_frames() const { return phase_ == Phase::kGreeting || (phase_ == Phase::kOpen && !paused_); }
+  bool all_sent() const { return queued_bytes() == 0; }
   bool within_frame() const { return reader_.within_frame() || session_->within_record(); }
 
   Loop& loop_;

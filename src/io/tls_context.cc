@@ -36,16 +36,15 @@ int no_password(char*, int, int, void*) {
 
 Result<OpensslOwned<BIO>> pem_reader(const std::string& pem, std::string_view what) {
   if (pem.empty() || pem.size() > kMaxPemBytes) {
-    return fail(ErrorCode::kInvalid, std::format("{} has {} bytes; 1 to {} are possible", what,
-                                                 pem.size(), kMaxPemBytes));
+    return fail(ErrorCode::kInvalid,
+                std::format("{} has {} bytes; 1 to {} are possible", what, pem.size(), kMaxPemBytes));
   }
   OpensslOwned<BIO> reader(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
   if (!reader) return fail(ErrorCode::kNoSpace, take_openssl_reason());
   return reader;
 }
 
-Result<std::vector<OpensslOwned<X509>>> read_certificates(const std::string& pem,
-                                                          std::string_view what) {
+Result<std::vector<OpensslOwned<X509>>> read_certificates(const std::string& pem, std::string_view what) {
   PERDURE_ASSIGN(const OpensslOwned<BIO> reader, pem_reader(pem, what));
   std::vector<OpensslOwned<X509>> certificates;
   for (;;) {
@@ -53,16 +52,14 @@ Result<std::vector<OpensslOwned<X509>>> read_certificates(const std::string& pem
     OpensslOwned<X509> certificate(PEM_read_bio_X509(reader.get(), nullptr, no_password, nullptr));
     if (!certificate) break;
     if (certificates.size() == kMaxCertificates) {
-      return fail(ErrorCode::kInvalid,
-                  std::format("{} holds more than {} certificates", what, kMaxCertificates));
+      return fail(ErrorCode::kInvalid, std::format("{} holds more than {} certificates", what, kMaxCertificates));
     }
     certificates.push_back(std::move(certificate));
   }
   const unsigned long error = ERR_peek_last_error();
   const bool at_end = ERR_GET_LIB(error) == ERR_LIB_PEM && ERR_GET_REASON(error) == PEM_R_NO_START_LINE;
   if (certificates.empty() || !at_end) {
-    return fail(ErrorCode::kInvalid,
-                std::format("{} is no certificate in PEM: {}", what, take_openssl_reason()));
+    return fail(ErrorCode::kInvalid, std::format("{} is no certificate in PEM: {}", what, take_openssl_reason()));
   }
   ERR_clear_error();
   return certificates;
@@ -73,8 +70,8 @@ Result<OpensslOwned<EVP_PKEY>> read_key(const std::string& pem) {
   PERDURE_ASSIGN(const OpensslOwned<BIO> reader, pem_reader(pem, kWhat));
   OpensslOwned<EVP_PKEY> key(PEM_read_bio_PrivateKey(reader.get(), nullptr, no_password, nullptr));
   if (!key) {
-    return fail(ErrorCode::kInvalid, std::format("{} is no private key in PEM without a password: {}", kWhat,
-                                                 take_openssl_reason()));
+    return fail(ErrorCode::kInvalid,
+                std::format("{} is no private key in PEM without a password: {}", kWhat, take_openssl_reason()));
   }
   return key;
 }
@@ -108,8 +105,7 @@ Status TlsContextImpl::load() {
   // No tickets and no cache: a session that is resumed would not be verified anew.
   if (context == nullptr || SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) != 1 ||
       SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION) != 1 ||
-      SSL_CTX_set_ciphersuites(context, cipher_suites()) != 1 ||
-      SSL_CTX_set_num_tickets(context, 0) != 1) {
+      SSL_CTX_set_ciphersuites(context, cipher_suites()) != 1 || SSL_CTX_set_num_tickets(context, 0) != 1) {
     return fail(ErrorCode::kIo, take_openssl_reason());
   }
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
@@ -128,8 +124,8 @@ Status TlsContextImpl::load() {
   std::ranges::transform(fingerprint, fingerprint.begin(), [](unsigned char c) { return std::tolower(c); });
   if (!fingerprint.empty() && (fingerprint.size() != kFingerprintDigits ||
                                fingerprint.find_first_not_of("0123456789abcdef") != std::string::npos)) {
-    return fail(ErrorCode::kInvalid, std::format("the authority's fingerprint has {} hexadecimal digits",
-                                                 kFingerprintDigits));
+    return fail(ErrorCode::kInvalid,
+                std::format("the authority's fingerprint has {} hexadecimal digits", kFingerprintDigits));
   }
   if (has_authority) PERDURE_TRY(load_authority(options_.identity->authority));
   if (options_.identity) {
@@ -161,8 +157,7 @@ Status TlsContextImpl::load_identity(const TlsIdentity& identity) {
   }
   if (SSL_CTX_use_certificate(context_.get(), certificates.front().get()) != 1 ||
       SSL_CTX_use_PrivateKey(context_.get(), key.get()) != 1) {
-    return fail(ErrorCode::kInvalid,
-                std::format("the node's certificate cannot be used: {}", take_openssl_reason()));
+    return fail(ErrorCode::kInvalid, std::format("the node's certificate cannot be used: {}", take_openssl_reason()));
   }
   for (std::size_t i = 1; i < certificates.size(); ++i) {
     if (SSL_CTX_add1_chain_cert(context_.get(), certificates[i].get()) != 1) {

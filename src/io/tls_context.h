@@ -18,7 +18,7 @@ enum class TlsRole { kClient, kServer };
 
 // What is known of a peer during its handshake. The session points OpenSSL to it.
 struct TlsJudgement {
-  TlsPeer peer;                  // its address from the start; the rest once it has been verified, or shown if it is refused
+  TlsPeer peer;  // its address from the start; the rest once it has been verified, or shown if it is refused
   std::optional<Error> refusal;  // why its certificate is refused
 };
 

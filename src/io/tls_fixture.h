@@ -59,9 +59,8 @@ struct Side {
   std::function<void(TlsConnection&)> on_open;
   std::function<void(TlsConnection&)> on_frame;
   std::function<void(TlsConnection&)> on_drained;
-  std::function<Result<IncomingBody>(TlsConnection&, std::uint64_t)> on_body = [](TlsConnection&, std::uint64_t bytes) {
-    return memory_for(bytes);
-  };
+  std::function<Result<IncomingBody>(TlsConnection&, std::uint64_t)> on_body =
+      [](TlsConnection&, std::uint64_t bytes) { return memory_for(bytes); };
 
   static IncomingBody memory_for(std::uint64_t bytes) {
     auto text = std::make_shared<std::string>(static_cast<std::size_t>(bytes), '\0');
@@ -106,7 +105,8 @@ inline UniqueFd plain_socket(const std::string& address) {
 // TLS without frames: says what it likes.
 class RawTls {
  public:
-  RawTls(Loop& loop, UniqueFd socket, const std::shared_ptr<const TlsContext>& context, TlsRole role = TlsRole::kClient)
+  RawTls(Loop& loop, UniqueFd socket, const std::shared_ptr<const TlsContext>& context,
+         TlsRole role = TlsRole::kClient)
       : socket_(std::move(socket)),
         session_(TlsSession::create(TlsContextImpl::of(context), role, socket_.get(), "raw").value()) {
     watch_ = loop.watch_readable(socket_.get(), [this] { pump(); }).value();
@@ -189,13 +189,16 @@ class TlsTest : public testing::Test {
     options.clock = clock;
     return TlsContext::create(std::move(options)).value();
   }
-  std::shared_ptr<const TlsContext> context(const std::string& name) const { return context(authority_.identity(name)); }
+  std::shared_ptr<const TlsContext> context(const std::string& name) const {
+    return context(authority_.identity(name));
+  }
 
   void listen(TlsServerOptions options = {}, std::shared_ptr<const TlsContext> context_of_server = nullptr) {
     if (options.addresses.empty()) options.addresses = {"127.0.0.1:0"};
     options.on_refused = [this](const TlsPeer& peer, const Error& why) { refused_.emplace_back(peer, why); };
     if (!context_of_server) context_of_server = context("b");
-    auto server = TlsServer::listen(*loop_, std::move(options), std::move(context_of_server), server_side_.handlers());
+    auto server =
+        TlsServer::listen(*loop_, std::move(options), std::move(context_of_server), server_side_.handlers());
     ASSERT_TRUE(server) << server.error().message();
     server_ = std::move(*server);
   }
@@ -205,8 +208,8 @@ class TlsTest : public testing::Test {
     if (options.address.empty()) options.address = address();
     if (!context_of_client) context_of_client = context("a");
     failures_.clear();
-    auto client = TlsClient::connect(*loop_, std::move(options), std::move(context_of_client), client_side_.handlers(),
-                                     [this](const Error& why) { failures_.push_back(why); });
+    auto client = TlsClient::connect(*loop_, std::move(options), std::move(context_of_client),
+                                     client_side_.handlers(), [this](const Error& why) { failures_.push_back(why); });
     ASSERT_TRUE(client) << client.error().message();
     client_ = std::move(*client);
   }

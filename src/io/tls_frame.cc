@@ -72,9 +72,8 @@ Result<TlsFrameReader::Step> TlsFrameReader::parse_header() {
   message_bytes_ = get<std::uint32_t>(header);
   body_bytes_ = get<std::uint64_t>(header.subspan(4));
   if (message_bytes_ > max_message_bytes_) {
-    return fail(ErrorCode::kInvalid,
-                std::format("the peer announced a message of {} bytes; {} is the limit",
-                            message_bytes_, max_message_bytes_));
+    return fail(ErrorCode::kInvalid, std::format("the peer announced a message of {} bytes; {} is the limit",
+                                                 message_bytes_, max_message_bytes_));
   }
   return message_bytes_ > 0 ? Step::kMore : after_message();
 }
@@ -82,8 +81,8 @@ Result<TlsFrameReader::Step> TlsFrameReader::parse_header() {
 Result<TlsFrameReader::Step> TlsFrameReader::accept(IncomingBody body) {
   PERDURE_ASSERT(!accepted_ && body_bytes_ > 0);
   if (body.target.size() != body_bytes_) {
-    return fail(ErrorCode::kInvalid, std::format("the place for a body of {} bytes has {}",
-                                                 body_bytes_, body.target.size()));
+    return fail(ErrorCode::kInvalid,
+                std::format("the place for a body of {} bytes has {}", body_bytes_, body.target.size()));
   }
   accepted_ = true;
   body_ = std::move(body);

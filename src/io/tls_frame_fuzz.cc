@@ -1,5 +1,5 @@
-// Fuzzes the reader of frames: the first byte says how the rest is cut. What is read is written again, and has to be what
-// was read.
+// Fuzzes the reader of frames: the first byte says how the rest is cut. What is read is written again, and has to be
+// what was read.
 #include <algorithm>
 #include <cstdint>
 #include <cstring>

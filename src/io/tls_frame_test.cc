@@ -1,5 +1,5 @@
-// Proves that frames come out of the reader as they went into the writer, however the bytes are cut, that the writer fills
-// records and copies no more than it must, and that memory follows what has come, not what was announced.
+// Proves that frames come out of the reader as they went into the writer, however the bytes are cut, that the writer
+// fills records and copies no more than it must, and that memory follows what has come, not what was announced.
 #include "io/tls_frame.h"
 
 #include <cstring>
@@ -28,7 +28,8 @@ std::string drain(TlsFrameWriter& writer) {
 }
 
 // Feeds `chunk` bytes at a time; false: refused.
-bool feed(TlsFrameReader& reader, std::string_view bytes, std::size_t chunk, std::vector<TlsFrameReader::Frame>& frames) {
+bool feed(TlsFrameReader& reader, std::string_view bytes, std::size_t chunk,
+          std::vector<TlsFrameReader::Frame>& frames) {
   while (!bytes.empty()) {
     const auto space = reader.space();
     const std::size_t step = std::min({chunk, bytes.size(), space.size()});
@@ -103,7 +104,13 @@ TEST(TlsFrameTest, WhatIsAppendedMeanwhileDoesNotChangeARecordUnderWay) {
   writer.push("two", {});
   EXPECT_EQ(writer.next().size(), before.size());
   EXPECT_TRUE(writer.more_after_next());
-  EXPECT_EQ(before + [&] { writer.sent(); return drain(writer); }(), frame_bytes("one") + frame_bytes("two"));
+  EXPECT_EQ(
+      before +
+          [&] {
+            writer.sent();
+            return drain(writer);
+          }(),
+      frame_bytes("one") + frame_bytes("two"));
 }
 
 TEST(TlsFrameTest, OwnersGoWithTheirFrame) {

@@ -1,11 +1,12 @@
-// Proves that no peer, with or without a good certificate, gets more than its bounds: what is not the protocol, stops, drips,
-// announces too much, does not read or vanishes is cut off with the right reason, and others are served on. Peers here
-// speak TLS without our frames, or plain TCP.
+// Proves that no peer, with or without a good certificate, gets more than its bounds: what is not the protocol,
+// stops, drips, announces too much, does not read or vanishes is cut off with the right reason, and others are served
+// on. Peers here speak TLS without our frames, or plain TCP.
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 
+#include <cstring>
 #include <thread>
 
 #include "io/tls_fixture.h"
@@ -56,10 +57,14 @@ class TlsHostileTest : public TlsTest {
   }
   UniqueFd accept_plain() {
     UniqueFd socket;
-    Watch watch = loop_->watch_readable(plain_.get(), [&] {
-                         socket.reset(::accept4(plain_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-                         watch_once_.set_events(0);
-                       }).value();
+    Watch watch =
+        loop_
+            ->watch_readable(plain_.get(),
+                             [&] {
+                               socket.reset(::accept4(plain_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+                               watch_once_.set_events(0);
+                             })
+            .value();
     watch_once_ = std::move(watch);
     EXPECT_TRUE(until([&] { return socket.valid(); }));
     watch_once_.reset();
@@ -73,8 +78,9 @@ class TlsHostileTest : public TlsTest {
 
 TEST_F(TlsHostileTest, PlainTextAndGarbageAreRefused) {
   listen();
-  for (const std::string& text : {std::string("GET / HTTP/1.1\r\nHost: x\r\n\r\n"), std::string(4096, '\0'), pattern(4096),
-                                 greeting_bytes() + frame_bytes("hello"), std::string("\x16\x03\x01\xff\xff", 5) + pattern(70'000)}) {
+  for (const std::string& text :
+       {std::string("GET / HTTP/1.1\r\nHost: x\r\n\r\n"), std::string(4096, '\0'), pattern(4096),
+        greeting_bytes() + frame_bytes("hello"), std::string("\x16\x03\x01\xff\xff", 5) + pattern(70'000)}) {
     const UniqueFd socket = plain_socket(address());
     say(socket, text);
     expect_refused(ErrorCode::kInvalid, "not the TLS 1.3 of a node");
@@ -113,7 +119,7 @@ TEST_F(TlsHostileTest, WhoClosesBeforeTheHandshakeIsForgotten) {
 TEST_F(TlsHostileTest, AnotherGreetingIsRefused) {
   listen();
   for (const std::string& greeting : {frame_bytes("\x02"), frame_bytes(""), frame_bytes("hello"),
-                                     frame_bytes("\x01", "a body"), frame_bytes("\x01" + std::string(513, 'x'))}) {
+                                      frame_bytes("\x01", "a body"), frame_bytes("\x01" + std::string(513, 'x'))}) {
     RawTls peer(*loop_, plain_socket(address()), context("raw"));
     ASSERT_TRUE(until([&] { return peer.connected; }));
     peer.send(greeting);
@@ -194,7 +200,8 @@ TEST_F(TlsHostileTest, AServerThatNeverGreetsIsGivenUp) {
 }
 
 TEST_F(TlsHostileTest, AnAddressThatIsNoneIsRefusedAtOnce) {
-  const auto client = TlsClient::connect(*loop_, {.address = "node-b:7400"}, context("a"), client_side_.handlers(), [](const Error&) {});
+  const auto client = TlsClient::connect(*loop_, {.address = "node-b:7400"}, context("a"), client_side_.handlers(),
+                                         [](const Error&) {});
   ASSERT_FALSE(client);
   EXPECT_EQ(client.error().code(), ErrorCode::kInvalid);
 }
@@ -266,7 +273,9 @@ TEST_F(TlsHostileTest, TheReceiverDecidesHowLongABodyMayBe) {
 }
 
 TEST_F(TlsHostileTest, AWrongPlaceForABodyEndsTheConnection) {
-  server_side_.on_body = [](TlsConnection&, std::uint64_t bytes) -> Result<IncomingBody> { return Side::memory_for(bytes - 1); };
+  server_side_.on_body = [](TlsConnection&, std::uint64_t bytes) -> Result<IncomingBody> {
+    return Side::memory_for(bytes - 1);
+  };
   listen();
   const auto peer = raw();
   peer->send(frame_bytes("m", "body"));
@@ -328,7 +337,11 @@ TEST_F(TlsHostileTest, WhoStopsWithinARecordIsCutOff) {
 TEST_F(TlsHostileTest, WhatIsNoRecordEndsTheConnection) {
   listen();
   const auto peer = raw();
-  ASSERT_EQ(::send(peer->fd(), "\x17\x03\x03\x00\x20" "01234567890123456789012345678901", 37, MSG_NOSIGNAL), 37);
+  ASSERT_EQ(::send(peer->fd(),
+                   "\x17\x03\x03\x00\x20"
+                   "01234567890123456789012345678901",
+                   37, MSG_NOSIGNAL),
+            37);
   expect_closed(ErrorCode::kInvalid, "not the TLS 1.3 of a node");
 }
 
@@ -353,7 +366,8 @@ TEST_F(TlsHostileTest, WhoDoesNotReadIsCutOff) {
   const auto text = std::make_shared<const std::string>(pattern(40 << 20));
   ASSERT_TRUE(accepted().send("much", body_of(text)));
   ASSERT_TRUE(closes(server_side_));
-  EXPECT_EQ(server_side_.closed.begin()->second.code(), ErrorCode::kTimeout) << server_side_.closed.begin()->second.message();
+  EXPECT_EQ(server_side_.closed.begin()->second.code(), ErrorCode::kTimeout)
+      << server_side_.closed.begin()->second.message();
   expect_service();
 }
 
@@ -432,7 +446,8 @@ TEST_F(VanishTest, APeerThatVanishesWhileWeSendIsNoticed) {
     set_loopback(false);
     ASSERT_TRUE(client().send("anybody there?"));
     ASSERT_TRUE(closes(client_side_));
-    EXPECT_EQ(client_side_.closed.begin()->second.code(), ErrorCode::kTimeout) << client_side_.closed.begin()->second.message();
+    EXPECT_EQ(client_side_.closed.begin()->second.code(), ErrorCode::kTimeout)
+        << client_side_.closed.begin()->second.message();
   });
 }
 
@@ -441,7 +456,8 @@ TEST_F(VanishTest, APeerThatVanishesOnAnIdleConnectionIsNoticed) {
     open({.stall_time = 500ms}, {.stall_time = 500ms});
     set_loopback(false);
     ASSERT_TRUE(closes(client_side_) && closes(server_side_));
-    EXPECT_EQ(client_side_.closed.begin()->second.code(), ErrorCode::kTimeout) << client_side_.closed.begin()->second.message();
+    EXPECT_EQ(client_side_.closed.begin()->second.code(), ErrorCode::kTimeout)
+        << client_side_.closed.begin()->second.message();
     EXPECT_EQ(server_side_.closed.begin()->second.code(), ErrorCode::kTimeout);
   });
 }

@@ -22,7 +22,8 @@ constexpr Duration kAcceptRetryTime = std::chrono::milliseconds(100);
 
 class TlsServerImpl final : public TlsServer, public TlsConnectionOwner {
  public:
-  TlsServerImpl(Loop& loop, TlsServerOptions options, std::shared_ptr<const TlsContextImpl> context, TlsHandlers handlers)
+  TlsServerImpl(Loop& loop, TlsServerOptions options, std::shared_ptr<const TlsContextImpl> context,
+                TlsHandlers handlers)
       : loop_(loop),
         options_(std::make_shared<const TlsServerOptions>(std::move(options))),
         context_(std::move(context)),
@@ -78,8 +79,8 @@ Status TlsServerImpl::listen_at(const std::string& address) {
   PERDURE_ASSIGN(listener->socket, listen_on(endpoint));
   PERDURE_ASSIGN(const Endpoint bound, local_endpoint(listener->socket.get()));
   listener->address = to_string(bound);
-  PERDURE_ASSIGN(listener->watch, loop_.watch_readable(listener->socket.get(),
-                                                       [this, at = listener.get()] { accept_some(*at); }));
+  PERDURE_ASSIGN(listener->watch,
+                 loop_.watch_readable(listener->socket.get(), [this, at = listener.get()] { accept_some(*at); }));
   listeners_.push_back(std::move(listener));
   return {};
 }
@@ -106,8 +107,8 @@ void TlsServerImpl::accept_some(Listener& listener) {
   for (int i = 0; i < kAcceptsPerTurn && token.alive(); ++i) {
     sockaddr_storage address{};
     socklen_t size = sizeof address;
-    UniqueFd socket(::accept4(listener.socket.get(), reinterpret_cast<sockaddr*>(&address), &size,
-                              SOCK_NONBLOCK | SOCK_CLOEXEC));
+    UniqueFd socket(
+        ::accept4(listener.socket.get(), reinterpret_cast<sockaddr*>(&address), &size, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!socket) {
       const int error = errno;
       if (error == EAGAIN) return;
@@ -133,9 +134,10 @@ void TlsServerImpl::open_connection(UniqueFd socket, std::string address) {
     return refused(unknown, Error(ErrorCode::kTransient, std::format("{} connections are open, {} is closed at once",
                                                                      connections_.size(), describe(unknown))));
   }
-  TlsConnectionOptions options{TlsRole::kServer,      std::move(address),   {}, options_->handshake_time,
-                               options_->stall_time, options_->max_queue_bytes};
-  auto connection = TlsConnectionImpl::start(loop_, *this, std::move(socket), std::move(options), context_, handlers_);
+  TlsConnectionOptions options{TlsRole::kServer,         std::move(address),   {},
+                               options_->handshake_time, options_->stall_time, options_->max_queue_bytes};
+  auto connection =
+      TlsConnectionImpl::start(loop_, *this, std::move(socket), std::move(options), context_, handlers_);
   if (!connection) return refused(unknown, connection.error());
   connections_.emplace((*connection)->id(), *connection);
 }
@@ -160,7 +162,8 @@ void TlsServerImpl::closed(TlsConnectionId id, const TlsPeer& peer, Error why) {
 }  // namespace
 
 Result<std::unique_ptr<TlsServer>> TlsServer::listen(Loop& loop, TlsServerOptions options,
-                                                     std::shared_ptr<const TlsContext> context, TlsHandlers handlers) {
+                                                     std::shared_ptr<const TlsContext> context,
+                                                     TlsHandlers handlers) {
   std::shared_ptr<const TlsContextImpl> implementation = TlsContextImpl::of(std::move(context));
   PERDURE_TRY(implementation->check_server());
   auto server =

@@ -1,7 +1,6 @@
 #include "io/tls_session.h"
 
 #include <sys/socket.h>
-#include <sys/uio.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -20,58 +19,49 @@ TlsSocket& socket_of(BIO* bio) {
   return *static_cast<TlsSocket*>(BIO_get_data(bio));
 }
 
-int take_ahead(TlsSocket& socket, char* into, std::size_t size) {
-  const std::size_t bytes = std::min(size, socket.ahead_bytes);
-  std::memcpy(into, socket.ahead.data(), bytes);
-  socket.ahead_bytes -= bytes;
-  std::memmove(socket.ahead.data(), socket.ahead.data() + bytes, socket.ahead_bytes);
-  return static_cast<int>(bytes);
-}
-
 int bio_read(BIO* bio, char* into, int size) {
   TlsSocket& socket = socket_of(bio);
   BIO_clear_retry_flags(bio);
-  const auto wanted = static_cast<std::size_t>(std::max(size, 0));
-  if (socket.ahead_bytes > 0) return take_ahead(socket, into, wanted);
-  if (socket.turn_bytes == 0) {
-    BIO_set_retry_read(bio);
-    return -1;
+  if (socket.in.empty()) {
+    if (socket.turn_bytes == 0) {
+      BIO_set_retry_read(bio);
+      return -1;
+    }
+    const ssize_t got = ::recv(socket.fd, socket.in.memory.get(), TlsSocket::kBufferBytes, MSG_DONTWAIT);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
+      BIO_set_retry_read(bio);
+      return -1;
+    }
+    if (got <= 0) {
+      if (got == 0) socket.ended = true;
+      if (got < 0) socket.error_number = errno;
+      return static_cast<int>(got);
+    }
+    socket.in.begin = 0;
+    socket.in.end = static_cast<std::size_t>(got);
+    socket.turn_bytes -= std::min(socket.turn_bytes, socket.in.end);
   }
-  std::array<iovec, 2> places{iovec{into, wanted}, iovec{socket.ahead.data(), socket.ahead.size()}};
-  msghdr message{};
-  message.msg_iov = places.data();
-  message.msg_iovlen = places.size();
-  const ssize_t got = ::recvmsg(socket.fd, &message, MSG_DONTWAIT);
-  if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
-    BIO_set_retry_read(bio);
-    return -1;
-  }
-  if (got <= 0) {
-    if (got == 0) socket.ended = true;
-    if (got < 0) socket.error_number = errno;
-    return static_cast<int>(got);
-  }
-  const auto bytes = static_cast<std::size_t>(got);
-  socket.turn_bytes -= std::min(socket.turn_bytes, bytes);
-  socket.ahead_bytes = bytes > wanted ? bytes - wanted : 0;
-  return static_cast<int>(std::min(bytes, wanted));
+  const std::size_t bytes = std::min(static_cast<std::size_t>(std::max(size, 0)), socket.in.size());
+  std::memcpy(into, socket.in.memory.get() + socket.in.begin, bytes);
+  socket.in.begin += bytes;
+  return static_cast<int>(bytes);
 }
 
 int bio_write(BIO* bio, const char* from, int size) {
   TlsSocket& socket = socket_of(bio);
   BIO_clear_retry_flags(bio);
-  const int flags = MSG_DONTWAIT | MSG_NOSIGNAL | (socket.more_follows ? MSG_MORE : 0);
-  const ssize_t sent = ::send(socket.fd, from, static_cast<std::size_t>(size), flags);
-  if (sent >= 0) {
-    socket.sent_bytes += static_cast<std::uint64_t>(sent);
-    return static_cast<int>(sent);
-  }
-  if (errno == EAGAIN || errno == EINTR) {
+  const auto wanted = static_cast<std::size_t>(size);
+  if (socket.error_number == 0 && TlsSocket::kBufferBytes - socket.out.end < wanted) socket.flush();
+  if (socket.error_number != 0) return -1;
+  if (TlsSocket::kBufferBytes - socket.out.end < wanted) {
     BIO_set_retry_write(bio);
-  } else {
-    socket.error_number = errno;
+    return -1;
   }
-  return -1;
+  std::memcpy(socket.out.memory.get() + socket.out.end, from, wanted);
+  socket.out.end += wanted;
+  // What the kernel does not take now goes with the next flush().
+  if (!socket.gather) socket.flush();
+  return socket.error_number == 0 ? size : -1;
 }
 
 long bio_control(BIO* bio, int command, long, void*) {
@@ -130,8 +120,23 @@ Error socket_failure(std::string_view what, int error_number) {
 
 }  // namespace
 
-Result<std::unique_ptr<TlsSession>> TlsSession::create(std::shared_ptr<const TlsContextImpl> context, TlsRole role, int fd,
-                                                       std::string peer_address) {
+bool TlsSocket::flush() {
+  while (!out.empty() && error_number == 0) {
+    const ssize_t sent = ::send(fd, out.memory.get() + out.begin, out.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent < 0 && errno == EINTR) continue;
+    if (sent < 0) {
+      if (errno != EAGAIN) error_number = errno;
+      return false;
+    }
+    sent_bytes += static_cast<std::uint64_t>(sent);
+    out.begin += static_cast<std::size_t>(sent);
+  }
+  if (out.empty()) out.begin = out.end = 0;
+  return out.empty();
+}
+
+Result<std::unique_ptr<TlsSession>> TlsSession::create(std::shared_ptr<const TlsContextImpl> context, TlsRole role,
+                                                       int fd, std::string peer_address) {
   std::unique_ptr<TlsSession> session(new TlsSession(std::move(context), fd));
   session->judgement_.peer.address = std::move(peer_address);
   PERDURE_ASSIGN(session->ssl_, session->context_->make_session(role, session->judgement_));
@@ -144,7 +149,7 @@ Result<std::unique_ptr<TlsSession>> TlsSession::create(std::shared_ptr<const Tls
 
 Result<TlsStep> TlsSession::handshake() {
   ERR_clear_error();
-  socket_.more_follows = false;
+  socket_.gather = false;
   return judge(SSL_do_handshake(ssl_.get()), "handshake");
 }
 
@@ -157,7 +162,7 @@ Result<TlsStep> TlsSession::read(std::span<std::byte> into) {
 
 Result<TlsStep> TlsSession::write(std::span<const std::byte> bytes, bool more_follows) {
   ERR_clear_error();
-  socket_.more_follows = more_follows;
+  socket_.gather = more_follows;
   TlsStep step;
   const int result = SSL_write_ex(ssl_.get(), bytes.data(), bytes.size(), &step.bytes);
   if (result != 1) return judge(result, "send");
@@ -168,6 +173,13 @@ Result<TlsStep> TlsSession::write(std::span<const std::byte> bytes, bool more_fo
     if (SSL_key_update(ssl_.get(), SSL_KEY_UPDATE_NOT_REQUESTED) != 1) return judge(0, "send");
   }
   return step;
+}
+
+Result<TlsStep> TlsSession::flush() {
+  if (socket_.flush()) return TlsStep{};
+  if (socket_.error_number == 0) return TlsStep{0, TlsStep::Wait::kWrite};
+  broken_ = true;
+  return fail(failure("send"));
 }
 
 Result<TlsStep> TlsSession::judge(int result, std::string_view what) {
@@ -189,14 +201,18 @@ Result<TlsStep> TlsSession::judge(int result, std::string_view what) {
 }
 
 Error TlsSession::failure(std::string_view what) {
-  const std::string who = std::format("{} {}", what == "send" ? "send to" : what == "receive" ? "receive from" : "handshake with",
+  const std::string who = std::format("{} {}",
+                                      what == "send"      ? "send to"
+                                      : what == "receive" ? "receive from"
+                                                          : "handshake with",
                                       describe(judgement_.peer));
   const unsigned long error = ERR_peek_error();
-  if (error == 0 || socket_.error_number != 0) return socket_failure(who, socket_.error_number);
   const int reason = ERR_GET_REASON(error);
-  if (ERR_GET_LIB(error) == ERR_LIB_SSL && reason > SSL_AD_REASON_OFFSET) {
+  // What the peer says comes before how its connection broke.
+  if (error != 0 && ERR_GET_LIB(error) == ERR_LIB_SSL && reason > SSL_AD_REASON_OFFSET) {
     return alert_failure(reason - SSL_AD_REASON_OFFSET);
   }
+  if (error == 0 || socket_.error_number != 0) return socket_failure(who, socket_.error_number);
   if (ERR_GET_LIB(error) == ERR_LIB_SSL && reason == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE) {
     ERR_clear_error();
     return Error(ErrorCode::kPermission,
@@ -226,7 +242,7 @@ Error TlsSession::alert_failure(int alert) const {
 void TlsSession::say_end() {
   if (broken_ || SSL_is_init_finished(ssl_.get()) == 0) return;
   broken_ = true;
-  socket_.more_follows = false;
+  socket_.gather = false;
   SSL_shutdown(ssl_.get());
   ERR_clear_error();
 }
@@ -235,10 +251,10 @@ Result<std::array<std::byte, 32>> TlsSession::export_key(std::string_view label)
   // RFC 8447, 9: labels that begin so need no registration.
   const std::string full = std::format("EXPERIMENTAL perdure {}", label);
   std::array<std::byte, 32> key{};
-  if (SSL_export_keying_material(ssl_.get(), reinterpret_cast<unsigned char*>(key.data()), key.size(), full.data(), full.size(),
-                                 nullptr, 0, 0) != 1) {
-    return fail(ErrorCode::kInvalid,
-                std::format("derive a key for '{}' with {}: {}", label, describe(judgement_.peer), take_openssl_reason()));
+  if (SSL_export_keying_material(ssl_.get(), reinterpret_cast<unsigned char*>(key.data()), key.size(), full.data(),
+                                 full.size(), nullptr, 0, 0) != 1) {
+    return fail(ErrorCode::kInvalid, std::format("derive a key for '{}' with {}: {}", label,
+                                                 describe(judgement_.peer), take_openssl_reason()));
   }
   return key;
 }

@@ -71,7 +71,8 @@ Result<UniqueFd> listen_on(const Endpoint& endpoint) {
   const std::string what = std::format("listen on {}", to_string(endpoint));
   if (::bind(socket.get(), endpoint.address(), endpoint.size()) != 0 || ::listen(socket.get(), kBacklog) != 0) {
     if (errno == EADDRINUSE) return fail(ErrorCode::kConflict, what + ": another program listens there");
-    if (errno == EADDRNOTAVAIL) return fail(ErrorCode::kInvalid, what + ": no interface of this host has the address");
+    if (errno == EADDRNOTAVAIL)
+      return fail(ErrorCode::kInvalid, what + ": no interface of this host has the address");
     return fail_errno(what);
   }
   return socket;

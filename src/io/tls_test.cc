@@ -1,6 +1,6 @@
-// Proves that frames go both ways as they were sent, that nothing is copied on the way to the receiver's place, and that
-// a connection's life (open, pause, queue, close, the end of its owner) is as the header says. Real sockets on the
-// loopback, certificates made here.
+// Proves that frames go both ways as they were sent, that nothing is copied on the way to the receiver's place, and
+// that a connection's life (open, pause, queue, close, the end of its owner) is as the header says. Real sockets on
+// the loopback, certificates made here.
 #include "io/tls.h"
 
 #include <thread>
@@ -423,7 +423,8 @@ TEST_F(TlsTest, MayBeDestroyedWhenItFailsOrCloses) {
                                [&](const Error&) {
                                  client_.reset();
                                  failed = true;
-                               }).value();
+                               })
+                .value();
   ASSERT_TRUE(until([&] { return failed && !refused_.empty(); }));
   expect_service();
 }

@@ -92,13 +92,15 @@ bool TlsConnectionImpl::deliver(TlsFrameReader::Step step) {
 bool TlsConnectionImpl::place_body() {
   const std::shared_ptr<const TlsHandlers> handlers = handlers_;
   if (phase_ != Phase::kOpen || !handlers->on_body) {
-    fail_with(Error(ErrorCode::kInvalid, std::format("{} sent a frame with a body, which nobody expects", describe(peer()))));
+    fail_with(Error(ErrorCode::kInvalid,
+                    std::format("{} sent a frame with a body, which nobody expects", describe(peer()))));
     return false;
   }
   Result<IncomingBody> body = handlers->on_body(*this, reader_.message(), reader_.body_bytes());
   if (phase_ == Phase::kClosed) return false;
   if (!body) {
-    fail_with(Error(body.error()).context(std::format("body of {} bytes from {}", reader_.body_bytes(), describe(peer()))));
+    fail_with(
+        Error(body.error()).context(std::format("body of {} bytes from {}", reader_.body_bytes(), describe(peer()))));
     return false;
   }
   const Result<TlsFrameReader::Step> next = reader_.accept(std::move(*body));
@@ -131,12 +133,11 @@ Status TlsConnectionImpl::send(std::string message, OutgoingBody body) {
                                                  describe(peer()), kMaxTlsMessageBytes));
   }
   const std::uint64_t bytes = kTlsFrameHeaderBytes + message.size() + body.size_bytes();
-  const std::uint64_t waiting = writer_.queued_bytes();
+  const std::uint64_t waiting = queued_bytes();
   // One that alone is above the limit has to go out some time.
   if (waiting > 0 && waiting + bytes > options_.max_queue_bytes) {
-    return fail(ErrorCode::kTransient,
-                std::format("send {} bytes to {}: {} wait already, {} is the limit", bytes, describe(peer()), waiting,
-                            options_.max_queue_bytes));
+    return fail(ErrorCode::kTransient, std::format("send {} bytes to {}: {} wait already, {} is the limit", bytes,
+                                                   describe(peer()), waiting, options_.max_queue_bytes));
   }
   writer_.push(std::move(message), std::move(body));
   if (waiting > 0) return {};  // the socket is awaited
@@ -152,31 +153,33 @@ Status TlsConnectionImpl::send(std::string message, OutgoingBody body) {
 
 // A failure is left in `broken_`.
 void TlsConnectionImpl::flush() {
-  std::size_t sent = 0;
-  while (!writer_.empty() && sent < kBytesPerTurn) {
-    const std::span<const std::byte> next = writer_.next();
-    const bool last_of_turn = sent + next.size() >= kBytesPerTurn;
-    const Result<TlsStep> step = session_->write(next, writer_.more_after_next() && !last_of_turn);
-    if (!step) {
-      broken_ = step.error();
-      writer_.clear();
-      break;
+  std::size_t done = 0;
+  Result<TlsStep> step = TlsStep{};
+  do {
+    while (!writer_.empty() && done < kBytesPerTurn) {
+      const std::size_t size = writer_.next().size();
+      step = session_->write(writer_.next(), true);
+      if (!step || step->bytes == 0) break;
+      PERDURE_ASSERT(step->bytes == size);
+      done += size;
+      writer_.sent();
     }
-    if (step->bytes == 0) break;
-    PERDURE_ASSERT(step->bytes == next.size());
-    sent += step->bytes;
-    writer_.sent();
+    if (step) step = session_->flush();
+  } while (step && step->wait == TlsStep::Wait::kNone && !writer_.empty() && done < kBytesPerTurn);
+  if (!step) {
+    broken_ = step.error();
+    writer_.clear();
   }
-  if (writer_.empty()) send_deadline_.reset();
+  if (all_sent()) send_deadline_.reset();
   watch_sending();
   update_events();
 }
 
 void TlsConnectionImpl::write_turn() {
-  if (writer_.empty()) return;
+  if (all_sent()) return;
   flush();
   if (broken_) return after_break();
-  if (!writer_.empty()) return;
+  if (!all_sent()) return;
   if (phase_ == Phase::kFinishing) return linger();
   const std::shared_ptr<const TlsHandlers> handlers = handlers_;
   if (phase_ == Phase::kOpen && handlers->on_drained) handlers->on_drained(*this);
@@ -213,9 +216,9 @@ void TlsConnectionImpl::check_receiving(std::uint64_t bytes_before, std::uint64_
   read_turn();  // a busy loop: what has come in time counts
   if (phase_ != Phase::kOpen || paused_ || !within_frame() || frames_ != frames_before) return;
   if (reader_.total_bytes() - bytes_before >= least_progress()) return;  // watched anew by the turn
-  fail_with(Error(ErrorCode::kTimeout, std::format("{} stopped within a frame: {} of {} bytes in {}", describe(peer()),
-                                                   reader_.frame_bytes_done(), reader_.frame_bytes(),
-                                                   format_duration(options_.stall_time))));
+  fail_with(Error(ErrorCode::kTimeout, std::format("{} stopped within a frame: {} of {} bytes in {}",
+                                                   describe(peer()), reader_.frame_bytes_done(),
+                                                   reader_.frame_bytes(), format_duration(options_.stall_time))));
 }
 
 std::uint64_t TlsConnectionImpl::acknowledged_bytes() const {
@@ -225,18 +228,19 @@ std::uint64_t TlsConnectionImpl::acknowledged_bytes() const {
 
 void TlsConnectionImpl::watch_sending() {
   if (phase_ != Phase::kOpen && phase_ != Phase::kFinishing) return;
-  if (writer_.empty() || send_deadline_.active()) return;
-  const std::uint64_t outstanding = writer_.queued_bytes() + unacknowledged_bytes(socket_.get());
-  send_deadline_ = loop_.after(options_.stall_time, [this, bytes = acknowledged_bytes(),
-                                                     wanted = std::min(outstanding, least_progress())] {
-    check_sending(bytes, wanted);
-  });
+  if (all_sent() || send_deadline_.active()) return;
+  const std::uint64_t outstanding = queued_bytes() + unacknowledged_bytes(socket_.get());
+  send_deadline_ = loop_.after(
+      options_.stall_time, [this, bytes = acknowledged_bytes(), wanted = std::min(outstanding, least_progress())] {
+        check_sending(bytes, wanted);
+      });
 }
 
 void TlsConnectionImpl::check_sending(std::uint64_t bytes_before, std::uint64_t wanted) {
   if (acknowledged_bytes() - bytes_before >= wanted) return watch_sending();
-  fail_with(Error(ErrorCode::kTimeout, std::format("{} takes nothing: {} bytes have been waiting for {}", describe(peer()),
-                                                   writer_.queued_bytes(), format_duration(options_.stall_time))));
+  fail_with(
+      Error(ErrorCode::kTimeout, std::format("{} takes nothing: {} bytes have been waiting for {}", describe(peer()),
+                                             queued_bytes(), format_duration(options_.stall_time))));
 }
 
 }  // namespace perdure::io

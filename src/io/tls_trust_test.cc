@@ -1,6 +1,6 @@
-// Proves who is let in: each wrong certificate is refused with a reason at the end that refuses, and with as much as the
-// protocol carries at the other; a client whose certificate is refused never takes itself for connected. Clocks are set
-// by hand, authorities and certificates made here.
+// Proves who is let in: each wrong certificate is refused with a reason at the end that refuses, and with as much as
+// the protocol carries at the other; a client whose certificate is refused never takes itself for connected. Clocks
+// are set by hand, authorities and certificates made here.
 #include <openssl/ssl.h>
 
 #include "io/tls_fixture.h"
@@ -39,7 +39,8 @@ class TlsTrustTest : public TlsTest {
     EXPECT_TRUE(server_side_.closed.empty() && client_side_.closed.empty());
     EXPECT_EQ(client_->connection(), nullptr);
   }
-  std::shared_ptr<const TlsContext> checked(const std::string& name, std::function<Status(const TlsPeer&)> check) const {
+  std::shared_ptr<const TlsContext> checked(const std::string& name,
+                                            std::function<Status(const TlsPeer&)> check) const {
     TlsOptions options;
     options.identity = authority_.identity(name);
     options.check = std::move(check);
@@ -69,19 +70,23 @@ TEST_F(TlsTrustTest, ACertificateOfTheFutureNamesBothClocks) {
   listen({}, context(authority_from_the_past_.identity(valid("b", from, from + 24h))));
   connect({}, context(authority_from_the_past_.identity(valid("a", now_ - 1h, now_ + 1h)), &clock_));
   expect_refused_by_client();
-  EXPECT_EQ(failure(), "the certificate of node 'b' (" + address() +
-                           ") is not valid before 2023-11-14T23:13:20Z, our clock says 2023-11-14T22:13:20Z (1 h apart): "
-                           "set the clocks right");
-  EXPECT_THAT(refusal(), AllOf(HasSubstr("refused our certificate: certificate expired, or not valid yet, by its clock; ours says 20"),
-                               HasSubstr("127.0.0.1:")));
+  EXPECT_EQ(failure(),
+            "the certificate of node 'b' (" + address() +
+                ") is not valid before 2023-11-14T23:13:20Z, our clock says 2023-11-14T22:13:20Z (1 h apart): "
+                "set the clocks right");
+  EXPECT_THAT(
+      refusal(),
+      AllOf(HasSubstr("refused our certificate: certificate expired, or not valid yet, by its clock; ours says 20"),
+            HasSubstr("127.0.0.1:")));
 }
 
 TEST_F(TlsTrustTest, AnExpiredCertificateNamesBothClocks) {
   listen({}, context(authority_from_the_past_.identity(valid("b", now_ - 26h, now_ - 2h - 20min))));
   connect({}, context(authority_from_the_past_.identity(valid("a", now_ - 1h, now_ + 1h)), &clock_));
   expect_refused_by_client();
-  EXPECT_THAT(failure(), HasSubstr("expired at 2023-11-14T19:53:20Z, our clock says 2023-11-14T22:13:20Z (2 h 20 min apart): "
-                                   "have it renewed, or set the clocks right"));
+  EXPECT_THAT(failure(),
+              HasSubstr("expired at 2023-11-14T19:53:20Z, our clock says 2023-11-14T22:13:20Z (2 h 20 min apart): "
+                        "have it renewed, or set the clocks right"));
 }
 
 TEST_F(TlsTrustTest, AClientOfTheFutureIsToldAndNeverOpens) {
@@ -93,8 +98,11 @@ TEST_F(TlsTrustTest, AClientOfTheFutureIsToldAndNeverOpens) {
   // The server's certificate is valid by the client's clock; the client's is not by the server's.
   EXPECT_EQ(refused_.front().first.name, "a");
   EXPECT_EQ(refused_.front().second.code(), ErrorCode::kPermission);
-  EXPECT_THAT(refusal(), AllOf(HasSubstr("the certificate of node 'a' (127.0.0.1:"),
-                               HasSubstr("is not valid before 2023-11-14T23:08:20Z, our clock says 2023-11-14T22:13:20Z (55 min 0 s apart)")));
+  EXPECT_THAT(
+      refusal(),
+      AllOf(HasSubstr("the certificate of node 'a' (127.0.0.1:"),
+            HasSubstr(
+                "is not valid before 2023-11-14T23:08:20Z, our clock says 2023-11-14T22:13:20Z (55 min 0 s apart)")));
   EXPECT_EQ(failures_.front().code(), ErrorCode::kPermission);
   EXPECT_THAT(failure(), AllOf(HasSubstr("node 'b' (" + address() + ") refused our certificate: certificate expired"),
                                HasSubstr("ours says 2023-11-14T23:13:20Z")));
@@ -107,7 +115,8 @@ TEST_F(TlsTrustTest, AnExpiredClientIsTold) {
   listen({}, context(authority_from_the_past_.identity(valid("b", now_ - 1h, now_ + 24h)), &clock_));
   connect({}, context(authority_from_the_past_.identity(valid("a", now_ - 1h, now_ + 1h)), &behind));
   expect_refused_by_server();
-  EXPECT_THAT(refusal(), HasSubstr("expired at 2023-11-14T23:13:20Z, our clock says 2023-11-15T00:13:20Z (1 h apart)"));
+  EXPECT_THAT(refusal(),
+              HasSubstr("expired at 2023-11-14T23:13:20Z, our clock says 2023-11-15T00:13:20Z (1 h apart)"));
 }
 
 TEST_F(TlsTrustTest, TheContextsClockCountsNotTheHosts) {
@@ -217,7 +226,8 @@ TEST_F(TlsTrustTest, AClientWithoutACertificateIsLetInOnlyIfThatIsAllowed) {
            return {};
          }));
   connect({}, joining(authority_.fingerprint()));
-  ASSERT_TRUE(until([&] { return client_->connection() != nullptr && server_side_.opened.size() == 1; })) << failure();
+  ASSERT_TRUE(until([&] { return client_->connection() != nullptr && server_side_.opened.size() == 1; }))
+      << failure();
   EXPECT_EQ(accepted().peer().name, "");
   EXPECT_EQ(accepted().peer().serial, "");
   EXPECT_FALSE(checked_one);
@@ -316,15 +326,19 @@ TEST(TlsContextTest, RefusesWhatItCannotUse) {
     return context.error().message();
   };
   EXPECT_THAT(error_for({"", good.key, good.authority}), HasSubstr("the node's certificate has 0 bytes"));
-  EXPECT_THAT(error_for({"no PEM", good.key, good.authority}), HasSubstr("the node's certificate is no certificate in PEM"));
-  EXPECT_THAT(error_for({good.certificate, "no PEM", good.authority}), HasSubstr("the node's key is no private key in PEM"));
+  EXPECT_THAT(error_for({"no PEM", good.key, good.authority}),
+              HasSubstr("the node's certificate is no certificate in PEM"));
+  EXPECT_THAT(error_for({good.certificate, "no PEM", good.authority}),
+              HasSubstr("the node's key is no private key in PEM"));
   EXPECT_THAT(error_for({good.certificate, good.key, "no PEM"}), HasSubstr("the authority is no certificate in PEM"));
   EXPECT_THAT(error_for({good.certificate, good.key, good.certificate}), HasSubstr("is not one of an authority"));
   EXPECT_THAT(error_for({good.certificate, authority.identity("b").key, good.authority}), HasSubstr("does not fit"));
-  EXPECT_THAT(error_for({good.certificate, good.key, ""}), HasSubstr("either an authority or the fingerprint of one"));
+  EXPECT_THAT(error_for({good.certificate, good.key, ""}),
+              HasSubstr("either an authority or the fingerprint of one"));
   EXPECT_THAT(error_for(good, authority.fingerprint()), HasSubstr("either an authority or the fingerprint of one"));
   EXPECT_THAT(error_for({good.certificate, good.key, ""}, "abc"), HasSubstr("has 64 hexadecimal digits"));
-  EXPECT_THAT(error_for({good.certificate, good.key, ""}, std::string(64, 'g')), HasSubstr("has 64 hexadecimal digits"));
+  EXPECT_THAT(error_for({good.certificate, good.key, ""}, std::string(64, 'g')),
+              HasSubstr("has 64 hexadecimal digits"));
   std::string cut = good.certificate;
   cut.resize(cut.size() / 2);
   EXPECT_THAT(error_for({cut, good.key, good.authority}), HasSubstr("no certificate in PEM"));

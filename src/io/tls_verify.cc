@@ -69,7 +69,8 @@ std::string time_refusal(const std::string& whose, const X509* certificate, bool
   if (!bound) return whose + " has a date that is none";
   const std::string apart = std::format("our clock says {} ({} apart)", time_text(now), distance_text(*bound, now));
   if (expired) {
-    return std::format("{} expired at {}, {}: have it renewed, or set the clocks right", whose, time_text(*bound), apart);
+    return std::format("{} expired at {}, {}: have it renewed, or set the clocks right", whose, time_text(*bound),
+                       apart);
   }
   return std::format("{} is not valid before {}, {}: set the clocks right", whose, time_text(*bound), apart);
 }
@@ -98,7 +99,8 @@ Error refusal_for(X509_STORE_CTX* chain, const TlsPeer& peer, WallTime now) {
       X509_STORE_CTX_set_error(chain, X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY);
       return Error(ErrorCode::kPermission,
                    std::format("the certificate of {} is not signed by our cluster's authority: does it belong to "
-                               "another cluster?", describe(peer)));
+                               "another cluster?",
+                               describe(peer)));
     default:
       return Error(ErrorCode::kPermission, std::format("{}: {}", whose, X509_verify_cert_error_string(error)));
   }
@@ -130,8 +132,9 @@ int judge_certificate(X509_STORE_CTX* chain, void* context_pointer) {
     if (authority == nullptr || sk_X509_push(trusted.get(), authority) == 0) {
       judgement.refusal.emplace(
           ErrorCode::kPermission,
-          std::format("{} does not show the authority with fingerprint {}: is it of the cluster that the token is for?",
-                      describe(judgement.peer), fingerprint));
+          std::format(
+              "{} does not show the authority with fingerprint {}: is it of the cluster that the token is for?",
+              describe(judgement.peer), fingerprint));
       X509_STORE_CTX_set_error(chain, X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY);
       return 0;
     }
