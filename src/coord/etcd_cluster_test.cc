@@ -404,7 +404,24 @@ TEST_F(EtcdCluster, OnlyTheAuthoritysCertificatesAndTls13AreTaken) {
     EXPECT_THAT(value.error().code(), testing::AnyOf(ErrorCode::kPermission, ErrorCode::kTransient)) << value.error().message();
     RecordProperty("refusal", value.error().message());
   }
-  // A server that shows another name than the one that was asked for.
+  // A server that knows TLS 1.2 only, with a good certificate; the same with 1.3 is spoken to.
+  const EtcdTlsFiles older = certificates_->make("older", "IP:10.77.0.254");
+  for (const char* version : {"-tls1_2", "-tls1_3"}) {
+    auto server = value_of(io::ChildProcess::spawn({"setpriv", "--pdeathsig", "KILL", "--", "openssl", "s_server", version, "-accept", "10.77.0.254:7443", "-alpn", "h2",
+                                                    "-cert", older.certificate, "-key", older.key},
+                                                   {.standard_input = io::Stdio::kPipe, .standard_output = io::Stdio::kPipe}));
+    std::string said(6, '\0');
+    ASSERT_EQ(::read(server.standard_output.get(), said.data(), said.size()), 6);  // "Using " or "ACCEPT": it listens
+    EtcdClientOptions older_options;
+    older_options.endpoints = {"https://10.77.0.254:7443"};
+    older_options.credentials = TestCertificates::load(client_files_);
+    const auto client = value_of(EtcdClient::create(*loop_, older_options));
+    const auto value = ask<std::optional<KeyValue>>([&](auto answer) { client->read("/a", in(1s), answer); });
+    ASSERT_FALSE(value);
+    const bool refused = value.error().message().find("handshake") != std::string::npos;
+    EXPECT_EQ(refused, std::string_view(version) == "-tls1_2") << version << ": " << value.error().message();
+  }
+  // What cannot be an endpoint.
   EXPECT_EQ(EtcdClient::create(*loop_, {.endpoints = {url(1, 7401)}}).error().code(), ErrorCode::kInvalid);
   EXPECT_EQ(EtcdClient::create(*loop_, {.endpoints = {"ftp://x:1"}}).error().code(), ErrorCode::kInvalid);
   EXPECT_EQ(EtcdClient::create(*loop_, {.endpoints = {}}).error().code(), ErrorCode::kInvalid);

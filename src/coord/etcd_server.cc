@@ -127,9 +127,10 @@ struct EtcdServer::State {
     process.reset();
     if (std::exchange(stopping, false)) {
       (void)::unlink(pid_file_of(options).c_str());
+      if (wanted) start_again(Duration::zero());  // it was another one's, with another command line
+      // Last: they may end this server.
       for (const auto& done : std::exchange(stopped, {})) done();
-      if (!wanted) return;
-      return start_again(Duration::zero());  // it was another one's, with another command line
+      return;
     }
     ++deaths;
     if (BootClock::now() - started >= kStableLife) pause = Duration::zero();
