@@ -33,10 +33,11 @@ def form_cluster(lab, say=lambda text: None):
     first, *others = (lab.nodes[number] for number in sorted(lab.nodes))
     _ask(first, "init", "--node-name", first.name, "--listen", first.address, "--yes")
     say(f"{first.name} has made a cluster")
-    token = _ask(first, "token")["token"] if others else None
+    token = _ask(first, "token", "--uses", str(len(others)))["token"] if others else None
     for node in others:
         witness = ["--witness"] if node.number == lab.witness else []
-        _ask(node, "join", first.address, "--token", token, "--node-name", node.name, "--listen", node.address, *witness)
+        _ask(node, "join", first.address, "--token", token, "--node-name", node.name, "--listen", node.address,
+             "--yes", *witness)
         say(f"{node.name} has joined" + (" as a witness" if witness else ""))
 
     states = {}
