@@ -267,6 +267,7 @@ void ContainerService::watch_init(std::optional<runtime::ProcessWatch> process) 
     });
     return;
   }
+  if (owned_ != nullptr) owned_->runs();
   process_.emplace(*std::move(process));
   auto watch = environment_.loop.watch_readable(process_->fd(), [this] { init_ended(); });
   PERDURE_ASSERT(watch.has_value());

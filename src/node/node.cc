@@ -170,6 +170,7 @@ Result<ContainerService*> Node::create(model::ContainerSpec spec) {
   PERDURE_TRY(check_new(spec));
   PERDURE_ASSIGN(auto service, make_new(std::move(spec), {}));
   ContainerService* raw = adopt(std::move(service));
+  if (cluster_ != nullptr) cluster_->attach(*raw);
   raw->begin_new();
   return raw;
 }

@@ -90,6 +90,32 @@ Result<HoldReceipt> StandbyTable::receive(const ReceivedCapsule& received) {
   return receipt;
 }
 
+Status StandbyTable::hold(const ContainerName& name, Term term, const Holding& holding,
+                          capsule::CapsuleRef capsule) {
+  ReceivedCapsule received{.container = name,
+                           .term = term,
+                           .generation = holding.generation,
+                           .base = {},
+                           .committed = holding.generation,
+                           .provisional = false,
+                           .bytes = {}};
+  std::shared_ptr<Container> container;
+  {
+    const std::scoped_lock guard(mutex_);
+    container = at(name);
+    PERDURE_TRY(check_term(name, *container, term));
+  }
+  PERDURE_ASSIGN(const Turn::Pass pass, container->turn.take(kMaxWaitingReceives));
+  Newcomer newcomer;
+  PERDURE_ASSIGN(const std::optional<HoldReceipt> there, look_up(received, *container, newcomer));
+  if (there) return {};
+  newcomer.held.holding = holding;
+  newcomer.held.capsule = std::move(capsule);
+  const Bytes needed = capsule::full_size(*newcomer.held.capsule);
+  PERDURE_ASSIGN(const bool fits, hold_in_memory(received, *container, newcomer));
+  return fits ? Status{} : Status(fail(no_space(received, needed)));
+}
+
 Result<HoldReceipt> StandbyTable::receive_in_turn(const ReceivedCapsule& received,
                                                   Container& container) {
   Newcomer newcomer;

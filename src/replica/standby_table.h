@@ -101,6 +101,10 @@ class StandbyTable {
   // and the containers that hold most. kTimeout: too many wait, or too long. Never kTransient.
   Result<HoldReceipt> receive(const ReceivedCapsule& received);
 
+  // This node was the owner until now: its last generation, which the new owner has as `holding`, is held as if it had been
+  // received and committed. Computes (pool threads). kFenced; kNoSpace: it does not fit into memory beside what is held.
+  Status hold(const ContainerName& container, Term term, const Holding& holding, capsule::CapsuleRef capsule);
+
   // From a record or a message: the sender of anything lower is fenced from now on. Never falls.
   void raise_term(const ContainerName& container, Term term);
   Term term_of(const ContainerName& container) const;

@@ -108,6 +108,7 @@ class Cluster final : public ContainerCluster {
   placement::StandbyQuestion question_for(const OwnedContainer& owned) const;
   std::uint32_t standbys_wanted(const ContainerName& name) const;
   void taken(TakenContainer taken);
+  void hold_handed(const ContainerName& name, Term term, const replica::Holding& holding);
   void announce(std::shared_ptr<ContainerBackend> backend, int times);
   void when_ready(Progress progress, Done done);
   void check_waiting();

@@ -105,10 +105,16 @@ OwnedContainer& Cluster::make_owned(const ContainerName& name, ContainerService*
                                .peers = membership_->peers(),
                                .self = membership_->self(),
                                .store_revision = [this] { return membership_->view().revision(); }};
+  OwnedContainer::Handlers handlers;
+  handlers.ended = [this, name] { owned_ended(name); };
+  handlers.runs = [this, name] {
+    if (OwnedContainer* running = this->owned(name)) tell_candidates(*running);
+  };
+  handlers.handing_over = [this, name](Term term, const replica::Holding& holding) { hold_handed(name, term, holding); };
   auto& owned = owned_[name];
   owned = std::make_unique<OwnedContainer>(std::move(environment), std::move(identity), options,
                                            service == nullptr ? nullptr : &service->owned_side(),
-                                           OwnedContainer::Handlers{.ended = [this, name] { owned_ended(name); }});
+                                           std::move(handlers));
   if (service != nullptr) service->join(owned.get());
   return *owned;
 }
@@ -230,7 +236,7 @@ placement::StandbyQuestion Cluster::question_for(const OwnedContainer& owned) co
 }
 
 void Cluster::tell_candidates(OwnedContainer& owned) const {
-  if (!membership_->view().current()) return;
+  if (!membership_->view().current() || !owned.can_be_stood_by()) return;
   placement::StandbyChoice choice = placement::choose_standbys(question_for(owned));
   owned.handle(own::Candidates{std::move(choice.candidates), std::move(choice.refused)});
 }
@@ -297,6 +303,23 @@ void Cluster::announce(std::shared_ptr<ContainerBackend> backend, int times) {
       options_.loop.after(kAnnouncementInterval, [this, backend, times] { announce(backend, times - 1); }));
 }
 
+// The frozen copy is not the only thing that this node has of it from now on: what it was taken from is held as by any standby, so
+// that the new owner's first generation is a delta.
+void Cluster::hold_handed(const ContainerName& name, Term term, const replica::Holding& holding) {
+  const ContainerService* service = options_.node.find(name);
+  capsule::CapsuleRef capsule = service == nullptr ? nullptr : service->table().in_memory(holding.generation);
+  if (!capsule) return;
+  const Status submitted = options_.pool.submit(
+      options_.loop, lifetime_,
+      [table = standbys_->shared_table(), name, term, holding, capsule = std::move(capsule)] {
+        return table->hold(name, term, holding, capsule);
+      },
+      [name](const Status& held) {
+        if (!held) log::warning("{}: {}", name.str(), held.error().message());
+      });
+  if (!submitted) log::warning("{}: {}", name.str(), submitted.error().message());
+}
+
 void Cluster::taken(TakenContainer it) {
   announce(it.backend, kAnnouncements);
   const ContainerName name = it.spec.name;
@@ -314,6 +337,11 @@ void Cluster::taken(TakenContainer it) {
   if (!service) {
     log::error("{}: {}", name.str(), service.error().message());
     return;
+  }
+  // The source holds what it has handed over.
+  const auto held = standbys_->table().find(name);
+  if (held && held->newest && !it.record.standbys.empty()) {
+    reported_[it.record.standbys.front().node].insert_or_assign(name, *held->newest);
   }
   claimed_.insert_or_assign(name, coord::StoredRecord{it.record, it.revision, {}});
   attach(**service);

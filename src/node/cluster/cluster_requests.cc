@@ -313,6 +313,8 @@ class MoveRequest final : public ClusterRequest {
                       v1::MoveReply& reply = *response.mutable_move();
                       reply.mutable_status()->set_name(name_->str());
                       reply.mutable_status()->set_phase(v1::PHASE_RUNNING);
+                      // By the generation that it was moved with: the target and this node hold it.
+                      reply.mutable_status()->mutable_protection()->set_state(v1::PROTECTION_PROTECTED);
                       cluster()->fill(*reply.mutable_status(), *name_);
                       reply.mutable_status()->set_node(moved->target.str());
                       reply.set_from(cluster()->membership()->identity().node.str());

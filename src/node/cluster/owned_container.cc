@@ -74,6 +74,11 @@ void OwnedContainer::handle(const own::Event& event) {
   }
 }
 
+void OwnedContainer::runs() {
+  handle(own::ContainerRuns{});
+  handlers_.runs();
+}
+
 struct OwnedContainer::Performer {
   OwnedContainer& self;
   OwnedSide* side() const { return self.side_; }
@@ -116,6 +121,7 @@ struct OwnedContainer::Performer {
     self.move_->target = it.target.node;
     self.move_->failure.clear();
     self.move_->frozen = self.environment_.clock.now() - self.frozen_at_;
+    self.move_->generation = self.handed_;
   }
   void operator()(const own::EndCopy&) { tell(policy::HandedOver{}); }
   void operator()(const own::HandOverFailed& it) { tell(policy::HandOverFailed{it.reason, it.term}); }
@@ -337,6 +343,13 @@ void OwnedContainer::begin_handover(const own::BeginHandover& effect) {
 }
 
 void OwnedContainer::tell_take(const own::TellTake& effect) {
+  if (side_ != nullptr) {
+    const auto shipped = side_->shipper().status(effect.target.node.str());
+    if (shipped && shipped->held && shipped->held->generation == effect.generation) {
+      handed_ = effect.generation;
+      handlers_.handing_over(effect.term, *shipped->held);
+    }
+  }
   v1::Message message;
   v1::MoveTake& take = *message.mutable_move_take();
   take.set_container(identity_.container.str());

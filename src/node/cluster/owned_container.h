@@ -58,6 +58,10 @@ class OwnedContainer {
  public:
   struct Handlers {
     std::function<void()> ended;  // nothing more to be done; destroy it later
+    std::function<void()> runs;   // the container runs now: it can be stood by for
+    // It is handed over: the generation that the target has got, and in which form it has it there. What this node holds as
+    // the new owner's standby.
+    std::function<void(Term, const replica::Holding&)> handing_over;
   };
   OwnedContainer(OwnedEnvironment environment, policy::OwnershipIdentity identity, policy::OwnershipOptions options,
                  OwnedSide* side, Handlers handlers);
@@ -68,6 +72,9 @@ class OwnedContainer {
   policy::ownership::OwnershipStatus status() const { return machine_.status(); }
   const ContainerName& container() const { return identity_.container; }
   void detach() { side_ = nullptr; }  // the ContainerService goes
+  // Its processes run here: from now on it can be captured, and its root file system is known.
+  void runs();
+  bool can_be_stood_by() const { return side_ != nullptr && !side_->image_digest().empty(); }
 
   // A peer has said what it holds of this container; first thing after it has connected.
   void peer_holds(const model::NodeLife& life, const std::optional<replica::Holding>& held);
@@ -143,6 +150,7 @@ class OwnedContainer {
   std::optional<model::DesiredState> settled_;
   std::optional<MoveResult> move_;
   Instant frozen_at_{};
+  std::optional<Generation> handed_;
   bool ended_ = false;
   io::Lifetime lifetime_;
 };
