@@ -91,6 +91,15 @@ Status Cluster::enter(ClusterIdentity identity, pki::NodeIdentity files, const c
                                name.str(), name.str()));
     options_.events.append(std::move(event));
   };
+  handlers.target_committed = [this](const ContainerName& name, Term term) {
+    OwnedContainer* handed = owned(name);
+    if (handed == nullptr || handed->status().move != policy::ownership::MoveStep::kHandedOver) {
+      if (handed != nullptr) handed->handle(policy::ownership::RecordChanged{});
+      return false;
+    }
+    handed->handle(policy::ownership::TargetCommitted{term});
+    return true;
+  };
   handlers.runs_here = [this](const ContainerName& name) { return options_.node.find(name) != nullptr; };
   standbys_ = std::make_unique<StandbyService>(
       StandbyEnvironment{.loop = options_.loop,

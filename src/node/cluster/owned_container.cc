@@ -122,6 +122,7 @@ struct OwnedContainer::Performer {
     self.move_->failure.clear();
     self.move_->frozen = self.environment_.clock.now() - self.frozen_at_;
     self.move_->generation = self.handed_;
+    self.move_->bytes = self.handed_bytes_;
   }
   void operator()(const own::EndCopy&) { tell(policy::HandedOver{}); }
   void operator()(const own::HandOverFailed& it) { tell(policy::HandOverFailed{it.reason, it.term}); }
@@ -271,8 +272,7 @@ void OwnedContainer::dismiss(const own::Dismiss& effect) {
         if (answer) return handle(own::Dismissed{node});
         if (answer.error().error.code() == ErrorCode::kFenced) return handle(own::RecordChanged{});
         if (answer.error().error.code() == ErrorCode::kTransient) return;  // PeerDown says it
-        log::warning("{}: node {} cannot let go of it: {}", identity_.container.str(), node.str(),
-                     answer.error().error.message());
+        handle(own::DismissRefused{node, answer.error().error.message()});
       });
 }
 
@@ -337,6 +337,10 @@ void OwnedContainer::ask_prepare(const own::AskPrepare& effect) {
 
 void OwnedContainer::begin_handover(const own::BeginHandover& effect) {
   frozen_at_ = environment_.clock.now();
+  shipped_before_ = 0;
+  if (side_ != nullptr) {
+    if (const auto shipped = side_->shipper().status(effect.target.str())) shipped_before_ = shipped->shipped_bytes;
+  }
   const Status asked = side_ == nullptr ? Status(fail(ErrorCode::kConflict, "it does not run here"))
                                         : side_->ask_policy(policy::OperatorMove{effect.target});
   if (!asked) handle(own::HandoverCaptureFailed{asked.error().message()});
@@ -347,6 +351,7 @@ void OwnedContainer::tell_take(const own::TellTake& effect) {
     const auto shipped = side_->shipper().status(effect.target.node.str());
     if (shipped && shipped->held && shipped->held->generation == effect.generation) {
       handed_ = effect.generation;
+      handed_bytes_ = shipped->shipped_bytes - shipped_before_;
       handlers_.handing_over(effect.term, *shipped->held);
     }
   }

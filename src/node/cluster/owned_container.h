@@ -151,6 +151,8 @@ class OwnedContainer {
   std::optional<MoveResult> move_;
   Instant frozen_at_{};
   std::optional<Generation> handed_;
+  std::uint64_t shipped_before_ = 0;  // to the target, when the handover began
+  std::uint64_t handed_bytes_ = 0;
   bool ended_ = false;
   io::Lifetime lifetime_;
 };

@@ -229,6 +229,7 @@ void StandbyService::on_commit(const Request& request) {
   }
   const Status committed = table_->commit(*name, term, from_peer(notice.generation()));
   if (!committed) log::debug("{}: commit: {}", name->str(), committed.error().message());
+  if (committed) (void)handlers_.target_committed(*name, term);
 }
 
 void StandbyService::on_discard(const Request& request) {
@@ -303,6 +304,9 @@ void StandbyService::on_dismiss(Request request) {
   if (term < table_->term_of(*name)) {
     table_->count_fenced();
     return request.respond->refuse(Error(ErrorCode::kFenced, "a higher term is known here"), table_->term_of(*name));
+  }
+  if (handlers_.runs_here(*name) && !handlers_.target_committed(*name, term)) {
+    return request.respond->refuse(Error(ErrorCode::kConflict, std::format("'{}' is on this node", name->str())));
   }
   table_->raise_term(*name, term);
   Held* held = find(*name);

@@ -68,6 +68,9 @@ struct StandbyHandlers {
   std::function<void(const ContainerName&)> claimed_before;
   // Whether a ContainerService of that name is here (it owns it, or has not left yet).
   std::function<bool(const ContainerName&)> runs_here;
+  // The new owner of a container that was handed over has committed a generation which this node holds, or does without this
+  // node. False: it is not handed over (yet).
+  std::function<bool(const ContainerName&, Term)> target_committed;
 };
 
 class StandbyService {
