@@ -9,7 +9,9 @@
 #include <algorithm>
 #include <filesystem>
 #include <format>
+#include <iterator>
 #include <thread>
+#include <variant>
 
 #include "base/log.h"
 #include "base/process_status.h"
@@ -35,6 +37,8 @@ std::vector<model::IpPrefix> addresses_of(const model::NetworkSpec& spec) {
   return addresses;
 }
 
+bool is_refusal(const runtime::Finding& finding) { return finding.severity == runtime::Finding::Severity::kRefusal; }
+
 }  // namespace
 
 LinuxBackend::LinuxBackend(const HostServices& host, model::ContainerSpec spec, std::string image_digest)
@@ -59,11 +63,7 @@ Result<Preparation> LinuxBackend::prepare(AddressProbe probe, const ProgressFunc
   PERDURE_TRY(io::make_directories(paths_.home, 0700));
   PERDURE_ASSIGN(image_, prepare_image(progress));
   Preparation preparation{image_.digest, runtime::check_spec(spec_, image_, host_.facts)};
-  if (std::ranges::any_of(preparation.findings, [](const runtime::Finding& finding) {
-        return finding.severity == runtime::Finding::Severity::kRefusal;
-      })) {
-    return preparation;
-  }
+  if (std::ranges::any_of(preparation.findings, is_refusal)) return preparation;
   PERDURE_TRY(make_surroundings(probe, progress));
   return preparation;
 }
@@ -80,12 +80,23 @@ Status LinuxBackend::make_surroundings(AddressProbe probe, const ProgressFunctio
 
 Result<Preparation> LinuxBackend::prepare_standby(const std::string& image_digest) {
   image_digest_ = image_digest;
-  return prepare(AddressProbe::kNo, [](std::string_view, std::string_view) {});
+  std::vector<runtime::Finding> findings = runtime::check_standby(spec_, host_.facts);
+  if (std::ranges::any_of(findings, is_refusal)) return Preparation{image_digest, std::move(findings)};
+  PERDURE_ASSIGN(Preparation preparation, prepare(AddressProbe::kNo, [](std::string_view, std::string_view) {}));
+  std::ranges::move(findings, std::back_inserter(preparation.findings));
+  return preparation;
 }
 
 Result<image::PreparedImage> LinuxBackend::prepare_image(const ProgressFunction& progress) {
   if (!image_digest_.empty()) {
     auto found = image::find_prepared(host_.paths.images(), image_digest_);
+    // The tree of a directory proves itself; of anything else its digest is what another node said (image/archive.h).
+    if (found && std::holds_alternative<model::DirectoryRoot>(spec_.root_filesystem) &&
+        found->tree_digest != image_digest_) {
+      return fail(ErrorCode::kCorrupt, std::format("container '{}': '{}' is not the directory with the digest {}: remove it "
+                                                   "and let it be fetched again",
+                                                   spec_.name.str(), found->lower_dir, image_digest_));
+    }
     if (found || found.error().code() != ErrorCode::kNotFound) return found;
   }
   image::PrepareOptions options;

@@ -5,9 +5,12 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <cstring>
 #include <format>
 #include <optional>
 #include <string_view>
+#include <variant>
 
 #include "image/bundle.h"
 #include "runtime/executable.h"
@@ -211,6 +214,15 @@ void check_volumes(const model::ContainerSpec& spec, Findings& findings) {
   }
 }
 
+// An empty directory made here would be another one than the owner's.
+void check_standby_volume(const model::ContainerSpec& spec, const model::VolumeSpec& volume, Findings& findings) {
+  struct stat info{};
+  if (::stat(volume.host_path->c_str(), &info) == 0) return;
+  findings.refuse(in_container(spec, std::format("'{}' of shared volume '{}' is not on this host: {}", *volume.host_path,
+                                                 volume.name, std::strerror(errno))),
+                  std::format("mount at '{}' what the other hosts have there", *volume.host_path));
+}
+
 void check_limits(const model::ContainerSpec& spec, const HostFacts& facts, Findings& findings) {
   const auto check = [&](bool wanted, std::string_view key, std::string_view controller) {
     if (!wanted || !facts.cgroups || facts.cgroups->has_controller(controller)) return;
@@ -293,6 +305,31 @@ std::vector<Finding> check_host(const HostFacts& facts) {
                     "takes 60-100 ms longer",
                     facts.run_filesystem),
         "mount -t tmpfs tmpfs /run in perdured's mount namespace");
+  }
+  return std::move(findings).take();
+}
+
+std::vector<Finding> check_standby(const model::ContainerSpec& spec, const HostFacts& facts) {
+  Findings findings;
+  if (const auto* nic = std::get_if<model::NicAttachment>(&spec.network.attachment)) {
+    findings.refuse(
+        in_container(spec, std::format("'network.nic: {}' changes an interface of the host, which nobody has confirmed for "
+                                       "this one",
+                                       nic->nic)),
+        "make a bridge of the same name on every host and name it with 'network.bridge'");
+  }
+  for (const model::VolumeSpec& volume : spec.volumes) {
+    if (volume.host_path) check_standby_volume(spec, volume, findings);
+  }
+  // On the owner the operator has been told; nobody looks here before it is too late.
+  for (Finding& finding : check_host(facts)) {
+    if (finding.severity == Finding::Severity::kRefusal) findings.refuse(std::move(finding.what), std::move(finding.remedy));
+  }
+  if (spec.resources.memory && facts.memory_bytes != 0 && spec.resources.memory->count > facts.memory_bytes) {
+    findings.warn(in_container(spec, std::format("it may use {} of memory, and this host has {}",
+                                                 format_bytes(*spec.resources.memory),
+                                                 format_bytes(Bytes{facts.memory_bytes}))),
+                  "lower 'resources.memory', or cordon this node");
   }
   return std::move(findings).take();
 }

@@ -21,6 +21,9 @@ struct Finding {
 // Findings about the spec on this host; empty: go. Refusals come first.
 std::vector<Finding> check_spec(const model::ContainerSpec& spec, const image::PreparedImage& image,
                                 const HostFacts& facts);
+// Findings about standing by for the container on this host, besides those of check_spec(): the host itself, what of the
+// container's surroundings must be here already, and what a standby may not do to a host. Refusals come first.
+std::vector<Finding> check_standby(const model::ContainerSpec& spec, const HostFacts& facts);
 // Findings about the host alone.
 std::vector<Finding> check_host(const HostFacts& facts);
 

@@ -212,5 +212,36 @@ TEST_F(PreflightTest, HostFindings) {
   EXPECT_EQ(findings.back().severity, Severity::kWarning) << "refusals come first";
 }
 
+TEST_F(PreflightTest, AStandbyHasTheSharedVolumesAlready) {
+  const std::string shared = root() + "/shared";
+  spec.volumes = {{.name = "data", .mount_path = "/data", .kind = model::VolumeKind::kShared, .host_path = shared},
+                  {.name = "own", .mount_path = "/own"}};
+  const auto missing = check_standby(spec, good_host());
+  EXPECT_THAT(missing, refusal("'" + shared + "' of shared volume 'data' is not on this host"));
+  EXPECT_THAT(missing, Contains(Field(&Finding::remedy, HasSubstr("what the other hosts have"))));
+  std::filesystem::create_directories(shared);
+  EXPECT_THAT(check_standby(spec, good_host()), IsEmpty());
+}
+
+TEST_F(PreflightTest, AStandbyDoesNotTakeAnInterfaceFromItsHost) {
+  spec.network.attachment = model::NicAttachment{.nic = "eth0"};
+  const auto findings = check_standby(spec, good_host());
+  EXPECT_THAT(findings, refusal("network.nic: eth0"));
+  EXPECT_THAT(findings, Contains(Field(&Finding::remedy, HasSubstr("network.bridge"))));
+  spec.network.attachment = model::BridgeAttachment{.bridge = "br0"};
+  EXPECT_THAT(check_standby(spec, good_host()), IsEmpty());
+}
+
+TEST_F(PreflightTest, AStandbyIsAHostThatCouldRestore) {
+  HostFacts facts = good_host();
+  facts.criu = {"/usr/sbin/criu", Version{3, 17, 0}};
+  facts.run_filesystem = "ext4";  // slower, no reason to refuse
+  EXPECT_THAT(check_standby(spec, facts), AllOf(refusal("criu 3.17.0"), testing::SizeIs(1)));
+  facts = good_host();
+  facts.memory_bytes = std::uint64_t{1} << 30;
+  spec.resources.memory = Bytes{std::uint64_t{2} << 30};
+  EXPECT_THAT(check_standby(spec, facts), warning("this host has"));
+}
+
 }  // namespace
 }  // namespace perdure::runtime
