@@ -88,6 +88,7 @@ capsule::Manifest LinuxBackend::manifest(const Generation& generation, const Run
   if (host_.facts.criu.version) manifest.requirements.criu_version = to_string(*host_.facts.criu.version);
   manifest.requirements.kernel_release = host_.facts.kernel_release;
   manifest.requirements.architecture = host_.facts.machine;
+  manifest.requirements.cpu_features = host_.facts.cpu_features;
   manifest.restore_hints[kStdoutHint] = facts.stdout_key;
   manifest.restore_hints[kStderrHint] = facts.stderr_key;
   return manifest;

@@ -82,6 +82,8 @@ struct Requirements {
   std::string kernel_release;
   std::string architecture;
   std::vector<std::string> cpu_features;  // flags of /proc/cpuinfo, sorted
+  // They are the parent's and were not written again: in the manifest of an encoded delta only.
+  bool cpu_features_from_parent = false;
 };
 
 struct Manifest {

@@ -179,6 +179,8 @@ TEST(Lies, ManifestsThatCannotBe) {
   };
   refuse("container", [](auto& h) { h.mutable_manifest()->set_container("../web"); });
   refuse("no manifest", [](auto& h) { h.clear_manifest(); });
+  refuse("CPU features of a parent that is none",
+         [](auto& h) { h.mutable_manifest()->mutable_requirements()->set_cpu_features_from_parent(true); });
   refuse("parent without digest", [](auto& h) { h.mutable_manifest()->mutable_parent(); });
   refuse("digest without parent",
          [](auto& h) { h.mutable_manifest()->set_parent_digest(std::string(16, 'd')); });

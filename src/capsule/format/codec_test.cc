@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <format>
 #include <fstream>
 #include <functional>
 #include <random>
@@ -80,6 +81,28 @@ TEST(Codec, ADeltaOfNothingIsSmall) {
   const EncodedCapsule delta = encoded_delta(small_capsule(8), parent, full.digest);
   EXPECT_EQ(delta.stats.pages.count, 0u);
   EXPECT_LT(delta.size_bytes, 600u);
+}
+
+TEST(Codec, CpuFeaturesAreWrittenAgainOnlyWhenTheyChange) {
+  Capsule parent = small_capsule(7);
+  parent.manifest.requirements.cpu_features.clear();
+  for (int i = 100; i < 220; ++i) parent.manifest.requirements.cpu_features.push_back(std::format("feature{}", i));
+  const EncodedCapsule full = encoded_full(parent);
+  Capsule child = parent;
+  child.manifest.generation = testing::generation(8);
+  const auto decoded = [&](const EncodedCapsule& delta) {
+    const auto capsule = decode(slab_of(joined(delta)), &parent, &full.digest);
+    EXPECT_TRUE(capsule) << capsule.error().message();
+    return capsule ? capsule->manifest.requirements.cpu_features : std::vector<std::string>{"none"};
+  };
+  const EncodedCapsule same = encoded_delta(child, parent, full.digest);
+  EXPECT_TRUE(same.manifest.requirements.cpu_features_from_parent);
+  EXPECT_LT(same.size_bytes, 600u);
+  EXPECT_EQ(decoded(same), parent.manifest.requirements.cpu_features);
+  for (const std::vector<std::string>& other : {std::vector<std::string>{"avx", "feature100"}, std::vector<std::string>{}}) {
+    child.manifest.requirements.cpu_features = other;
+    EXPECT_EQ(decoded(encoded_delta(child, parent, full.digest)), other);
+  }
 }
 
 TEST(Codec, RandomChainsComeBack) {

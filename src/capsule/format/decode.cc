@@ -346,6 +346,10 @@ Result<Capsule> decode_verified(const SlabRef& file, Layout& layout, const Capsu
   IndexReader reader(layout.manifest.parent ? parent : nullptr, images, pages, capsule);
   PERDURE_TRY(reader.read(index));
   capsule.manifest = std::move(layout.manifest);
+  Requirements& needs = capsule.manifest.requirements;
+  if (std::exchange(needs.cpu_features_from_parent, false)) {
+    needs.cpu_features = parent->manifest.requirements.cpu_features;
+  }
   if (auto good = check_capsule(capsule); !good) return corrupt(good.error().message());
   return capsule;
 }

@@ -315,9 +315,15 @@ Result<EncodedCapsule> encode(const Capsule& child, const Capsule* parent,
   encoded.manifest = child.manifest;
   encoded.manifest.parent.reset();
   encoded.manifest.parent_digest.reset();
+  Requirements& needs = encoded.manifest.requirements;
+  needs.cpu_features_from_parent = false;
   if (parent != nullptr) {
     encoded.manifest.parent = parent->manifest.generation;
     encoded.manifest.parent_digest = *parent_digest;
+    // A kilobyte that changes only when the owner does.
+    needs.cpu_features_from_parent =
+        !needs.cpu_features.empty() && needs.cpu_features == parent->manifest.requirements.cpu_features;
+    if (needs.cpu_features_from_parent) needs.cpu_features.clear();
     if (parent->manifest.generation >= child.manifest.generation) {
       return fail(ErrorCode::kInvalid,
                   std::format("capsule {} of '{}': its parent {} is not older",

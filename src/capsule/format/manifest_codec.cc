@@ -25,6 +25,7 @@ void write_requirements(const Requirements& requirements, v1::Requirements& mess
   message.set_kernel_release(requirements.kernel_release);
   message.set_architecture(requirements.architecture);
   for (const std::string& feature : requirements.cpu_features) message.add_cpu_features(feature);
+  message.set_cpu_features_from_parent(requirements.cpu_features_from_parent);
 }
 
 void write_stats(const CaptureStats& stats, v1::CaptureStats& message) {
@@ -104,6 +105,10 @@ Result<Manifest> read_manifest(const v1::Manifest& message) {
   manifest.requirements.architecture = needs.architecture();
   manifest.requirements.cpu_features.assign(needs.cpu_features().begin(),
                                             needs.cpu_features().end());
+  manifest.requirements.cpu_features_from_parent = needs.cpu_features_from_parent();
+  if (needs.cpu_features_from_parent() && (!manifest.parent || needs.cpu_features_size() != 0)) {
+    return corrupt("CPU features of a parent, and no parent or others besides");
+  }
   manifest.stats = read_stats(message.stats());
   for (const v1::KeyValue& hint : message.restore_hints()) {
     if (!manifest.restore_hints.empty() && manifest.restore_hints.rbegin()->first >= hint.key()) {
