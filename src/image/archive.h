@@ -7,10 +7,10 @@
 // What is proved. The tree's digest travels in the header; the receiver reads back what it has written and compares.
 // The image of a directory *is* that digest, so nothing of it is taken on trust. Of archives and layouts the image is
 // the digest of the archive's or the manifest's bytes, which cannot be found again in an unpacked tree: there the
-// pair (image, tree) is the sender's word, as are the defaults, and the comparison proves only that the tree arrived as the first
-// node kept it when it prepared the image. A sender can always say that a tree is an archive's. Who knows from the
-// specification that the root is a directory must ask for `tree_digest == digest` of what find_prepared() returns.
-// Always the sender's word: which equal files are one inode, times, holes.
+// pair (image, tree) is the sender's word, as are the defaults, and the comparison proves only that the tree arrived as
+// the first node kept it when it prepared the image. A sender can always say that a tree is an archive's. Who knows
+// from the specification that the root is a directory must ask for `tree_digest == digest` of what find_prepared()
+// returns. Always the sender's word: which equal files are one inode, times, holes.
 //
 // The reader trusts nothing: names are single components, directories are entered beneath the new tree only, without
 // links and mounts, and sizes, counts and depths are bounded.
@@ -56,8 +56,8 @@ class Packer {
 // Any thread, one call at a time; blocking. Needs root: owners, device nodes.
 //
 // Unpacks into IMAGES_DIR/.incoming-HEX-RANDOM, locked while this lives; what a crash left of that kind is removed by
-// the next begin() or remove_unused(). Any number of receivers of one image may be at it: the first to finish wins, the others
-// return what it has made.
+// the next begin() or remove_unused(). Any number of receivers of one image may be at it: the first to finish wins, the
+// others return what it has made.
 class Unpacker {
  public:
   // kInvalid: no digest.

@@ -150,7 +150,7 @@ class ArchiveReader {
   bool file_open_ = false;
   bool data_placed_ = false;  // the offset of the data record has been read
   std::uint64_t file_size_ = 0;
-  std::uint64_t file_position_ = 0;  // where the next data goes; below it everything has been said
+  std::uint64_t file_position_ = 0;      // where the next data goes; below it everything has been said
   std::vector<std::size_t> path_bytes_;  // of the directories entered, deepest last; with the '/' after them
   std::uint64_t entries_ = 0;
   std::uint64_t content_bytes_ = 0;

@@ -1,5 +1,5 @@
-// Proves that the reader of archives passes on exactly what was written, however the bytes are cut, and refuses every lie:
-// one archive is made for each, right but for that.
+// Proves that the reader of archives passes on exactly what was written, however the bytes are cut, and refuses every
+// lie: one archive is made for each, right but for that.
 #include "image/archive_format.h"
 
 #include <sys/sysmacros.h>
@@ -60,7 +60,8 @@ class Recorder : public ArchiveSink {
 
  private:
   static std::string shown(const EntryMeta& meta) {
-    std::string text = std::format("{:o} {}:{} {}.{}", meta.mode, meta.uid, meta.gid, meta.modified_s, meta.modified_ns);
+    std::string text =
+        std::format("{:o} {}:{} {}.{}", meta.mode, meta.uid, meta.gid, meta.modified_s, meta.modified_ns);
     for (const auto& [name, value] : meta.attributes) text += std::format(" {}={}", name, value);
     return text;
   }
@@ -103,14 +104,15 @@ TEST(ArchiveReaderTest, SaysWhatWasWrittenHoweverItIsCut) {
     EXPECT_FALSE(reader.complete());
     ASSERT_TRUE(test::feed(reader, everything(), piece));
     EXPECT_TRUE(reader.complete());
-    EXPECT_THAT(recorder.lines,
-                ElementsAre("header {}", "enter '' 40755 0:0 1700000000.1",
-                            "file 'a' 104755 33:34 -5.1 security.capability=c trusted.overlay.opaque=y user.note= of 10",
-                            "data 0 ab", "data 7 xyz", "end of file", "file 'empty' 100644 0:0 1700000000.1 of 0",
-                            "end of file", "enter 'd' 40755 0:0 1700000000.1",
-                            "symlink 'l' 120777 0:0 1700000000.1 -> ../../out",
-                            std::format("node 'null' 20666 0:0 1700000000.1 {}", makedev(1, 3)), "link 'h' = d/l",
-                            "leave", "node 'pipe' 10600 0:0 1700000000.1 0", "leave"))
+    EXPECT_THAT(
+        recorder.lines,
+        ElementsAre("header {}", "enter '' 40755 0:0 1700000000.1",
+                    "file 'a' 104755 33:34 -5.1 security.capability=c trusted.overlay.opaque=y user.note= of 10",
+                    "data 0 ab", "data 7 xyz", "end of file", "file 'empty' 100644 0:0 1700000000.1 of 0",
+                    "end of file", "enter 'd' 40755 0:0 1700000000.1",
+                    "symlink 'l' 120777 0:0 1700000000.1 -> ../../out",
+                    std::format("node 'null' 20666 0:0 1700000000.1 {}", makedev(1, 3)), "link 'h' = d/l", "leave",
+                    "node 'pipe' 10600 0:0 1700000000.1 0", "leave"))
         << piece;
   }
 }
@@ -161,8 +163,9 @@ class LiesTest : public testing::Test {
 };
 
 TEST_F(LiesTest, NamesThatLeaveTheirDirectory) {
-  for (const std::string& name : {std::string(), std::string("."), std::string(".."), std::string("/"), std::string("a/b"),
-                                  std::string("../x"), std::string("a\0b", 3), std::string(256, 'n')}) {
+  for (const std::string& name :
+       {std::string(), std::string("."), std::string(".."), std::string("/"), std::string("a/b"), std::string("../x"),
+        std::string("a\0b", 3), std::string(256, 'n')}) {
     expect_refused(name, begun().directory(name));
     expect_refused(name, begun().file(name, 0));
     expect_refused(name, begun().symlink(name, "x"));
@@ -173,8 +176,9 @@ TEST_F(LiesTest, NamesThatLeaveTheirDirectory) {
 }
 
 TEST_F(LiesTest, LinksThatLeaveTheTree) {
-  for (const std::string& target : {std::string(), std::string("/etc/passwd"), std::string("../x"), std::string("a/../b"),
-                                    std::string("a//b"), std::string("a/"), std::string("./a"), std::string("a\0b", 3)}) {
+  for (const std::string& target :
+       {std::string(), std::string("/etc/passwd"), std::string("../x"), std::string("a/../b"), std::string("a//b"),
+        std::string("a/"), std::string("./a"), std::string("a\0b", 3)}) {
     expect_refused(target, begun().link("l", target));
   }
   expect_refused("a symlink to nothing", begun().symlink("l", ""));
@@ -214,7 +218,7 @@ TEST_F(LiesTest, FieldsThatCannotBe) {
   expect_refused("a node that is a file", begun().node("n", S_IFREG | 0644, 0));
   expect_refused("a node that is a directory", begun().node("n", S_IFDIR | 0755, 0));
   expect_refused("a mode of more bits", begun().file("f", 0, meta(S_IFREG | 0x10000 | 0644)));
-  for (std::uint32_t EntryMeta::*field : {&EntryMeta::uid, &EntryMeta::gid}) {
+  for (std::uint32_t EntryMeta::* field : {&EntryMeta::uid, &EntryMeta::gid}) {
     bad = meta(S_IFREG | 0644);
     bad.*field = ~std::uint32_t{0};
     expect_refused("an owner that means nobody", begun().file("f", 0, bad));
@@ -262,7 +266,8 @@ TEST(AttributesOfImagesTest, AreThoseThatAContainerSees) {
   for (const char* name : {"security.capability", "user.note", "trusted.overlay.opaque", "trusted.overlay.whiteout"}) {
     EXPECT_TRUE(belongs_to_image(name)) << name;
   }
-  for (const char* name : {"security.selinux", "trusted.overlay.origin", "trusted.overlay.", "system.posix_acl_access"}) {
+  for (const char* name :
+       {"security.selinux", "trusted.overlay.origin", "trusted.overlay.", "system.posix_acl_access"}) {
     EXPECT_FALSE(belongs_to_image(name)) << name;
   }
 }

@@ -61,7 +61,8 @@ class CheckingSink : public ArchiveSink {
     return entry("file", name, meta);
   }
   Status data(std::uint64_t offset, std::span<const std::byte> bytes) override {
-    PERDURE_ASSERT(in_file_ && !bytes.empty() && offset >= position_ && offset <= size_ && bytes.size() <= size_ - offset);
+    PERDURE_ASSERT(in_file_ && !bytes.empty() && offset >= position_ && offset <= size_ &&
+                   bytes.size() <= size_ - offset);
     for (std::size_t i = 0; i < bytes.size(); ++i) {
       hash_.update_number(offset + i);
       hash_.update(bytes.subspan(i, 1));

@@ -1,6 +1,6 @@
-// Proves with real trees: what is packed on one side is on the other side byte for byte, attribute for attribute and hole for
-// hole; the receiver shows an image whole or not at all, whatever arrives, wherever it is interrupted, however many receive
-// at once. Needs root: owners, device nodes, trusted attributes.
+// Proves with real trees: what is packed on one side is on the other side byte for byte, attribute for attribute and
+// hole for hole; the receiver shows an image whole or not at all, whatever arrives, wherever it is interrupted, however
+// many receive at once. Needs root: owners, device nodes, trusted attributes.
 #include "image/archive.h"
 
 #include <fcntl.h>
@@ -102,7 +102,8 @@ class ArchiveTest : public testing::Test {
   // Names of everything beside the receiver's directory: what a hostile archive would have changed.
   std::vector<std::string> outside() const {
     std::vector<std::string> names;
-    for (auto entry = fs::recursive_directory_iterator(scratch()); entry != fs::recursive_directory_iterator(); ++entry) {
+    for (auto entry = fs::recursive_directory_iterator(scratch()); entry != fs::recursive_directory_iterator();
+         ++entry) {
       if (entry->path() == images()) entry.disable_recursion_pending();
       names.push_back(entry->path().string());
     }
@@ -125,8 +126,8 @@ TEST_F(ArchiveTest, ATreeArrivesAsItWas) {
   EXPECT_EQ(digest_tree(got->lower_dir, "").value(), sent.digest);
   EXPECT_EQ(find_prepared(images(), sent.digest).value().lower_dir, got->lower_dir);
   const std::string& root = got->lower_dir;
-  for (const char* name : {"", "/bin", "/bin/server", "/empty", "/deep", "/deep/link", "/deep/er/empty", "/null", "/disk",
-                           "/fifo", "/socket", "/opaque/whiteout", "/odd \n\xff name"}) {
+  for (const char* name : {"", "/bin", "/bin/server", "/empty", "/deep", "/deep/link", "/deep/er/empty", "/null",
+                           "/disk", "/fifo", "/socket", "/opaque/whiteout", "/odd \n\xff name"}) {
     const struct stat before = status(tree() + name);
     const struct stat after = status(root + name);
     EXPECT_EQ(after.st_mode, before.st_mode) << name;
@@ -357,13 +358,13 @@ TEST_F(BrokenArchiveTest, NothingIsWrittenThroughALink) {
   using test::ArchiveMaker;
   const auto linked = [&] { return ArchiveMaker().begin(digest).directory("d").symlink("out", target).leave(); };
   const std::vector<ArchiveMaker> hostile = {
-      linked().directory("d"),                                          // again, with its link
+      linked().directory("d"),                                               // again, with its link
       ArchiveMaker().begin(digest).symlink("out", target).directory("out"),  // into a link
       ArchiveMaker().begin(digest).symlink("out", target + "/file").file("out", 1).data(0, "x"),
       ArchiveMaker().begin(digest).symlink("out", target + "/new").file("out", 1).data(0, "x"),
       ArchiveMaker().begin(digest).symlink("out", target).node("out", S_IFIFO | 0600, 0),
       ArchiveMaker().begin(digest).symlink("out", target).symlink("out", "/etc"),
-      linked().link("inside", "d/out/file"),                              // of a file outside
+      linked().link("inside", "d/out/file"),  // of a file outside
       ArchiveMaker().begin(digest).symlink("out", target).link("inside", "out/file"),
       ArchiveMaker().begin(digest).link("inside", "nothing"),
       ArchiveMaker().begin(digest).directory("d").leave().link("again", "d"),  // of a directory
@@ -418,7 +419,8 @@ TEST_F(ArchiveTest, AReceiverAndAPreparationOfOneImageDoNotMind) {
   const auto prepared = prepare_root(model::TarRoot{tar}, options);
   ASSERT_TRUE(prepared) << prepared.error().message();
   EXPECT_EQ(digest_tree(prepared->lower_dir, "").value(), sent.tree_digest);
-  for (const std::string& name : received()) EXPECT_FALSE(name.starts_with(".staging") || name.starts_with(".incoming"));
+  for (const std::string& name : received())
+    EXPECT_FALSE(name.starts_with(".staging") || name.starts_with(".incoming"));
 }
 
 TEST_F(ArchiveTest, WhatADeadReceiverLeftIsRemovedByTheNextAndALivingOnesIsNot) {

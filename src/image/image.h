@@ -37,12 +37,13 @@ struct ImageDefaults {
 
 struct PreparedImage {
   // "sha256:<64 hex>": of the archive's bytes, of the layout's manifest, or of a directory's tree
-  // (sorted names, types, modes, owners, link targets, extended attributes and contents; no times).
+  // (sorted names, types, modes, owners, link targets, contents, and the extended attributes that
+  // belong to an image; no times).
   std::string digest;
   std::string lower_dir;  // absolute; nobody writes below it
   ImageDefaults defaults;
-  // As `digest` of directories, of whatever this is: found when the image was prepared. For directories it is `digest`.
-  // Empty: prepared before tree digests were kept.
+  // Of the tree at lower_dir when it was prepared, as `digest` is of directories; for those it is the
+  // same. Empty: prepared before tree digests were kept.
   std::string tree_digest = {};
 };
 

@@ -45,8 +45,12 @@ std::string staging_in(const std::string& images_dir, const std::string& digest)
 std::string lock_in(const std::string& images_dir, const std::string& digest) {
   return named(images_dir, kLockPrefix, digest);
 }
-std::string rootfs_in(const std::string& directory) { return directory + "/rootfs"; }
-std::string description_in(const std::string& directory) { return directory + "/image.json"; }
+std::string rootfs_in(const std::string& directory) {
+  return directory + "/rootfs";
+}
+std::string description_in(const std::string& directory) {
+  return directory + "/image.json";
+}
 
 Result<std::string> canonical_path(const std::string& path) {
   struct Free {
@@ -77,8 +81,8 @@ Result<LockedDirectory> LockedDirectory::make(const std::string& parent, std::st
     PERDURE_ASSIGN(auto directory, claim(path));
     if (directory) return *std::move(directory);
   }
-  return fail(ErrorCode::kTransient, std::format("directories for image {} below '{}' are removed as soon as they are made",
-                                                 digest, parent));
+  return fail(ErrorCode::kTransient,
+              std::format("directories for image {} below '{}' are removed as soon as they are made", digest, parent));
 }
 
 Result<std::optional<LockedDirectory>> LockedDirectory::claim(const std::string& path) {

@@ -23,7 +23,9 @@ namespace {
 constexpr std::string_view kRemovalLock = ".lock-removal";
 constexpr std::uint64_t kBlockBytes = 512;  // of st_blocks
 
-std::string digest_of(std::string_view hex) { return std::format("sha256:{}", hex); }
+std::string digest_of(std::string_view hex) {
+  return std::format("sha256:{}", hex);
+}
 
 Result<std::vector<std::string>> names_in(const std::string& images_dir) {
   PERDURE_ASSIGN(const UniqueFd fd, open_file(images_dir, O_RDONLY | O_DIRECTORY));
@@ -61,8 +63,7 @@ class Removal {
   explicit Removal(std::string images_dir) : images_dir_(std::move(images_dir)) {}
 
   Result<RemovedImages> run(const std::set<std::string>& in_use) {
-    PERDURE_ASSIGN(const io::FileLock alone,
-                   io::FileLock::acquire(std::format("{}/{}", images_dir_, kRemovalLock)));
+    PERDURE_ASSIGN(const io::FileLock alone, io::FileLock::acquire(std::format("{}/{}", images_dir_, kRemovalLock)));
     PERDURE_TRY(remove_abandoned(images_dir_));
     PERDURE_ASSIGN(mounts_, read_mountinfo());
     PERDURE_ASSIGN(const auto names, names_in(images_dir_));

@@ -20,10 +20,11 @@ struct RemovedImages {
   Bytes freed;  // on disk
 };
 
-// Removes the images that are not IN_USE, and what crashes left of images that were being made or removed. IN_USE are the
-// images of all containers and those that are fetched or given now. Besides, an image stays that is being unpacked, that
-// lies below a mounted overlay, or that this does not know. Safe beside any other call of this room; an image is removed from
-// sight first, so an interrupted call leaves no half one. Those of one IMAGES_DIR remove one at a time: kConflict.
+// Removes the images that are not IN_USE, and what crashes left of images that were being made or removed. IN_USE are
+// the images of all containers and those that are fetched or given now. Besides, an image stays that is being unpacked,
+// that lies below a mounted overlay, or that this does not know. Safe beside any other call of this room; an image is
+// removed from sight first, so an interrupted call leaves no half one. Those of one IMAGES_DIR remove one at a time:
+// kConflict.
 Result<RemovedImages> remove_unused(const std::string& images_dir, const std::set<std::string>& in_use);
 
 }  // namespace perdure::image

@@ -1,5 +1,5 @@
-// Proves with real directories: what nobody uses goes and is accounted, what is used, written, locked or mounted stays, and what
-// crashes left is cleared. Needs root.
+// Proves with real directories: what nobody uses goes and is accounted, what is used, written, locked or mounted stays,
+// and what crashes left is cleared. Needs root.
 #include "image/image_store.h"
 
 #include <sched.h>
@@ -30,7 +30,8 @@ class ImageStoreTest : public testing::Test {
       const std::string tree = scratch() + "/tree-" + letter;
       test::write_text(tree + "/file", std::string(100'000, letter));
       fs::create_hard_link(tree + "/file", tree + "/again");
-      const PreparedImage sent = prepare_root(model::DirectoryRoot{tree}, {.images_dir = scratch() + "/sender"}).value();
+      const PreparedImage sent =
+          prepare_root(model::DirectoryRoot{tree}, {.images_dir = scratch() + "/sender"}).value();
       ASSERT_TRUE(test::receive(images(), sent.digest, test::pack(sent)));
       digests.push_back(sent.digest);
     }
@@ -90,7 +91,8 @@ TEST_F(ImageStoreTest, RemovesWhatNobodyUsesAndSaysWhatThatFreed) {
 TEST_F(ImageStoreTest, AnImageBelowAMountedOverlayStays) {
   ASSERT_EQ(::unshare(CLONE_NEWNS), 0);
   ASSERT_EQ(::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
-  const OverlayPaths paths{find_prepared(images(), digests[0]).value().lower_dir, scratch() + "/rw", scratch() + "/merged"};
+  const OverlayPaths paths{find_prepared(images(), digests[0]).value().lower_dir, scratch() + "/rw",
+                           scratch() + "/merged"};
   const Status mounted = mount_overlay(paths);
   ASSERT_TRUE(mounted) << mounted.error().message();
   EXPECT_THAT(remove({}).digests, ElementsAre(digests[1], digests[2]));

@@ -173,7 +173,8 @@ Result<EntryMeta> Packer::Walk::meta_of(const std::string& name, const struct st
 }
 
 Status Packer::Walk::enter(const std::string& name, const struct stat& info) {
-  if (levels_.size() > kMaxTreeDepth) return too_much(shown(name), std::format("deeper than {} directories", kMaxTreeDepth));
+  if (levels_.size() > kMaxTreeDepth)
+    return too_much(shown(name), std::format("deeper than {} directories", kMaxTreeDepth));
   PERDURE_ASSIGN(const EntryMeta meta, meta_of(name, info));
   RecordWriter record(records_, RecordType::kDirectory);
   record.put_meta(meta);
@@ -307,11 +308,14 @@ Result<std::unique_ptr<Packer>> Packer::open(const PreparedImage& image) {
   if (text.size() > kMaxRecordBytes) {
     return too_much(image.lower_dir, "its defaults are too long to travel");
   }
-  return std::unique_ptr<Packer>(
-      new Packer(std::make_unique<Walk>(image.lower_dir, std::move(root), std::move(text))));
+  return std::unique_ptr<Packer>(new Packer(std::make_unique<Walk>(image.lower_dir, std::move(root), std::move(text))));
 }
 
-Result<std::size_t> Packer::read(std::span<std::byte> into) { return walk_->read(into); }
-bool Packer::finished() const { return walk_->finished(); }
+Result<std::size_t> Packer::read(std::span<std::byte> into) {
+  return walk_->read(into);
+}
+bool Packer::finished() const {
+  return walk_->finished();
+}
 
 }  // namespace perdure::image

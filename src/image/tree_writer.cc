@@ -63,7 +63,8 @@ Status TreeWriter::set_metadata(const std::string& name, const EntryMeta& meta) 
   }
   // A symlink has no mode of its own; nothing else is one here, so nothing is followed.
   if (S_ISLNK(meta.mode)) return {};
-  if (::fchmodat(directory_.get(), name.c_str(), meta.mode & kPermissionBits, 0) != 0) return refused("set mode of", name);
+  if (::fchmodat(directory_.get(), name.c_str(), meta.mode & kPermissionBits, 0) != 0)
+    return refused("set mode of", name);
   return {};
 }
 
@@ -88,8 +89,8 @@ Status TreeWriter::leave_directory() {
 }
 
 Status TreeWriter::begin_file(const std::string& name, const EntryMeta& meta, std::uint64_t size_bytes) {
-  file_ = UniqueFd(::openat(directory_.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                            kWhileWritten));
+  file_ = UniqueFd(
+      ::openat(directory_.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, kWhileWritten));
   if (!file_) return refused("create", name);
   file_name_ = name;
   file_meta_ = meta;

@@ -1,5 +1,6 @@
 // Makes the tree that an archive describes, beneath one directory and nowhere else: names are single components of
-// the directory entered last, which is opened through no link and no mount, and nothing that exists is opened or replaced.
+// the directory entered last, which is opened through no link and no mount, and nothing that exists is opened or
+// replaced.
 #pragma once
 
 #include <cstdint>

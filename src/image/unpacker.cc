@@ -63,17 +63,19 @@ class Unpacker::Staging {
   Status read_description() {
     PERDURE_ASSIGN(description_, description_from_json(writer_.description(), "header of its archive"));
     if (description_->digest == digest_) return {};
-    return fail(ErrorCode::kCorrupt, std::format("its archive is that of image '{}'", description_->digest.substr(0, 80)));
+    return fail(ErrorCode::kCorrupt,
+                std::format("its archive is that of image '{}'", description_->digest.substr(0, 80)));
   }
 
   Status publish() {
     if (!reader_.complete() || !description_) return fail(ErrorCode::kCorrupt, "its archive is not complete");
     PERDURE_ASSIGN(const std::string tree, digest_tree(rootfs(), ""));
     if (tree != description_->tree) {
-      return fail(ErrorCode::kCorrupt, std::format("what arrived has the tree digest {} instead of {}: the sender's copy "
-                                                   "has been changed since it was prepared, or cannot be kept on this "
-                                                   "file system",
-                                                   tree, description_->tree));
+      return fail(ErrorCode::kCorrupt,
+                  std::format("what arrived has the tree digest {} instead of {}: the sender's copy "
+                              "has been changed since it was prepared, or cannot be kept on this "
+                              "file system",
+                              tree, description_->tree));
     }
     PERDURE_TRY(io::write_file_atomically(description_in(directory_.path()), to_json(*description_), 0600));
     PERDURE_TRY(sync_file_system(directory_.path()));
@@ -114,7 +116,11 @@ Result<std::unique_ptr<Unpacker>> Unpacker::begin(const std::string& images_dir,
       std::move(resolved), digest, std::move(directory), TreeWriter(*std::move(root), rootfs))));
 }
 
-Status Unpacker::feed(std::span<const std::byte> bytes) { return staging_->feed(bytes); }
-Result<PreparedImage> Unpacker::finish() { return staging_->finish(); }
+Status Unpacker::feed(std::span<const std::byte> bytes) {
+  return staging_->feed(bytes);
+}
+Result<PreparedImage> Unpacker::finish() {
+  return staging_->finish();
+}
 
 }  // namespace perdure::image

@@ -82,7 +82,16 @@ Result<Preparation> LinuxBackend::prepare_standby(const std::string& image_diges
   image_digest_ = image_digest;
   std::vector<runtime::Finding> findings = runtime::check_standby(spec_, host_.facts);
   if (std::ranges::any_of(findings, is_refusal)) return Preparation{image_digest, std::move(findings)};
-  PERDURE_ASSIGN(Preparation preparation, prepare(AddressProbe::kNo, [](std::string_view, std::string_view) {}));
+  const ProgressFunction quiet = [](std::string_view, std::string_view) {};
+  PERDURE_ASSIGN(const image::PreparedImage image, prepare_image(quiet));
+  if (image.digest != image_digest) {
+    findings.push_back({runtime::Finding::Severity::kRefusal,
+                        std::format("container '{}': the root file system at '{}' has the digest {}, its owner's {}",
+                                    spec_.name.str(), image.lower_dir, image.digest, image_digest),
+                        "make it the same as on the owner, or remove it, so that it is fetched"});
+    return Preparation{image_digest, std::move(findings)};
+  }
+  PERDURE_ASSIGN(Preparation preparation, prepare(AddressProbe::kNo, quiet));
   std::ranges::move(findings, std::back_inserter(preparation.findings));
   return preparation;
 }
@@ -93,9 +102,10 @@ Result<image::PreparedImage> LinuxBackend::prepare_image(const ProgressFunction&
     // The tree of a directory proves itself; of anything else its digest is what another node said (image/archive.h).
     if (found && std::holds_alternative<model::DirectoryRoot>(spec_.root_filesystem) &&
         found->tree_digest != image_digest_) {
-      return fail(ErrorCode::kCorrupt, std::format("container '{}': '{}' is not the directory with the digest {}: remove it "
-                                                   "and let it be fetched again",
-                                                   spec_.name.str(), found->lower_dir, image_digest_));
+      return fail(ErrorCode::kCorrupt,
+                  std::format("container '{}': '{}' is not the directory with the digest {}: remove it and let it be "
+                              "fetched again",
+                              spec_.name.str(), found->lower_dir, image_digest_));
     }
     if (found || found.error().code() != ErrorCode::kNotFound) return found;
   }

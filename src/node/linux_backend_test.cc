@@ -21,6 +21,7 @@
 #include <thread>
 
 #include "base/fd.h"
+#include "image/image.h"
 #include "io/process.h"
 #include "network/link.h"
 
@@ -286,6 +287,45 @@ TEST_F(LinuxBackendTest, AContainerIsRestoredWhereItsFilesWereLaidOutBefore) {
   EXPECT_TRUE(backend_->announce());
   ASSERT_NO_FATAL_FAILURE(wait_for_counter(captured_counter(*last) + 20));
   ASSERT_TRUE(capture(3));
+}
+
+TEST_F(LinuxBackendTest, AHostThatCannotStandBySaysSoAndMakesNothing) {
+  model::ContainerSpec spec = backend_->spec();
+  const auto expect_refused = [&](const std::string& digest, const std::string& why) {
+    LinuxBackend standby(host_, spec);
+    const auto prepared = standby.prepare_standby(digest);
+    ASSERT_TRUE(prepared) << prepared.error().message();
+    EXPECT_THAT(prepared->findings,
+                testing::Contains(testing::AllOf(
+                    testing::Field(&runtime::Finding::severity, runtime::Finding::Severity::kRefusal),
+                    testing::Field(&runtime::Finding::what, testing::HasSubstr(why)))));
+    const ContainerPaths paths(host_.paths, spec.name);
+    EXPECT_FALSE(std::filesystem::exists(paths.network_namespace));
+    EXPECT_FALSE(std::filesystem::exists(paths.home));
+    EXPECT_TRUE(runtime::cgroup_dirs_at(host_.cgroups, paths.cgroup).empty());
+  };
+  const std::string digest = image::digest_tree(home_ + "/root", "").value();
+  spec.volumes = {{.name = "data",
+                   .mount_path = "/shared",
+                   .kind = model::VolumeKind::kShared,
+                   .host_path = home_ + "/none"}};
+  expect_refused(digest, "shared volume 'data'");
+  spec.volumes.clear();
+  expect_refused("sha256:" + std::string(64, '0'), "its owner's sha256:0000");
+  spec.network.attachment = model::NicAttachment{.nic = "eth0"};
+  expect_refused(digest, "network.nic");
+}
+
+TEST_F(LinuxBackendTest, ADirectoryFromAnotherNodeProvesItself) {
+  const model::ContainerSpec spec = backend_->spec();
+  const std::string digest = image::digest_tree(home_ + "/root", "").value();
+  const std::string fetched = host_.paths.images() + "/" + digest.substr(std::string_view("sha256:").size());
+  std::filesystem::create_directories(fetched + "/rootfs");
+  std::ofstream(fetched + "/image.json") << R"({"digest": ")" << digest << R"(", "tree": "sha256:11"})";
+  const auto prepared = LinuxBackend(host_, spec).prepare_standby(digest);
+  ASSERT_FALSE(prepared);
+  EXPECT_EQ(prepared.error().code(), ErrorCode::kCorrupt);
+  EXPECT_THAT(prepared.error().message(), testing::HasSubstr(fetched));
 }
 
 // By the CRIU that waited, which is then ready for the next, and by one that has to be started because that was
