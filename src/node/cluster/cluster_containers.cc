@@ -168,7 +168,17 @@ void Cluster::detached(const ContainerName& name, bool left) {
   OwnedContainer* found = owned(name);
   if (found == nullptr) return;
   found->detach();
-  if (left) return;
+  if (left) {
+    // When it is gone from Node.
+    const ContainerService* service = options_.node.find(name);
+    const coord::StoredRecord* record = membership_->view().record(name);
+    if (service == nullptr || record == nullptr) return;
+    options_.loop.post([this, token = lifetime_.token(), name, spec = service->spec(),
+                        digest = service->record().image_digest, owner = record->record.owner.node] {
+      if (token.alive() && standbys_) standbys_->stay(name, spec, digest, owner);
+    });
+    return;
+  }
   found->handle(own::ContainerRemoved{});
 }
 

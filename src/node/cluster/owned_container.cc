@@ -326,6 +326,10 @@ void OwnedContainer::ask_prepare(const own::AskPrepare& effect) {
   v1::Message message;
   message.mutable_move_prepare()->set_container(identity_.container.str());
   message.mutable_move_prepare()->set_term(term_.value);
+  if (side_ != nullptr) {
+    message.mutable_move_prepare()->set_spec_yaml(side_->spec_yaml());
+    message.mutable_move_prepare()->set_image_digest(side_->image_digest());
+  }
   environment_.peers.request(
       effect.target, Channel::kControl, std::move(message), {}, kPrepareTime,
       [this, token = lifetime_.token(), target = effect.target](std::expected<PeerMessage, PeerRefusal> answer) {

@@ -130,37 +130,38 @@ void StandbyService::on_enlist(Request request) {
   enlist(*name, *std::move(spec), std::move(request));
 }
 
-void StandbyService::enlist(const ContainerName& name, model::ContainerSpec spec, Request request) {
+// The root file system, then everything else that a restore needs; `done` with the reasons why not, none: it is ready.
+void StandbyService::prepare(const ContainerName& name, model::ContainerSpec spec, const std::string& image_digest,
+                             const NodeName& owner, Prepared done) {
   Held& held = at(name);
-  const std::string digest = request.content.message.enlist().image_digest();
-  if (held.prepared && held.spec == spec && held.image_digest == digest) return prepare(name, std::move(request));
+  if (held.prepared && held.spec == spec && held.image_digest == image_digest) return done({});
+  if (held.spec && held.spec != spec) held.backend.reset();
   held.spec = std::move(spec);
-  held.image_digest = digest;
+  held.image_digest = image_digest;
   held.prepared = false;
   held.busy = true;
-  std::vector<NodeName> sources{request.from.node};
+  std::vector<NodeName> sources{owner};
   for (const PeerState& peer : environment_.peers.connected()) {
-    if (peer.life.node != request.from.node) sources.push_back(peer.life.node);
+    if (peer.life.node != owner) sources.push_back(peer.life.node);
   }
-  environment_.images.fetch(
-      digest, std::move(sources),
-      [this, token = lifetime_.token(), name, request = std::move(request)](Status fetched) mutable {
-        if (!token.alive()) return;
-        Held* found = find(name);
-        if (found == nullptr) return;
-        found->busy = false;
-        if (!fetched) {
-          return refuse_enlist(request, {std::format("its root file system cannot be had: {}", fetched.error().message())});
-        }
-        prepare(name, std::move(request));
-      });
+  environment_.images.fetch(image_digest, std::move(sources),
+                            [this, token = lifetime_.token(), name, done = std::move(done)](const Status& fetched) mutable {
+                              if (!token.alive()) return;
+                              Held* found = find(name);
+                              if (found == nullptr) return;
+                              found->busy = false;
+                              if (!fetched) {
+                                return done({std::format("its root file system cannot be had: {}", fetched.error().message())});
+                              }
+                              prepare_backend(name, std::move(done));
+                            });
 }
 
-void StandbyService::prepare(const ContainerName& name, Request request) {
+void StandbyService::prepare_backend(const ContainerName& name, Prepared done) {
   Held& held = at(name);
   if (!held.backend) held.backend = environment_.make_backend(environment_.host, *held.spec, held.image_digest);
   run(name, [backend = held.backend, digest = held.image_digest] { return backend->prepare_standby(digest); },
-      [this, name, request = std::move(request)](Held& prepared, Result<Preparation> preparation) {
+      [name, done = std::move(done)](Held& prepared, Result<Preparation> preparation) {
         std::vector<std::string> reasons;
         if (!preparation) {
           reasons.push_back(preparation.error().message());
@@ -170,17 +171,31 @@ void StandbyService::prepare(const ContainerName& name, Request request) {
             reasons.push_back(std::format("{}; {}", finding.what, finding.remedy));
           }
         }
-        if (!reasons.empty()) {
-          log::warning("{}: this node cannot stand by: {}", name.str(), reasons.front());
-          return refuse_enlist(request, std::move(reasons));
-        }
-        prepared.prepared = true;
-        v1::Message message;
-        message.mutable_enlisted();
-        const auto holding = table_->find(name);
-        if (holding && holding->newest) *message.mutable_enlisted()->mutable_newest() = to_peer(*holding->newest);
-        request.respond->answer(std::move(message));
+        prepared.prepared = reasons.empty();
+        if (!reasons.empty()) log::warning("{}: this node cannot stand by: {}", name.str(), reasons.front());
+        done(std::move(reasons));
       });
+}
+
+void StandbyService::stay(const ContainerName& name, const model::ContainerSpec& spec, const std::string& image_digest,
+                          const NodeName& owner) {
+  Held& held = at(name);
+  if (held.busy || held.dropping || held.taking) return;
+  prepare(name, spec, image_digest, owner, [](const std::vector<std::string>&) {});
+}
+
+void StandbyService::enlist(const ContainerName& name, model::ContainerSpec spec, Request request) {
+  const std::string digest = request.content.message.enlist().image_digest();
+  const NodeName owner = request.from.node;
+  prepare(name, std::move(spec), digest, owner,
+          [this, name, request = std::move(request)](std::vector<std::string> reasons) {
+            if (!reasons.empty()) return refuse_enlist(request, std::move(reasons));
+            v1::Message message;
+            message.mutable_enlisted();
+            const auto holding = table_->find(name);
+            if (holding && holding->newest) *message.mutable_enlisted()->mutable_newest() = to_peer(*holding->newest);
+            request.respond->answer(std::move(message));
+          });
 }
 
 // ---- Holding ----
@@ -405,24 +420,38 @@ void StandbyService::remove_left_over(const HostServices& host, const BackendFac
 // ---- A planned move to this node ----
 
 void StandbyService::on_move_prepare(Request request) {
-  const v1::MovePrepare& prepare = request.content.message.move_prepare();
-  const auto name = ContainerName::parse(prepare.container());
+  const v1::MovePrepare& wanted = request.content.message.move_prepare();
+  const auto name = ContainerName::parse(wanted.container());
   if (!name || !request.respond) return;
   const auto answer = [respond = request.respond](std::string refusal) {
     v1::Message message;
     message.mutable_move_prepared()->set_refusal(std::move(refusal));
     respond->answer(std::move(message));
   };
-  Held* held = find(*name);
-  if (held == nullptr || !held->prepared) return answer("it is not prepared there");
-  if (held->busy || held->taking) return answer("the target is busy with it");
-  auto work = [table = table_, backend = held->backend, name = *name,
-               staged = held->staged]() -> Result<Generation> {
+  if (Term{wanted.term()} < table_->term_of(*name)) {
+    table_->count_fenced();
+    return request.respond->refuse(Error(ErrorCode::kFenced, "a higher term is known here"), table_->term_of(*name));
+  }
+  if (handlers_.runs_here(*name)) return answer("it has not left the target yet");
+  auto spec = model::read_spec(wanted.spec_yaml(), "specification from its owner");
+  if (!spec) return answer(spec.error().message());
+  Held& held = at(*name);
+  if (held.busy || held.dropping || held.taking) return answer("the target is busy with it");
+  prepare(*name, *std::move(spec), wanted.image_digest(), request.from.node,
+          [this, name = *name, answer](const std::vector<std::string>& reasons) {
+            if (!reasons.empty()) return answer(reasons.front());
+            stage_newest(name, answer);
+          });
+}
+
+void StandbyService::stage_newest(const ContainerName& name, std::function<void(std::string)> answer) {
+  Held& held = at(name);
+  auto work = [table = table_, backend = held.backend, name, staged = held.staged]() -> Result<Generation> {
     PERDURE_ASSIGN(const capsule::CapsuleRef newest, table->fetch(name, std::nullopt));
     if (staged != newest->manifest.generation) PERDURE_TRY(backend->stage(*newest));
     return newest->manifest.generation;
   };
-  run(*name, std::move(work), [answer](Held& prepared, Result<Generation> staged) {
+  run(name, std::move(work), [answer = std::move(answer)](Held& prepared, Result<Generation> staged) {
     if (!staged) return answer(staged.error().message());
     prepared.staged = *staged;
     answer("");

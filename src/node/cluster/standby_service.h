@@ -83,6 +83,9 @@ class StandbyService {
   // Removes what an earlier life has prepared: its memory is gone. Blocking; before anything else.
   static void remove_left_over(const HostServices& host, const BackendFactory& make_backend);
 
+  // This node was the owner and stands by now: what a restore needs is made ready again.
+  void stay(const ContainerName& name, const model::ContainerSpec& spec, const std::string& image_digest,
+            const NodeName& owner);
   // To a node that has just connected.
   void report_held(const NodeName& node);
   // The record of a container, or the store itself, has changed.
@@ -103,8 +106,12 @@ class StandbyService {
   using Request = PeerRequest;
 
   void on_enlist(Request request);
+  using Prepared = std::function<void(std::vector<std::string> reasons)>;
   void enlist(const ContainerName& name, model::ContainerSpec spec, Request request);
-  void prepare(const ContainerName& name, Request request);
+  void prepare(const ContainerName& name, model::ContainerSpec spec, const std::string& image_digest,
+               const NodeName& owner, Prepared done);
+  void prepare_backend(const ContainerName& name, Prepared done);
+  void stage_newest(const ContainerName& name, std::function<void(std::string)> answer);
   void refuse_enlist(const Request& request, std::vector<std::string> reasons);
   void on_ship(Request request);
   void on_commit(const Request& request);
