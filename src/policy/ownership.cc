@@ -150,7 +150,7 @@ void Ownership::on(const PeerUp& event) {
   if (!p.up || !same_life) {
     std::erase_if(p.held, [&](const Generation& g) { return !same_life || g > event.held; });
   }
-  p.presumed.reset();
+  p.unseen = false;
   if (!p.up) {
     p.up = true;
     p.since = now_;
@@ -196,10 +196,6 @@ std::optional<Generation> Ownership::holds(const Peer& p) {
   return p.held.empty() ? std::nullopt : std::optional(*p.held.rbegin());
 }
 
-std::optional<Generation> Ownership::presumably_holds(const Peer& p) {
-  return std::max(holds(p), p.presumed);
-}
-
 // ---- Generations ----
 
 std::optional<Generation> Ownership::newest() const {
@@ -225,10 +221,7 @@ void Ownership::on(const GenerationsDiscarded& event) {
     captured_at_.erase(generation);
     durable_.erase(generation);
     if (committed_ == generation) committed_.reset();
-    for (auto& [node, p] : peers_) {
-      p.held.erase(generation);
-      if (p.presumed == generation) p.presumed.reset();
-    }
+    for (auto& [node, p] : peers_) p.held.erase(generation);
   }
   for (auto& [node, p] : peers_) {
     if (p.goal && std::ranges::contains(event.generations, *p.goal)) p.goal = newest();

@@ -139,11 +139,11 @@ class Ownership {
     Instant since{};            // up or down
     std::set<Generation> held;  // of this life, not discarded; below the newest committed only one
     Role role = Role::kNone;
-    std::optional<Generation> presumed;  // recorded, never seen: what it must hold
-    std::optional<Generation> goal;      // a learner that holds this has caught up
-    Instant progress{};                  // when a learner was last heard of
-    Pace pace = Pace::kNone;             // as last told
-    bool has_ours = false;               // may hold something of this container
+    bool unseen = false;             // recorded, and not seen yet: what it holds is not known
+    std::optional<Generation> goal;  // a learner that holds this has caught up
+    Instant progress{};              // when a learner was last heard of
+    Pace pace = Pace::kNone;         // as last told
+    bool has_ours = false;           // may hold something of this container
     bool dismissing = false;
     bool dismissing_everything = false;
     Instant dismiss_after{};
@@ -162,7 +162,9 @@ class Ownership {
     Term term;                   // before
     Instant deadline{};
     std::string failure;  // why it is undone; empty: it is not
-    bool told = false;
+    bool asked = false;   // it was asked to be a learner
+    bool prepared = false;
+    bool told = false;       // to take it, since it was last connected
     bool restarted = false;  // the daemon was, in the middle
     bool remembered = false;
     bool target_committed = false;
@@ -198,7 +200,6 @@ class Ownership {
   const Peer* find_peer(const NodeName& node) const;
   const Peer* live_peer(const Life& life) const;  // connected in this life
   std::optional<Generation> newest() const;
-  static std::optional<Generation> presumably_holds(const Peer& peer);
   static std::optional<Generation> holds(const Peer& peer);
   void acknowledge(Peer& peer, const Generation& generation);
 
@@ -241,7 +242,8 @@ class Ownership {
   std::vector<Life> wanted_standbys() const;
   bool must_drop(const Life& standby) const;
   std::string drop_reason(const Life& standby) const;
-  bool covered(const Life& standby) const;
+  bool covered(const Life& standby, const std::vector<Life>& others) const;
+  std::vector<Life> holders() const;
   bool slow(const Life& standby) const;
   bool silent(const NodeName& node) const;
   bool acceptable(const NodeName& node) const;

@@ -55,7 +55,7 @@ void Ownership::on(const MoveAsked& event) {
 void Ownership::on(const MovePrepared& event) {
   if (move_.step != MoveStep::kPreparing || !is_target(event.target)) return;
   if (!event.refusal.empty()) return fail_move("it is refused: " + event.refusal);
-  move_.told = true;
+  move_.prepared = true;
 }
 
 void Ownership::on(const HandoverCaptured& event) {
@@ -164,17 +164,17 @@ void Ownership::advance_move() {
         effects_.push_back(AskPrepare{move_.target->node});
       } else if (!recorded && target.role == Role::kNone && !target.dismissing &&
                  !possible_standbys().contains(move_.target->node)) {
-        if (target.not_before > now_ && !target.refusal.empty() && move_.told) {
+        if (target.not_before > now_ && !target.refusal.empty() && move_.asked) {
           return fail_move("it is refused: " + target.refusal);
         }
-        move_.told = true;
+        move_.asked = true;
         target.role = Role::kEnlisting;
         target.has_ours = true;
         effects_.push_back(Enlist{move_.target->node});
       }
       return;
     case MoveStep::kPreparing:
-      if (!move_.told || !settled || !caught_up) return;
+      if (!move_.prepared || !settled || !caught_up) return;
       move_.step = MoveStep::kFreezing;
       move_.term = term_;
       move_.deadline = now_ + options_.move_limit;

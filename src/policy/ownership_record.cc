@@ -270,10 +270,17 @@ std::optional<OwnershipRecord> Ownership::wanted_record() const {
 OwnershipRecord Ownership::retried_record() const {
   const bool hands_over = sent_->owner.node != identity_.self.node;
   if (hands_over) return move_.failure.empty() ? *sent_ : *record_;
-  const bool adds_a_dead_one = std::ranges::any_of(sent_->standbys, [&](const Life& standby) {
-    return !std::ranges::contains(record_->standbys, standby) && live_peer(standby) == nullptr;
+  const auto lists = [](const Record& record, const Life& standby) {
+    return std::ranges::contains(record.standbys, standby);
+  };
+  const bool adds_a_dead_one = std::ranges::any_of(sent_->standbys, [&](const Life& s) {
+    return !lists(*record_, s) && live_peer(s) == nullptr;
   });
-  return adds_a_dead_one && record_->owner == identity_.self ? *record_ : *sent_;
+  const bool drops_the_last_one = std::ranges::any_of(record_->standbys, [&](const Life& s) {
+    return !lists(*sent_, s) && !must_drop(s) && !covered(s, sent_->standbys);
+  });
+  const bool pointless = adds_a_dead_one || drops_the_last_one;
+  return pointless && record_->owner == identity_.self ? *record_ : *sent_;
 }
 
 bool Ownership::record_goes() const {

@@ -83,19 +83,30 @@ bool Ownership::silent(const NodeName& node) const {
   return p != nullptr && !p->up && now_ - p->since >= options_.standby_silence;
 }
 
-// Something else that can be reached has what it has: it is not the last one.
-bool Ownership::covered(const Life& standby) const {
+// Who may be counted on to hold what it has acknowledged: standbys of the record and learners.
+std::vector<model::NodeLife> Ownership::holders() const {
+  std::vector<Life> all = record_->standbys;
+  for (const auto& [node, p] : peers_) {
+    if (p.role == Role::kLearner) all.push_back({node, *p.incarnation});
+  }
+  return all;
+}
+
+// One of the others that can be reached has what it has, or it is durable: it is not the last one.
+// One that was not seen since this life began may hold anything from before; whoever stands beside
+// it in the record holds what was committed then.
+bool Ownership::covered(const Life& standby, const std::vector<Life>& others) const {
   const Peer* p = find_peer(standby.node);
   if (p == nullptr || p->incarnation != standby.incarnation) return p != nullptr;
-  const auto held = presumably_holds(*p);
-  if (!held || (!durable_.empty() && *durable_.rbegin() >= *held)) return true;
-  return std::ranges::any_of(peers_, [&](const auto& row) {
-    const auto& [node, other] = row;
-    if (node == standby.node || !other.up || holds(other) < held) return false;
-    const auto& standbys = record_->standbys;
-    const auto recorded = std::ranges::find(standbys, node, &Life::node);
-    return other.role == Role::kLearner ||
-           (recorded != standbys.end() && recorded->incarnation == other.incarnation);
+  const auto held =
+      p->unseen ? std::optional(Generation{term_, identity_.self.incarnation, 0}) : holds(*p);
+  if (!held || identity_.statefulness == Statefulness::kStateless) return true;
+  if (!durable_.empty() && *durable_.rbegin() >= *held) return true;
+  return std::ranges::any_of(others, [&](const Life& other) {
+    const Peer* o = live_peer(other);
+    if (other.node == standby.node || o == nullptr) return false;
+    return holds(*o) >= held ||
+           (p->unseen && !o->held.empty() && std::ranges::contains(record_->standbys, other));
   });
 }
 
@@ -122,7 +133,7 @@ std::string Ownership::drop_reason(const Life& standby) const {
     return silent(standby.node) && !p->dismissed ? "it cannot be reached" : "";
   }
   if (p->up && p->incarnation != standby.incarnation) return "it was restarted";
-  if (silent(standby.node) && covered(standby)) {
+  if (silent(standby.node) && covered(standby, holders())) {
     return std::format("it has not been reachable for {}",
                        format_duration(options_.standby_silence));
   }
@@ -163,9 +174,9 @@ std::vector<model::NodeLife> Ownership::wanted_standbys() const {
   }
   // More than are wanted: first those that placement does not want, then its last. One that holds
   // what nothing else does stays.
-  while (standbys.size() > wanted_) {
+  while (candidates_known_ && standbys.size() > wanted_) {
     const auto worth = [&](const Life& s) {
-      const bool stays = is_target(s.node) || !covered(s);
+      const bool stays = is_target(s.node) || !covered(s, standbys);
       return std::pair(!stays, rank(candidates_, s.node));
     };
     const auto last = std::ranges::max_element(standbys, {}, worth);
@@ -212,7 +223,7 @@ void Ownership::note_standbys(const std::vector<Life>& before, const std::vector
     p.recorded_since = now_;
     if (!p.incarnation) {
       p.incarnation = standby.incarnation;
-      p.presumed = newest();
+      p.unseen = true;
     }
     if (begun_ && owning()) {
       emit(Severity::kInfo, "standby_added", std::format("'{}' stands by", standby.node.str()));
@@ -331,7 +342,7 @@ void Ownership::note_lag() {
   if (!owning() || record_->desired == DesiredState::kRemoved) return;
   for (const Life& standby : record_->standbys) {
     Peer& p = peer(standby.node);
-    const bool kept = silent(standby.node) && !covered(standby);
+    const bool kept = silent(standby.node) && !covered(standby, holders());
     if (kept && !p.lag_told) {
       emit(Severity::kWarning, "standby_kept",
            std::format("'{}' cannot be reached, but nothing else holds what it holds: it stays a "

@@ -16,6 +16,7 @@ constexpr std::size_t kTraceLines = 250;
 }
 
 OwnershipWorld::OwnershipWorld(std::uint64_t seed) : random_(seed), now_(Instant{} + 1h) {
+  hints_ = chance(70);
   const std::size_t count = 2 + draw(3);
   for (std::size_t n = 0; n < count; ++n) {
     nodes_.emplace_back(NodeName::parse(std::string(1, static_cast<char>('a' + n))).value());
@@ -76,6 +77,15 @@ void OwnershipWorld::step() {
 void OwnershipWorld::misfortune() {
   Node& node = any_node();
   Node& other = any_node();
+  // A writer dies with a change of the owner under way, which may come all the same.
+  for (const Operation& operation : operations_) {
+    const bool names_another =
+        operation.record && operation.record->owner.node != operation.from->node;
+    Node* writer = find(operation.from->node);
+    if (!names_another || !writer->up || chance(50)) continue;
+    crash(*writer, false);
+    return start(*writer);
+  }
   switch (draw(8)) {
     case 0:
     case 1:
@@ -197,10 +207,10 @@ void OwnershipWorld::start(Node& node) {
 // A hint from the watch.
 void OwnershipWorld::watch(Node& node) {
   if (!node.up || node.store_cut) return;
-  if (node.owner && node.owner->status().revision != revision_) {
+  if (hints_ && node.owner && node.owner->status().revision != revision_) {
     tell(node, ownership::Event(ownership::RecordChanged{revision_}));
   }
-  if (node.taking) tell(node, taking::Event(ownership::RecordChanged{revision_}));
+  if (hints_ && node.taking) tell(node, taking::Event(ownership::RecordChanged{revision_}));
   const bool unfinished = !node.owner && !node.taking && record_ &&
                           record_->owner.node == node.name && record_->owner != node.life();
   if (unfinished) find_unfinished(node, record_->term);
@@ -250,6 +260,7 @@ void OwnershipWorld::container_step(Node& node) {
     return;
   }
   if (node.restoring) {
+    if (!healed_ && chance(70)) return;  // it takes its time
     node.restoring = false;
 
     if (!healed_ && chance(25)) return tell(node, taking::Event(taking::RestoreFailed{"no space"}));
@@ -290,8 +301,10 @@ void OwnershipWorld::capture(Node& node) {
 
 void OwnershipWorld::roll_back(Node& node) {
   if (node.uncommitted.empty() || node.copy != Copy::kRunning) return;
-  const std::vector<Generation> gone(node.uncommitted.begin(), node.uncommitted.end());
-  node.uncommitted.clear();
+  auto from = node.uncommitted.begin();
+  if (chance(50)) from = std::prev(node.uncommitted.end());
+  const std::vector<Generation> gone(from, node.uncommitted.end());
+  node.uncommitted.erase(from, node.uncommitted.end());
   for (const Generation& generation : gone) {
     node.holds.erase(generation);
     node.durable.erase(generation);
@@ -325,10 +338,17 @@ void OwnershipWorld::heal() {
   cuts_.clear();
   for (Node& node : nodes_) {
     node.store_cut = node.refuses = node.cordoned = false;
-    if (!node.up) start(node);
+    const bool may_stay_away = !lost_ && !node.owns && node.copy == Copy::kNone && record_ &&
+                               record_->owner.node != node.name;
+    if (node.up) continue;
+    if (may_stay_away && chance(50)) {
+      lost_ = node.name;
+    } else {
+      start(node);
+    }
   }
   for (Operation& operation : operations_) operation.failed = operation.answer_lost = false;
-  wanted_ = std::min(wanted_, static_cast<std::uint32_t>(nodes_.size() - 1));
+  wanted_ = std::min(wanted_, static_cast<std::uint32_t>(nodes_.size() - (lost_ ? 2 : 1)));
   update_candidates();
   for (Node& node : nodes_) {
     if (node.owner) tell(node, ownership::StandbysWanted{wanted_});
@@ -367,6 +387,7 @@ void OwnershipWorld::check_rest() {
   std::size_t owners = 0;
   for (const Node& node : nodes_) {
     const std::string name = node.name.str();
+    if (node.name == lost_) continue;
     if (!record_) {
       if (node.owner && node.handing_over) continue;
       require(!node.owner && !node.taking, "nobody owns a removed container: " + name);
@@ -399,6 +420,11 @@ void OwnershipWorld::check_rest() {
     if (node.owner) continue;
     const auto listed = std::ranges::find(record_->standbys, node.name, &Life::node);
     const bool stands = listed != record_->standbys.end();
+    if (node.name == lost_) {
+      require(!stands || record_->desired != model::DesiredState::kRunning,
+              node.name.str() + " is gone and stands by");
+      continue;
+    }
     require(!stands || *listed == node.life(), node.name.str() + " stands by in its present life");
     // A learner of a stopped container waits for something to be captured.
     const bool running = record_->desired == model::DesiredState::kRunning;

@@ -64,11 +64,11 @@ class OwnershipWorld {
     std::unique_ptr<Taking> taking;
     std::map<Role, Instant> timers;
     std::set<Generation> holds;  // in memory
-    std::optional<Generation> committed_notice;
     std::optional<Enlistment> enlistment;
     std::map<NodeName, ownership::Pace> paces;  // of the owner here
     Copy copy = Copy::kNone;
     bool gate_open = false;
+    bool prepared = false;  // the target of the move here has said so
     bool freezing = false;
     bool restoring = false;
     Generation restoring_generation;
@@ -88,17 +88,20 @@ class OwnershipWorld {
   // ---- The store ----
   struct Operation {
     enum class Kind { kRead, kSwap, kRemove } kind = Kind::kRead;
-    Life from;
+    std::optional<Life> from;
     Role role = Role::kOwner;
     ownership::Request request = 0;
     std::optional<Record> record;
     ownership::Revision expected = 0;
+    std::size_t discarded = 0;  // how many generations were, when it was sent
     bool answer_lost = false;
     bool failed = false;  // the answer says: not known
   };
   void store_step();
   void execute(const Operation& operation);
   void answer(const Operation& operation, bool applied);
+  void check_drop(const Operation& operation);
+  bool ever_held(const Life& life, const Generation& generation) const;
 
   // ---- Messages: in order per pair of nodes; kept while the link is cut, gone with the connection
   // ----
@@ -150,6 +153,20 @@ class OwnershipWorld {
   };
   void deliver_message();
   void receive(Node& to, const Node& from, const Body& body);
+  void on(Node& to, const Node& from, const Enlist& enlist);
+  void on(Node& to, const Node& from, const EnlistReply& reply);
+  void on(Node& to, const Node& from, const Ship& ship);
+  void on(Node& to, const Node& from, const ShipReply& reply);
+  void on(Node& to, const Node& from, const CommitNotice& commit);
+  void on(Node& to, const Node& from, const DiscardNotice& discard);
+  void on(Node& to, const Node& from, const Dismiss& dismiss);
+  void on(Node& to, const Node& from, const DismissReply& reply);
+  void on(Node& to, const Node& from, const Prepare& prepare);
+  void on(Node& to, const Node& from, const PrepareReply& reply);
+  void on(Node& to, const Node& from, const Take& take);
+  void on(Node& to, const Node& from, const TakeReply& reply);
+  static bool is_moving(const Node& node);
+  static std::optional<Generation> newest(const std::set<Generation>& some);
   void send(const Node& from, const NodeName& to, Body body);
   void connect_or_notice();
   void break_connection(Node& one, Node& other);
@@ -181,6 +198,34 @@ class OwnershipWorld {
   void tell(Node& node, const taking::Event& event);
   void perform(Node& node, const ownership::Effect& effect);
   void perform(Node& node, const taking::Effect& effect);
+  void on(Node& node, const ownership::ReadRecord& e);
+  void on(Node& node, const ownership::Swap& e);
+  void on(Node& node, const ownership::RemoveRecord& e);
+  void on(Node& node, const ownership::Enlist& e);
+  void on(Node& node, const ownership::SetPace& e);
+  void on(Node& node, const ownership::Dismiss& e);
+  void on(Node& node, const ownership::Commit& e);
+  void on(Node& node, const ownership::SetTimer& e);
+  void on(Node& node, const ownership::RaiseTerm& e);
+  void on(Node& node, const ownership::Remember& e);
+  void on(Node& node, const ownership::AskPrepare& e);
+  void on(Node& node, const ownership::BeginHandover& e);
+  void on(Node& node, const ownership::TellTake& e);
+  void on(Node& node, const ownership::EndCopy& e);
+  void on(Node& node, const ownership::HandOverFailed& e);
+  void on(Node& node, const ownership::Suspend& e);
+  void on(Node& node, const ownership::OwnershipLost& e);
+  void on(Node& node, const ownership::OwnershipUnknown& e);
+  void on(Node& node, const ownership::DesiredSettled& e);
+  void on(Node& node, const ownership::RemovalComplete& e);
+  void on(Node& node, const taking::RestoreCopy& e);
+  void on(Node& node, const taking::KillCopy& e);
+  void on(Node& node, const taking::Claimed& e);
+  void on(Node& node, const taking::ClaimedBefore& e);
+  void on(Node& node, const taking::Answer& e);
+  template <typename T>
+  void on(Node&, const T&) {}  // nothing is done: words for people, the end of a move
+  void operate(Node& node, Operation operation);
   void ship(Node& owner, const NodeName& to, const Generation& generation);
   void open_gate(Node& node);
   void begin_owning(Node& node, const ownership::Event& first);
@@ -215,6 +260,8 @@ class OwnershipWorld {
   unsigned trouble_percent_ = 20;
   bool healed_ = false;
   bool capturing_ = true;
+  bool hints_ = true;             // the watch of the store works
+  std::optional<NodeName> lost_;  // never comes back
   std::string violation_;
   std::deque<std::string> trace_;
   Tally tally_;

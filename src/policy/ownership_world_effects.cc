@@ -31,8 +31,8 @@ void OwnershipWorld::begin_owning(Node& node, const ownership::Event& first) {
   tell(node, first);
   for (const NodeName& name : std::set<NodeName>(node.sees)) {
     const Node* peer = find(name);
-    const auto held = peer->holds.empty() ? std::nullopt : std::optional(*peer->holds.rbegin());
-    if (node.owner) tell(node, ownership::Event(ownership::PeerUp{peer->life(), held}));
+    if (node.owner)
+      tell(node, ownership::Event(ownership::PeerUp{peer->life(), newest(peer->holds)}));
   }
   update_candidates();
 }
@@ -82,157 +82,230 @@ void OwnershipWorld::open_gate(Node& node) {
   node.gate_open = true;
 }
 
-void OwnershipWorld::perform(Node& node, const ownership::Effect& effect) {
-  using namespace ownership;
-  const auto operate = [&](Operation::Kind kind, Request request, std::optional<Record> record,
-                           Revision expected) {
-    if (node.store_cut) return;  // no answer
-    operations_.push_back({.kind = kind,
-                           .from = node.life(),
-                           .role = Role::kOwner,
-                           .request = request,
-                           .record = std::move(record),
-                           .expected = expected});
-  };
-  if (const auto* read = std::get_if<ReadRecord>(&effect)) {
-    operate(Operation::Kind::kRead, read->request, {}, 0);
-  } else if (const auto* swap = std::get_if<Swap>(&effect)) {
-    operate(Operation::Kind::kSwap, swap->request, swap->record, swap->expected);
-  } else if (const auto* remove = std::get_if<RemoveRecord>(&effect)) {
-    operate(Operation::Kind::kRemove, remove->request, {}, remove->expected);
-  } else if (const auto* enlist = std::get_if<ownership::Enlist>(&effect)) {
-    send(node, enlist->node, Enlist{node.term});
-  } else if (const auto* pace = std::get_if<SetPace>(&effect)) {
-    const auto before = std::exchange(node.paces[pace->node], pace->pace);
-    if (before == ownership::Pace::kNone && pace->pace != ownership::Pace::kNone &&
-        !node.holds.empty()) {
-      ship(node, pace->node, *node.holds.rbegin());
-    }
-  } else if (const auto* dismiss = std::get_if<ownership::Dismiss>(&effect)) {
-    send(node, dismiss->node, Dismiss{node.term});
-  } else if (const auto* commit = std::get_if<ownership::Commit>(&effect)) {
-    check_commit(node, commit->generation);
-    ++tally_.commits;
-    node.committed = commit->generation;
-    node.uncommitted.erase(commit->generation);
-    std::erase_if(node.holds, [&](const Generation& g) { return g < commit->generation; });
-    for (const NodeName& to : node.sees) send(node, to, CommitNotice{commit->generation});
-  } else if (const auto* timer = std::get_if<ownership::SetTimer>(&effect)) {
-    node.timers[Role::kOwner] = timer->at;
-  } else if (const auto* raise = std::get_if<RaiseTerm>(&effect)) {
-    node.term = std::max(node.term, raise->term);
-  } else if (const auto* remember = std::get_if<Remember>(&effect)) {
-    node.handing_over = remember->handing_over;
-  } else if (const auto* ask = std::get_if<AskPrepare>(&effect)) {
-    send(node, ask->target, Prepare{});
-  } else if (std::holds_alternative<BeginHandover>(effect)) {
-    require(node.copy == Copy::kRunning, "only what runs is frozen");
-    node.copy = Copy::kFrozen;
-    node.gate_open = false;
-    node.freezing = true;
-  } else if (const auto* take = std::get_if<TellTake>(&effect)) {
-    send(node, take->target.node, Take{take->term, take->generation, take->revision});
-  } else if (const auto* failed = std::get_if<HandOverFailed>(&effect)) {
-    ++tally_.undone;
-    node.freezing = false;
-    require(failed->term == node.term, "it goes on under the term that is known");
-    open_gate(node);
-  } else if (std::holds_alternative<EndCopy>(effect)) {
-    ++tally_.moved;
-    check_kill(node, "end-copy");
-    node.copy = Copy::kNone;
-  } else if (std::holds_alternative<OwnershipLost>(effect)) {
-    check_kill(node, "lost");
-    node.copy = Copy::kNone;
-    node.gate_open = false;
-  } else if (std::holds_alternative<Suspend>(effect)) {
-    node.gate_open = false;
-    if (node.copy == Copy::kRunning) node.copy = Copy::kFrozen;
-  } else if (std::holds_alternative<OwnershipUnknown>(effect)) {
-    // A source whose daemon died in the middle cannot know whether its target got to own it.
-    require(!record_ && node.handing_over, "this store never goes back, so nobody loses sight");
-  } else if (const auto* settled = std::get_if<DesiredSettled>(&effect)) {
-    if (settled->desired == model::DesiredState::kRunning) {
-      if (node.copy != Copy::kRunning || !node.gate_open) open_gate(node);
-    } else {
-      require(record_ ? record_->desired == settled->desired : node.removed,
-              "the record says it first");
-      node.copy = Copy::kNone;
-      node.gate_open = false;
-      node.removing = settled->desired == model::DesiredState::kRemoved;
-    }
-  } else if (std::holds_alternative<RemovalComplete>(effect)) {
-    require(!record_, "the record is gone");
-    node.holds.clear();
+void OwnershipWorld::operate(Node& node, Operation operation) {
+  if (node.store_cut) return;  // no answer
+  operation.from = node.life();
+  operation.discarded = discarded_.size();
+  operations_.push_back(std::move(operation));
+}
+
+// ---- What the owner's machine wants done ----
+
+void OwnershipWorld::on(Node& node, const ownership::ReadRecord& e) {
+  Operation operation;
+  operation.request = e.request;
+  operate(node, operation);
+}
+void OwnershipWorld::on(Node& node, const ownership::Swap& e) {
+  Operation operation;
+  operation.kind = Operation::Kind::kSwap;
+  operation.request = e.request;
+  operation.record = e.record;
+  operation.expected = e.expected;
+  operate(node, std::move(operation));
+}
+void OwnershipWorld::on(Node& node, const ownership::RemoveRecord& e) {
+  Operation operation;
+  operation.kind = Operation::Kind::kRemove;
+  operation.request = e.request;
+  operation.expected = e.expected;
+  operate(node, operation);
+}
+void OwnershipWorld::on(Node& node, const ownership::SetTimer& e) {
+  node.timers[Role::kOwner] = e.at;
+}
+void OwnershipWorld::on(Node& node, const ownership::RaiseTerm& e) {
+  node.term = std::max(node.term, e.term);
+}
+void OwnershipWorld::on(Node& node, const ownership::Remember& e) {
+  node.handing_over = e.handing_over;
+}
+
+void OwnershipWorld::on(Node& node, const ownership::Enlist& e) {
+  send(node, e.node, Enlist{node.term});
+}
+void OwnershipWorld::on(Node& node, const ownership::Dismiss& e) {
+  send(node, e.node, Dismiss{node.term});
+}
+void OwnershipWorld::on(Node& node, const ownership::AskPrepare& e) {
+  node.prepared = false;
+  send(node, e.target, Prepare{});
+}
+void OwnershipWorld::on(Node& node, const ownership::TellTake& e) {
+  send(node, e.target.node, Take{e.term, e.generation, e.revision});
+}
+
+void OwnershipWorld::on(Node& node, const ownership::SetPace& e) {
+  const auto before = std::exchange(node.paces[e.node], e.pace);
+  if (before != ownership::Pace::kNone || e.pace == ownership::Pace::kNone) return;
+  if (!node.holds.empty()) ship(node, e.node, *node.holds.rbegin());
+}
+
+void OwnershipWorld::on(Node& node, const ownership::Commit& e) {
+  check_commit(node, e.generation);
+  ++tally_.commits;
+  node.committed = e.generation;
+  node.uncommitted.erase(e.generation);
+  std::erase_if(node.holds, [&](const Generation& g) { return g < e.generation; });
+  for (const NodeName& to : node.sees) send(node, to, CommitNotice{e.generation});
+}
+
+void OwnershipWorld::on(Node& node, const ownership::BeginHandover&) {
+  require(node.copy == Copy::kRunning, "only what runs is frozen");
+  require(node.prepared, "nothing is frozen before the target is prepared");
+  node.copy = Copy::kFrozen;
+  node.gate_open = false;
+  node.freezing = true;
+}
+
+void OwnershipWorld::on(Node& node, const ownership::HandOverFailed& e) {
+  ++tally_.undone;
+  node.freezing = false;
+  require(e.term == node.term, "it goes on under the term that is known");
+  open_gate(node);
+}
+
+void OwnershipWorld::on(Node& node, const ownership::EndCopy&) {
+  ++tally_.moved;
+  check_kill(node, "end-copy");
+  node.copy = Copy::kNone;
+}
+
+void OwnershipWorld::on(Node& node, const ownership::OwnershipLost&) {
+  check_kill(node, "lost");
+  node.copy = Copy::kNone;
+  node.gate_open = false;
+}
+
+void OwnershipWorld::on(Node& node, const ownership::Suspend&) {
+  node.gate_open = false;
+  if (node.copy == Copy::kRunning) node.copy = Copy::kFrozen;
+}
+
+void OwnershipWorld::on(Node& node, const ownership::OwnershipUnknown&) {
+  // A source whose daemon died in the middle cannot know whether its target got to own it.
+  require(!record_ && node.handing_over, "this store never goes back, so nobody loses sight");
+}
+
+void OwnershipWorld::on(Node& node, const ownership::DesiredSettled& e) {
+  if (e.desired == model::DesiredState::kRunning) {
+    if (node.copy != Copy::kRunning || !node.gate_open) open_gate(node);
+    return;
   }
+  require(record_ ? record_->desired == e.desired : node.removed, "the record says it first");
+  node.copy = Copy::kNone;
+  node.gate_open = false;
+  node.removing = e.desired == model::DesiredState::kRemoved;
+}
+
+void OwnershipWorld::on(Node& node, const ownership::RemovalComplete&) {
+  require(!record_, "the record is gone");
+  node.holds.clear();
+}
+
+void OwnershipWorld::perform(Node& node, const ownership::Effect& effect) {
+  std::visit([&](const auto& e) { on(node, e); }, effect);
+}
+
+// ---- What the target's machine wants done ----
+
+void OwnershipWorld::on(Node& node, const taking::RestoreCopy& e) {
+  require(node.copy == Copy::kNone, "a copy is restored where there is none");
+  require(node.holds.contains(e.generation), "a target restores what it holds");
+  node.restoring = true;
+  node.restoring_generation = e.generation;
+}
+
+void OwnershipWorld::on(Node& node, const taking::KillCopy&) {
+  require(!node.gate_open, "a copy that is killed has never spoken");
+  node.copy = Copy::kNone;
+}
+
+void OwnershipWorld::on(Node& node, const taking::Claimed& e) {
+  require(node.copy == Copy::kLocked, "what is claimed was restored");
+  open_gate(node);
+  begin_owning(node,
+               ownership::Adopted{
+                   e.record,
+                   e.revision,
+                   {.generations = {node.restoring_generation}, .committed = {}, .durable = {}}});
+  tell(node, ownership::Event(ownership::ContainerRuns{}));
+}
+
+void OwnershipWorld::on(Node& node, const taking::ClaimedBefore&) {
+  begin_owning(node, ownership::Restarted{.term = node.term, .handing_over = {}, .stock = {}});
+}
+
+void OwnershipWorld::on(Node& node, const taking::Answer& e) {
+  for (const NodeName& to : node.sees) send(node, to, TakeReply{e.term, e.error});
 }
 
 void OwnershipWorld::perform(Node& node, const taking::Effect& effect) {
-  const auto operate = [&](Operation::Kind kind, ownership::Request request,
-                           std::optional<Record> record, ownership::Revision expected) {
-    if (node.store_cut) return;
-    operations_.push_back({.kind = kind,
-                           .from = node.life(),
-                           .role = Role::kTaker,
-                           .request = request,
-                           .record = std::move(record),
-                           .expected = expected});
-  };
-  if (const auto* read = std::get_if<ownership::ReadRecord>(&effect)) {
-    operate(Operation::Kind::kRead, read->request, {}, 0);
-  } else if (const auto* swap = std::get_if<ownership::Swap>(&effect)) {
-    operate(Operation::Kind::kSwap, swap->request, swap->record, swap->expected);
-  } else if (const auto* timer = std::get_if<ownership::SetTimer>(&effect)) {
+  if (const auto* timer = std::get_if<ownership::SetTimer>(&effect)) {
     node.timers[Role::kTaker] = timer->at;
-  } else if (const auto* raise = std::get_if<ownership::RaiseTerm>(&effect)) {
-    node.term = std::max(node.term, raise->term);
-  } else if (const auto* restore = std::get_if<taking::RestoreCopy>(&effect)) {
-    require(node.copy == Copy::kNone, "a copy is restored where there is none");
-    require(node.holds.contains(restore->generation), "a target restores what it holds");
-    node.restoring = true;
-    node.restoring_generation = restore->generation;
-  } else if (std::holds_alternative<taking::KillCopy>(effect)) {
-    require(!node.gate_open, "a copy that is killed has never spoken");
-    node.copy = Copy::kNone;
-  } else if (const auto* claimed = std::get_if<taking::Claimed>(&effect)) {
-    require(node.copy == Copy::kLocked, "what is claimed was restored");
-    open_gate(node);
-    begin_owning(node,
-                 ownership::Adopted{
-                     claimed->record,
-                     claimed->revision,
-                     {.generations = {node.restoring_generation}, .committed = {}, .durable = {}}});
-    if (node.owner) tell(node, ownership::Event(ownership::ContainerRuns{}));
-  } else if (std::holds_alternative<taking::ClaimedBefore>(effect)) {
-    begin_owning(node, ownership::Restarted{.term = node.term, .handing_over = {}, .stock = {}});
-  } else if (const auto* answer = std::get_if<taking::Answer>(&effect)) {
-    for (const NodeName& to : node.sees) send(node, to, TakeReply{answer->term, answer->error});
+    return;
   }
+  const std::size_t before = operations_.size();
+  std::visit([&](const auto& e) { on(node, e); }, effect);
+  if (operations_.size() > before) operations_.back().role = Role::kTaker;
 }
 
 // ---- What must never happen ----
+
+// It, or a later one.
+bool OwnershipWorld::ever_held(const Life& life, const Generation& generation) const {
+  const auto found = ever_held_.find(life);
+  return found != ever_held_.end() && std::ranges::any_of(found->second, [&](const Generation& g) {
+           return g >= generation && !discarded_.contains(g);
+         });
+}
 
 // By the record as it is in the store at this instant, whatever the owner believes.
 void OwnershipWorld::check_commit(const Node& node, const Generation& generation) {
   require(!discarded_.contains(generation), "what was discarded is not committed");
   if (!record_) return require(false, "nothing is committed without a record");
-  const auto held_by = [&](const Life& life) {
-    const auto found = ever_held_.find(life);
-    return found != ever_held_.end() &&
-           std::ranges::any_of(found->second, [&](const Generation& g) {
-             return g >= generation && !discarded_.contains(g);
-           });
-  };
+
   if (record_->standbys.empty()) {
     const bool durable =
         std::ranges::any_of(node.durable, [&](const Generation& g) { return g >= generation; });
     require(durable, "without a standby, only what is durable is committed");
   }
   for (const Life& standby : record_->standbys) {
-    require(standby.node == node.name || held_by(standby),
+    require(standby.node == node.name || ever_held(standby, generation),
             std::format("{} is committed although {} has not acknowledged it",
                         perdure::to_string(generation), ownership::to_string(standby)));
   }
+}
+
+// Whoever is dropped from the record is not the last one that holds what is committed; that the
+// other one dies, or what it holds is discarded, at the same instant is another matter.
+void OwnershipWorld::check_drop(const Operation& operation) {
+  const Record& after = *operation.record;
+  const Node* owner = find(operation.from->node);
+  const bool judged = record_->owner.node == after.owner.node && owner->committed &&
+                      after.desired != model::DesiredState::kRemoved &&
+                      discarded_.size() == operation.discarded;
+  if (!judged) return;
+  const auto holds = [&](const Life& life) {
+    const Node* node = find(life.node);
+    return node->up && node->life() == life &&
+           std::ranges::any_of(node->holds, [&](const Generation& g) {
+             return g >= owner->committed && !discarded_.contains(g);
+           });
+  };
+  const bool drops_a_holder = std::ranges::any_of(record_->standbys, [&](const Life& standby) {
+    return !std::ranges::contains(after.standbys, standby) && holds(standby);
+  });
+  const bool held_elsewhere =
+      newest(owner->durable) >= owner->committed ||
+      std::ranges::any_of(after.standbys,
+                          [&](const Life& s) { return ever_held(s, *owner->committed); }) ||
+      std::ranges::any_of(nodes_, [&](const Node& node) {
+        const bool listed = std::ranges::contains(record_->standbys, node.name, &Life::node);
+        return node.name != owner->name && !listed && holds(node.life());
+      });
+  require(!drops_a_holder || held_elsewhere,
+          "the last one that holds what is committed is dropped");
 }
 
 // Nothing is killed unless the record says that another node runs it.

@@ -30,6 +30,11 @@ void OwnershipWorld::execute(const Operation& operation) {
     applied = record_ && revision_ == operation.expected;
   }
   if (applied && operation.kind == Operation::Kind::kRemove) {
+    for (const Life& standby : record_->standbys) {
+      const Node* node = find(standby.node);
+      require(node->life() != standby || node->holds.empty(),
+              standby.node.str() + " has let go when the record goes");
+    }
     record_.reset();
     revision_ = ++store_revision_;
     note("  (store: removed)");
@@ -39,9 +44,10 @@ void OwnershipWorld::execute(const Operation& operation) {
     require(operation.record->term >= highest_term_, "terms never fall");
     if (operation.record->owner.node != record_->owner.node) {
       require(operation.record->term > record_->term, "a change of owner raises the term");
-      if (operation.record->owner == operation.from) ++tally_.taken_back;
+      if (operation.record->owner == *operation.from) ++tally_.taken_back;
     }
     if (operation.record->standbys.size() > record_->standbys.size()) ++tally_.added;
+    check_drop(operation);
     record_ = operation.record;
     highest_term_ = record_->term;
     revision_ = ++store_revision_;
@@ -51,8 +57,8 @@ void OwnershipWorld::execute(const Operation& operation) {
 }
 
 void OwnershipWorld::answer(const Operation& operation, bool applied) {
-  Node* node = find(operation.from.node);
-  if (node == nullptr || !node->up || node->life() != operation.from) return;
+  Node* node = find(operation.from->node);
+  if (node == nullptr || !node->up || node->life() != *operation.from) return;
   if (operation.answer_lost || node->store_cut || (!healed_ && chance(trouble_percent_ / 3))) {
     ++tally_.lost_answers;
     return;
@@ -111,8 +117,7 @@ void OwnershipWorld::connect_or_notice() {
       other.sees.insert(one.name);
       for (auto [node, peer] : {std::pair(&one, &other), std::pair(&other, &one)}) {
         if (!node->owner) continue;
-        const auto held = peer->holds.empty() ? std::nullopt : std::optional(*peer->holds.rbegin());
-        tell(*node, ownership::Event(ownership::PeerUp{peer->life(), held}));
+        tell(*node, ownership::Event(ownership::PeerUp{peer->life(), newest(peer->holds)}));
         const auto pace = node->paces.find(peer->name);
         if (!node->owner || pace == node->paces.end() || node->holds.empty()) continue;
         if (pace->second != ownership::Pace::kNone) {
@@ -143,78 +148,109 @@ void OwnershipWorld::deliver_message() {
 }
 
 void OwnershipWorld::receive(Node& to, const Node& from, const Body& body) {
-  const auto tell_owner = [&](const ownership::Event& event) {
-    if (to.owner) tell(to, event);
-  };
-  if (const auto* ship = std::get_if<Ship>(&body)) {
-    if (ship->term < to.term) return tell_owner(ownership::RecordChanged{});
-    to.term = ship->term;
-    to.holds.insert(ship->generation);
-    ever_held_[to.life()].insert(ship->generation);
-    send(to, from.name, ShipReply{ship->generation});
-    if (to.owner && ship->generation.term == ship->term) {
-      tell(to, ownership::Event(ownership::TargetCommitted{ship->term}));
-    }
-  } else if (const auto* reply = std::get_if<ShipReply>(&body)) {
-    tell_owner(ownership::Held{from.life(), reply->generation});
-  } else if (const auto* enlist = std::get_if<Enlist>(&body)) {
-    if (to.owner && to.owner->status().move != MoveStep::kHandedOver) {
-      tell_owner(ownership::RecordChanged{});
-      return send(to, from.name, EnlistReply{"it does not know the record yet", {}});
-    }
-    if (enlist->term < to.term || to.refuses) {
-      return send(to, from.name, EnlistReply{"its kernel is too old", {}});
-    }
-    to.term = enlist->term;
-    to.enlistment = Enlistment{from.life(), enlist->term};
-    const auto held = to.holds.empty() ? std::nullopt : std::optional(*to.holds.rbegin());
-    send(to, from.name, EnlistReply{"", held});
-  } else if (const auto* enlisted = std::get_if<EnlistReply>(&body)) {
-    if (enlisted->refusal.empty()) {
-      tell_owner(ownership::Enlisted{from.life(), enlisted->held});
-    } else {
-      tell_owner(ownership::EnlistRefused{from.name, enlisted->refusal});
-    }
-  } else if (const auto* commit = std::get_if<CommitNotice>(&body)) {
-    to.committed_notice = commit->generation;
-    std::erase_if(to.holds, [&](const Generation& g) {
-      return g < commit->generation && to.holds.contains(commit->generation);
-    });
-  } else if (const auto* discard = std::get_if<DiscardNotice>(&body)) {
-    for (const Generation& generation : discard->generations) to.holds.erase(generation);
-  } else if (const auto* dismiss = std::get_if<Dismiss>(&body)) {
-    const bool moving = to.owner && to.owner->status().move != MoveStep::kHandedOver;
-    if (moving || to.taking || dismiss->term < to.term) {
-      tell_owner(ownership::RecordChanged{});
-      return send(to, from.name, DismissReply{"it does not know the record yet"});
-    }
-    to.holds.clear();
-    to.enlistment.reset();
-    if (to.owner) tell(to, ownership::Event(ownership::TargetCommitted{dismiss->term}));
-    send(to, from.name, DismissReply{});
-  } else if (const auto* dismissed = std::get_if<DismissReply>(&body)) {
-    if (dismissed->refusal.empty()) {
-      tell_owner(ownership::Dismissed{from.name});
-    } else {
-      tell_owner(ownership::DismissRefused{from.name, dismissed->refusal});
-    }
-  } else if (std::holds_alternative<Prepare>(body)) {
-    send(to, from.name, PrepareReply{!healed_ && chance(10) ? "no memory" : ""});
-  } else if (const auto* prepared = std::get_if<PrepareReply>(&body)) {
-    tell_owner(ownership::MovePrepared{from.name, prepared->refusal});
-  } else if (const auto* take = std::get_if<Take>(&body)) {
-    if (to.owner || (take->term < to.term && !to.taking)) {
-      const bool runs = to.owner && to.gate_open && to.term == take->term;
-      return send(to, from.name, TakeReply{take->term, runs ? "" : "fenced"});
-    }
-    if (!to.taking) {
-      to.taking = std::make_unique<Taking>(ContainerName::parse("web").value(), to.life(), to.term,
-                                           options(), nonces());
-    }
-    tell(to, taking::Event(taking::Told{take->term, take->generation, take->revision}));
-  } else if (const auto* taken = std::get_if<TakeReply>(&body)) {
-    tell_owner(ownership::Taken{from.name, taken->term, taken->error});
+  std::visit([&](const auto& message) { on(to, from, message); }, body);
+}
+
+// ---- What a holder does with a message ----
+
+// The owner's machine here has not seen yet that its move has succeeded.
+bool OwnershipWorld::is_moving(const Node& node) {
+  return node.owner && node.owner->status().move != MoveStep::kHandedOver;
+}
+
+void OwnershipWorld::on(Node& to, const Node& from, const Ship& ship) {
+  if (ship.term < to.term) return tell(to, ownership::Event(ownership::RecordChanged{}));
+  to.term = ship.term;
+  to.holds.insert(ship.generation);
+  ever_held_[to.life()].insert(ship.generation);
+  send(to, from.name, ShipReply{ship.generation});
+  if (ship.generation.term == ship.term) {
+    tell(to, ownership::Event(ownership::TargetCommitted{ship.term}));
   }
+}
+
+void OwnershipWorld::on(Node& to, const Node& from, const Enlist& enlist) {
+  if (is_moving(to)) {
+    tell(to, ownership::Event(ownership::RecordChanged{}));
+    return send(to, from.name, EnlistReply{"it does not know the record yet", {}});
+  }
+  if (enlist.term < to.term || to.refuses) {
+    return send(to, from.name, EnlistReply{"its kernel is too old", {}});
+  }
+  to.term = enlist.term;
+  to.enlistment = Enlistment{from.life(), enlist.term};
+  send(to, from.name, EnlistReply{"", newest(to.holds)});
+}
+
+void OwnershipWorld::on(Node& to, const Node&, const CommitNotice& commit) {
+  if (!to.holds.contains(commit.generation)) return;
+  std::erase_if(to.holds, [&](const Generation& g) { return g < commit.generation; });
+}
+
+void OwnershipWorld::on(Node& to, const Node&, const DiscardNotice& discard) {
+  for (const Generation& generation : discard.generations) to.holds.erase(generation);
+}
+
+void OwnershipWorld::on(Node& to, const Node& from, const Dismiss& dismiss) {
+  if (is_moving(to) || to.taking || dismiss.term < to.term) {
+    tell(to, ownership::Event(ownership::RecordChanged{}));
+    return send(to, from.name, DismissReply{"it does not know the record yet"});
+  }
+  to.holds.clear();
+  to.enlistment.reset();
+  tell(to, ownership::Event(ownership::TargetCommitted{dismiss.term}));
+  send(to, from.name, DismissReply{});
+}
+
+void OwnershipWorld::on(Node& to, const Node& from, const Prepare&) {
+  send(to, from.name, PrepareReply{!healed_ && chance(10) ? "no memory" : ""});
+}
+
+void OwnershipWorld::on(Node& to, const Node& from, const Take& take) {
+  if (to.owner || (take.term < to.term && !to.taking)) {
+    const bool runs = to.owner && to.gate_open && to.term == take.term;
+    return send(to, from.name, TakeReply{take.term, runs ? "" : "fenced"});
+  }
+  if (!to.taking) {
+    to.taking = std::make_unique<Taking>(ContainerName::parse("web").value(), to.life(), to.term,
+                                         options(), nonces());
+  }
+  tell(to, taking::Event(taking::Told{take.term, take.generation, take.revision}));
+}
+
+// ---- What the owner hears ----
+
+void OwnershipWorld::on(Node& to, const Node& from, const ShipReply& reply) {
+  tell(to, ownership::Event(ownership::Held{from.life(), reply.generation}));
+}
+
+void OwnershipWorld::on(Node& to, const Node& from, const EnlistReply& reply) {
+  if (reply.refusal.empty()) {
+    tell(to, ownership::Event(ownership::Enlisted{from.life(), reply.held}));
+  } else {
+    tell(to, ownership::Event(ownership::EnlistRefused{from.name, reply.refusal}));
+  }
+}
+
+void OwnershipWorld::on(Node& to, const Node& from, const DismissReply& reply) {
+  if (reply.refusal.empty()) {
+    tell(to, ownership::Event(ownership::Dismissed{from.name}));
+  } else {
+    tell(to, ownership::Event(ownership::DismissRefused{from.name, reply.refusal}));
+  }
+}
+
+void OwnershipWorld::on(Node& to, const Node& from, const PrepareReply& reply) {
+  to.prepared = reply.refusal.empty();
+  tell(to, ownership::Event(ownership::MovePrepared{from.name, reply.refusal}));
+}
+
+void OwnershipWorld::on(Node& to, const Node& from, const TakeReply& reply) {
+  tell(to, ownership::Event(ownership::Taken{from.name, reply.term, reply.error}));
+}
+
+std::optional<Generation> OwnershipWorld::newest(const std::set<Generation>& some) {
+  return some.empty() ? std::nullopt : std::optional(*some.rbegin());
 }
 
 }  // namespace perdure::policy

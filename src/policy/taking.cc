@@ -116,6 +116,7 @@ void Taking::on(const ownership::SwapApplied& event) {
 void Taking::on(const ownership::SwapRefused& event) {
   if (store_ != StoreStep::kSwapping || event.request != request_) return;
   store_ = StoreStep::kIdle;
+  if (event.revision == revision_) retry_at_ = now_ + options_.read_retry;
   judge(event.record, event.revision);
 }
 

@@ -67,7 +67,7 @@ void ImageExchange::on_fetch(PeerRequest request) {
   giving_[transfer]->busy = true;
   const std::optional<std::string> in_place = find_in_place ? find_in_place(fetch.digest()) : std::nullopt;
   auto work = [images_dir = images_dir_, digest = fetch.digest(), in_place]() -> Result<std::shared_ptr<image::Packer>> {
-    image::PreparedImage image{digest, in_place.value_or(""), {}};
+    image::PreparedImage image{.digest = digest, .lower_dir = in_place.value_or(""), .defaults = {}, .tree_digest = digest};
     if (!in_place) {
       PERDURE_ASSIGN(image, image::find_prepared(images_dir, digest));
     }
