@@ -28,9 +28,9 @@ struct NodeView {
 struct StandbyQuestion {
   std::vector<NodeView> nodes;  // all of the cluster; order does not matter
   NodeName owner;
-  std::vector<NodeName> present;  // standbys of the record
-  Requirements requirements;
-  std::map<NodeName, std::string> refusals;  // by the nodes themselves, until their time to retry
+  std::vector<NodeName> present = {};  // standbys of the record
+  Requirements requirements = {};
+  std::map<NodeName, std::string> refusals = {};  // by the nodes themselves, until their time to retry
 };
 
 struct StandbyChoice {

@@ -204,8 +204,8 @@ void Cluster::when_ready(Progress progress, Done done) {
   waiting_.emplace_back(std::move(progress), std::move(done));
   waiting_limit_ = options_.loop.after(kReadyLimit, [this] {
     const std::string why = membership_ ? membership_->store_trouble() : std::string();
-    for (auto& [progress, done] : std::exchange(waiting_, {})) {
-      done(fail(ErrorCode::kTimeout,
+    for (auto& [told, answer] : std::exchange(waiting_, {})) {
+      answer(fail(ErrorCode::kTimeout,
                 std::format("this node is no registered member after {}{}{}; it goes on trying: 'perdure cluster status'",
                             format_duration(kReadyLimit), why.empty() ? "" : ": ", why)));
     }

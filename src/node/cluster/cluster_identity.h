@@ -27,15 +27,15 @@ struct ExternalEtcd {
 };
 
 struct ClusterIdentity {
-  std::string cluster_id;  // 32 hexadecimal digits
+  std::string cluster_id = {};  // 32 hexadecimal digits
   NodeName node;
-  std::vector<std::string> listen;  // "192.0.2.1:7400"; the first is what others dial and where etcd is
-  std::map<std::string, std::string> labels;
+  std::vector<std::string> listen = {};  // "192.0.2.1:7400"; the first is what others dial and where etcd is
+  std::map<std::string, std::string> labels = {};
   bool manager = false;
   bool witness = false;
-  std::optional<ExternalEtcd> external;
-  std::vector<std::string> endpoints;  // of etcd's members as last known; unused with an external one
-  coord::StoreHistory history;
+  std::optional<ExternalEtcd> external = {};
+  std::vector<std::string> endpoints = {};  // of etcd's members as last known; unused with an external one
+  coord::StoreHistory history = {};
   bool operator==(const ClusterIdentity&) const = default;
 };
 
