@@ -98,6 +98,7 @@ class Cluster final : public ContainerCluster {
   void claim_running(ContainerService& service, Done done);
   OwnedContainer& make_owned(const ContainerName& name, ContainerService* service);
   void owned_ended(const ContainerName& name);
+  void stand_by_after(const ContainerName& name);
   void on_held_report(const PeerRequest& request);
   void peer_up(const model::NodeLife& life);
   void peer_down(const model::NodeLife& life);

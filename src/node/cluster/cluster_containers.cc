@@ -166,20 +166,21 @@ void Cluster::recovered(ContainerService& service) {
 
 void Cluster::detached(const ContainerName& name, bool left) {
   OwnedContainer* found = owned(name);
-  if (found == nullptr) return;
-  found->detach();
-  if (left) {
-    // When it is gone from Node.
-    const ContainerService* service = options_.node.find(name);
-    const coord::StoredRecord* record = membership_->view().record(name);
-    if (service == nullptr || record == nullptr) return;
-    options_.loop.post([this, token = lifetime_.token(), name, spec = service->spec(),
-                        digest = service->record().image_digest, owner = record->record.owner.node] {
-      if (token.alive() && standbys_) standbys_->stay(name, spec, digest, owner);
-    });
-    return;
-  }
-  found->handle(own::ContainerRemoved{});
+  if (found != nullptr) found->detach();
+  if (left) return stand_by_after(name);
+  if (found != nullptr) found->handle(own::ContainerRemoved{});
+}
+
+// What was owned here is as good as held here: what a standby needs beside that is made at once.
+void Cluster::stand_by_after(const ContainerName& name) {
+  const ContainerService* service = options_.node.find(name);
+  const coord::StoredRecord* record = membership_ ? membership_->view().record(name) : nullptr;
+  if (service == nullptr || record == nullptr || record->record.owner.node == membership_->identity().node) return;
+  // When it is gone from Node.
+  options_.loop.post([this, token = lifetime_.token(), name, spec = service->spec(),
+                      digest = service->record().image_digest, owner = record->record.owner.node] {
+    if (token.alive() && standbys_) standbys_->stay(name, spec, digest, owner);
+  });
 }
 
 void Cluster::owned_ended(const ContainerName& name) {
