@@ -81,6 +81,8 @@ class Membership {
 
   // Admits a node that joins; answered on its connection.
   void admit(peer::v1::JoinRequest request, ResponderRef respond);
+  void admit_with(const peer::v1::JoinRequest& request, const coord::KeyValue& stored, const ResponderRef& respond,
+                  const std::function<void(const Error&)>& refuse);
 
  private:
   Membership(MembershipOptions options, ClusterIdentity identity, PeerRequestTable table, MembershipHandlers handlers);

@@ -179,9 +179,8 @@ Result<model::NodeDescription> Membership::admitted(const peer::v1::JoinRequest&
 }
 
 void Membership::admit(peer::v1::JoinRequest request, ResponderRef respond) {
-  const auto refuse = [&](const Error& error) {
-    report(control::v1::SEVERITY_WARNING, "join_refused",
-           std::format("node '{}' may not join", request.name().substr(0, 80)), error.message());
+  const auto refuse = [this, respond, name = request.name().substr(0, 80)](const Error& error) {
+    report(control::v1::SEVERITY_WARNING, "join_refused", std::format("node '{}' may not join", name), error.message());
     respond->refuse(error);
   };
   if (trust_->authority() == nullptr) {
@@ -194,24 +193,37 @@ void Membership::admit(peer::v1::JoinRequest request, ResponderRef respond) {
                                     identity_.node.str(), others)));
   }
   if (!view_->current()) return refuse(Error(ErrorCode::kTransient, "etcd cannot be reached: " + store_trouble_));
-  const auto token = view_->tokens().find(request.token_id());
-  if (token == view_->tokens().end()) {
-    return refuse(Error(ErrorCode::kPermission, "this cluster knows no such token; make one: 'perdure cluster token'"));
-  }
-  auto node = admitted(request, token->second.value);
+  // The store itself is asked: a token that another manager has made a moment ago need not be in the view yet.
+  auto key = coord::token_key(request.token_id());
+  if (!key) return refuse(key.error());
+  client_->read(*key, deadline(),
+                [this, alive = lifetime_.token(), request = std::move(request), respond,
+                 refuse](const Result<std::optional<coord::KeyValue>>& found) {
+                  if (!alive.alive()) return;
+                  if (!found) return refuse(Error(ErrorCode::kTransient, found.error().message()));
+                  if (!*found) {
+                    return refuse(Error(ErrorCode::kPermission,
+                                        "this cluster knows no such token; make one: 'perdure cluster token'"));
+                  }
+                  admit_with(request, **found, respond, refuse);
+                });
+}
+
+void Membership::admit_with(const peer::v1::JoinRequest& request, const coord::KeyValue& stored, const ResponderRef& respond,
+                            const std::function<void(const Error&)>& refuse) {
+  auto token = coord::decode_token(stored.value);
+  if (!token) return refuse(token.error());
+  auto node = admitted(request, *token);
   if (!node) return refuse(node.error());
-  coord::StoredToken used = token->second.value;
+  coord::StoredToken used = *token;
   --used.uses_left;
   coord::Transaction transaction;
-  const auto token_key = coord::token_key(used.id);
-  if (!token_key) return refuse(token_key.error());
   const std::string node_key = coord::node_key(node->life.node);
-  transaction.conditions = {{*token_key, token->second.revision}, {node_key, 0}};
-  transaction.writes = {{*token_key, used.uses_left > 0 ? std::optional(coord::encode_token(used, token->second.bytes))
-                                                         : std::nullopt},
+  transaction.conditions = {{stored.key, stored.modified}, {node_key, 0}};
+  transaction.writes = {{stored.key, used.uses_left > 0 ? std::optional(coord::encode_token(used, stored.value)) : std::nullopt},
                         {node_key, coord::encode_node(*node)}};
   client_->commit(std::move(transaction), deadline(),
-                  [this, alive = lifetime_.token(), request = std::move(request), node = *node,
+                  [this, alive = lifetime_.token(), request, node = *node,
                    respond](const Result<coord::TransactionResult>& written) {
                     if (!alive.alive()) return;
                     if (!written) return respond->refuse(Error(ErrorCode::kTimeout, written.error().message()));

@@ -35,6 +35,7 @@ struct StandbyService::Held {
   bool prepared = false;
   bool busy = false;      // a step on the backend is under way
   bool dropping = false;
+  std::function<void()> when_idle;  // a move that waits for the end of the step
   std::optional<Generation> staged;
   std::unique_ptr<policy::Taking> taking;
   std::vector<policy::taking::Event> taking_events;
@@ -90,7 +91,14 @@ void StandbyService::run(const ContainerName& name, Work work, Done done) {
     if (found == nullptr) return;
     found->busy = false;
     done(*found, std::move(result));
+    idle(name);
   });
+}
+
+void StandbyService::idle(const ContainerName& name) {
+  Held* held = find(name);
+  if (held == nullptr || held->busy || !held->when_idle) return;
+  std::exchange(held->when_idle, nullptr)();
 }
 
 // ---- Becoming a standby ----
@@ -151,7 +159,8 @@ void StandbyService::prepare(const ContainerName& name, model::ContainerSpec spe
                               if (found == nullptr) return;
                               found->busy = false;
                               if (!fetched) {
-                                return done({std::format("its root file system cannot be had: {}", fetched.error().message())});
+                                done({std::format("its root file system cannot be had: {}", fetched.error().message())});
+                                return idle(name);
                               }
                               prepare_backend(name, std::move(done));
                             });
@@ -436,7 +445,12 @@ void StandbyService::on_move_prepare(Request request) {
   auto spec = model::read_spec(wanted.spec_yaml(), "specification from its owner");
   if (!spec) return answer(spec.error().message());
   Held& held = at(*name);
-  if (held.busy || held.dropping || held.taking) return answer("the target is busy with it");
+  if (held.busy && !held.dropping && !held.taking) {
+    // What it is busy with makes the move shorter.
+    held.when_idle = [this, request = std::move(request)]() mutable { on_move_prepare(std::move(request)); };
+    return;
+  }
+  if (held.dropping || held.taking) return answer("the target is busy with it");
   prepare(*name, *std::move(spec), wanted.image_digest(), request.from.node,
           [this, name = *name, answer](const std::vector<std::string>& reasons) {
             if (!reasons.empty()) return answer(reasons.front());

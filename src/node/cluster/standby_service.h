@@ -127,6 +127,7 @@ class StandbyService {
   void drop(const ContainerName& name, const std::string& reason, std::function<void(Status)> done);
   Held* find(const ContainerName& name);
   Held& at(const ContainerName& name);
+  void idle(const ContainerName& name);
   template <typename Work, typename Done>
   void run(const ContainerName& name, Work work, Done done);
 
