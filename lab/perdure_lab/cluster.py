@@ -27,11 +27,11 @@ def _states(node):
     return {row["name"]: row["state"] for row in rows}
 
 
-def form_cluster(lab, say=lambda text: None):
-    """Node 1 begins it, the others join; returns when node 1 calls all of them ready. Raises NoCluster, CommandFailed,
-    TimeoutError."""
+def form_cluster(lab, say=lambda text: None, init=()):
+    """Node 1 begins it (`init`: more options of `cluster init`), the others join; returns when node 1 calls all of them
+    ready. Raises NoCluster, CommandFailed, TimeoutError."""
     first, *others = (lab.nodes[number] for number in sorted(lab.nodes))
-    _ask(first, "init", "--node-name", first.name, "--listen", first.address, "--yes")
+    _ask(first, "init", "--node-name", first.name, "--listen", first.address, "--yes", *init)
     say(f"{first.name} has made a cluster")
     token = _ask(first, "token", "--uses", str(len(others)))["token"] if others else None
     for node in others:
