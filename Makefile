@@ -18,8 +18,8 @@ help:
 	@echo "make setup     install what is needed to build, run and test (Debian 12 and 13, root)"
 	@echo "make build     build preset $(PRESET) into build/$(PRESET)"
 	@echo "make test      set up, build, run all tests: unit, integration, sanitizers, end to end (root)"
-	@echo "make demo      a video server is killed under its viewers and comes back (root, 2 minutes)"
-	@echo "make bench     checkpoints and restores: perdure against runc (root)"
+	@echo "make demo      a video server is killed, then moved, under its viewers (root, 3 minutes)"
+	@echo "make bench     checkpoints and restores, perdure against runc; standbys and moves (root)"
 	@echo "make install   build preset release and install below PREFIX=$(PREFIX) (DESTDIR= is honoured)"
 	@echo "make clean     remove build/"
 	@echo
@@ -44,6 +44,7 @@ demo: setup
 
 bench: setup
 	@bench/checkpoint
+	@bench/replication
 
 install:
 	@$(MAKE) --no-print-directory build PRESET=release TARGETS="$(PRODUCT) perdure_manual_files"
