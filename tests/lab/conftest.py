@@ -8,7 +8,7 @@ import sys
 import pytest
 
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path[:0] = [TESTS, os.path.join(TESTS, "e2e")]
+sys.path[:0] = [TESTS, os.path.join(TESTS, "e2e"), os.path.join(TESTS, "support", "programs")]
 from support import cgroups  # noqa: E402
 from support.rootfs import TOP, make_rootfs  # noqa: E402
 from perdure_lab import Lab, remains  # noqa: E402
@@ -91,6 +91,21 @@ def lab():
         yield one
         _live.remove(one)
     assert traces(one.name) == []
+
+
+@pytest.fixture(scope="module")
+def clusters(tmp_path_factory):
+    from moving import Clusters
+    those = Clusters(BUILD, str(tmp_path_factory.mktemp("criu")), _live)
+    yield those
+    those.drop()
+
+
+@pytest.fixture
+def cluster(clusters):
+    """Three nodes that are one cluster, on which nothing runs; moving.py says what they can be made to do."""
+    yield clusters.get()
+    clusters.check()
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -1,0 +1,437 @@
+"""What tests of moves between nodes need: a cluster whose CRIU can be held and made to fail, evidence from the LAN of who speaks for
+an address, streams that miss no byte, and where a container and what is left of one are."""
+
+import hashlib
+import os
+import select
+import signal
+import socket
+import struct
+import threading
+import time
+
+from lab_specs import PORT, lab_spec
+from pump import pieces
+from support import cgroups, kernel
+from support.node import Container, until
+
+from perdure_lab import Lab
+from perdure_lab.clients import family_of
+
+# On a node /run is its own. Restores wait while /run/hold-criu is there, and fail while /run/fail-criu is.
+_CRIU = """#!/bin/sh
+case " $* " in
+*" restore "*)
+  while [ -e /run/hold-criu ]; do touch /run/criu-waits; sleep 0.02; done
+  [ -e /run/fail-criu ] && exit 1
+esac
+exec criu "$@"
+"""
+
+
+def make_cluster(build, directory, nodes=3):
+    criu = os.path.join(directory, "criu-that-waits")
+    with open(criu, "w") as file:
+        file.write(_CRIU)
+    os.chmod(criu, 0o755)
+    return Lab(nodes=nodes, cluster=True, build=build, options=["--criu", criu, "--log-level", "debug"])
+
+
+def spec_of(name, number, *command, **sections):
+    """One that captures only when it is asked to."""
+    return lab_spec(name, number, *command, **{"checkpoint": {"interval": "1h"}, "stop": {"deadline": "100ms"}, **sections})
+
+
+def inside(node, pid, path):
+    """A file of the node's, seen from here."""
+    return f"/proc/{pid}/root{path}"
+
+
+def flag(node, name, wanted=True):
+    path = inside(node, node.describe()["pid"], f"/run/{name}")
+    if wanted:
+        open(path, "w").close()
+    elif os.path.exists(path):
+        os.unlink(path)
+
+
+def flagged(node, name):
+    return os.path.exists(inside(node, node.describe()["pid"], f"/run/{name}"))
+
+
+# ---- Where it is ----
+
+def up(lab):
+    return [node for node in lab.nodes.values() if node.describe()["state"] == "up" and node.daemon_runs()]
+
+
+def inspect(lab, name, node=None):
+    return (node or up(lab)[0]).ask("inspect", name)["container"]
+
+
+def is_stood_by(status, nodes=None):
+    ready = {row["node"] for row in status["standbys"] if row["state"] == "ready"}
+    return status["phase"] == "running" and (ready if nodes is None else set(nodes) <= ready)
+
+
+def wait_until_stood_by(lab, name, nodes=None, node=None):
+    """... by these, or by somebody; returns its status."""
+    seen = {}
+
+    def look():
+        seen.update(inspect(lab, name, node))
+        return seen if is_stood_by(seen, nodes) else None
+    try:
+        return until(look, "", step=0.05)
+    except TimeoutError:
+        raise TimeoutError(f"'{name}' has no standby {nodes or ''}: {seen}") from None
+
+
+def stood_by_on(lab, name):
+    """Numbers of the nodes that the record names as standbys."""
+    return [int(row["node"].removeprefix("node")) for row in inspect(lab, name)["standbys"]]
+
+
+def run(lab, number, spec, nodes=None):
+    """Started on the node, and stood by."""
+    container = lab.nodes[number].run(spec)
+    wait_until_stood_by(lab, spec["name"], nodes, lab.nodes[number])
+    return container
+
+
+def _is_frozen(pid):
+    """By its cgroup or one above."""
+    with open(f"/proc/{pid}/cgroup") as file:
+        path = next(line for line in file if line.startswith("0::"))[3:].strip()
+    while path not in ("", "/"):
+        try:
+            with open(f"{cgroups.v2_mount()}{path}/cgroup.freeze") as file:
+                if file.read().strip() == "1":
+                    return True
+        except FileNotFoundError:
+            pass
+        path = os.path.dirname(path)
+    return False
+
+
+def copies(lab, name):
+    """{node's number: whether all of it is frozen} of the nodes on which processes of the container are."""
+    found = {}
+    for number, node in lab.nodes.items():
+        frozen = []
+        for pid in cgroups.processes(f"{node.containers_cgroup}/{name}"):
+            try:
+                frozen.append(_is_frozen(pid))
+            except (OSError, StopIteration):
+                pass
+        if frozen:
+            found[number] = all(frozen)
+    return found
+
+
+def wait_until_only_on(lab, name, number):
+    until(lambda: copies(lab, name) == {number: False}, f"'{name}' is not on node {number} alone: {copies(lab, name)}")
+    assert Container(lab.nodes[number], name).inspect()["node"] == f"node{number}"
+
+
+def etcdctl(node, *arguments):
+    identity = os.path.join(node.state, "cluster")
+    pem = os.path.join(identity, "node.pem")
+    return node.execute("etcdctl", "--endpoints", f"https://{node.address}:7401", "--cacert",
+                        os.path.join(identity, "authority.crt"), "--cert", pem, "--key", pem, *arguments).stdout
+
+
+def keys(node):
+    return [line for line in etcdctl(node, "get", "--prefix", "/perdure/1/", "--keys-only").splitlines() if line]
+
+
+def what_is_left(lab, name, address):
+    """Of a container that is removed, anywhere."""
+    left = [key for key in keys(up(lab)[0]) if key.endswith((f"/{name}", f"/{address}"))]
+    for node in lab.nodes.values():
+        for directory, directories, files in os.walk(node.state):
+            directories[:] = [d for d in directories if d not in ("etcd", "images", "merged")]
+            left += [os.path.join(directory, entry) for entry in directories + files if entry == name]
+        left += [f"{mount}/{node.containers_cgroup}/{name}" for mount in cgroups.all_mounts()
+                 if os.path.exists(f"{mount}/{node.containers_cgroup}/{name}")]
+        pid = node.describe()["pid"]
+        if pid is None:
+            continue
+        for path in ("/run/perdure/netns", "/run/perdure/runc", "/run/perdure/scratch"):
+            if os.path.isdir(inside(node, pid, path)):
+                left += [f"{node.name}:{path}/{entry}" for entry in os.listdir(inside(node, pid, path)) if name in entry]
+        with open(f"/proc/{pid}/mountinfo") as file:
+            left += [f"{node.name}: mount {line.split()[4]}" for line in file if f"/{name}" in line.split()[4]]
+        links = node.execute("ip", "-o", "link", "show", "master", "br0").stdout.splitlines()
+        left += [f"{node.name}: {line}" for line in links if ": eth0@" not in line]
+    return left
+
+
+# ---- Moments ----
+
+class Held:
+    """The warm CRIU processes of a node stand still, so that a capture does not end. Whoever is to be captured must be warm."""
+
+    def __init__(self, node):
+        self.pids = until(lambda: self._workers(node), f"no CRIU waits on {node.name}")
+        for pid in self.pids:
+            os.kill(pid, signal.SIGSTOP)
+
+    @staticmethod
+    def _workers(node):
+        found = []
+        for pid in cgroups.processes(node.daemon_cgroup()):
+            try:
+                with open(f"/proc/{pid}/cmdline") as file:
+                    if "\0swrk\0" in file.read():
+                        found.append(pid)
+            except OSError:
+                pass
+        return found
+
+    def release(self):
+        for pid in self.pids:
+            try:
+                os.kill(pid, signal.SIGCONT)
+            except ProcessLookupError:
+                pass
+
+
+def processes(node, program):
+    """Of the node's perdured, by the name of their program."""
+    found = []
+    for pid in cgroups.processes(node.daemon_cgroup()):
+        try:
+            with open(f"/proc/{pid}/comm") as file:
+                if file.read().strip() == program:
+                    found.append(pid)
+        except OSError:
+            pass
+    return found
+
+
+class Move(threading.Thread):
+    """`perdure move` under way."""
+
+    def __init__(self, node, name, target):
+        super().__init__(daemon=True)
+        self.node, self.arguments, self.result = node, ("move", name, f"node{target}", "--json"), None
+        self.start()
+
+    def run(self):
+        try:
+            self.result = self.node.try_cli(*self.arguments)
+        except Exception as error:  # its host was killed
+            self.result = error
+
+    def end(self):
+        self.join(90)
+        assert not self.is_alive(), "the move does not end"
+        return self.result
+
+
+# ---- The LAN ----
+
+class Speakers:
+    """Which port of the LAN each frame from the addresses comes from, while somebody asks for them all the time."""
+
+    def __init__(self, lab, client, *addresses):
+        self.addresses = [socket.inet_pton(family_of(a), a) for a in addresses]
+        self.frames = []  # (kernel's time, node's number, MAC, "arp", "nd" or "ip")
+        self.closing = False
+        keeper = lab.connection.ask("describe")["keeper_pid"]
+        self.ports = {}
+        for number, node in lab.nodes.items():
+            with kernel.network_namespace(keeper):
+                one = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+                one.setsockopt(socket.SOL_SOCKET, 35, 1)  # SO_TIMESTAMPNS
+                one.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE
+                one.bind((node.name, 3))
+            self.ports[one] = number
+        with kernel.network_namespace(client.pid):
+            self.prober = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        self.prober.bind(("eth0", 0))
+        mac = self.prober.getsockname()[4]
+        own = [next(a for a in client.addresses if family_of(a) == family_of(b)) for b in addresses]
+        self.questions = [_question(mac, socket.inet_pton(family_of(a), a), b) for a, b in zip(own, self.addresses)]
+        self.threads = [threading.Thread(target=one, daemon=True) for one in (self._listen, self._probe)]
+        for thread in self.threads:
+            thread.start()
+
+    def _probe(self):
+        while not self.closing:
+            for question in self.questions:
+                self.prober.send(question)
+            time.sleep(0.02)
+
+    def _listen(self):
+        while not self.closing:
+            for one in select.select(list(self.ports), [], [], 0.1)[0]:
+                try:
+                    while True:
+                        frame, ancillary, _, where = one.recvmsg(128, 64, socket.MSG_DONTWAIT)
+                        kind = self._kind(frame)
+                        if kind is None or where[2] == socket.PACKET_OUTGOING:
+                            continue
+                        seconds, nanoseconds = struct.unpack("qq", ancillary[0][2][:16])
+                        self.frames.append((seconds * 10**9 + nanoseconds, self.ports[one], frame[6:12].hex(":"), kind))
+                except BlockingIOError:
+                    pass
+
+    def _kind(self, frame):
+        """None: it is not from one of the addresses."""
+        protocol = frame[12:14]
+        if protocol == b"\x08\x06":
+            return "arp" if frame[28:32] in self.addresses else None
+        if protocol == b"\x08\x00":
+            return "ip" if frame[26:30] in self.addresses else None
+        if protocol != b"\x86\xdd":
+            return None
+        if frame[20] == socket.IPPROTO_ICMPV6 and frame[54] == 136:  # its neighbour advertisement, from whatever address
+            return "nd" if frame[62:78] in self.addresses else None
+        return "ip" if frame[22:38] in self.addresses else None
+
+    def close(self):
+        """The nodes that spoke, one after the other; fails if a node spoke again without having been asked to in between."""
+        self.closing = True
+        for thread in self.threads:
+            thread.join()
+        for one in [*self.ports, self.prober]:
+            one.close()
+        assert len({mac for _, _, mac, _ in self.frames}) == 1, "one MAC address"
+        order = []
+        for _, number, _, _ in sorted(self.frames):
+            if not order or order[-1] != number:
+                order.append(number)
+        return order
+
+    def kinds(self, number):
+        return {kind for _, speaker, _, kind in self.frames if speaker == number}
+
+
+def _question(mac, own, wanted):
+    """Who has the address? To everybody."""
+    if len(wanted) == 4:
+        return b"\xff" * 6 + mac + b"\x08\x06" + struct.pack("!HHBBH", 1, 0x800, 6, 4, 1) + mac + own + bytes(6) + wanted
+    group = bytes.fromhex("ff0200000000000000000001ff") + wanted[13:]
+    body = bytes(4) + wanted + b"\x01\x01" + mac
+    pseudo = own + group + struct.pack("!II", len(body) + 4, socket.IPPROTO_ICMPV6) + b"\x87\x00\x00\x00" + body
+    total = sum(struct.unpack(f"!{len(pseudo) // 2}H", pseudo))
+    while total >> 16:
+        total = (total & 0xffff) + (total >> 16)
+    packet = b"\x87\x00" + struct.pack("!H", ~total & 0xffff) + body
+    return (b"\x33\x33" + group[12:] + mac + b"\x86\xdd" + struct.pack("!IHBB", 6 << 28, len(packet), socket.IPPROTO_ICMPV6, 255) +
+            own + group + packet)
+
+
+class Streams:
+    """A download from pump.py and an upload to it, over one family, until finish()."""
+
+    def __init__(self, client, address):
+        self.client, self.address, self.seed = client, address, os.urandom(4).hex()
+        self.received, self.sent, self.digest = [], 0, hashlib.sha256()
+        self.stopping, self.errors = False, []
+        self.life = client.lines(address, PORT).ask("life")
+        self.down, self.up = client.connect(address, PORT), client.connect(address, PORT)
+        self.down.sendall(f"download {self.seed}\n".encode())
+        self.up.sendall(b"upload\n")
+        self.threads = [threading.Thread(target=self._run, args=(one,), daemon=True) for one in (self._download, self._upload)]
+        for thread in self.threads:
+            thread.start()
+
+    def _run(self, one):
+        try:
+            one()
+        except Exception as error:
+            self.errors.append(f"{one.__name__}: {error!r}")
+
+    def _download(self):
+        while True:
+            data = self.down.recv(1 << 15)
+            if not data:
+                return
+            self.received.append(data)
+            if not self.stopping:
+                time.sleep(0.002)  # its sender has more than we take
+
+    def _upload(self):
+        for piece in pieces(f"up {self.seed}"):
+            if self.stopping:
+                break
+            self.up.sendall(piece)
+            self.sent += len(piece)
+            self.digest.update(piece)
+        self.up.shutdown(socket.SHUT_WR)
+
+    def progress(self):
+        return len(self.received), self.sent
+
+    def wait_for_progress(self):
+        before = self.progress()
+        until(lambda: self.errors or all(now > then for now, then in zip(self.progress(), before)),
+              f"no bytes flow: {self.progress()}")
+        assert self.errors == []
+
+    def finish(self):
+        """Every byte came, once and in order, both ways, and it is the same life."""
+        self.wait_for_progress()
+        self.stopping = True
+        self.down.shutdown(socket.SHUT_WR)
+        for thread in self.threads:
+            thread.join(60)
+            assert not thread.is_alive(), "it does not end"
+        assert self.errors == []
+        data = b"".join(self.received)
+        whole = b""
+        if data:
+            wanted = pieces(self.seed)
+            whole = b"".join(next(wanted) for _ in range(-(-len(data) // (1 << 14))))
+        assert len(data) % (1 << 14) == 0 and data == whole, "the download is another one"
+        self.up.settimeout(60)
+        answer = b""
+        while not answer.endswith(b"\n"):
+            more = self.up.recv(100)
+            assert more, "no answer to the upload"
+            answer += more
+        assert answer.decode().split() == [str(self.sent), self.digest.hexdigest()]
+        assert self.client.lines(self.address, PORT).ask("life") == self.life
+        return len(data), self.sent
+
+
+# ---- The cluster of a file ----
+
+class Clusters:
+    """One cluster for many tests; another one, once a test has left it otherwise than it found it."""
+
+    def __init__(self, build, directory, live):
+        self.build, self.directory, self.live, self.lab = build, directory, live, None
+
+    def get(self):
+        if self.lab is None:
+            self.lab = make_cluster(self.build, self.directory)
+            self.lab.__enter__()
+            self.live.append(self.lab)
+        return self.lab
+
+    def _is_as_before(self):
+        if len(up(self.lab)) != len(self.lab.nodes) or self.lab.cuts():
+            return False
+        first = self.lab.nodes[1]
+        return not first.names() and all(row["state"] == "ready" for row in first.ask("cluster", "status")["nodes"])
+
+    def check(self):
+        """After a test."""
+        for node in up(self.lab):
+            for name in ("hold-criu", "fail-criu", "criu-waits"):
+                flag(node, name, False)
+        try:
+            if not self._is_as_before():
+                self.drop()
+        except Exception:  # it does not even answer
+            self.drop()
+
+    def drop(self):
+        if self.lab is not None:
+            self.live.remove(self.lab)
+            self.lab.down()
+            self.lab = None

@@ -1,0 +1,212 @@
+"""What fails during a move: CRIU, hosts, links, etcd and perdured, each at a moment that is held. Whatever becomes of the move, the
+container runs in one place with its state and its connections, and no two nodes have spoken for it by turns."""
+
+import os
+import signal
+
+import pytest
+from lab_specs import PORT, address
+from moving import (Held, Move, Speakers, Streams, copies, flag, flagged, inspect, is_stood_by, processes, run, spec_of,
+                    wait_until_only_on, wait_until_stood_by)
+from support.node import until
+
+
+class Moving:
+    """A container on node 1 with two streams, stood by on node 2, to which it is moved."""
+
+    def __init__(self, lab, number):
+        self.lab, self.source, self.target = lab, lab.nodes[1], lab.nodes[2]
+        client = lab.client()
+        # Whatever placement thinks: node 2 is to be the target in any case.
+        self.container = run(lab, 1, spec_of("pump", number, "pump.py", 2))
+        self.speakers = Speakers(lab, client, address(number))
+        self.streams = Streams(client, address(number))
+        self.streams.wait_for_progress()
+        self.held = None
+
+    def begin_and_hold_capture(self):
+        """It is frozen, and its last generation is not captured."""
+        self.held = Held(self.source)
+        self.begin()
+        until(lambda: copies(self.lab, "pump").get(1), "the source does not freeze it")
+
+    def begin_and_hold_restore(self):
+        """The record names the target, which does not run it yet."""
+        flag(self.target, "hold-criu")
+        self.begin()
+        until(lambda: flagged(self.target, "criu-waits"), "the target does not restore")
+
+    def begin(self):
+        self.move = Move(self.source, "pump", 2)
+
+    def let_restore(self):
+        flag(self.target, "hold-criu", False)
+
+    def check_that_it_runs_on(self, number, failed=None):
+        """... alone, with its connections; `failed`: what the command says about why it was not moved."""
+        result = self.move.end()
+        if failed is not None:
+            assert result.returncode == 6, result
+            assert "was not moved" in result.stderr and failed in result.stderr, result.stderr
+        self.streams.finish()
+        wait_until_only_on(self.lab, "pump", number)
+        assert self.speakers.close() == ([1] if number == 1 else [1, number])
+
+    def check_that_it_can_still_be_moved(self, number, target):
+        wait_until_stood_by(self.lab, "pump", node=self.lab.nodes[number])
+        self.lab.nodes[number].cli("move", "pump", f"node{target}")
+        wait_until_only_on(self.lab, "pump", target)
+
+    def end(self):
+        for node in self.lab.nodes.values():
+            if node.describe()["state"] == "up":
+                node.cli("rm", "--force", "--yes", "pump")
+                return
+
+
+def test_criu_fails_on_the_target(cluster):
+    it = Moving(cluster, 50)
+    flag(it.target, "fail-criu")
+    it.begin()
+    it.check_that_it_runs_on(1, failed="'node2' could not take it")
+    flag(it.target, "fail-criu", False)
+    it.check_that_it_can_still_be_moved(1, 2)
+    it.end()
+
+
+def test_the_target_dies_before_the_record_names_it(cluster):
+    it = Moving(cluster, 51)
+    it.begin_and_hold_capture()
+    it.target.kill()
+    it.held.release()
+    it.check_that_it_runs_on(1, failed="'node2' cannot be reached")
+    assert inspect(cluster, "pump", it.source)["node"] == "node1"
+    it.target.boot()
+    wait_until_stood_by(cluster, "pump", node=it.source)
+    it.end()
+
+
+def test_the_target_dies_after_the_record_names_it(cluster):
+    it = Moving(cluster, 52)
+    it.begin_and_hold_restore()
+    it.target.kill()
+    it.check_that_it_runs_on(1, failed="'node2' cannot be reached")
+    it.target.boot()
+    wait_until_stood_by(cluster, "pump", node=it.source)
+    wait_until_only_on(cluster, "pump", 1)
+    it.end()
+
+
+def test_the_link_is_cut_before_the_last_generation_is_shipped(cluster):
+    it = Moving(cluster, 53)
+    it.begin_and_hold_capture()
+    cluster.cut(1, 2)
+    it.held.release()
+    it.check_that_it_runs_on(1, failed="'node2' cannot be reached")
+    cluster.heal()
+    it.check_that_it_can_still_be_moved(1, 3)
+    it.end()
+
+
+def test_the_link_is_cut_after_the_record_names_the_target_which_is_late(cluster):
+    it = Moving(cluster, 54)
+    it.begin_and_hold_restore()
+    cluster.cut(1, 2)
+    it.check_that_it_runs_on(1, failed="'node2' cannot be reached")
+    it.let_restore()  # its copy has lost, and never spoken
+    until(lambda: not processes(it.target, "criu"), "its CRIU does not end")
+    wait_until_only_on(cluster, "pump", 1)
+    cluster.heal()
+    wait_until_stood_by(cluster, "pump", node=it.source)
+    it.end()
+
+
+def test_the_link_is_cut_after_the_record_names_the_target_which_is_quick(cluster):
+    it = Moving(cluster, 55)
+    it.begin_and_hold_restore()
+    cluster.cut(1, 2)
+    it.let_restore()
+    it.move.end()
+    cluster.heal()
+    # Who swaps first has it.
+    until(lambda: list(copies(cluster, "pump").values()).count(False) == 1 and len(copies(cluster, "pump")) == 1, "not in one place")
+    it.check_that_it_runs_on(*copies(cluster, "pump"))
+    it.end()
+
+
+def test_etcd_is_away_when_the_owner_is_to_change(cluster):
+    it = Moving(cluster, 56)
+    it.begin_and_hold_capture()
+    members = [pid for node in cluster.nodes.values() for pid in processes(node, "etcd")]
+    assert len(members) == 3
+    for pid in members:
+        os.kill(pid, signal.SIGSTOP)
+    seen = len(it.source.daemon_log())
+    it.held.release()
+    until(lambda: "ownership: -> swap" in it.source.daemon_log()[seen:], "it does not ask etcd")
+    until(lambda: "unknown #" in it.source.daemon_log()[seen:] or "timer fired" in it.source.daemon_log()[seen:], "etcd answers")
+    for pid in members:
+        os.kill(pid, signal.SIGCONT)
+    it.check_that_it_runs_on(2)
+    assert it.move.result.returncode == 0
+    it.end()
+
+
+@pytest.mark.parametrize("moment", ["capture", "restore"])
+def test_perdured_of_the_source_dies_while_it_is_frozen(cluster, moment):
+    it = Moving(cluster, 57)
+    it.begin_and_hold_capture() if moment == "capture" else it.begin_and_hold_restore()
+    it.source.kill_daemon()
+    if it.held:
+        it.held.release()
+    it.source.start_daemon()
+    it.let_restore()
+    it.check_that_it_runs_on(1 if moment == "capture" else 2)
+    it.end()
+
+
+def test_perdured_of_the_target_dies_while_it_restores(cluster):
+    it = Moving(cluster, 58)
+    it.begin_and_hold_restore()
+    it.target.kill_daemon()
+    it.let_restore()
+    it.target.start_daemon()
+    it.check_that_it_runs_on(1, failed="")
+    wait_until_stood_by(cluster, "pump", node=it.source)
+    it.end()
+
+
+def shipping(lab, number):
+    """A container on node 1 with a generation on its way to a standby that does not take it. Returns the standby."""
+    run(lab, 1, spec_of("web", number))
+    lines = lab.client().lines(address(number), PORT)
+    lines.ask("incr")
+    standby = lab.nodes[int(inspect(lab, "web")["standbys"][0]["node"][4:])]
+    os.kill(standby.daemon_pid, signal.SIGSTOP)
+    asked = lab.nodes[1].popen_cli(["checkpoint", "web"], stdout=-3, stderr=-3)
+    until(lambda: inspect(lab, "web", lab.nodes[1])["captures"] >= 2, "no capture")
+    return standby, lines, asked
+
+
+def test_the_standby_dies_while_it_is_shipped_to(cluster):
+    standby, lines, asked = shipping(cluster, 59)
+    standby.kill()
+    other = ({"node2", "node3"} - {standby.name}).pop()
+    wait_until_stood_by(cluster, "web", [other], cluster.nodes[1])
+    assert asked.wait(60) == 0, "it is committed by the other one"
+    assert lines.ask("incr") == "2"
+    assert [row["node"] for row in inspect(cluster, "web", cluster.nodes[1])["standbys"]] == [other]
+    cluster.nodes[1].cli("rm", "--force", "--yes", "web")
+    standby.boot()
+
+
+def test_the_owner_dies_while_it_ships(cluster):
+    standby, lines, asked = shipping(cluster, 60)
+    cluster.nodes[1].kill()
+    asked.wait(60)
+    os.kill(standby.daemon_pid, signal.SIGCONT)
+    cluster.nodes[1].boot()
+    until(lambda: is_stood_by(inspect(cluster, "web", cluster.nodes[1])), "it does not come back", step=0.1)
+    assert cluster.client().lines(address(60), PORT).ask("get") in ("0", "1"), "what was committed"
+    wait_until_only_on(cluster, "web", 1)
+    cluster.nodes[1].cli("rm", "--force", "--yes", "web")
