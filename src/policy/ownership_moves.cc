@@ -21,12 +21,12 @@ bool Ownership::own_move(const Record& record) const {
 std::optional<Refuse> Ownership::objection(const MoveAsked& event) const {
   const auto refuse = [](std::string why) { return Refuse{"move", std::move(why)}; };
   const std::string target = std::format("'{}'", event.target.str());
+  if (move_.step != MoveStep::kNone) {
+    return refuse(std::format("it is being moved to '{}'", move_.target->node.str()));
+  }
   if (!owning()) {
     return refuse(knowledge_ == OwnershipKnowledge::kUnknown ? reason_
                                                              : "this node does not own it now");
-  }
-  if (move_.step != MoveStep::kNone) {
-    return refuse(std::format("it is being moved to '{}'", move_.target->node.str()));
   }
   if (event.target == identity_.self.node) return refuse("it is on " + target + " already");
   if (wish_ || record_->desired != DesiredState::kRunning) {

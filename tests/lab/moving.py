@@ -88,8 +88,8 @@ def wait_until_stood_by(lab, name, nodes=None, node=None):
 
 
 def stood_by_on(lab, name):
-    """Numbers of the nodes that the record names as standbys."""
-    return [int(row["node"].removeprefix("node")) for row in inspect(lab, name)["standbys"]]
+    """Numbers of the nodes that may take over."""
+    return [int(row["node"].removeprefix("node")) for row in inspect(lab, name)["standbys"] if row["state"] == "ready"]
 
 
 def run(lab, number, spec, nodes=None):

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 from lab_specs import PORT, address
-from moving import (Held, Move, Speakers, Streams, copies, flag, flagged, inspect, is_stood_by, processes, run, spec_of,
+from moving import (Held, Move, Speakers, Streams, copies, flag, flagged, inspect, is_stood_by, processes, run, spec_of, stood_by_on,
                     wait_until_only_on, wait_until_stood_by)
 from support.node import until
 
@@ -25,10 +25,22 @@ class Moving:
         self.held = None
 
     def begin_and_hold_capture(self):
-        """It is frozen, and its last generation is not captured."""
+        """The target is prepared, and the last capture has begun."""
         self.held = Held(self.source)
+        seen = len(self.source.daemon_log())
         self.begin()
+        until(lambda: "-> begin-handover" in self.source.daemon_log()[seen:], "the source does not capture it")
+
+    def begin_and_hold_shipping(self):
+        """It is frozen, and the target does not take the last generation."""
+        self.begin_and_hold_capture()
+        self.stopped = self.target.daemon_pid
+        os.kill(self.stopped, signal.SIGSTOP)
+        self.held.release()
         until(lambda: copies(self.lab, "pump").get(1), "the source does not freeze it")
+
+    def let_take(self):
+        os.kill(self.stopped, signal.SIGCONT)
 
     def begin_and_hold_restore(self):
         """The record names the target, which does not run it yet."""
@@ -76,9 +88,8 @@ def test_criu_fails_on_the_target(cluster):
 
 def test_the_target_dies_before_the_record_names_it(cluster):
     it = Moving(cluster, 51)
-    it.begin_and_hold_capture()
+    it.begin_and_hold_shipping()
     it.target.kill()
-    it.held.release()
     it.check_that_it_runs_on(1, failed="'node2' cannot be reached")
     assert inspect(cluster, "pump", it.source)["node"] == "node1"
     it.target.boot()
@@ -99,9 +110,9 @@ def test_the_target_dies_after_the_record_names_it(cluster):
 
 def test_the_link_is_cut_before_the_last_generation_is_shipped(cluster):
     it = Moving(cluster, 53)
-    it.begin_and_hold_capture()
+    it.begin_and_hold_shipping()
     cluster.cut(1, 2)
-    it.held.release()
+    it.let_take()
     it.check_that_it_runs_on(1, failed="'node2' cannot be reached")
     cluster.heal()
     it.check_that_it_can_still_be_moved(1, 3)
@@ -152,16 +163,14 @@ def test_etcd_is_away_when_the_owner_is_to_change(cluster):
     it.end()
 
 
-@pytest.mark.parametrize("moment", ["capture", "restore"])
+@pytest.mark.parametrize("moment", ["shipping", "restore"])
 def test_perdured_of_the_source_dies_while_it_is_frozen(cluster, moment):
     it = Moving(cluster, 57)
-    it.begin_and_hold_capture() if moment == "capture" else it.begin_and_hold_restore()
+    it.begin_and_hold_shipping() if moment == "shipping" else it.begin_and_hold_restore()
     it.source.kill_daemon()
-    if it.held:
-        it.held.release()
+    it.let_take() if moment == "shipping" else it.let_restore()
     it.source.start_daemon()
-    it.let_restore()
-    it.check_that_it_runs_on(1 if moment == "capture" else 2)
+    it.check_that_it_runs_on(1 if moment == "shipping" else 2)
     it.end()
 
 
@@ -181,7 +190,7 @@ def shipping(lab, number):
     run(lab, 1, spec_of("web", number))
     lines = lab.client().lines(address(number), PORT)
     lines.ask("incr")
-    standby = lab.nodes[int(inspect(lab, "web")["standbys"][0]["node"][4:])]
+    standby = lab.nodes[stood_by_on(lab, "web")[0]]
     os.kill(standby.daemon_pid, signal.SIGSTOP)
     asked = lab.nodes[1].popen_cli(["checkpoint", "web"], stdout=-3, stderr=-3)
     until(lambda: inspect(lab, "web", lab.nodes[1])["captures"] >= 2, "no capture")
@@ -195,7 +204,7 @@ def test_the_standby_dies_while_it_is_shipped_to(cluster):
     wait_until_stood_by(cluster, "web", [other], cluster.nodes[1])
     assert asked.wait(60) == 0, "it is committed by the other one"
     assert lines.ask("incr") == "2"
-    assert [row["node"] for row in inspect(cluster, "web", cluster.nodes[1])["standbys"]] == [other]
+    assert [f"node{number}" for number in stood_by_on(cluster, "web")] == [other]
     cluster.nodes[1].cli("rm", "--force", "--yes", "web")
     standby.boot()
 

@@ -165,17 +165,16 @@ def test_a_removed_container_leaves_nothing_on_any_node(cluster):
     before = keys(cluster.nodes[1])
     run(cluster, 1, spec_of("left-over", 54))
     cluster.nodes[1].cli("move", "left-over", "node3")
-    status = wait_until_stood_by(cluster, "left-over")
+    wait_until_stood_by(cluster, "left-over")
     assert what_is_left(cluster, "left-over", address(54)), "it sees what there is"
-    standby = int(status["standbys"][0]["node"][4:])
-    cluster.nodes[standby].cli("rm", "--force", "--yes", "left-over")
+    cluster.nodes[stood_by_on(cluster, "left-over")[0]].cli("rm", "--force", "--yes", "left-over")
     until(lambda: not what_is_left(cluster, "left-over", address(54)), f"left: {what_is_left(cluster, 'left-over', address(54))}")
     assert keys(cluster.nodes[1]) == before
 
 
 def test_a_standby_that_was_dead_during_the_removal_forgets_it_when_it_boots(cluster):
     run(cluster, 1, spec_of("left-over", 55))
-    dead = int(wait_until_stood_by(cluster, "left-over")["standbys"][0]["node"][4:])
+    dead = stood_by_on(cluster, "left-over")[0]
     cluster.nodes[dead].kill()
     assert os.path.exists(f"{cluster.nodes[dead].state}/containers/left-over"), "prepared"
     cluster.nodes[1].cli("rm", "--force", "--yes", "left-over")
