@@ -228,7 +228,8 @@ class Keeper:
         self._need_up(one)
         if one.daemon_runs():
             raise LabError(f"perdured runs on {one.name} already")
-        one.start_daemon(request.get("log"), lambda answer: connection.say({"id": request["id"], **answer}))
+        one.start_daemon(request.get("log"), request.get("options") or [],
+                         lambda answer: connection.say({"id": request["id"], **answer}))
         return None
 
     def op_signal_daemon(self, connection, request):

@@ -176,8 +176,9 @@ class LabNode(Host):
     def daemon_pid(self):
         return self.describe()["daemon"]["pid"]
 
-    def start_daemon(self, wait=True, log=None):
-        pid = self._ask("start_daemon", log=log)["pid"]
+    def start_daemon(self, wait=True, log=None, options=()):
+        """`options`: of this life of perdured only."""
+        pid = self._ask("start_daemon", log=log, options=list(options))["pid"]
         if wait:
             self.wait_until_ready()
         if self.events is None and not self.lab.for_people:

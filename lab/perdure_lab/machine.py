@@ -189,8 +189,9 @@ class Machine:
 
     # ---- The daemon ----
 
-    def start_daemon(self, log, answer):
-        """`answer` is called with {"pid": N} or {"error": TEXT}. `log`: a file or a FIFO instead of its usual log."""
+    def start_daemon(self, log, options, answer):
+        """`answer` is called with {"pid": N} or {"error": TEXT}. `log`: a file or a FIFO instead of its usual log; `options`: more
+        than those of the lab."""
         def started(message):
             if "error" in message:
                 self.daemon["state"] = "none"
@@ -205,7 +206,7 @@ class Machine:
             raise RuntimeError(f"{lab.perdured} is not there any more")
         environment = {"PATH": f"{os.path.dirname(lab.perdure)}:{PATH}", "LC_ALL": "C.UTF-8", "WATCHDOG_USEC": "4000000"}
         argv = [lab.perdured, "--run-dir", RUN_DIR, "--state-dir", self.disk, "--libexec-dir", lab.libexec,
-                "--cgroup", self.containers_cgroup, "--group", "root", *lab.options]
+                "--cgroup", self.containers_cgroup, "--group", "root", *lab.options, *options]
         self.daemon = {"state": "starting", "pid": None, "status": None}
         self.tokens += 1
         self.waiting[self.tokens] = started

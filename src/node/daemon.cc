@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "io/loop.h"
 #include "io/pool.h"
@@ -46,9 +47,21 @@ void report(EventLog& events, v1::Severity severity, std::string_view kind, std:
   events.append(std::move(event));
 }
 
+// The system's; its wall clock shifted by what the command line says.
+class DaemonClock final : public Clock {
+ public:
+  explicit DaemonClock(Duration offset) : offset_(std::chrono::duration_cast<WallTime::duration>(offset)) {}
+  Instant now() const override { return system_.now(); }
+  WallTime wall() const override { return system_.wall() + offset_; }
+
+ private:
+  const SystemClock system_;
+  const WallTime::duration offset_;
+};
+
 class Daemon {
  public:
-  explicit Daemon(const DaemonOptions& options) : options_(options) {}
+  explicit Daemon(const DaemonOptions& options) : options_(options), clock_(options.wall_clock_offset) {}
   Status start();
   void run();
 
@@ -64,7 +77,7 @@ class Daemon {
   void stop(const char* signal);
 
   const DaemonOptions& options_;
-  const SystemClock clock_;
+  const DaemonClock clock_;
   ServiceManager manager_;
   std::optional<io::FileLock> lock_;
   std::optional<gid_t> group_;

@@ -5,6 +5,7 @@
 #include <iostream>
 #include <utility>
 
+#include "base/units.h"
 #include "node/usage.h"
 
 namespace perdure::node {
@@ -36,9 +37,19 @@ void add_option(CLI::App& app, const UsageOption& row, DaemonOptions& options) {
   }
 }
 
+// A duration, or one with a minus sign before it.
+void take_offset(DaemonOptions& options, std::string_view value) {
+  const bool behind = value.starts_with('-');
+  const Result<Duration> offset = parse_duration(value.substr(behind ? 1 : 0));
+  if (!offset) throw CLI::ValidationError("--wall-clock-offset", offset.error().message());
+  options.wall_clock_offset = behind ? -*offset : *offset;
+}
+
 void add_options(CLI::App& app, DaemonOptions& options) {
   for (const UsageOption& row : option_table()) add_option(app, row, options);
   app.add_flag("--trial-process", options.trial_process);  // doctor's; see trial_checkpoint.h
+  app.add_option_function<std::string>("--wall-clock-offset",  // of the tests; see options.h
+                                       [&options](const std::string& value) { take_offset(options, value); });
   app.formatter_fn([](const CLI::App*, const std::string&, CLI::AppFormatMode) { return help_text(); });
 }
 

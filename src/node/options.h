@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/units.h"
 #include "capsule/criu/engine.h"
@@ -25,6 +26,7 @@ struct DaemonOptions {
   std::size_t pool_threads = 0;
   Bytes standby_memory;  // for capsules of other nodes' containers
   bool trial_process = false;  // hidden: the process that doctor takes a trial checkpoint of
+  Duration wall_clock_offset{};  // hidden: for tests of clocks that are wrong; boot time is not touched
 };
 
 // What the command line says; or, after --help, --version or an error (already printed), the exit status.

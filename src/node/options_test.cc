@@ -86,6 +86,7 @@ TEST(OptionsTest, TheHelpHasWhatTheTablesSay) {
     EXPECT_TRUE(help.contains(said)) << said << "\nis not in\n" << help;
   }
   EXPECT_FALSE(help.contains("--trial-process")) << "which is for perdured's own use";
+  EXPECT_FALSE(help.contains("--wall-clock-offset")) << "which is for tests";
 }
 
 TEST(OptionsTest, TheHelpFitsATerminal) {
@@ -139,6 +140,17 @@ TEST(OptionsTest, PoolThreadsAreBounded) {
   EXPECT_EQ(parse({"--pool-threads", "1"}).options.pool_threads, 1U);
   EXPECT_EQ(parse({"--pool-threads", "1024"}).options.pool_threads, 1024U);
   EXPECT_TRUE(parse({"--pool-threads", "1025"}).exit_status);
+}
+
+TEST(OptionsTest, TheWallClockIsAheadOrBehind) {
+  using std::chrono::hours;
+  EXPECT_EQ(parse({}).options.wall_clock_offset, Duration::zero());
+  EXPECT_EQ(parse({"--wall-clock-offset", "1h"}).options.wall_clock_offset, hours(1));
+  EXPECT_EQ(parse({"--wall-clock-offset", "-26h"}).options.wall_clock_offset, -hours(26));
+  EXPECT_EQ(parse({"--wall-clock-offset=-1h"}).options.wall_clock_offset, -hours(1));
+  for (const char* wrong : {"", "-", "--1h", "soon"}) {
+    EXPECT_TRUE(parse({std::string("--wall-clock-offset=") + wrong}).exit_status) << wrong;
+  }
 }
 
 TEST(OptionsTest, NonsenseEndsWithTheStatusOfAWrongCommandLine) {
