@@ -285,6 +285,7 @@ Status Shipper::begin_encoding(const std::string& name, Route& route) {
       loop_, lifetime_,
       [child = route.current->capsule, base,
        options]() -> Result<std::shared_ptr<const capsule::EncodedCapsule>> {
+        log::debug("{}: checkpoint: encoding {}", child->manifest.container, base ? "what changed" : "everything");
         PERDURE_ASSIGN(capsule::EncodedCapsule encoded,
                        capsule::encode(*child, base ? base->capsule.get() : nullptr,
                                        base ? &base->holding.digest : nullptr, options));

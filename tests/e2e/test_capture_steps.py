@@ -33,6 +33,7 @@ CHECKPOINT_STEPS = {
     "read memory after CRIU's dump": (r"checkpoint: dumped", 0),
     "thaw": (r"checkpoint: thawing", 0),
     "after the thaw": (r"checkpoint: thawed", 0),
+    "compare": (r"checkpoint: comparing", 0),
     "encode what changed": (r"checkpoint: encoding what changed", 0),
     "encode everything": (r"checkpoint: encoding everything", 0),
     "write": (rf"store: writing {CAPSULE}", 0),
