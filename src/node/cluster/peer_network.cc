@@ -156,6 +156,7 @@ PeerNetwork::~PeerNetwork() {
 }
 
 void PeerNetwork::set_peers(const std::vector<model::NodeDescription>& nodes) {
+  peers_known_ = true;
   std::map<NodeName, std::unique_ptr<Session>> kept;
   for (const model::NodeDescription& node : nodes) {
     if (node.life.node == options_.self.node) continue;
@@ -170,7 +171,14 @@ void PeerNetwork::set_peers(const std::vector<model::NodeDescription>& nodes) {
   }
   auto gone = std::exchange(sessions_, std::move(kept));
   for (auto& [name, session] : gone) {
-    end(*session, Error(ErrorCode::kCancelled, std::format("node '{}' is no member of the cluster any more", name.str())));
+    const Error error(ErrorCode::kCancelled, std::format("node '{}' is no member of the cluster any more", name.str()));
+    end(*session, error);
+    // Its clients go with it, and a client that is destroyed does not tell that its connection has ended.
+    std::vector<io::TlsConnectionId> dialled;
+    for (const auto& [id, line] : lines_) {
+      if (line->dialled == name) dialled.push_back(id);
+    }
+    for (const io::TlsConnectionId id : dialled) closed(id, error);
   }
   for (auto& [name, session] : sessions_) {
     if (!(options_.self.node < name)) continue;
@@ -376,6 +384,8 @@ void PeerNetwork::greeted(Line& line, const v1::Hello& hello) {
   const auto node = NodeName::parse(name);
   if (!node || hello.node().name() != name) return refuse("its name is not that of its certificate");
   const auto found = sessions_.find(*node);
+  // A node that has just begun has been called before it has read who is there; it will be called again.
+  if (found == sessions_.end() && !peers_known_) return hang_up(line);
   if (found == sessions_.end()) return refuse("it is no member of the cluster that this node knows");
   Session& session = *found->second;
   if (!line.dialled) line.channel = hello.bulk() ? Channel::kBulk : Channel::kControl;

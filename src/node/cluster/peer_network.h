@@ -103,6 +103,7 @@ class PeerNetwork final : public Peers {
   std::shared_ptr<const io::TlsContext> server_context_;
   std::shared_ptr<const io::TlsContext> client_context_;
   std::map<NodeName, std::unique_ptr<Session>> sessions_;
+  bool peers_known_ = false;
   Lines lines_;
   std::unique_ptr<io::TlsServer> server_;
   std::map<std::string, Instant> told_;  // refusals, not to be told again soon
