@@ -138,6 +138,14 @@ void EtcdKeeper::finished(const std::string& what, const Status& status) {
   look_again();
 }
 
+void EtcdKeeper::check_removal(const NodeName& node, std::function<void(Status)> done) {
+  admin_.members(deadline(), [node, done = std::move(done)](const Result<std::vector<coord::EtcdMember>>& members) {
+    if (!members) return done(fail(members.error()));
+    if (members->size() > 1 || members->front().name != node.str()) return done({});
+    done(fail(ErrorCode::kConflict, std::format("node '{}' holds the only member of etcd", node.str())));
+  });
+}
+
 void EtcdKeeper::remove_member(const NodeName& node, std::function<void(Status)> done) {
   admin_.members(deadline(), [this, node, done = std::move(done)](Result<std::vector<coord::EtcdMember>> members) {
     if (!members) return done(fail(members.error()));

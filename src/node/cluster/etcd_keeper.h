@@ -56,6 +56,8 @@ class EtcdKeeper {
   void leave_running() { server_.release(); }
   // From the time when the client answers on.
   void watch_members();
+  // kConflict: it holds the only one.
+  void check_removal(const NodeName& node, std::function<void(Status)> done);
   // For a node that leaves: its member is removed by whoever leads, then `done`.
   void remove_member(const NodeName& node, std::function<void(Status)> done);
   const std::vector<coord::EtcdMember>& members() const { return members_; }

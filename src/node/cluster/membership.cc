@@ -71,6 +71,7 @@ Status Membership::make_trust(pki::NodeIdentity files) {
   handlers.ask_manager = [this](const std::string& key, auto answer) { ask_manager(key, std::move(answer)); };
   handlers.identity_changed = [this] {
     if (Status used = peers_->use(trust_->tls()); !used) log::error("{}", used.error().message());
+    register_self();  // what would be revoked is the serial number in its entry
     if (identity_.external) return;
     const io::TlsIdentity tls = trust_->tls();
     if (Status used = client_->use_credentials({tls.authority, tls.certificate, tls.key}); !used) {
@@ -264,10 +265,11 @@ void Membership::follow_nodes() {
   for (const auto& [name, revocation] : view_->revocations()) {
     serials.insert(serials.end(), revocation.value.serials.begin(), revocation.value.serials.end());
   }
+  if (leaving_ && view_->node(identity_.node) == nullptr) nodes.clear();
   peers_->set_peers(nodes);
   trust_->follow(serials);
   follow_endpoints();
-  if (registered_ && view_->current() && view_->node(identity_.node) == nullptr) {
+  if (registered_ && !leaving_ && view_->current() && view_->node(identity_.node) == nullptr) {
     report(control::v1::SEVERITY_ERROR, "removed_from_cluster",
            "this node is no member of the cluster any more; 'perdure cluster leave --force' makes it one of its own",
            {});

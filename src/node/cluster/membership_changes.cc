@@ -70,41 +70,54 @@ void Membership::remove_node(const NodeName& node, const std::string& reason, st
   if (found == view_->nodes().end()) {
     return done(fail(ErrorCode::kNotFound, std::format("the cluster has no node '{}'", node.str())));
   }
-  auto forget = [this, node, reason, done](Status removed) {
-    if (!removed) return done(fail(std::move(removed).error().context("its etcd member")));
-    const auto entry = view_->nodes().find(node);
-    if (entry == view_->nodes().end()) return done({});
-    coord::Revocation revocation{.node = node,
-                                 .serials = {entry->second.value.certificate_serial},
-                                 .revoked = options_.clock.wall(),
-                                 .reason = reason};
-    const auto before = view_->revocations().find(node);
-    coord::Transaction transaction;
-    const std::string node_key = coord::node_key(node);
-    const std::string revocation_key = coord::revocation_key(node);
-    transaction.conditions = {{node_key, entry->second.revision},
-                              {revocation_key, before == view_->revocations().end() ? 0 : before->second.revision}};
-    std::string bytes;
-    if (before != view_->revocations().end()) {
-      const auto& old = before->second.value.serials;
-      revocation.serials.insert(revocation.serials.begin(), old.begin(), old.end());
-      if (revocation.serials.size() > coord::kMaxSerials) {
-        revocation.serials.erase(revocation.serials.begin(), revocation.serials.end() - coord::kMaxSerials);
-      }
-      bytes = before->second.bytes;
-    }
-    transaction.writes = {{node_key, std::nullopt}, {revocation_key, coord::encode_revocation(revocation, bytes)}};
-    client_->commit(std::move(transaction), deadline(),
-                    [alive = lifetime_.token(), done, node](const Result<coord::TransactionResult>& written) {
-                      if (!alive.alive()) return;
-                      if (!written) return done(fail(written.error()));
-                      if (written->applied) return done({});
-                      done(fail(ErrorCode::kTransient,
-                                std::format("the entry of node '{}' was changed by another; try again", node.str())));
-                    });
+  // The entry goes first: as long as it is there, who leads etcd would put the member back.
+  leaving_ = node == identity_.node;
+  auto forgotten = [this, node, done](Status gone) {
+    if (!gone) leaving_ = false;
+    if (!gone || !etcd_) return done(std::move(gone));
+    etcd_->remove_member(node, [done](Status removed) {
+      done(removed ? Status{} : Status(fail(std::move(removed).error().context("its etcd member"))));
+    });
   };
-  if (!etcd_) return forget({});
-  etcd_->remove_member(node, std::move(forget));
+  if (!etcd_) return revoke(node, reason, std::move(forgotten));
+  etcd_->check_removal(node, [this, node, reason, done, forgotten = std::move(forgotten)](Status possible) {
+    if (possible) return revoke(node, reason, forgotten);
+    leaving_ = false;
+    done(fail(std::move(possible).error().context("its etcd member")));
+  });
+}
+
+void Membership::revoke(const NodeName& node, const std::string& reason, std::function<void(Status)> done) {
+  const auto entry = view_->nodes().find(node);
+  if (entry == view_->nodes().end()) return done({});
+  coord::Revocation revocation{.node = node,
+                               .serials = {entry->second.value.certificate_serial},
+                               .revoked = options_.clock.wall(),
+                               .reason = reason};
+  const auto before = view_->revocations().find(node);
+  coord::Transaction transaction;
+  const std::string node_key = coord::node_key(node);
+  const std::string revocation_key = coord::revocation_key(node);
+  transaction.conditions = {{node_key, entry->second.revision},
+                            {revocation_key, before == view_->revocations().end() ? 0 : before->second.revision}};
+  std::string bytes;
+  if (before != view_->revocations().end()) {
+    const auto& old = before->second.value.serials;
+    revocation.serials.insert(revocation.serials.begin(), old.begin(), old.end());
+    if (revocation.serials.size() > coord::kMaxSerials) {
+      revocation.serials.erase(revocation.serials.begin(), revocation.serials.end() - coord::kMaxSerials);
+    }
+    bytes = before->second.bytes;
+  }
+  transaction.writes = {{node_key, std::nullopt}, {revocation_key, coord::encode_revocation(revocation, bytes)}};
+  client_->commit(std::move(transaction), deadline(),
+                  [alive = lifetime_.token(), done, node](const Result<coord::TransactionResult>& written) {
+                    if (!alive.alive()) return;
+                    if (!written) return done(fail(written.error()));
+                    if (written->applied) return done({});
+                    done(fail(ErrorCode::kTransient,
+                              std::format("the entry of node '{}' was changed by another; try again", node.str())));
+                  });
 }
 
 void Membership::rotate_keys(std::function<void(Status)> done) {

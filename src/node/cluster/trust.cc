@@ -35,10 +35,15 @@ const pki::Authority* Trust::authority() const { return identity_.authority ? &*
 void Trust::start() { arm(); }
 
 void Trust::arm() {
-  const auto left = std::chrono::duration_cast<Duration>(pki::renewal_time(info_) - options_.clock.wall());
-  const Duration pause = std::clamp<Duration>(left, Duration::zero(), kLongestWait);
-  renewal_ = options_.loop.after(pause, [this] {
-    if (options_.clock.wall() >= pki::renewal_time(info_)) return renew_now();
+  // Not valid yet: its signer's clock was ahead. Who can sign it signs another one.
+  const auto is_due = [this](WallTime now) {
+    return now >= pki::renewal_time(info_) || (authority() != nullptr && now < info_.not_before);
+  };
+  const WallTime now = options_.clock.wall();
+  const auto left = std::chrono::duration_cast<Duration>(pki::renewal_time(info_) - now);
+  const Duration pause = is_due(now) ? Duration::zero() : std::min(left, kLongestWait);
+  renewal_ = options_.loop.after(pause, [this, is_due] {
+    if (is_due(options_.clock.wall())) return renew_now();
     arm();
   });
 }
