@@ -104,6 +104,7 @@ class Cluster final : public ContainerCluster {
   void peer_down(const model::NodeLife& life);
   void record_changed(const ContainerName& name);
   void look_for_orphans();
+  void tell_holdings(OwnedContainer& owned) const;
   void tell_candidates();
   void tell_candidates(OwnedContainer& owned) const;
   placement::StandbyQuestion question_for(const OwnedContainer& owned) const;

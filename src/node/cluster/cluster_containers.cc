@@ -44,6 +44,10 @@ void Cluster::claim(const model::ContainerSpec& spec, model::DesiredState desire
     return done(fail(ErrorCode::kTransient, "etcd cannot be reached, and without it nobody can say who owns a container: " +
                                                 membership_->store_trouble()));
   }
+  if (membership_->identity().witness) {
+    return done(fail(ErrorCode::kConflict, std::format("node '{}' is a witness and runs no containers; run '{}' on another node",
+                                                       membership_->identity().node.str(), spec.name.str())));
+  }
   coord::CreateRequest request{.record = {.container = spec.name,
                                           .owner = membership_->self(),
                                           .standbys = {},
@@ -62,6 +66,9 @@ void Cluster::claim(const model::ContainerSpec& spec, model::DesiredState desire
       std::move(request), options_.clock.now() + kClaimTime,
       [this, token = lifetime_.token(), name = spec.name, done = std::move(done)](Result<coord::StoredRecord> created) {
         if (!token.alive()) return;
+        if (!created && !membership_->view().current()) {
+          return done(fail(std::move(created).error().context("etcd cannot be reached")));
+        }
         if (!created) return done(fail(std::move(created).error()));
         claimed_.insert_or_assign(name, *std::move(created));
         done({});
@@ -127,10 +134,15 @@ void Cluster::attach(ContainerService& service) {
   OwnedContainer& owned = make_owned(service.spec().name, &service);
   owned.handle(own::Adopted{record.record, record.revision, service.stock()});
   tell_candidates(owned);
+  tell_holdings(owned);
+}
+
+// What the peers have said before there was anybody to hear it.
+void Cluster::tell_holdings(OwnedContainer& owned) const {
   for (const PeerState& peer : membership_->peers().connected()) {
     const auto reported = reported_.find(peer.life.node);
     if (reported == reported_.end()) continue;
-    const auto held = reported->second.find(service.spec().name);
+    const auto held = reported->second.find(owned.container());
     owned.peer_holds(peer.life, held == reported->second.end() ? std::nullopt : std::optional(held->second));
   }
 }
@@ -162,6 +174,7 @@ void Cluster::recovered(ContainerService& service) {
   }
   found->handle(restarted);
   tell_candidates(*found);
+  tell_holdings(*found);
 }
 
 void Cluster::detached(const ContainerName& name, bool left) {
