@@ -20,7 +20,8 @@ Trust::Trust(TrustOptions options, pki::NodeIdentity identity, TrustHandlers han
       handlers_(std::move(handlers)),
       files_(options_.directory),
       identity_(std::move(identity)),
-      ring_(std::make_shared<const pki::KeyRing>(identity_.ring)) {
+      ring_(std::make_shared<const pki::KeyRing>(identity_.ring)),
+      runner_(options_.loop, options_.pool) {
   auto info = pki::read_certificate(identity_.certificate);
   PERDURE_ASSERT(info.has_value());  // NodeFiles::read() and write() have looked at it
   info_ = *std::move(info);
@@ -91,20 +92,37 @@ void Trust::take(Result<RenewedCertificate> renewed, const std::string& key) {
     log::info("this node's certificate is renewed until {}", format_wall_time(info_.not_after));
     add_keys(renewed.keys);
     handlers_.identity_changed();
-    arm();
+    if (identity_.ring.find(newest_key_) != nullptr || newest_key_ == 0) return arm();
+    // Who signed it had not seen the newest settings itself.
+    renewal_ = options_.loop.after(options_.retry, [this] { renew_now(); });
   };
   if (Status submitted = options_.pool.submit(options_.loop, lifetime_, std::move(work), std::move(done)); !submitted) {
     failed(submitted.error());
   }
 }
 
+// One after the other, and of what waits for one file only the last: no older list ever replaces a newer one.
 void Trust::write(std::function<Status(const pki::NodeFiles&)> work, std::string what) {
-  const Status submitted = options_.pool.submit(
-      options_.loop, lifetime_, [files = files_, work = std::move(work)] { return work(files); },
-      [this, what](const Status& written) {
-        if (!written) handlers_.report(what + " could not be written", written.error().message());
-      });
-  if (!submitted) handlers_.report(what + " could not be written", submitted.error().message());
+  const auto waiting = std::ranges::find(writes_, what, &Write::what);
+  if (waiting != writes_.end()) {
+    waiting->work = std::move(work);
+  } else {
+    writes_.push_back({std::move(work), std::move(what)});
+  }
+  write_next();
+}
+
+void Trust::write_next() {
+  if (writing_ || writes_.empty()) return;
+  writing_ = true;
+  Write next = std::move(writes_.front());
+  writes_.erase(writes_.begin());
+  runner_.run([files = files_, work = std::move(next.work)] { return work(files); },
+              [this, what = std::move(next.what)](const Status& written) {
+                writing_ = false;
+                if (!written) handlers_.report(what + " could not be written", written.error().message());
+                write_next();
+              });
 }
 
 void Trust::add_keys(const std::vector<pki::SealingKey>& keys) {
@@ -127,6 +145,7 @@ void Trust::follow(const coord::ClusterSettings& settings) {
       settings.keys, [this](const pki::WrappedKey& key) { return identity_.ring.find(key.id) == nullptr; });
   if (!grown) return;
   const pki::Authority* own = authority();
+  for (const pki::WrappedKey& key : settings.keys) newest_key_ = std::max(newest_key_, key.id);
   if (own == nullptr) return renew_now();  // the answer brings the keys along
   std::vector<pki::SealingKey> keys;
   for (const pki::WrappedKey& wrapped : settings.keys) {

@@ -4,6 +4,7 @@
 // Loop thread only; files are written on the pool. What it says is what is on disk.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -15,6 +16,7 @@
 #include "io/loop.h"
 #include "io/pool.h"
 #include "io/tls.h"
+#include "node/step_runner.h"
 #include "pki/authority.h"
 #include "pki/key_ring.h"
 #include "pki/node_files.h"
@@ -71,6 +73,7 @@ class Trust {
   void take(Result<RenewedCertificate> renewed, const std::string& key);
   void add_keys(const std::vector<pki::SealingKey>& keys);
   void write(std::function<Status(const pki::NodeFiles&)> work, std::string what);
+  void write_next();
 
   const TrustOptions options_;
   const TrustHandlers handlers_;
@@ -79,6 +82,14 @@ class Trust {
   pki::CertificateInfo info_;
   std::shared_ptr<const pki::KeyRing> ring_;
   std::vector<std::string> revoked_;
+  std::uint32_t newest_key_ = 0;  // of the cluster's ring, as the settings say
+  struct Write {
+    std::function<Status(const pki::NodeFiles&)> work;
+    std::string what;
+  };
+  std::vector<Write> writes_;  // waiting; at most one of a file
+  bool writing_ = false;
+  StepRunner runner_;
   bool renewing_ = false;
   io::Timer renewal_;
   io::Lifetime lifetime_;
