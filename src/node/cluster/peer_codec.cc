@@ -110,6 +110,11 @@ Result<model::HostFacts> from_peer(const cluster::v1::HostFacts& facts) {
   value.kernel_release = facts.kernel_release().substr(0, coord::kMaxShortText);
   value.machine = facts.machine().substr(0, coord::kMaxShortText);
   value.criu_version = facts.criu_version().substr(0, coord::kMaxShortText);
+  for (const std::string& feature : facts.cpu_features()) {
+    if (feature.size() > coord::kMaxShortText) {
+      return fail(ErrorCode::kInvalid, std::format("a CPU feature with a name of {} bytes", feature.size()));
+    }
+  }
   value.cpu_features.assign(facts.cpu_features().begin(), facts.cpu_features().end());
   std::ranges::sort(value.cpu_features);
   value.memory_bytes = facts.memory_bytes();

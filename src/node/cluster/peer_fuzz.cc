@@ -1,0 +1,68 @@
+// Fuzzes what a node reads of another: any bytes as peer.v1.Message, and from there into values. What is accepted is written again
+// and read as the same.
+#include <google/protobuf/stubs/logging.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/assert.h"
+#include "node/cluster/peer_codec.h"
+
+namespace {
+
+using namespace perdure;
+namespace v1 = peer::v1;
+
+void try_holding(const v1::Holding& message) {
+  const auto value = node::from_peer(message);
+  if (!value) return;
+  PERDURE_ASSERT(node::from_peer(node::to_peer(*value)).value() == *value);
+}
+
+void try_facts(const cluster::v1::HostFacts& message) {
+  const auto value = node::from_peer(message);
+  if (!value) return;
+  PERDURE_ASSERT(node::from_peer(node::to_peer(*value)).value() == *value);
+}
+
+template <typename Keys>
+void try_keys(const Keys& keys) {
+  for (const v1::KeyOfRing& message : keys) {
+    const auto value = node::from_peer(message);
+    if (value) PERDURE_ASSERT(node::from_peer(node::to_peer(*value))->key == value->key);
+  }
+}
+
+void try_ship(const v1::Ship& message) {
+  const auto slab = capsule::Slab::allocate(1, capsule::Slab::Prefault::kNo);
+  PERDURE_ASSERT(slab.has_value());
+  const auto received = node::received_from(message, *slab);
+  if (!received) return;
+  PERDURE_ASSERT(received->container.str() == message.container() && received->bytes != nullptr);
+  PERDURE_ASSERT(received->base.has_value() == message.has_base());
+  PERDURE_ASSERT(!node::received_from(message, nullptr));
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  // It says on standard error what is no UTF-8.
+  static const auto quiet = google::protobuf::SetLogHandler(nullptr);
+  (void)quiet;
+  v1::Message message;
+  if (!message.ParseFromArray(data, static_cast<int>(size))) return 0;
+  switch (message.body_case()) {
+    case v1::Message::kShip: try_ship(message.ship()); break;
+    case v1::Message::kEnlisted: try_holding(message.enlisted().newest()); break;
+    case v1::Message::kHeld:
+      for (const auto& row : message.held().rows()) try_holding(row.newest());
+      break;
+    case v1::Message::kJoin: try_facts(message.join().facts()); break;
+    case v1::Message::kJoined: try_keys(message.joined().keys()); break;
+    case v1::Message::kRenewed: try_keys(message.renewed().keys()); break;
+    case v1::Message::kCommit: (void)node::from_peer(message.commit().generation()); break;
+    default: break;
+  }
+  return 0;
+}
