@@ -129,6 +129,28 @@ TEST_F(AttachTest, FirstFramesAfterAttachAreNotLost) {
   }
 }
 
+// What is restored behind its closed gate asks in vain for the hardware address of its peer, and its connections stand still until
+// it asks again after the gate has opened. By itself the kernel asks three times, a second apart.
+TEST_F(AttachTest, WhoIsNotHeardBehindItsGateAsksAgainSoon) {
+  for (const bool v6 : {false, true}) {
+    auto container = make_container(2);
+    const UniqueFd host = socket_at(-1, SOCK_DGRAM, Endpoint{ip(v6 ? "fd01::1" : "10.1.0.1"), 5000});
+    const UniqueFd inside = socket_at(container.netns.fd(), SOCK_DGRAM, v6 ? container.at6(5000) : container.at(5000));
+    const SocketAddress to(Endpoint{ip(v6 ? "fd01::1" : "10.1.0.1"), 5000});
+    Gate& gate = container.attachment.gate;
+    gate.lock();
+    const auto before = gate.counters().dropped_locked;
+    ASSERT_EQ(::sendto(inside.get(), "x", 1, 0, to.get(), to.size), 1);
+    const Instant deadline = BootClock::now() + std::chrono::seconds(20);
+    while (gate.counters().dropped_locked < before + 10 && BootClock::now() < deadline) {
+      (void)readable_within(host.get(), 10);
+    }
+    EXPECT_GE(gate.counters().dropped_locked, before + 10);
+    gate.unlock();
+    EXPECT_TRUE(readable_within(host.get(), 20'000)) << "what waited for the address arrives";
+  }
+}
+
 TEST_F(AttachTest, InsideIsAsAskedAndRepeatable) {
   auto two = make_container(2);
   for (int i = 0; i < 2; ++i) {
