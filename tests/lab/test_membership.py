@@ -37,6 +37,7 @@ def managers():
         for number in (2, 3):
             join(lab.nodes[number], lab.nodes[1], its_token)
         wait_for_states(lab.nodes[1], dict.fromkeys(MANAGERS, "ready"))
+        wait_for_members(lab.nodes[1], MANAGERS)
         yield lab
 
 
