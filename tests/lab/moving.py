@@ -163,7 +163,7 @@ def what_is_left(lab, name, address):
         with open(f"/proc/{pid}/mountinfo") as file:
             left += [f"{node.name}: mount {line.split()[4]}" for line in file if f"/{name}" in line.split()[4]]
         links = node.execute("ip", "-o", "link", "show", "master", "br0").stdout.splitlines()
-        left += [f"{node.name}: {line}" for line in links if ": eth0@" not in line]
+        left += [f"{node.name}: {line}" for line in links if ": pd-" in line]  # a bridge's own port for announcements stays
     return left
 
 
