@@ -33,8 +33,8 @@ struct ImageExchange::Fetching {
   std::vector<std::function<void(Status)>> waiting;
 };
 
-ImageExchange::ImageExchange(io::Loop& loop, io::Pool& pool, Peers& peers, std::string images_dir)
-    : loop_(loop), pool_(pool), peers_(peers), images_dir_(std::move(images_dir)) {
+ImageExchange::ImageExchange(io::Loop& loop, io::Pool& pool, Peers& peers, std::string images_dir, Duration idle)
+    : loop_(loop), pool_(pool), peers_(peers), images_dir_(std::move(images_dir)), idle_(idle) {
   forget_idle();
 }
 
@@ -49,9 +49,9 @@ std::size_t ImageExchange::open_transfers() const { return giving_.size() + fetc
 // ---- Giving ----
 
 void ImageExchange::forget_idle() {
-  idle_timer_ = loop_.after(kImageTransferIdle, [this] { forget_idle(); });
-  std::erase_if(giving_, [](const auto& entry) {
-    return !entry.second->busy && BootClock::now() - entry.second->used > kImageTransferIdle;
+  idle_timer_ = loop_.after(idle_, [this] { forget_idle(); });
+  std::erase_if(giving_, [this](const auto& entry) {
+    return !entry.second->busy && BootClock::now() - entry.second->used > idle_;
   });
 }
 

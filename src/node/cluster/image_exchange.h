@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,7 +26,7 @@ inline constexpr Duration kImageTransferIdle = std::chrono::minutes(1);
 
 class ImageExchange {
  public:
-  ImageExchange(io::Loop& loop, io::Pool& pool, Peers& peers, std::string images_dir);
+  ImageExchange(io::Loop& loop, io::Pool& pool, Peers& peers, std::string images_dir, Duration idle = kImageTransferIdle);
   ~ImageExchange();
 
   void serve(PeerRequestTable& table);
@@ -51,6 +52,7 @@ class ImageExchange {
   io::Pool& pool_;
   Peers& peers_;
   const std::string images_dir_;
+  const Duration idle_;  // of a taker that is given up
   std::map<std::uint64_t, std::unique_ptr<Giving>> giving_;
   std::uint64_t next_transfer_ = 1;
   std::map<std::string, std::unique_ptr<Fetching>> fetching_;
