@@ -10,6 +10,7 @@
 
 #include "base/ids.h"
 #include "base/result.h"
+#include "capsule/format/capsule.h"
 #include "control.pb.h"
 #include "model/cluster.h"
 #include "model/spec.h"
@@ -21,6 +22,14 @@ namespace perdure::node {
 
 class ContainerService;
 
+// Of a container that was found dead after perdured's start: what others have of it.
+struct HeldElsewhere {
+  capsule::CapsuleRef capsule;  // null: nothing that is needed
+  Term term;                    // of the record
+  // The record names standbys, and none of them holds its memory any more: the newest generations may be lost.
+  bool lost = false;
+};
+
 class ContainerCluster {
  public:
   virtual ~ContainerCluster() = default;
@@ -31,6 +40,8 @@ class ContainerCluster {
   virtual void attach(ContainerService& service) = 0;
   virtual void attach_recovered(ContainerService& service) = 0;
   virtual void recovered(ContainerService& service) = 0;
+  // A container that was found dead: its record is read and its standbys are asked. `done` may come late, or never.
+  virtual void find_elsewhere(const ContainerName& name, Term known, std::function<void(HeldElsewhere)> done) = 0;
   virtual void detached(const ContainerName& name, bool left) = 0;
   // Where all nodes see the container's generations; null: each node has its own directory.
   virtual std::unique_ptr<replica::CapsuleStore> open_shared_store(const ContainerName& name, Term term) = 0;

@@ -71,6 +71,7 @@ void ContainerService::do_start() {
                   return;
                 }
                 record_.runtime = started->facts;
+                record_.awaits_word = false;
                 record_.first_start_done = true;
                 if (recovering) {
                   ++record_.restores;
@@ -188,6 +189,7 @@ void ContainerService::do_restore(const policy::Restore& effect) {
     }
     before_ = effect.generation;
     record_.runtime = restored->life.facts;
+    record_.awaits_word = false;
     ++record_.restores;
     watch_init(std::move(restored->life.process));
     meter_.restored(effect.generation, captured_at(effect.generation), *restored);

@@ -84,6 +84,7 @@ ContainerRecord parse(const Json& json) {
   record.image_digest = member<std::string>(json, "image_digest");
   if (json.contains("term")) record.term = Term{member<std::uint64_t>(json, "term")};
   if (json.contains("move")) record.handing_over = move_from(json.at("move"));
+  if (json.contains("awaits_word")) record.awaits_word = member<bool>(json, "awaits_word");
   if (json.contains("exit_status")) record.exit_status = member<int>(json, "exit_status");
   if (json.contains("runtime")) {
     const Json& runtime = json.at("runtime");
@@ -115,6 +116,7 @@ std::string to_json(const ContainerRecord& record) {
   if (const auto& moving = record.state.handing_over) {
     json["handing_over"] = {{"target", moving->target.str()}, {"generation", to_string(moving->generation)}};
   }
+  if (record.awaits_word) json["awaits_word"] = true;
   if (record.exit_status) json["exit_status"] = *record.exit_status;
   if (record.term.value > 0) json["term"] = record.term.value;
   if (record.handing_over) json["move"] = move_to_json(*record.handing_over);

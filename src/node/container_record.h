@@ -25,6 +25,8 @@ struct ContainerRecord {
   // Of a container of a cluster (policy/ownership_events.h: Restarted); 0: it is of none.
   Term term;
   std::optional<policy::ownership::HandingOver> handing_over;
+  // Its standbys have lost its memory: an operator has to say what is gone back to (policy/container_events.h: DaemonRestarted).
+  bool awaits_word = false;
   bool operator==(const ContainerRecord&) const = default;
 };
 

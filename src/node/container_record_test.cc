@@ -19,6 +19,7 @@ ContainerRecord full_record() {
   record.exit_status = 137;
   record.image_digest = "sha256:00";
   record.term = Term{9};
+  record.awaits_word = true;
   const NodeName target = NodeName::parse("b").value();
   const Generation generation{Term{9}, Incarnation{2}, 41};
   record.state.handing_over = policy::HandingOver{target, generation};

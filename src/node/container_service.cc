@@ -1,5 +1,6 @@
 #include "node/container_service.h"
 
+#include <algorithm>
 #include <format>
 #include <functional>
 #include <utility>
@@ -95,7 +96,12 @@ policy::ownership::Stock ContainerService::stock() const {
   return stock;
 }
 
-void ContainerService::begin_after_restart(std::function<void()> recovered) {
+void ContainerService::begin_after_restart(Recovery recovery) {
+  recovery_ = std::move(recovery);
+  look_for_it();
+}
+
+void ContainerService::look_for_it() {
   auto work = [backend = backend_, store = generations_.store(), table = generations_.table(),
                facts = record_.runtime] {
     Result<Found> found = backend->recover(facts, ContainerBackend::Frozen::kThaw);
@@ -110,21 +116,89 @@ void ContainerService::begin_after_restart(std::function<void()> recovered) {
     }
     return found;
   };
-  runner_.run(std::move(work), [this, recovered = std::move(recovered)](Result<Found> found) {
+  runner_.run(std::move(work), [this](const Result<Found>& found) {
     if (found) {
-      takeover_error_.clear();
-      std::optional<replica::Holding> newest;
-      if (const auto durable = generations_.table()->newest_durable()) {
-        newest = replica::Holding{durable->generation, durable->digest};
-      }
-      replication_.use_store(generations_.store(), newest);
-      finish_recovery(*found, generations_.stored());
-      if (removal_waits_) handle(policy::OperatorRemove{});
+      judge_found(*found);
     } else {
       recover_later(found.error());
+      if (const auto recovered = std::exchange(recovery_.recovered, nullptr)) recovered();
     }
-    if (recovered) recovered();
+    if (const auto told = std::exchange(recovery_.found, nullptr)) told();
   });
+}
+
+// What was running and is dead goes on from what its standbys hold, if it has any.
+bool ContainerService::needs_others(const Found& found) const {
+  return recovery_.elsewhere && found.state != Found::State::kAlive && record_.term > Term{} && record_.state.begun &&
+         record_.state.desired == policy::DesiredState::kRunning && record_.state.gave_up.empty() &&
+         !record_.state.handing_over && policy::options_from(spec_).statefulness != policy::Statefulness::kStateless;
+}
+
+void ContainerService::judge_found(const Found& found) {
+  takeover_error_.clear();
+  std::optional<replica::Holding> newest;
+  if (const auto durable = generations_.table()->newest_durable()) {
+    newest = replica::Holding{durable->generation, durable->digest};
+  }
+  replication_.use_store(generations_.store(), newest);
+  if (!needs_others(found)) {
+    finish_recovery(found, generations_.stored());
+    return recovery_finished();
+  }
+  takeover_error_ = "it is dead, and its record and its standbys, which are asked for its newest generation, do not answer yet";
+  log::info("{}: it is dead; its record is read and its standbys are asked for its newest generation", spec_.name.str());
+  recovery_.elsewhere([this, token = lifetime_.token(), found](const HeldElsewhere& elsewhere) {
+    if (!token.alive()) return;
+    revive(found, elsewhere);
+    recovery_finished();
+  });
+}
+
+void ContainerService::recovery_finished() {
+  if (removal_waits_) handle(policy::OperatorRemove{});
+  if (const auto recovered = std::exchange(recovery_, {}).recovered) recovered();
+}
+
+void ContainerService::revive(const Found& found, const HeldElsewhere& elsewhere) {
+  takeover_error_.clear();
+  if (elsewhere.term > record_.term) {
+    record_.term = elsewhere.term;
+    save_record();
+    handle(policy::TermRaised{elsewhere.term});
+  }
+  std::vector<policy::GenerationInfo> generations = generations_.stored();
+  if (elsewhere.capsule) {
+    if (const auto taken = take_in(elsewhere.capsule, generations)) generations.push_back(*taken);
+    record_.awaits_word = false;
+  } else if (elsewhere.lost) {
+    // Written down: those standbys are dropped from the record soon.
+    record_.awaits_word = true;
+  }
+  save_record();
+  finish_recovery(found, std::move(generations));
+}
+
+// Absent: what is stored here is that generation, or a newer one.
+std::optional<policy::GenerationInfo> ContainerService::take_in(const capsule::CapsuleRef& capsule,
+                                                                const std::vector<policy::GenerationInfo>& stored) {
+  const capsule::Manifest& manifest = capsule->manifest;
+  for (const policy::GenerationInfo& info : stored) {
+    if (info.id >= manifest.generation && (info.mark == policy::Mark::kNone || info.id == manifest.generation)) {
+      return std::nullopt;
+    }
+  }
+  Status added = generations_.table()->add(capsule, {}, replica::GenerationTable::Probe::kNone);
+  if (added) added = generations_.table()->mark_committed(manifest.generation);
+  if (!added) {
+    log::error("{}: {}", spec_.name.str(), added.error().message());
+    return std::nullopt;
+  }
+  policy::GenerationInfo info;
+  info.id = manifest.generation;
+  info.state = policy::CommitState::kCommitted;
+  info.captured_at =
+      environment_.clock.now() - std::max<Duration>(environment_.clock.wall() - manifest.created, Duration::zero());
+  return info;
 }
 
 // Whether the container lives is not known, or it could not be taken over: nothing is done to it.
@@ -140,7 +214,7 @@ void ContainerService::recover_later(const Error& error) {
           takeover_error_});
     notify();
   }
-  takeover_retry_ = environment_.loop.after(kAgain, [this] { begin_after_restart({}); });
+  takeover_retry_ = environment_.loop.after(kAgain, [this] { look_for_it(); });
 }
 
 void ContainerService::finish_recovery(const Found& found, std::vector<policy::GenerationInfo> generations) {
@@ -164,6 +238,7 @@ void ContainerService::finish_recovery(const Found& found, std::vector<policy::G
           generations_.mark_reason(info.id)});
   }
   event.generations = std::move(generations);
+  event.awaits_word = record_.awaits_word;
   handle(event);
 }
 

@@ -62,7 +62,15 @@ class ContainerService final : private OwnedSide {
 
   // Exactly one of these comes first.
   void begin_new();
-  void begin_after_restart(std::function<void()> recovered);
+  // `found`: the host has been looked at; `recovered`: the policy has begun, which may be much later: what is dead and has standbys
+  // waits for what `elsewhere` finds (absent: nobody else holds it).
+  using Elsewhere = std::function<void(std::function<void(HeldElsewhere)>)>;
+  struct Recovery {
+    std::function<void()> found;
+    std::function<void()> recovered;
+    Elsewhere elsewhere;
+  };
+  void begin_after_restart(Recovery recovery);
   void begin_stopped();  // imported: a container that is stopped and has generations
   void begin_arrived(Arrival arrival);
 
@@ -163,7 +171,14 @@ class ContainerService final : private OwnedSide {
   void emit(const policy::Emit& effect);
   void recover_later(const Error& error);
   Status ask_before_takeover(const policy::Event& operator_event);
+  void look_for_it();
+  bool needs_others(const Found& found) const;
+  void judge_found(const Found& found);
+  void revive(const Found& found, const HeldElsewhere& elsewhere);
+  std::optional<policy::GenerationInfo> take_in(const capsule::CapsuleRef& capsule,
+                                                const std::vector<policy::GenerationInfo>& stored);
   void finish_recovery(const Found& found, std::vector<policy::GenerationInfo> generations);
+  void recovery_finished();
   void watch_init(std::optional<runtime::ProcessWatch> process);
   void init_ended();
   std::optional<Instant> captured_at(const Generation& generation) const;
@@ -201,6 +216,7 @@ class ContainerService final : private OwnedSide {
   std::uint64_t capture_failures_ = 0;
   std::string last_capture_error_;
   std::optional<ErrorCode> start_error_;
+  Recovery recovery_;           // until it has ended
   std::string takeover_error_;  // of the last attempt, as long as none succeeds
   bool removal_waits_ = false;  // for the end of an attempt
   io::Timer takeover_retry_;

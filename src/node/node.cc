@@ -294,10 +294,17 @@ void Node::recover(std::function<void()> done) {
     ++*open;
     ContainerService* raw = adopt(*std::move(service));
     if (cluster_ != nullptr) cluster_->attach_recovered(*raw);
-    raw->begin_after_restart([this, raw, one_done] {
-      if (cluster_ != nullptr) cluster_->recovered(*raw);
-      one_done();
-    });
+    ContainerService::Recovery recovery;
+    recovery.found = one_done;
+    if (cluster_ != nullptr) {
+      recovery.recovered = [this, raw] { cluster_->recovered(*raw); };
+      if (cluster_->member()) {
+        recovery.elsewhere = [this, raw](std::function<void(HeldElsewhere)> found) {
+          cluster_->find_elsewhere(raw->spec().name, raw->record().term, std::move(found));
+        };
+      }
+    }
+    raw->begin_after_restart(std::move(recovery));
   }
   one_done();
 }

@@ -29,6 +29,7 @@ Cluster::~Cluster() {
 }
 
 void Cluster::end_membership() {
+  revivals_.clear();
   owned_.clear();
   standbys_.reset();
   images_.reset();
@@ -144,6 +145,7 @@ PeerRequestTable Cluster::request_table() {
     if (images_) images_->serve(inner);
   });
   table[p1::Message::kHeld] = [this](const PeerRequest& request) { on_held_report(request); };
+  table[p1::Message::kInventory] = [this](const PeerRequest& request) { on_inventory(request); };
   for (const auto& [kind, handler] : options_.node.peer_requests()) table[kind] = handler;
   return table;
 }

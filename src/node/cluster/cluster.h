@@ -15,6 +15,7 @@
 #include "node/cluster/image_exchange.h"
 #include "node/cluster/membership.h"
 #include "node/cluster/owned_container.h"
+#include "node/cluster/revival.h"
 #include "node/cluster/standby_service.h"
 #include "node/node.h"
 #include "placement/choose_standbys.h"
@@ -59,6 +60,9 @@ class Cluster final : public ContainerCluster {
   std::vector<control::v1::NodeRow> node_rows() const;
   control::v1::NodeRow node_row(const NodeName& node) const;
 
+  // As if another node had sent it.
+  void ask_self(peer::v1::Message message, Peers::Answer answer);
+
   // ---- Containers ----
   // The owner of a container that is not here; absent: nobody, or no cluster.
   std::optional<NodeName> owner_of(const ContainerName& name) const;
@@ -72,6 +76,7 @@ class Cluster final : public ContainerCluster {
   // Of a daemon that has begun: what it owned when it ended. Before the service's own first event.
   void attach_recovered(ContainerService& service) override;
   void recovered(ContainerService& service) override;
+  void find_elsewhere(const ContainerName& name, Term known, std::function<void(HeldElsewhere)> done) override;
   void detached(const ContainerName& name, bool left) override;
   std::unique_ptr<replica::CapsuleStore> open_shared_store(const ContainerName& name, Term term) override;
   replica::FileSystem& file_system() override { return sealed_; }
@@ -100,6 +105,7 @@ class Cluster final : public ContainerCluster {
   void owned_ended(const ContainerName& name);
   void stand_by_after(const ContainerName& name);
   void on_held_report(const PeerRequest& request);
+  void on_inventory(const PeerRequest& request);
   void peer_up(const model::NodeLife& life);
   void peer_down(const model::NodeLife& life);
   void record_changed(const ContainerName& name);
@@ -124,6 +130,7 @@ class Cluster final : public ContainerCluster {
   std::unique_ptr<StandbyService> standbys_;
   std::unique_ptr<Joining> joining_;
   std::map<ContainerName, std::unique_ptr<OwnedContainer>> owned_;
+  std::map<ContainerName, std::unique_ptr<Revival>> revivals_;
   std::map<ContainerName, coord::StoredRecord> claimed_;  // records made for services to come
   std::map<NodeName, std::map<ContainerName, replica::Holding>> reported_;  // what connected peers hold of ours
   std::vector<std::pair<Progress, Done>> waiting_;  // for ready()

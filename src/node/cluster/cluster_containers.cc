@@ -177,6 +177,22 @@ void Cluster::recovered(ContainerService& service) {
   tell_holdings(*found);
 }
 
+void Cluster::find_elsewhere(const ContainerName& name, Term known, std::function<void(HeldElsewhere)> done) {
+  revivals_[name] = std::make_unique<Revival>(RevivalOptions{.loop = options_.loop,
+                                                             .pool = options_.pool,
+                                                             .clock = options_.clock,
+                                                             .records = membership_->records(),
+                                                             .peers = membership_->peers(),
+                                                             .self = membership_->identity().node},
+                                              name, known,
+                                              [this, token = lifetime_.token(), name, done = std::move(done)](
+                                                  const HeldElsewhere& found) {
+                                                if (!token.alive()) return;
+                                                revivals_.erase(name);
+                                                done(found);
+                                              });
+}
+
 void Cluster::detached(const ContainerName& name, bool left) {
   OwnedContainer* found = owned(name);
   if (found != nullptr) found->detach();

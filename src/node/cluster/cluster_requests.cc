@@ -7,6 +7,7 @@
 #include "node/cluster/cluster.h"
 #include "node/cluster/forwarding.h"
 #include "node/cluster/peer_codec.h"
+#include "node/cluster/recover_request.h"
 #include "node/control_request.h"
 #include "node/status_codec.h"
 #include "placement/drain.h"
@@ -532,6 +533,7 @@ std::unique_ptr<ControlRequest> make_cluster_request(RequestSetup& setup) {
     case v1::Request::kClusterLeave: return std::make_unique<LeaveRequest>(std::move(setup));
     case v1::Request::kClusterStatus: return std::make_unique<StatusRequest>(std::move(setup));
     case v1::Request::kClusterToken: return std::make_unique<TokenRequest>(std::move(setup));
+    case v1::Request::kClusterRecover: return make_recover_request(setup);
     case v1::Request::kClusterRotateKeys: return std::make_unique<RotateKeysRequest>(std::move(setup));
     case v1::Request::kNodeList: return std::make_unique<NodeListRequest>(std::move(setup));
     case v1::Request::kNodeCordon: return std::make_unique<CordonRequest>(std::move(setup));

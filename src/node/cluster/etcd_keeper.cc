@@ -1,6 +1,8 @@
 #include "node/cluster/etcd_keeper.h"
 
 #include <algorithm>
+#include <chrono>
+#include <filesystem>
 #include <format>
 #include <memory>
 #include <utility>
@@ -23,6 +25,27 @@ EtcdKeeper::EtcdKeeper(EtcdKeeperOptions options, coord::EtcdClient& client, Etc
 EtcdKeeper::~EtcdKeeper() = default;
 
 Status EtcdKeeper::start(const coord::EtcdStartRequest& request) { return server_.start(request); }
+
+void EtcdKeeper::go_on_alone(std::function<void(Result<std::string>)> done) {
+  const std::string copy = std::format("{}.before-{:%Y%m%dT%H%M%SZ}", options_.server.data_directory,
+                                       std::chrono::floor<std::chrono::seconds>(options_.clock.wall()));
+  server_.stop([this, token = lifetime_.token(), copy, done = std::move(done)] {
+    if (!token.alive()) return;
+    auto work = [from = options_.server.data_directory, copy]() -> Status {
+      std::error_code error;
+      std::filesystem::copy(from, copy, std::filesystem::copy_options::recursive, error);
+      if (error) return fail(ErrorCode::kIo, std::format("copy '{}' to '{}': {}", from, copy, error.message()));
+      return {};
+    };
+    auto copied = [this, copy, done](Status made) {
+      const auto how = made ? coord::EtcdStart::kForceNewCluster : coord::EtcdStart::kRestart;
+      Status started = server_.start({.how = how, .initial_cluster = {}, .token = {}});
+      if (!made || !started) return done(fail(made ? started.error() : made.error()));
+      done(copy);
+    };
+    if (Status submitted = options_.pool.submit(options_.loop, lifetime_, work, copied); !submitted) copied(std::move(submitted));
+  });
+}
 
 void EtcdKeeper::watch_members() {
   snapshots_.start([this](const Result<coord::SnapshotFile>& taken) {

@@ -54,6 +54,8 @@ class EtcdKeeper {
   coord::EtcdServer& server() { return server_; }
   // This perdured ends; etcd runs on for the next one.
   void leave_running() { server_.release(); }
+  // The quorum is lost for good: its data is copied aside (`done` says where), and it is started again as the only member.
+  void go_on_alone(std::function<void(Result<std::string>)> done);
   // From the time when the client answers on.
   void watch_members();
   // kConflict: it holds the only one.

@@ -293,6 +293,12 @@ void Membership::follow_endpoints() {
   save_identity();
 }
 
+void Membership::use_own_store_alone() {
+  identity_.endpoints = {etcd_client_url(identity_.listen.front())};
+  if (Status used = client_->use_endpoints(identity_.endpoints); !used) log::error("{}", used.error().message());
+  save_identity();
+}
+
 coord::Revision Membership::highest_revision() const { return std::max(identity_.history.revision, view_->revision()); }
 
 void Membership::keep_history() {

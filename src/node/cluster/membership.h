@@ -71,6 +71,9 @@ class Membership {
   coord::Revision highest_revision() const;
   const std::string& store_trouble() const { return store_trouble_; }  // empty: the view is current
 
+  // Of etcd's members only this node's is left.
+  void use_own_store_alone();
+
   // What an operator asks for; `done` once.
   void make_token(Duration valid_for, std::uint32_t uses, std::function<void(Result<coord::StoredToken>, std::string)> done);
   void change_node(const NodeName& node, std::function<void(model::NodeDescription&)> change,

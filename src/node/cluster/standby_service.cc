@@ -404,6 +404,11 @@ void StandbyService::look_at_all() {
   for (const ContainerName& name : names) look_at(name);
 }
 
+std::string StandbyService::image_of(const ContainerName& container) const {
+  const auto found = held_.find(container);
+  return found == held_.end() ? std::string() : found->second->image_digest;
+}
+
 std::size_t StandbyService::standing_by() const {
   return static_cast<std::size_t>(std::ranges::count_if(environment_.view.records(), [this](const auto& entry) {
     const model::NodeLife* own = entry.second.record.standby(environment_.self.node);
@@ -611,10 +616,12 @@ void StandbyService::restore_copy(const ContainerName& name, const Generation& g
     capsule::CapsuleRef capsule;
     RestoreResult restored;
   };
-  auto work = [table = table_, backend = at(name).backend, name, generation]() -> Result<Copy> {
+  const auto kind = at(name).take.goes_back() ? ContainerBackend::RestoreKind::kRolledBack
+                                              : ContainerBackend::RestoreKind::kMovedHere;
+  auto work = [table = table_, backend = at(name).backend, name, generation, kind]() -> Result<Copy> {
     Copy copy;
     PERDURE_ASSIGN(copy.capsule, table->fetch(name, generation));
-    PERDURE_ASSIGN(copy.restored, backend->restore(*copy.capsule, ContainerBackend::RestoreKind::kMovedHere));
+    PERDURE_ASSIGN(copy.restored, backend->restore(*copy.capsule, kind));
     return copy;
   };
   run(name, std::move(work), [this, name](Held& held, Result<Copy> copy) {

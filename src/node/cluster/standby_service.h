@@ -98,6 +98,7 @@ class StandbyService {
 
   replica::StandbyTable& table() { return *table_; }
   std::shared_ptr<replica::StandbyTable> shared_table() { return table_; }
+  std::string image_of(const ContainerName& container) const;  // empty: not known
   std::size_t prepared() const { return held_.size(); }
   std::size_t standing_by() const;  // in the records
 
