@@ -59,8 +59,11 @@ void OwnedContainer::handle(const own::Event& event) {
     const own::Event next = std::move(pending_.front());
     pending_.erase(pending_.begin());
     log::debug("{}: ownership: {}", identity_.container.str(), own::to_string(next));
-    // The term that was kept: if the record has the same one, no effect will say it.
-    if (const auto* restarted = std::get_if<own::Restarted>(&next)) term_ = restarted->term;
+    if (const auto* restarted = std::get_if<own::Restarted>(&next)) {
+      // The machine says RaiseTerm and Remember of what changes only.
+      term_ = restarted->term;
+      handing_over_ = restarted->handing_over;
+    }
     const auto effects = machine_.handle(next, environment_.clock.now());
     for (const own::Effect& effect : effects) {
       log::debug("{}: ownership: -> {}", identity_.container.str(), own::to_string(effect, environment_.clock.now()));
