@@ -160,6 +160,13 @@ void Cluster::recovered(ContainerService& service) {
   own::Restarted restarted;
   restarted.term = record.term;
   restarted.handing_over = record.handing_over;
+  if (!restarted.handing_over && record.state.handing_over) {
+    // It was frozen for a move that had not come as far as a swap: nobody else has been named.
+    restarted.handing_over = own::HandingOver{.target = {record.state.handing_over->target, Incarnation{}},
+                                              .generation = record.state.handing_over->generation,
+                                              .term = record.term,
+                                              .standbys = {}};
+  }
   restarted.removed = record.state.desired == policy::DesiredState::kRemoved;
   restarted.stock = service.stock();
   if (record.term == Term{}) {
