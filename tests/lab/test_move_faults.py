@@ -125,7 +125,7 @@ def test_the_link_is_cut_after_the_record_names_the_target_which_is_late(cluster
     cluster.cut(1, 2)
     it.check_that_it_runs_on(1, failed="'node2' cannot be reached")
     it.let_restore()  # its copy has lost, and never spoken
-    until(lambda: not processes(it.target, "criu"), "its CRIU does not end")
+    until(lambda: 2 not in copies(cluster, "pump"), "its copy does not end")
     wait_until_only_on(cluster, "pump", 1)
     cluster.heal()
     wait_until_stood_by(cluster, "pump", node=it.source)
