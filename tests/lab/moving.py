@@ -275,7 +275,7 @@ class Speakers:
                             continue
                         seconds, nanoseconds = struct.unpack("qq", ancillary[0][2][:16])
                         self.frames.append((seconds * 10**9 + nanoseconds, self.ports[one], frame[6:12].hex(":"), kind))
-                except BlockingIOError:
+                except OSError:  # nothing more now; or its host was killed, which is said once
                     pass
 
     def _kind(self, frame):
