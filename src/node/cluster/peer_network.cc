@@ -23,6 +23,12 @@ constexpr std::size_t kMaxOpenRequests = 4096;
 
 std::size_t index_of(Channel channel) { return static_cast<std::size_t>(channel); }
 
+// Each try comes from another port, and says so.
+std::string without_numbers(std::string text) {
+  std::erase_if(text, [](char c) { return c >= '0' && c <= '9'; });
+  return text;
+}
+
 Error peer_error(const v1::PeerError& error) {
   const auto last = static_cast<std::uint32_t>(ErrorCode::kFenced);
   const auto code = error.code() <= last ? static_cast<ErrorCode>(error.code()) : ErrorCode::kIo;
@@ -307,7 +313,7 @@ void PeerNetwork::end(Session& session, const Error& error) {
 void PeerNetwork::report_refused(const std::string& who, const Error& error) {
   ++refused_;
   const Instant now = options_.clock.now();
-  const std::string what = who.substr(0, who.find(':')) + error.message();
+  const std::string what = who.substr(0, who.find_first_of(" :")) + without_numbers(error.message());
   if (const auto told = told_.find(what); told != told_.end() && now - told->second < kTellAgain) return;
   if (told_.size() >= kMaxTold) told_.clear();
   told_[what] = now;

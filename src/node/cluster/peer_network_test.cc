@@ -1,0 +1,636 @@
+// Proves what the other parts of perdured rely on between nodes: sessions that come up whoever begins, end when a peer is silent,
+// restarted or no member any more, and come back; requests that are answered once, in time or not at all; bodies on the bulk
+// connection only; and that nobody without a good certificate is heard, but to join.
+//
+// How: two or three PeerNetworks on loopback, each with a loop of its own, so that one can be left standing.
+#include "node/cluster/peer_network.h"
+
+#include <format>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "io/test_support.h"
+#include "pki/authority.h"
+
+namespace perdure::node {
+namespace {
+
+namespace v1 = peer::v1;
+using std::chrono_literals::operator""ms;
+using std::chrono_literals::operator""s;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+constexpr const char* kClusterHex = "00112233445566778899aabbccddeeff";
+const std::string kClusterId = "0123456789abcdef";
+
+NodeName node(const std::string& name) { return NodeName::parse(name).value(); }
+
+// The system's clock, moved forward.
+class ShiftedClock final : public Clock {
+ public:
+  Instant now() const override { return BootClock::now() + shift; }
+  WallTime wall() const override {
+    return SystemClock().wall() + std::chrono::duration_cast<WallTime::duration>(shift);
+  }
+  Duration shift{};
+};
+
+io::OutgoingBody body_of(std::shared_ptr<const std::string> text) {
+  io::OutgoingBody body;
+  body.pieces = {std::as_bytes(std::span(*text))};
+  body.owners = {text};
+  return body;
+}
+
+std::string text_of(const capsule::SlabRef& slab) {
+  return {reinterpret_cast<const char*>(slab->bytes().data()), slab->bytes().size()};
+}
+
+v1::Message enlist(const std::string& container) {
+  v1::Message message;
+  message.mutable_enlist()->set_container(container);
+  return message;
+}
+v1::Message commit(const std::string& container) {
+  v1::Message message;
+  message.mutable_commit()->set_container(container);
+  return message;
+}
+
+// One node: what it was told and asked.
+struct Peer {
+  PeerRequest take() {
+    PeerRequest first = std::move(asked.front());
+    asked.erase(asked.begin());
+    return first;
+  }
+
+  std::unique_ptr<io::Loop> loop = io::make_loop();
+  ShiftedClock clock;
+  model::NodeLife life{node("nobody"), Incarnation{}};
+  bool stands = false;  // its loop is not run
+  std::function<Status(const io::TlsPeer&)> check;
+  std::vector<std::string> told;
+  std::vector<std::string> refused;
+  std::vector<PeerRequest> asked;
+  std::vector<v1::JoinRequest> joins;
+  std::vector<ResponderRef> join_answers;
+  std::unique_ptr<PeerNetwork> network;
+};
+
+struct Answered {
+  bool done = false;
+  std::vector<PeerMessage> messages;
+  std::optional<PeerRefusal> refusal;
+  Peers::Answer take() {
+    return [this](std::expected<PeerMessage, PeerRefusal> answer) {
+      if (!answer) {
+        refusal = answer.error();
+      } else {
+        done = !answer->message.more();
+        messages.push_back(*std::move(answer));
+        return;
+      }
+      done = true;
+    };
+  }
+};
+
+class PeerNetworkTest : public ::testing::Test {
+ protected:
+  io::TlsIdentity identity(const std::string& name, const pki::Authority& authority) const {
+    const std::string key = pki::make_private_key().value();
+    auto certificate = authority.sign(
+        {.node = node(name), .public_key_pem = pki::public_key_of(key).value(), .addresses = {"127.0.0.1"}}, clock_);
+    return {certificate.value(), key, authority.certificate()};
+  }
+  io::TlsIdentity identity(const std::string& name) const { return identity(name, authority_); }
+
+  static PeerNetworkOptions options(Peer& peer, const std::string& name, std::uint64_t incarnation) {
+    peer.life = {node(name), Incarnation{incarnation}};
+    return {.loop = *peer.loop,
+            .clock = peer.clock,
+            .self = peer.life,
+            .cluster_id = kClusterId,
+            .version = "test",
+            .listen = {"127.0.0.1:0"},
+            .ping_interval = 20ms,
+            .silence = 20s,
+            .redial_first = 10ms,
+            .redial_limit = 100ms};
+  }
+  static void start(Peer& peer, PeerNetworkOptions options, io::TlsIdentity identity) {
+    PeerNetworkHandlers handlers;
+    handlers.on_up = [&peer](const model::NodeLife& life) {
+      peer.told.push_back(std::format("up {}.{}", life.node.str(), life.incarnation.value));
+    };
+    handlers.on_down = [&peer](const model::NodeLife& life, const Error&) {
+      peer.told.push_back(std::format("down {}.{}", life.node.str(), life.incarnation.value));
+    };
+    handlers.check = [&peer](const io::TlsPeer& who) { return peer.check ? peer.check(who) : Status{}; };
+    handlers.on_refused = [&peer](const std::string& who, const Error& error) {
+      peer.refused.push_back(who.substr(0, who.find(' ')) + ": " + error.message());
+    };
+    handlers.on_join = [&peer](v1::JoinRequest request, ResponderRef respond) {
+      peer.joins.push_back(std::move(request));
+      peer.join_answers.push_back(std::move(respond));
+    };
+    PeerRequestTable table;
+    for (const auto kind : {v1::Message::kEnlist, v1::Message::kShip, v1::Message::kCommit}) {
+      table[kind] = [&peer](PeerRequest request) { peer.asked.push_back(std::move(request)); };
+    }
+    auto network = PeerNetwork::start(std::move(options), std::move(identity), std::move(table), std::move(handlers));
+    ASSERT_TRUE(network) << network.error().message();
+    peer.network = *std::move(network);
+  }
+  void start(Peer& peer, const std::string& name, std::uint64_t incarnation = 1) {
+    start(peer, options(peer, name, incarnation), identity(name));
+  }
+
+  static model::NodeDescription described(const Peer& peer) {
+    return {.life = peer.life, .addresses = {peer.network->addresses().front()}};
+  }
+  static void introduce(const std::vector<Peer*>& peers) {
+    std::vector<model::NodeDescription> all;
+    for (const Peer* peer : peers) all.push_back(described(*peer));
+    for (Peer* peer : peers) peer->network->set_peers(all);
+  }
+  static bool connected(const Peer& one, const Peer& other) {
+    const PeerState* there = one.network->find(other.life.node);
+    const PeerState* back = other.network->find(one.life.node);
+    return there != nullptr && there->life == other.life && back != nullptr && back->life == one.life;
+  }
+
+  // Turns all loops but those that stand.
+  bool until(const std::function<bool()>& condition) {
+    const Instant deadline = BootClock::now() + io::kTestTime;
+    while (!condition()) {
+      if (BootClock::now() > deadline) return false;
+      for (Peer* peer : {&a_, &b_, &c_}) {
+        if (!peer->stands) peer->loop->run_until(condition, 1ms);
+      }
+    }
+    return true;
+  }
+  void bring_up() {
+    start(a_, "a");
+    start(b_, "b");
+    introduce({&a_, &b_});
+    ASSERT_TRUE(until([&] { return connected(a_, b_); }));
+  }
+  // After this all that was on its way before has arrived: the answer comes behind it on the same connection.
+  void pass_one(Peer& from, Peer& to) {
+    Answered answer;
+    v1::Message unknown;
+    unknown.mutable_leave();
+    from.network->request(to.life.node, Channel::kControl, unknown, {}, io::kTestTime, answer.take());
+    ASSERT_TRUE(until([&] { return answer.done; }));
+  }
+
+  const SystemClock clock_;
+  const pki::Authority authority_ = pki::Authority::create(kClusterHex, clock_).value();
+  Peer a_, b_, c_;
+};
+
+// ---- Sessions ----
+
+TEST_F(PeerNetworkTest, SessionsComeUpBetweenAllNodes) {
+  start(a_, "a");
+  start(b_, "b", 7);
+  start(c_, "c");
+  introduce({&a_, &b_, &c_});
+  ASSERT_TRUE(until([&] { return connected(a_, b_) && connected(b_, c_) && connected(a_, c_); }));
+  EXPECT_THAT(a_.told, testing::UnorderedElementsAre("up b.7", "up c.1"));
+  EXPECT_EQ(b_.network->connected().size(), 2U);
+  EXPECT_EQ(b_.network->connected().front().life, a_.life);
+  EXPECT_EQ(a_.network->trouble(node("b")), "");
+  ASSERT_TRUE(until([&] { return a_.network->find(node("b"))->round_trip.has_value(); }));
+}
+
+TEST_F(PeerNetworkTest, WhoDialsKeepsTryingUntilTheOtherBegins) {
+  start(b_, "b");
+  const model::NodeDescription described_b = described(b_);
+  b_.network.reset();
+  start(a_, "a");
+  a_.network->set_peers({described_b});
+  ASSERT_TRUE(until([&] { return !a_.network->trouble(node("b")).empty(); }));
+  PeerNetworkOptions again = options(b_, "b", 2);
+  again.listen = described_b.addresses;
+  start(b_, again, identity("b"));
+  b_.network->set_peers({described(a_)});
+  ASSERT_TRUE(until([&] { return connected(a_, b_); }));
+}
+
+TEST_F(PeerNetworkTest, WhoIsDialledWaitsForTheOther) {
+  start(b_, "b");
+  b_.network->set_peers({{.life = {node("a"), Incarnation{1}}, .addresses = {"127.0.0.1:1"}}});
+  start(a_, "a");
+  a_.network->set_peers({described(b_)});
+  ASSERT_TRUE(until([&] { return connected(a_, b_); }));
+}
+
+TEST_F(PeerNetworkTest, ARestartedPeerTakesThePlaceOfItsFormerLife) {
+  bring_up();
+  const model::NodeDescription before = described(b_);
+  b_.network.reset();
+  PeerNetworkOptions again = options(b_, "b", 2);
+  again.listen = before.addresses;
+  start(b_, again, identity("b"));
+  b_.network->set_peers({described(a_)});
+  ASSERT_TRUE(until([&] { return connected(a_, b_); }));
+  EXPECT_THAT(a_.told, ElementsAre("up b.1", "down b.1", "up b.2"));
+}
+
+// The dialling side comes back before its former life is missed: that one's connections are open still.
+TEST_F(PeerNetworkTest, ANewLifeReplacesConnectionsThatAreStillOpen) {
+  bring_up();
+  a_.stands = true;
+  Peer second;
+  start(second, options(second, "a", 2), identity("a"));
+  second.network->set_peers({described(b_)});
+  const Instant deadline = BootClock::now() + io::kTestTime;
+  while (!connected(second, b_) && BootClock::now() < deadline) {
+    second.loop->run_until([] { return false; }, 1ms);
+    b_.loop->run_until([] { return false; }, 1ms);
+  }
+  EXPECT_TRUE(connected(second, b_));
+  EXPECT_THAT(b_.told, ElementsAre("up a.1", "down a.1", "up a.2"));
+}
+
+TEST_F(PeerNetworkTest, ASilentPeerIsDownAndComesBack) {
+  PeerNetworkOptions first = options(a_, "a", 1);
+  first.silence = 300ms;
+  start(a_, first, identity("a"));
+  start(b_, "b");
+  introduce({&a_, &b_});
+  ASSERT_TRUE(until([&] { return connected(a_, b_); }));
+  Answered answer;
+  b_.stands = true;
+  a_.network->request(node("b"), Channel::kControl, enlist("web"), {}, io::kLongTime, answer.take());
+  ASSERT_TRUE(until([&] { return a_.network->find(node("b")) == nullptr; }));
+  ASSERT_TRUE(until([&] { return answer.done; }));
+  EXPECT_EQ(answer.refusal->error.code(), ErrorCode::kTransient);
+  EXPECT_EQ(a_.told.back(), "down b.1");
+  b_.stands = false;
+  ASSERT_TRUE(until([&] { return connected(a_, b_); }));
+}
+
+TEST_F(PeerNetworkTest, ASessionEndsWhenItsNodeIsNoPeerAnyMore) {
+  bring_up();
+  b_.network->set_peers({});
+  ASSERT_TRUE(until([&] { return a_.network->find(node("b")) == nullptr; }));
+  EXPECT_THAT(b_.told, ElementsAre("up a.1", "down a.1"));
+  EXPECT_EQ(b_.network->find(node("a")), nullptr);
+  // It goes on dialling, and is told why not.
+  ASSERT_TRUE(until([&] { return !b_.refused.empty(); }));
+  EXPECT_THAT(b_.refused.front(), HasSubstr("a: it is no member of the cluster that this node knows"));
+  // And back.
+  b_.network->set_peers({described(a_)});
+  ASSERT_TRUE(until([&] { return connected(a_, b_); }));
+}
+
+TEST_F(PeerNetworkTest, AnAnswerForAPeerThatWasRemovedGoesNowhere) {
+  bring_up();
+  Answered answer;
+  Answered own;
+  b_.network->request(node("a"), Channel::kControl, enlist("web"), {}, io::kTestTime, answer.take());
+  a_.network->request(node("b"), Channel::kControl, enlist("web"), {}, io::kLongTime, own.take());
+  ASSERT_TRUE(until([&] { return !a_.asked.empty() && !b_.asked.empty(); }));
+  const PeerRequest request = a_.take();
+  EXPECT_FALSE(request.respond->gone());
+  a_.network->set_peers({});  // who has dialled
+  EXPECT_TRUE(request.respond->gone());
+  v1::Message message;
+  message.mutable_enlisted();
+  request.respond->answer(std::move(message));
+  ASSERT_TRUE(until([&] { return answer.done && own.done; }));
+  EXPECT_EQ(answer.refusal->error.code(), ErrorCode::kTransient);
+  EXPECT_EQ(own.refusal->error.code(), ErrorCode::kTransient);
+  EXPECT_EQ(a_.told.back(), "down b.1");
+}
+
+TEST_F(PeerNetworkTest, ARenewedIdentityIsUsedByNewConnections) {
+  std::vector<std::string> serials;
+  b_.check = [&](const io::TlsPeer& who) -> Status {
+    serials.push_back(who.serial);
+    return {};
+  };
+  bring_up();
+  const std::string before = serials.back();
+  const io::TlsIdentity renewed = identity("a");
+  ASSERT_TRUE(a_.network->use(renewed));
+  EXPECT_TRUE(connected(a_, b_)) << "sessions go on";
+  const std::vector<model::NodeDescription> to{described(b_)};
+  a_.network->set_peers({});
+  a_.network->set_peers(to);
+  ASSERT_TRUE(until([&] { return b_.told.size() >= 3 && connected(a_, b_); }));
+  EXPECT_EQ(serials.back(), pki::read_certificate(renewed.certificate).value().serial);
+  EXPECT_NE(serials.back(), before);
+}
+
+// ---- Messages ----
+
+TEST_F(PeerNetworkTest, RequestsAreAnsweredInBothDirections) {
+  bring_up();
+  for (const auto& [from, to] : {std::pair(&a_, &b_), std::pair(&b_, &a_)}) {
+    for (const Channel channel : {Channel::kControl, Channel::kBulk}) {
+      Answered answer;
+      from->network->request(to->life.node, channel, enlist("web"), {}, io::kTestTime, answer.take());
+      ASSERT_TRUE(until([&] { return !to->asked.empty(); }));
+      const PeerRequest request = to->take();
+      EXPECT_EQ(request.from, from->life);
+      EXPECT_EQ(request.content.message.enlist().container(), "web");
+      v1::Message message;
+      message.mutable_enlisted()->add_reasons("full");
+      request.respond->answer(std::move(message));
+      ASSERT_TRUE(until([&] { return answer.done; }));
+      EXPECT_EQ(answer.messages.at(0).message.enlisted().reasons(0), "full");
+      EXPECT_TRUE(request.respond->gone()) << "it is answered";
+    }
+  }
+}
+
+TEST_F(PeerNetworkTest, AnswersGoToTheirRequestsInAnyOrder) {
+  bring_up();
+  Answered first;
+  Answered second;
+  a_.network->request(node("b"), Channel::kControl, enlist("one"), {}, io::kTestTime, first.take());
+  a_.network->request(node("b"), Channel::kControl, enlist("two"), {}, io::kTestTime, second.take());
+  ASSERT_TRUE(until([&] { return b_.asked.size() == 2; }));
+  for (const std::size_t at : {1U, 0U}) {
+    v1::Message message;
+    message.mutable_enlisted()->add_reasons(b_.asked[at].content.message.enlist().container());
+    b_.asked[at].respond->answer(std::move(message));
+  }
+  ASSERT_TRUE(until([&] { return first.done && second.done; }));
+  EXPECT_EQ(first.messages.at(0).message.enlisted().reasons(0), "one");
+  EXPECT_EQ(second.messages.at(0).message.enlisted().reasons(0), "two");
+}
+
+TEST_F(PeerNetworkTest, MoreAnswersComeUntilTheLast) {
+  bring_up();
+  Answered answer;
+  a_.network->request(node("b"), Channel::kControl, enlist("web"), {}, io::kTestTime, answer.take());
+  ASSERT_TRUE(until([&] { return !b_.asked.empty(); }));
+  const PeerRequest request = b_.take();
+  for (const bool more : {true, true, false, false}) {
+    v1::Message message;
+    message.set_more(more);
+    message.mutable_enlisted();
+    request.respond->answer(std::move(message));
+  }
+  ASSERT_TRUE(until([&] { return answer.done; }));
+  pass_one(a_, b_);
+  EXPECT_EQ(answer.messages.size(), 3U) << "what follows the last one is dropped";
+}
+
+TEST_F(PeerNetworkTest, ARefusalCarriesCodeTextAndTerm) {
+  bring_up();
+  Answered answer;
+  a_.network->request(node("b"), Channel::kControl, enlist("web"), {}, io::kTestTime, answer.take());
+  ASSERT_TRUE(until([&] { return !b_.asked.empty(); }));
+  b_.take().respond->refuse(Error(ErrorCode::kFenced, "term 7 of 'web' is known here"), Term{7});
+  ASSERT_TRUE(until([&] { return answer.done; }));
+  EXPECT_EQ(answer.refusal->error.code(), ErrorCode::kFenced);
+  EXPECT_EQ(answer.refusal->error.message(), "term 7 of 'web' is known here");
+  EXPECT_EQ(answer.refusal->term, Term{7});
+}
+
+TEST_F(PeerNetworkTest, ARequestThatNobodyServesIsRefused) {
+  bring_up();
+  Answered answer;
+  v1::Message message;
+  message.mutable_leave();
+  a_.network->request(node("b"), Channel::kControl, message, {}, io::kTestTime, answer.take());
+  ASSERT_TRUE(until([&] { return answer.done; }));
+  EXPECT_EQ(answer.refusal->error.code(), ErrorCode::kUnsupported);
+}
+
+TEST_F(PeerNetworkTest, ARequestWithoutAnAnswerEndsInTimeAndALateAnswerIsDropped) {
+  bring_up();
+  Answered answer;
+  a_.network->request(node("b"), Channel::kControl, enlist("web"), {}, 50ms, answer.take());
+  ASSERT_TRUE(until([&] { return answer.done && !b_.asked.empty(); }));
+  EXPECT_EQ(answer.refusal->error.code(), ErrorCode::kTimeout);
+  EXPECT_THAT(answer.refusal->error.message(), HasSubstr("node 'b'"));
+  v1::Message late;
+  late.mutable_enlisted();
+  b_.take().respond->answer(std::move(late));
+  pass_one(a_, b_);
+  EXPECT_THAT(answer.messages, IsEmpty());
+  EXPECT_TRUE(connected(a_, b_)) << "it is no fault of the peer";
+}
+
+TEST_F(PeerNetworkTest, ARequestToWhoIsNotConnectedIsTransient) {
+  start(a_, "a");
+  Answered answer;
+  a_.network->request(node("b"), Channel::kControl, enlist("web"), {}, io::kTestTime, answer.take());
+  EXPECT_FALSE(answer.done) << "never from within the call";
+  ASSERT_TRUE(until([&] { return answer.done; }));
+  EXPECT_EQ(answer.refusal->error.code(), ErrorCode::kTransient);
+  a_.network->notice(node("b"), commit("web"));  // lost without a word
+}
+
+TEST_F(PeerNetworkTest, ANoticeHasNoWayBack) {
+  bring_up();
+  a_.network->notice(node("b"), commit("web"));
+  ASSERT_TRUE(until([&] { return !b_.asked.empty(); }));
+  const PeerRequest notice = b_.take();
+  EXPECT_EQ(notice.respond, nullptr);
+  EXPECT_EQ(notice.content.message.commit().container(), "web");
+}
+
+TEST_F(PeerNetworkTest, ARequestIsTransientWhenItsConnectionEnds) {
+  bring_up();
+  Answered answer;
+  a_.network->request(node("b"), Channel::kControl, enlist("web"), {}, io::kTestTime, answer.take());
+  ASSERT_TRUE(until([&] { return !b_.asked.empty(); }));
+  const PeerRequest request = b_.take();
+  b_.network.reset();
+  EXPECT_TRUE(request.respond->gone());
+  request.respond->refuse(Error(ErrorCode::kIo, "to nobody"), {});
+  ASSERT_TRUE(until([&] { return answer.done; }));
+  EXPECT_EQ(answer.refusal->error.code(), ErrorCode::kTransient);
+}
+
+TEST_F(PeerNetworkTest, BodiesTravelOnTheBulkConnectionInBothDirections) {
+  bring_up();
+  const auto sent = std::make_shared<const std::string>(3'000'000, 'x');
+  Answered answer;
+  v1::Message message;
+  message.mutable_ship()->set_container("web");
+  a_.network->request(node("b"), Channel::kBulk, message, body_of(sent), io::kTestTime, answer.take());
+  ASSERT_TRUE(until([&] { return !b_.asked.empty(); }));
+  const PeerRequest request = b_.take();
+  ASSERT_TRUE(request.content.body);
+  EXPECT_TRUE(text_of(request.content.body) == *sent);
+  const auto back = std::make_shared<const std::string>("the generation");
+  v1::Message reply;
+  reply.mutable_fetched_generation();
+  request.respond->answer(std::move(reply), body_of(back));
+  ASSERT_TRUE(until([&] { return answer.done; }));
+  ASSERT_EQ(answer.messages.size(), 1U);
+  EXPECT_EQ(text_of(answer.messages[0].body), *back);
+}
+
+TEST_F(PeerNetworkTest, ABodyOnTheControlConnectionEndsIt) {
+  bring_up();
+  Answered answer;
+  a_.network->request(node("b"), Channel::kControl, enlist("web"), body_of(std::make_shared<const std::string>("body")),
+                      io::kTestTime, answer.take());
+  ASSERT_TRUE(until([&] { return answer.done; }));
+  EXPECT_EQ(answer.refusal->error.code(), ErrorCode::kTransient);
+  EXPECT_THAT(b_.asked, IsEmpty());
+  ASSERT_TRUE(until([&] { return connected(a_, b_); }));
+}
+
+TEST_F(PeerNetworkTest, ABodyBeyondTheLimitIsNotTaken) {
+  start(a_, "a");
+  PeerNetworkOptions small = options(b_, "b", 1);
+  small.body_limit_bytes = 1000;
+  start(b_, small, identity("b"));
+  introduce({&a_, &b_});
+  ASSERT_TRUE(until([&] { return connected(a_, b_); }));
+  Answered answer;
+  v1::Message message;
+  message.mutable_ship();
+  a_.network->request(node("b"), Channel::kBulk, message, body_of(std::make_shared<const std::string>(1001, 'x')),
+                      io::kTestTime, answer.take());
+  ASSERT_TRUE(until([&] { return answer.done; }));
+  EXPECT_TRUE(answer.refusal.has_value());
+  EXPECT_THAT(b_.asked, IsEmpty());
+}
+
+// ---- Who is refused ----
+
+TEST_F(PeerNetworkTest, ANodeOfAnotherAuthorityIsRefused) {
+  const pki::Authority other = pki::Authority::create(kClusterHex, clock_).value();
+  start(a_, options(a_, "a", 1), identity("a", other));
+  start(b_, "b");
+  introduce({&a_, &b_});
+  ASSERT_TRUE(until([&] { return !a_.refused.empty() && !b_.refused.empty(); }));
+  EXPECT_EQ(b_.network->find(node("a")), nullptr);
+  EXPECT_NE(a_.network->trouble(node("b")), "");
+}
+
+TEST_F(PeerNetworkTest, ANodeOfAnotherClusterIsRefused) {
+  PeerNetworkOptions foreign = options(a_, "a", 1);
+  foreign.cluster_id = "another cluster.";
+  start(a_, foreign, identity("a"));
+  start(b_, "b");
+  introduce({&a_, &b_});
+  ASSERT_TRUE(until([&] { return !b_.refused.empty(); }));
+  EXPECT_EQ(b_.refused.front(), "a: it belongs to another cluster");
+  EXPECT_THAT(b_.told, IsEmpty());
+}
+
+TEST_F(PeerNetworkTest, ANodeThatSaysAnotherNameThanItsCertificateIsRefused) {
+  start(a_, options(a_, "aa", 1), identity("a"));
+  start(b_, "b");
+  introduce({&a_, &b_});
+  ASSERT_TRUE(until([&] { return !b_.refused.empty(); }));
+  EXPECT_EQ(b_.refused.front(), "a: its name is not that of its certificate");
+  EXPECT_THAT(b_.told, IsEmpty());
+}
+
+TEST_F(PeerNetworkTest, WhoseCertificateIsNotTheDialledNodesIsRefused) {
+  start(a_, "a");
+  start(b_, options(b_, "b", 1), identity("c"));
+  introduce({&a_, &b_});
+  ASSERT_TRUE(until([&] { return !a_.refused.empty(); }));
+  EXPECT_EQ(a_.network->find(node("b")), nullptr);
+}
+
+TEST_F(PeerNetworkTest, ARefusalIsToldOnceAMinute) {
+  b_.check = [](const io::TlsPeer& who) -> Status {
+    return fail(ErrorCode::kPermission, std::format("the certificate of '{}' is revoked", who.name));
+  };
+  start(a_, "a");
+  start(b_, "b");
+  introduce({&a_, &b_});
+  ASSERT_TRUE(until([&] { return b_.network->refused() >= 6 && a_.network->refused() >= 6; }));
+  EXPECT_THAT(b_.refused, ElementsAre(HasSubstr("the certificate of 'a' is revoked")));
+  EXPECT_THAT(a_.refused, ElementsAre(HasSubstr("the certificate of 'a' is revoked"))) << "who is refused learns why";
+  EXPECT_THAT(a_.network->trouble(node("b")), HasSubstr("revoked"));
+  b_.clock.shift = 61s;
+  ASSERT_TRUE(until([&] { return b_.refused.size() == 2; }));
+}
+
+// ---- Joining ----
+
+class JoinerTest : public PeerNetworkTest {
+ protected:
+  void connect() {
+    start(b_, "b");
+    io::TlsOptions options;
+    options.authority_fingerprint = pki::fingerprint_of(authority_.certificate()).value();
+    io::TlsHandlers handlers;
+    handlers.on_open = [this](io::TlsConnection&) { open_ = true; };
+    handlers.on_frame = [this](io::TlsConnection&, const std::string& text, const io::IncomingBody&) {
+      EXPECT_TRUE(frames_.emplace_back().ParseFromString(text));
+    };
+    handlers.on_close = [this](io::TlsConnectionId, const io::TlsPeer&, const Error&) { closed_ = true; };
+    client_ = io::TlsClient::connect(*a_.loop, {.address = b_.network->addresses().front()},
+                                     io::TlsContext::create(options).value(), handlers,
+                                     [](const Error& error) { ADD_FAILURE() << error.message(); })
+                  .value();
+    ASSERT_TRUE(until([&] { return open_; }));
+  }
+  void send(const v1::Message& message) { ASSERT_TRUE(client_->connection()->send(message.SerializeAsString())); }
+
+  std::unique_ptr<io::TlsClient> client_;
+  bool open_ = false;
+  bool closed_ = false;
+  std::vector<v1::Message> frames_;
+};
+
+TEST_F(JoinerTest, AJoinRequestNeedsNoCertificateAndIsAnswered) {
+  connect();
+  v1::Message message;
+  message.set_id(1);
+  message.mutable_join()->set_name("c");
+  send(message);
+  ASSERT_TRUE(until([&] { return !b_.joins.empty(); }));
+  EXPECT_EQ(b_.joins.front().name(), "c");
+  b_.join_answers.front()->refuse(Error(ErrorCode::kPermission, "the token is used up"), {});
+  ASSERT_TRUE(until([&] { return !frames_.empty(); }));
+  EXPECT_EQ(frames_.front().id(), 1U);
+  EXPECT_EQ(frames_.front().error().message(), "the token is used up");
+}
+
+TEST_F(JoinerTest, NothingElseIsHeardWithoutACertificate) {
+  v1::Message hello;
+  hello.mutable_hello()->set_cluster_id(kClusterId);
+  hello.mutable_hello()->set_protocol(kPeerProtocol);
+  hello.mutable_hello()->mutable_node()->set_name("a");
+  v1::Message answer = commit("web");
+  answer.set_is_answer(true);
+  for (const v1::Message& message : {hello, enlist("web"), commit("web"), answer}) {
+    open_ = closed_ = false;
+    connect();
+    send(message);
+    ASSERT_TRUE(until([&] { return closed_; })) << message.body_case();
+    EXPECT_THAT(frames_, IsEmpty());
+    EXPECT_THAT(b_.asked, IsEmpty());
+    EXPECT_THAT(b_.joins, IsEmpty());
+    client_.reset();
+  }
+}
+
+TEST_F(JoinerTest, ABodyWithoutACertificateEndsTheConnection) {
+  connect();
+  v1::Message message;
+  message.set_id(1);
+  message.mutable_join()->set_name("c");
+  ASSERT_TRUE(client_->connection()->send(message.SerializeAsString(), body_of(std::make_shared<const std::string>("x"))));
+  ASSERT_TRUE(until([&] { return closed_; }));
+  EXPECT_THAT(b_.joins, IsEmpty());
+}
+
+}  // namespace
+}  // namespace perdure::node
