@@ -29,6 +29,16 @@ replica::Pace to_replica(own::Pace pace) {
   return pace == own::Pace::kEvery ? replica::Pace::kEveryGeneration : replica::Pace::kNewestOnly;
 }
 
+// May get lost: a standby that missed it holds what no later generation builds on, until two newer ones are committed.
+v1::Message discard_notice(const ContainerName& container, Term term, const own::GenerationsDiscarded& event) {
+  v1::Message message;
+  v1::DiscardNotice& notice = *message.mutable_discard();
+  notice.set_container(container.str());
+  notice.set_term(term.value);
+  for (const Generation& generation : event.generations) *notice.add_generations() = to_peer(generation);
+  return message;
+}
+
 }  // namespace
 
 model::Nonce random_nonce() {
@@ -63,6 +73,12 @@ void OwnedContainer::handle(const own::Event& event) {
       // The machine says RaiseTerm and Remember of what changes only.
       term_ = restarted->term;
       handing_over_ = restarted->handing_over;
+    }
+    if (const auto* discarded = std::get_if<own::GenerationsDiscarded>(&next)) {
+      const v1::Message notice = discard_notice(identity_.container, term_, *discarded);
+      for (const auto& [node, pace] : paces_) {
+        if (pace != own::Pace::kNone) environment_.peers.notice(node, notice);
+      }
     }
     const auto effects = machine_.handle(next, environment_.clock.now());
     for (const own::Effect& effect : effects) {

@@ -1,0 +1,209 @@
+// Proves how owner and standbys work together: a standby is enlisted, gets what is captured, learns what is committed and discarded,
+// is dismissed and lets go of everything; and what carries an older term is refused.
+//
+// How: nodes with everything above the seams in one process (testing/cluster_world.h).
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "node/testing/cluster_world.h"
+
+namespace perdure::node::testing {
+namespace {
+
+namespace v1 = peer::v1;
+using ::testing::Contains;
+using ::testing::IsEmpty;
+
+class StandbyWorldTest : public ClusterWorld {
+ protected:
+  void protect() {
+    begin("a");
+    begin("b");
+    node("a").run("web");
+    ASSERT_TRUE(until([&] { return runs_on("a", "web") && caught_up("a", "b", "web"); }));
+  }
+  Generation committed(const std::string& owner) { return *node(owner).owned("web")->status().committed; }
+  bool commits_more(const std::string& owner) {
+    const Generation before = committed(owner);
+    return until([&] { return committed(owner) > before; });
+  }
+  // What a request of a is refused with by b.
+  PeerRefusal refusal(v1::Message message) {
+    std::optional<std::expected<PeerMessage, PeerRefusal>> answer;
+    io::OutgoingBody body;
+    if (message.has_ship()) body.pieces = {std::as_bytes(std::span("capsule"))};
+    node("a").peers().request(node_name("b"), Channel::kBulk, std::move(message), std::move(body), io::kTestTime,
+                              [&](auto it) { answer = std::move(it); });
+    EXPECT_TRUE(until([&] { return answer.has_value(); }));
+    if (!answer || *answer) {
+      ADD_FAILURE() << "not refused";
+      return {Error(ErrorCode::kIo, "not refused"), {}};
+    }
+    return answer->error();
+  }
+};
+
+// ---- Standing by ----
+
+TEST_F(StandbyWorldTest, AContainerGetsAStandbyThatHoldsWhatIsCommitted) {
+  protect();
+  const auto record = node("a").record("web");
+  ASSERT_TRUE(record);
+  EXPECT_EQ(record->owner, node("a").self());
+  EXPECT_EQ(backend("b", "web").count("prepare_standby"), 1U);
+  EXPECT_GE(network_.delivered(v1::Message::kEnlist), 1U);
+  EXPECT_GE(network_.delivered(v1::Message::kCommit), 1U);
+  ASSERT_TRUE(commits_more("a"));
+  const Generation now = committed("a");
+  ASSERT_TRUE(until([&] { return node("b").held("web")->newest_committed >= now; }));
+  EXPECT_EQ(node("b").standbys().standing_by(), 1U);
+  EXPECT_EQ(node("b").standbys().table().fenced(), 0U);
+}
+
+TEST_F(StandbyWorldTest, AsManyStandbysAsAreWanted) {
+  standbys_wanted_ = 2;
+  begin("a");
+  begin("b");
+  begin("c");
+  node("a").run("web");
+  ASSERT_TRUE(until([&] { return caught_up("a", "b", "web") && caught_up("a", "c", "web"); }));
+  // A commit needs both: without an answer of c there is none until c is dropped.
+  EXPECT_EQ(node("a").record("web")->standbys.size(), 2U);
+  node("a").owned("web")->handle(own::StandbysWanted{1});
+  ASSERT_TRUE(until([&] { return node("a").record("web")->standbys.size() == 1 && !node("c").held("web"); }));
+  EXPECT_TRUE(stands_by("b", "web"));
+  ASSERT_TRUE(commits_more("a"));
+}
+
+TEST_F(StandbyWorldTest, ADismissedStandbyLetsGoOfEverything) {
+  protect();
+  node("a").owned("web")->handle(own::StandbysWanted{0});
+  ASSERT_TRUE(until([&] { return !node("b").held("web") && node("b").standbys().prepared() == 0; }));
+  EXPECT_THAT(node("a").record("web")->standbys, IsEmpty());
+  EXPECT_THAT(backend("b", "web").calls(), Contains("release delete"));
+  ASSERT_TRUE(commits_more("a")) << "the durable directory alone commits again";
+}
+
+TEST_F(StandbyWorldTest, ARefusedStandbyIsNoneAndAnotherOneIs) {
+  begin("a");
+  backends_["b"].on_new = [](FakeBackend& backend) {
+    backend.on_prepare([] { return Status(fail(ErrorCode::kUnsupported, "this kernel cannot")); });
+  };
+  begin("b");
+  begin("c");
+  node("a").run("web");
+  ASSERT_TRUE(until([&] { return caught_up("a", "c", "web"); }));
+  EXPECT_FALSE(stands_by("b", "web"));
+  bool told = false;
+  for (const policy::ownership::PeerStatus& peer : node("a").owned("web")->status().peers) {
+    told = told || (peer.node == node_name("b") && peer.refusal.contains("this kernel cannot"));
+  }
+  EXPECT_TRUE(told);
+}
+
+TEST_F(StandbyWorldTest, ARestartedStandbyHasLostItsMemoryAndIsEnlistedAnew) {
+  protect();
+  end("b");
+  begin("b");
+  EXPECT_FALSE(node("b").held("web"));
+  ASSERT_TRUE(until([&] { return caught_up("a", "b", "web"); }));
+  EXPECT_EQ(node("a").record("web")->standby(node_name("b"))->incarnation, Incarnation{2});
+  ASSERT_TRUE(commits_more("a"));
+}
+
+TEST_F(StandbyWorldTest, AfterACutTheStandbyGoesOnFromWhatItHolds) {
+  protect();
+  const auto full = [&] { return node("a").service("web")->shipping(node_name("b"))->full_shipments; };
+  const std::uint64_t before = full();
+  network_.cut(node_name("a"), node_name("b"));
+  network_.connect(node_name("a"), node_name("b"));
+  ASSERT_TRUE(commits_more("a"));
+  ASSERT_TRUE(until([&] { return caught_up("a", "b", "web"); }));
+  EXPECT_EQ(full(), before) << "no full generation was needed";
+}
+
+TEST_F(StandbyWorldTest, LostCommitNoticesAreMadeGoodByTheNext) {
+  protect();
+  std::size_t lost = 0;
+  network_.lose = [&](const NodeName&, const NodeName&, const v1::Message& message) {
+    return message.has_commit() && lost++ < 3;
+  };
+  ASSERT_TRUE(until([&] { return lost > 3; }));
+  const Generation now = committed("a");
+  ASSERT_TRUE(until([&] { return node("b").held("web")->newest_committed >= now; }));
+}
+
+TEST_F(StandbyWorldTest, WhatTheOwnerDiscardsIsDiscardedByItsStandby) {
+  protect();
+  const Generation back = committed("a");
+  ASSERT_TRUE(commits_more("a"));
+  ASSERT_TRUE(until([&] { return caught_up("a", "b", "web") && node("b").held("web")->newest->generation > back; }));
+  ASSERT_TRUE(node("a").service("web")->ask(policy::OperatorRestore{back}));
+  ASSERT_TRUE(until([&] { return network_.delivered(v1::Message::kDiscard) > 0; }));
+  ASSERT_TRUE(until([&] { return runs_on("a", "web") && caught_up("a", "b", "web"); }));
+}
+
+TEST_F(StandbyWorldTest, WhileTheStoreIsAwayCommitsGoOn) {
+  protect();
+  for (const char* name : {"a", "b"}) node(name).way().set_away(true);
+  ASSERT_TRUE(commits_more("a"));
+  ASSERT_TRUE(commits_more("a"));
+  for (const char* name : {"a", "b"}) node(name).way().set_away(false);
+  ASSERT_TRUE(until([&] { return node("a").current() && caught_up("a", "b", "web"); }));
+}
+
+// ---- Terms ----
+
+TEST_F(StandbyWorldTest, WhateverCarriesAnOlderTermIsRefusedAndCounted) {
+  protect();
+  const Term term = node("b").standbys().table().term_of(container_name("web"));
+  ASSERT_GT(term.value, 0U);
+  const std::uint64_t old = term.value - 1;
+  std::vector<v1::Message> messages(6);
+  messages[0].mutable_enlist()->set_term(old);
+  messages[0].mutable_enlist()->set_container("web");
+  messages[1].mutable_ship()->set_term(old);
+  messages[1].mutable_ship()->set_container("web");
+  *messages[1].mutable_ship()->mutable_generation() = to_peer(committed("a"));
+  messages[2].mutable_dismiss()->set_term(old);
+  messages[2].mutable_dismiss()->set_container("web");
+  messages[3].mutable_fetch_generation()->set_term(old);
+  messages[3].mutable_fetch_generation()->set_container("web");
+  messages[4].mutable_move_prepare()->set_term(old);
+  messages[4].mutable_move_prepare()->set_container("web");
+  messages[5].mutable_move_take()->set_term(old);
+  messages[5].mutable_move_take()->set_container("web");
+  std::uint64_t fenced = node("b").standbys().table().fenced();
+  for (const v1::Message& message : messages) {
+    const PeerRefusal refused = refusal(message);
+    EXPECT_EQ(refused.error.code(), ErrorCode::kFenced) << message.body_case();
+    EXPECT_EQ(refused.term, term) << message.body_case();
+    EXPECT_EQ(node("b").standbys().table().fenced(), ++fenced) << message.body_case();
+  }
+  v1::Message notice;
+  notice.mutable_commit()->set_container("web");
+  notice.mutable_commit()->set_term(old);
+  *notice.mutable_commit()->mutable_generation() = to_peer(committed("a"));
+  node("a").peers().notice(node_name("b"), notice);
+  ASSERT_TRUE(until([&] { return node("b").standbys().table().fenced() == fenced + 1; }));
+  EXPECT_TRUE(node("b").held("web")) << "nothing is lost by it";
+}
+
+TEST_F(StandbyWorldTest, AGenerationIsFetchedWholeFromAStandby) {
+  protect();
+  v1::Message message;
+  message.mutable_fetch_generation()->set_container("web");
+  message.mutable_fetch_generation()->set_term(node("a").record("web")->term.value);
+  std::optional<std::expected<PeerMessage, PeerRefusal>> answer;
+  node("a").peers().request(node_name("b"), Channel::kBulk, message, {}, io::kTestTime, [&](auto it) { answer = std::move(it); });
+  ASSERT_TRUE(until([&] { return answer.has_value(); }));
+  ASSERT_TRUE(*answer) << answer->error().error.message();
+  EXPECT_TRUE((*answer)->message.fetched_generation().committed());
+  ASSERT_TRUE((*answer)->body);
+  EXPECT_GT((*answer)->body->bytes().size(), 0U);
+}
+
+}  // namespace
+}  // namespace perdure::node::testing

@@ -1,0 +1,393 @@
+// A cluster without hosts, sockets and etcd: nodes with everything above the seams (Node, StandbyService, OwnedContainer, the records),
+// connected by FakePeers and coord::MemoryCoordination, with FakeBackends below. Test programs only.
+//
+// TestCluster does for them what Cluster does, with every other node as a candidate in the order of names.
+#pragma once
+
+#include <format>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "coord/cluster_codec.h"
+#include "coord/cluster_keys.h"
+#include "coord/memory_coordination.h"
+#include "gtest/gtest.h"
+#include "io/test_support.h"
+#include "model/spec_yaml.h"
+#include "node/cluster/owned_container.h"
+#include "node/cluster/peer_codec.h"
+#include "node/cluster/standby_service.h"
+#include "node/testing/fake_backend.h"
+#include "node/testing/fake_peers.h"
+
+namespace perdure::node::testing {
+
+namespace own = policy::ownership;
+
+inline NodeName node_name(std::string_view name) { return NodeName::parse(name).value(); }
+inline ContainerName container_name(std::string_view name) { return ContainerName::parse(name).value(); }
+
+// One life of one node.
+class TestNode final : public ContainerCluster {
+ public:
+  struct World {
+    io::Loop& loop;
+    io::Pool& pool;
+    const Clock& clock;
+    FakeNetwork& network;
+    coord::MemoryStore& store;
+    replica::FileSystem& files;  // outlives what the pool does with it
+    std::uint32_t standbys = 1;
+  };
+
+  // `backends` and `directory` outlive it: what a host keeps.
+  TestNode(World world, model::NodeLife self, const std::string& directory, FakeBackends& backends)
+      : world_(world),
+        self_(std::move(self)),
+        events_(EventLog::open({.path = {}}, world.clock).value()),
+        way_(world.loop, world.store),
+        peers_(world.network, self_),
+        records_(world.loop, way_, self_),
+        view_(world.loop, way_),
+        images_(world.loop, world.pool, peers_, directory + "/images") {
+    host_.paths.run_dir = directory + "/run";
+    host_.paths.state_dir = directory + "/state";
+    EXPECT_TRUE(io::make_directories(host_.paths.run_dir, 0755));
+    EXPECT_TRUE(io::make_directories(host_.paths.containers(), 0700));
+    images_.find_in_place = [](const std::string&) { return "/nowhere"; };  // every root file system is here
+    node_ = std::make_unique<Node>(NodeOptions{.loop = world.loop,
+                                               .pool = world.pool,
+                                               .clock = world.clock,
+                                               .events = events_,
+                                               .host = host_,
+                                               .identity = {self_.incarnation, world.clock.wall()},
+                                               .make_backend = backends.factory()});
+    node_->use(*this);
+    make_standbys();
+    view_.start();
+    subscription_ = view_.subscribe(view_handlers());
+  }
+  ~TestNode() override {
+    subscription_.reset();
+    standbys_.reset();
+    node_.reset();
+    owned_.clear();
+  }
+
+  const model::NodeLife& self() const { return self_; }
+  Node& node() { return *node_; }
+  StandbyService& standbys() { return *standbys_; }
+  coord::MemoryCoordination& way() { return way_; }
+  FakePeers& peers() { return peers_; }
+  EventLog& events() { return events_; }
+  bool current() const { return view_.current(); }
+  OwnedContainer* owned(std::string_view name) {
+    const auto found = owned_.find(container_name(name));
+    return found == owned_.end() ? nullptr : found->second.get();
+  }
+  ContainerService* service(std::string_view name) { return node_->find(container_name(name)); }
+  std::optional<replica::HeldContainer> held(std::string_view name) { return standbys_->table().find(container_name(name)); }
+  std::optional<model::OwnershipRecord> record(std::string_view name) const {
+    const coord::StoredRecord* found = view_.record(container_name(name));
+    return found == nullptr ? std::nullopt : std::optional(found->record);
+  }
+  void run(const std::string& name) {
+    const auto spec = model::read_spec(
+        std::format("name: {}\nroot-filesystem:\n  directory: /nowhere\ncommand: [/bin/true]\n", name), "test.yaml", "/");
+    ASSERT_TRUE(spec) << spec.error().message();
+    claim(*spec, model::DesiredState::kRunning, [this, spec = *spec](const Status& claimed) {
+      ASSERT_TRUE(claimed) << claimed.error().message();
+      ASSERT_TRUE(node_->create(spec));
+    });
+  }
+  void offer_candidates(OwnedContainer& owned) {
+    if (!owned.can_be_stood_by()) return;
+    own::Candidates candidates;
+    for (const auto& [name, description] : view_.nodes()) {
+      if (name != self_.node) candidates.order.push_back(name);
+    }
+    owned.handle(candidates);
+  }
+
+  // ---- ContainerCluster ----
+  bool member() const override { return true; }
+  void claim(const model::ContainerSpec& spec, model::DesiredState desired, std::function<void(Status)> done) override {
+    coord::CreateRequest request{.record = {.container = spec.name,
+                                            .owner = self_,
+                                            .standbys = {},
+                                            .term = {},
+                                            .spec_digest = "digest",
+                                            .image_digest = {},
+                                            .desired = desired,
+                                            .phase = model::RecordPhase::kStarting,
+                                            .writer = self_,
+                                            .nonce = {},
+                                            .created = world_.clock.wall()},
+                                 .spec_yaml = model::to_yaml(spec),
+                                 .addresses = {}};
+    records_.create(std::move(request), world_.clock.now() + io::kTestTime,
+                    [this, name = spec.name, done = std::move(done)](Result<coord::StoredRecord> created) {
+                      if (!created) return done(fail(std::move(created).error()));
+                      claimed_.insert_or_assign(name, *std::move(created));
+                      done({});
+                    });
+  }
+  void disclaim(const ContainerName& name) override { claimed_.erase(name); }
+  void attach(ContainerService& service) override {
+    const auto found = claimed_.find(service.spec().name);
+    if (found == claimed_.end()) return;
+    const coord::StoredRecord record = found->second;
+    claimed_.erase(found);
+    OwnedContainer& owned = make_owned(service);
+    owned.handle(own::Adopted{record.record, record.revision, service.stock()});
+    offer_candidates(owned);
+    for (const PeerState& peer : peers_.connected()) tell_holding(owned, peer.life);
+  }
+  void attach_recovered(ContainerService& service) override {
+    make_owned(service);
+    service.owned_side().tell(policy::OwnershipUnknown{"its record has not been read yet"});
+  }
+  void recovered(ContainerService& service) override {
+    OwnedContainer& owned = *owned_.at(service.spec().name);
+    own::Restarted restarted;
+    restarted.term = service.record().term;
+    restarted.handing_over = service.record().handing_over;
+    restarted.removed = service.record().state.desired == policy::DesiredState::kRemoved;
+    restarted.stock = service.stock();
+    owned.handle(restarted);
+    offer_candidates(owned);
+    for (const PeerState& peer : peers_.connected()) tell_holding(owned, peer.life);
+  }
+  void detached(const ContainerName& name, bool left) override {
+    const auto found = owned_.find(name);
+    if (found == owned_.end()) return;
+    found->second->detach();
+    if (!left) return found->second->handle(own::ContainerRemoved{});
+    const ContainerService* service = node_->find(name);
+    const coord::StoredRecord* record = view_.record(name);
+    if (service == nullptr || record == nullptr) return;
+    world_.loop.post([this, token = lifetime_.token(), name, spec = service->spec(),
+                      digest = service->record().image_digest, owner = record->record.owner.node] {
+      if (token.alive()) standbys_->stay(name, spec, digest, owner);
+    });
+  }
+  std::unique_ptr<replica::CapsuleStore> open_shared_store(const ContainerName&, Term) override { return nullptr; }
+  replica::FileSystem& file_system() override { return world_.files; }
+  std::shared_ptr<const pki::KeyRing> ring() const override { return nullptr; }
+  void settle(const ContainerName& name, model::DesiredState desired, std::function<void(Status)> done) override {
+    owned_.at(name)->handle(own::DesiredAsked{desired});
+    done({});
+  }
+  void fill(control::v1::ContainerStatus&, const ContainerName&) const override {}
+  std::vector<control::v1::ContainerStatus> others() const override { return {}; }
+
+ private:
+  void make_standbys() {
+    StandbyHandlers handlers;
+    handlers.taken = [this](TakenContainer it) { taken(std::move(it)); };
+    handlers.claimed_before = [](const ContainerName&) {};
+    handlers.runs_here = [this](const ContainerName& name) { return node_ && node_->find(name) != nullptr; };
+    handlers.target_committed = [this](const ContainerName& name, Term term) {
+      const auto found = owned_.find(name);
+      if (found == owned_.end() || found->second->status().move != policy::ownership::MoveStep::kHandedOver) {
+        if (found != owned_.end()) found->second->handle(own::RecordChanged{});
+        return false;
+      }
+      found->second->handle(own::TargetCommitted{term});
+      return true;
+    };
+    standbys_ = std::make_unique<StandbyService>(StandbyEnvironment{.loop = world_.loop,
+                                                                    .pool = world_.pool,
+                                                                    .clock = world_.clock,
+                                                                    .events = events_,
+                                                                    .host = host_,
+                                                                    .make_backend = node_->backend_factory(),
+                                                                    .peers = peers_,
+                                                                    .records = records_,
+                                                                    .view = view_,
+                                                                    .images = images_,
+                                                                    .self = self_,
+                                                                    .highest_revision = [this] { return view_.revision(); }},
+                                                 replica::StandbyTableOptions{}, std::move(handlers));
+    standbys_->serve(peers_.table);
+    images_.serve(peers_.table);
+    peers_.table[peer::v1::Message::kHeld] = [this](const PeerRequest& request) { on_held(request); };
+    peers_.on_up = [this](const model::NodeLife& life) { standbys_->report_held(life.node); };
+    peers_.on_down = [this](const model::NodeLife& life) {
+      reported_.erase(life.node);
+      for (const auto& [name, owned] : owned_) owned->handle(own::PeerDown{life.node});
+    };
+  }
+  coord::ViewHandlers view_handlers() {
+    coord::ViewHandlers handlers;
+    handlers.on_record = [this](const ContainerName& name) {
+      const coord::StoredRecord* record = view_.record(name);
+      if (const auto found = owned_.find(name); found != owned_.end()) {
+        found->second->handle(own::RecordChanged{record == nullptr ? 0 : record->revision});
+      }
+      standbys_->look_at(name);
+    };
+    handlers.on_current = [this] {
+      standbys_->look_at_all();
+      for (const auto& [name, owned] : owned_) offer_candidates(*owned);
+    };
+    return handlers;
+  }
+  OwnedContainer& make_owned(ContainerService& service) {
+    const ContainerName name = service.spec().name;
+    policy::OwnershipOptions options;
+    options.standbys = world_.standbys;
+    options.readmission_first = std::chrono::milliseconds(50);
+    OwnedContainer::Handlers handlers;
+    handlers.ended = [this, name] {
+      ContainerService* here = node_->find(name);
+      if (here != nullptr && here->owned() == owned_.at(name).get()) here->join(nullptr);
+      owned_.erase(name);
+      standbys_->look_at(name);
+    };
+    handlers.runs = [this, name] {
+      if (const auto found = owned_.find(name); found != owned_.end()) offer_candidates(*found->second);
+    };
+    handlers.handing_over = [this, name](Term term, const replica::Holding& holding) {
+      const ContainerService* here = node_->find(name);
+      const capsule::CapsuleRef capsule = here == nullptr ? nullptr : here->table().in_memory(holding.generation);
+      if (!capsule) return;
+      EXPECT_TRUE(standbys_->table().hold(name, term, holding, capsule));
+    };
+    auto& owned = owned_[name];
+    owned = std::make_unique<OwnedContainer>(OwnedEnvironment{.loop = world_.loop,
+                                                              .clock = world_.clock,
+                                                              .events = events_,
+                                                              .records = records_,
+                                                              .peers = peers_,
+                                                              .self = self_,
+                                                              .store_revision = [this] { return view_.revision(); }},
+                                             policy::OwnershipIdentity{.container = name, .self = self_}, options,
+                                             &service.owned_side(), std::move(handlers));
+    service.join(owned.get());
+    return *owned;
+  }
+  void tell_holding(OwnedContainer& owned, const model::NodeLife& life) {
+    const auto reported = reported_.find(life.node);
+    if (reported == reported_.end()) return;
+    const auto held = reported->second.find(owned.container());
+    owned.peer_holds(life, held == reported->second.end() ? std::nullopt : std::optional(held->second));
+  }
+  void on_held(const PeerRequest& request) {
+    std::map<ContainerName, replica::Holding>& held = reported_[request.from.node];
+    held.clear();
+    for (const auto& row : request.content.message.held().rows()) {
+      if (row.has_newest()) held.insert_or_assign(container_name(row.container()), from_peer(row.newest()).value());
+    }
+    for (const auto& [name, owned] : owned_) tell_holding(*owned, request.from);
+  }
+  void taken(TakenContainer it) {
+    const ContainerName name = it.spec.name;
+    Node::Arrived arrived{.spec = std::move(it.spec),
+                          .record = {},
+                          .backend = std::move(it.backend),
+                          .term = it.record.term,
+                          .arrival = {std::move(it.capsule), std::move(it.restored)}};
+    arrived.record.image_digest = it.image_digest;
+    arrived.record.restores = it.restores;
+    arrived.record.failures = it.failures;
+    arrived.record.created = it.created;
+    arrived.record.term = it.record.term;
+    auto service = node_->take_in(std::move(arrived));
+    ASSERT_TRUE(service) << service.error().message();
+    claimed_.insert_or_assign(name, coord::StoredRecord{it.record, it.revision, {}});
+    attach(**service);
+  }
+
+  const World world_;
+  const model::NodeLife self_;
+  HostServices host_;
+  EventLog events_;
+  coord::MemoryCoordination way_;
+  FakePeers peers_;
+  coord::RecordStore records_;
+  coord::ClusterView view_;
+  ImageExchange images_;
+  std::map<ContainerName, std::unique_ptr<OwnedContainer>> owned_;
+  std::map<ContainerName, coord::StoredRecord> claimed_;
+  std::map<NodeName, std::map<ContainerName, replica::Holding>> reported_;
+  std::unique_ptr<Node> node_;
+  std::unique_ptr<StandbyService> standbys_;
+  std::unique_ptr<coord::Subscription> subscription_;
+  io::Lifetime lifetime_;
+};
+
+class ClusterWorld : public ::testing::Test {
+ protected:
+  ~ClusterWorld() override {
+    pool_->stop();
+    nodes_.clear();
+  }
+
+  // A new life of the node, connected with all others.
+  TestNode& begin(const std::string& name) {
+    const NodeName node = node_name(name);
+    nodes_.erase(name);
+    const model::NodeLife life{node, Incarnation{++lives_[name]}};
+    register_node(life);
+    auto& added = nodes_[name];
+    added = std::make_unique<TestNode>(TestNode::World{*loop_, *pool_, clock_, network_, store_, files_, standbys_wanted_}, life,
+                                       directory_ / name, backends_[name]);
+    EXPECT_TRUE(until([&] { return added->current(); }));
+    for (const auto& [other, there] : nodes_) {
+      if (other != name) network_.connect(node, there->self().node);
+    }
+    return *added;
+  }
+  void end(const std::string& name) { nodes_.erase(name); }
+  TestNode& node(const std::string& name) { return *nodes_.at(name); }
+  FakeBackend& backend(const std::string& node, const std::string& container) { return backends_[node].at(container); }
+
+  template <typename Condition>
+  bool until(Condition condition) {
+    return loop_->run_until(condition, io::kTestTime);
+  }
+  bool stands_by(const std::string& name, const std::string& container) {
+    const auto record = node(name).record(container);
+    return record && record->standby(node_name(name)) != nullptr &&
+           *record->standby(node_name(name)) == node(name).self();
+  }
+  // Owner and standby agree on what is committed, and it is the newest.
+  bool caught_up(const std::string& owner, const std::string& standby, const std::string& container) {
+    OwnedContainer* owned = node(owner).owned(container);
+    const auto held = node(standby).held(container);
+    return owned != nullptr && stands_by(standby, container) && owned->status().committed && held && held->newest &&
+           held->newest_committed && *held->newest_committed >= *owned->status().committed;
+  }
+  bool runs_on(const std::string& name, const std::string& container) {
+    ContainerService* service = node(name).service(container);
+    return service != nullptr && service->status().phase == policy::Phase::kProtected;
+  }
+
+  const SystemClock clock_;
+  std::uint32_t standbys_wanted_ = 1;
+  replica::PosixFileSystem files_;
+  io::TemporaryDirectory directory_;
+  std::unique_ptr<io::Loop> loop_ = io::make_loop();
+  std::unique_ptr<io::Pool> pool_ = io::Pool::create({}).value();
+  FakeNetwork network_{*loop_};
+  coord::MemoryStore store_;
+  coord::MemoryCoordination administrator_{*loop_, store_};
+  std::map<std::string, std::uint64_t> lives_;
+  std::map<std::string, FakeBackends> backends_;
+  std::map<std::string, std::unique_ptr<TestNode>> nodes_;
+
+ private:
+  void register_node(const model::NodeLife& life) {
+    bool done = false;
+    administrator_.commit({{}, {coord::Write{coord::node_key(life.node), coord::encode_node({.life = life})}}},
+                          clock_.now() + io::kTestTime, [&](const Result<coord::TransactionResult>& written) {
+                            EXPECT_TRUE(written);
+                            done = true;
+                          });
+    ASSERT_TRUE(until([&] { return done; }));
+  }
+};
+
+}  // namespace perdure::node::testing
