@@ -71,7 +71,7 @@ TEST(ContainerRecordTest, GarbageIsCorruptAndNamed) {
   std::string no_node = good;
   no_node.replace(no_node.find("\"b\""), 3, "\"-\"");
   std::string no_generation = good;
-  no_generation.replace(no_generation.find("3.1f.42"), 7, "3.1f.x");
+  no_generation.replace(no_generation.find("9.2.41"), 6, "9.2.x");
   const std::vector<std::string> bad{no_node, no_generation, "",   "{}", "[]", "null", good.substr(0, good.size() / 2), other_version,
                                      unknown_state, without(good, "desired"), without(good, "failures")};
   for (const std::string& text : bad) {

@@ -108,7 +108,7 @@ TEST(OptionsTest, OnlyHelpAndVersionHaveNoDefault) {
 
 // As far as a default is a value that could be given.
 TEST(OptionsTest, GivingADefaultChangesNothing) {
-  const std::vector<std::string> spoken_of{"--group", "--pool-threads"};
+  const std::vector<std::string> spoken_of{"--group", "--pool-threads", "--standby-memory"};
   std::vector<std::string> arguments;
   for (const UsageOption& option : option_table()) {
     if (option.value.empty() || std::ranges::contains(spoken_of, option.name)) continue;

@@ -133,6 +133,9 @@ class TestNode final : public ContainerCluster {
                       done({});
                     });
   }
+  void find_elsewhere(const ContainerName&, Term known, std::function<void(HeldElsewhere)> done) override {
+    done({.capsule = nullptr, .term = known});
+  }
   void disclaim(const ContainerName& name) override { claimed_.erase(name); }
   void attach(ContainerService& service) override {
     const auto found = claimed_.find(service.spec().name);
