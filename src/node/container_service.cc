@@ -147,7 +147,8 @@ void ContainerService::judge_found(const Found& found) {
   }
   takeover_error_ = "it is dead, and its record and its standbys, which are asked for its newest generation, do not answer yet";
   log::info("{}: it is dead; its record is read and its standbys are asked for its newest generation", spec_.name.str());
-  recovery_.elsewhere([this, token = lifetime_.token(), found](const HeldElsewhere& elsewhere) {
+  const auto ask = std::exchange(recovery_.elsewhere, nullptr);
+  ask([this, token = lifetime_.token(), found](const HeldElsewhere& elsewhere) {
     if (!token.alive()) return;
     revive(found, elsewhere);
     recovery_finished();
@@ -156,7 +157,8 @@ void ContainerService::judge_found(const Found& found) {
 
 void ContainerService::recovery_finished() {
   if (removal_waits_) handle(policy::OperatorRemove{});
-  if (const auto recovered = std::exchange(recovery_, {}).recovered) recovered();
+  recovery_.elsewhere = nullptr;
+  if (const auto recovered = std::exchange(recovery_.recovered, nullptr)) recovered();
 }
 
 void ContainerService::revive(const Found& found, const HeldElsewhere& elsewhere) {
