@@ -48,8 +48,8 @@ def test_the_first_makes_it_and_the_others_join_with_its_token():
     assert lab.asked[:4] == [
         ("node1", "cluster init --node-name node1 --listen 10.78.0.1 --yes"),
         ("node1", "cluster token --uses 2"),
-        ("node2", "cluster join 10.78.0.1 --token id.secret.print --node-name node2 --listen 10.78.0.2"),
-        ("node3", "cluster join 10.78.0.1 --token id.secret.print --node-name node3 --listen 10.78.0.3 --witness")]
+        ("node2", "cluster join 10.78.0.1 --token id.secret.print --node-name node2 --listen 10.78.0.2 --yes"),
+        ("node3", "cluster join 10.78.0.1 --token id.secret.print --node-name node3 --listen 10.78.0.3 --yes --witness")]
     assert set(lab.asked[4:]) == {("node1", "cluster status")}
     assert lab.looked >= 3, "until all are ready"
     assert len(said) == 3
