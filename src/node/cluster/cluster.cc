@@ -321,6 +321,13 @@ void Cluster::leave(bool force, Progress progress, Done done) {
                                  "no cluster",
                                  owned_.size(), membership_->identity().node.str())));
   }
+  if (!force && !ready() && !membership_->view().current()) {
+    // Whether the cluster still has an entry of this node, which would stay, is not known.
+    return when_ready(progress, [this, progress, done](const Status& ready) {
+      if (ready) return leave(false, progress, done);
+      done(fail(Error(ready.error()).context("this node cannot take its entry out of the cluster; --force leaves it there")));
+    });
+  }
   const bool alone = membership_->view().nodes().size() <= 1;
   const bool known = membership_->view().node(membership_->identity().node) != nullptr;
   busy_ = true;
