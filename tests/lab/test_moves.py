@@ -157,7 +157,7 @@ def test_every_node_answers_for_every_container(cluster):
     assert client.lines(address(53), PORT).ask("get") == "0", "it began afresh"
     other.cli("rm", "--force", "--yes", "web")
     for node in cluster.nodes.values():
-        assert node.names() == []
+        until(lambda node=node: node.names() == [], f"{node.name} still lists it")
         assert refused(node, "inspect", "web")[0] == 4
 
 

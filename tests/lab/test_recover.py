@@ -45,7 +45,7 @@ class Counter:
         self.old_generation = self.container.checkpoint()["generation"]["generation"]
         self.capsules = os.path.join(node.state, "capsules", name)
         self.copy = str(tmp_path / f"{name}-capsules")
-        shutil.copytree(self.capsules, self.copy)
+        shutil.copytree(self.capsules, self.copy, ignore=shutil.ignore_patterns("*.tmp"))
         self.new = self._count()
         self.new_generation = self.container.checkpoint()["generation"]["generation"]
         assert self.new[0] != self.old[0]

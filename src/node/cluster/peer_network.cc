@@ -313,7 +313,7 @@ void PeerNetwork::end(Session& session, const Error& error) {
 void PeerNetwork::report_refused(const std::string& who, const Error& error) {
   ++refused_;
   const Instant now = options_.clock.now();
-  const std::string what = who.substr(0, who.find_first_of(" :")) + without_numbers(error.message());
+  const std::string what = who.substr(0, who.rfind(':')) + without_numbers(error.message());
   if (const auto told = told_.find(what); told != told_.end() && now - told->second < kTellAgain) return;
   if (told_.size() >= kMaxTold) told_.clear();
   told_[what] = now;

@@ -35,7 +35,7 @@ struct StandbyService::Held {
   bool prepared = false;
   bool busy = false;      // a step on the backend is under way
   bool dropping = false;
-  std::function<void()> when_idle;  // a move that waits for the end of the step
+  std::vector<std::function<void()>> when_idle;  // requests that wait for the end of the step
   std::optional<Generation> staged;
   std::unique_ptr<policy::Taking> taking;
   std::vector<policy::taking::Event> taking_events;
@@ -97,8 +97,8 @@ void StandbyService::run(const ContainerName& name, Work work, Done done) {
 
 void StandbyService::idle(const ContainerName& name) {
   Held* held = find(name);
-  if (held == nullptr || held->busy || !held->when_idle) return;
-  std::exchange(held->when_idle, nullptr)();
+  if (held == nullptr || held->busy) return;
+  for (const auto& request : std::exchange(held->when_idle, {})) request();
 }
 
 // ---- Becoming a standby ----
@@ -130,7 +130,11 @@ void StandbyService::on_enlist(Request request) {
   if (!spec) return refuse_enlist(request, {spec.error().message()});
   if (spec->name != *name) return refuse_enlist(request, {"its specification is of another container"});
   Held& held = at(*name);
-  if (held.busy || held.dropping || held.taking) {
+  if (held.busy && !held.dropping && !held.taking) {
+    held.when_idle.emplace_back([this, request = std::move(request)] { on_enlist(request); });
+    return;
+  }
+  if (held.dropping || held.taking) {
     return refuse_enlist(request, {std::format("node '{}' is busy with '{}'", self, name->str())});
   }
   table_->raise_term(*name, term);
@@ -452,7 +456,7 @@ void StandbyService::on_move_prepare(Request request) {
   Held& held = at(*name);
   if (held.busy && !held.dropping && !held.taking) {
     // What it is busy with makes the move shorter.
-    held.when_idle = [this, request = std::move(request)]() mutable { on_move_prepare(std::move(request)); };
+    held.when_idle.emplace_back([this, request = std::move(request)] { on_move_prepare(request); });
     return;
   }
   if (held.dropping || held.taking) return answer("the target is busy with it");
