@@ -415,6 +415,10 @@ void PeerNetwork::check_up(Session& session) {
   if (session.state || control == nullptr || bulk == nullptr || *control->peer != *bulk->peer) return;
   session.state = PeerState{*control->peer, {}, options_.clock.now()};
   session.trouble.clear();
+  // Who was let in and is refused again is news.
+  const std::string& address = control->connection->peer().address;
+  const std::string host = address.substr(0, address.rfind(':'));
+  std::erase_if(told_, [&](const auto& told) { return told.first.contains(host); });
   if (handlers_.on_up) handlers_.on_up(session.state->life);
 }
 
