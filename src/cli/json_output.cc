@@ -134,6 +134,8 @@ std::span<const Field<v1::RemoveReply>> fields<v1::RemoveReply>() {
        [](const v1::RemoveReply& m) -> Json { return m.freed_bytes(); }},
       {"kept_capsules", "text or null", "directory of the generations that were kept",
        [](const v1::RemoveReply& m) { return text_or_null(m.kept_capsules()); }},
+      {"still_claimed", "boolean", "a standby has not confirmed: name and addresses are not free yet",
+       [](const v1::RemoveReply& m) -> Json { return m.still_claimed(); }},
   };
   return kFields;
 }

@@ -288,6 +288,9 @@ std::string render_remove(const v1::RemoveReply& reply, const Style& style) {
   if (reply.freed_bytes() > 0) text += std::format("; {} freed", bytes_text(reply.freed_bytes()));
   if (!reply.kept_capsules().empty())
     text += "; its generations are kept in " + clean(reply.kept_capsules());
+  if (reply.still_claimed()) {
+    text += "; its name and addresses are not free before its standbys have confirmed, or have been dropped";
+  }
   return wrap(text, style.width, "", "  ");
 }
 

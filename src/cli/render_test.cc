@@ -139,6 +139,7 @@ TEST(RenderTest, Changes) {
   removed.set_was_running(true);
   removed.set_freed_bytes(58'000'000);
   removed.set_kept_capsules("/var/lib/perdure/capsules/web");
+  removed.set_still_claimed(true);
   expect_golden("changes.txt", render_checkpoint(checkpoint, kWide) + "\n" +
                                    render_restore(restore, kWide) + "\n" +
                                    render_export(exported, "web.capsule", kWide) + "\n" +

@@ -59,9 +59,10 @@ Result<std::optional<MountEntry>> mount_at(const std::string& path) {
   return found;
 }
 
+// The upper directory is one container's alone. The lower one may be another copy of the same tree: a directory
+// of this host when it was mounted, and what was fetched by its digest since.
 bool is_overlay(const MountEntry& mount, const OverlayPaths& paths) {
-  return mount.type == "overlay" && has_option(mount.super_options, "lowerdir=" + paths.lower) &&
-         has_option(mount.super_options, "upperdir=" + paths.upper());
+  return mount.type == "overlay" && has_option(mount.super_options, "upperdir=" + paths.upper());
 }
 
 }  // namespace

@@ -23,8 +23,8 @@ struct OverlayPaths {
   std::string work() const { return rw_dir + "/work"; }
 };
 
-// Mounts, or does nothing if exactly this overlay is mounted there already. Its propagation is
-// private. kConflict: something else is mounted at merged. kUnsupported: rw_dir's file system
+// Mounts, or does nothing if an overlay with this upper directory is mounted there already. Its
+// propagation is private. kConflict: something else is mounted at merged. kUnsupported: rw_dir's file system
 // cannot be an upper.
 Status mount_overlay(const OverlayPaths& paths);
 

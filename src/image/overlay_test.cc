@@ -93,6 +93,16 @@ TEST_F(OverlayTest, UpperSurvivesUnmount) {
   EXPECT_FALSE(fs::exists(paths().merged + "/new"));
 }
 
+TEST_F(OverlayTest, AnotherCopyOfTheLowerIsTheSameOverlay) {
+  ASSERT_TRUE(mount_overlay(paths()));
+  OverlayPaths other = paths();
+  other.lower += "-2";
+  fs::copy(paths().lower, other.lower, fs::copy_options::recursive);
+  ASSERT_TRUE(mount_overlay(other)) << "a container is found alive with the copy it was started from";
+  EXPECT_TRUE(overlay_mounted(other).value());
+  EXPECT_EQ(mounts_at_merged(), 1);
+}
+
 TEST_F(OverlayTest, ForeignMountIsAConflict) {
   fs::create_directories(paths().merged);
   ASSERT_EQ(::mount("tmpfs", paths().merged.c_str(), "tmpfs", 0, nullptr), 0);

@@ -20,6 +20,8 @@ constexpr Duration kRestoreLimit = std::chrono::minutes(10);
 // Beyond the container's own deadline: a capture that is cancelled, the kill, the last processes.
 constexpr Duration kStopSlack = std::chrono::minutes(1);
 constexpr Duration kRemoveSlack = std::chrono::minutes(5);
+// For the standbys of what has been removed to confirm it.
+constexpr Duration kReleaseWait = std::chrono::seconds(5);
 constexpr Duration kLongestStop = std::chrono::minutes(10);  // as in a specification
 // A last generation is worth this much of an operator's patience.
 constexpr Duration kLastCheckpointLimit = std::chrono::seconds(15);
@@ -249,10 +251,24 @@ class RemoveRequest final : public ContainerRequest {
                                                     name(), error)),
                   "remove what the message names, then restart perdured and remove the container again");
     }
+    ContainerCluster* cluster = node().cluster();
+    if (cluster == nullptr || !cluster->member()) return removed(false);
+    // Whoever has removed it wants to use its name and its addresses again.
+    cluster->when_released(ContainerName::parse(name()).value(), [this, token = lifetime_.token()] {
+      if (token.alive() && !is_finished()) removed(false);
+    });
+    release_limit_ = node().loop().after(kReleaseWait, [this] {
+      if (!is_finished()) removed(true);
+    });
+  }
+
+ private:
+  void removed(bool still_claimed) {
     v1::Response response;
     v1::RemoveReply& reply = *response.mutable_remove();
     reply.set_name(name());
     reply.set_was_running(was_running_);
+    reply.set_still_claimed(still_claimed);
     if (message().remove().keep_capsules()) {
       reply.set_kept_capsules(kept_);
     } else {
@@ -261,8 +277,8 @@ class RemoveRequest final : public ContainerRequest {
     finish(std::move(response));
   }
 
- private:
   bool was_running_ = false;
+  io::Timer release_limit_;
   std::uint64_t bytes_ = 0;
   std::string kept_;
 };

@@ -43,6 +43,8 @@ class ContainerCluster {
   // A container that was found dead: its record is read and its standbys are asked. `done` may come late, or never.
   virtual void find_elsewhere(const ContainerName& name, Term known, std::function<void(HeldElsewhere)> done) = 0;
   virtual void detached(const ContainerName& name, bool left) = 0;
+  // Of a removed container: `done` when others can have its name and addresses. May come late, or never.
+  virtual void when_released(const ContainerName& name, std::function<void()> done) = 0;
   // Where all nodes see the container's generations; null: each node has its own directory.
   virtual std::unique_ptr<replica::CapsuleStore> open_shared_store(const ContainerName& name, Term term) = 0;
   virtual replica::FileSystem& file_system() = 0;  // seals what a member writes

@@ -98,6 +98,7 @@ policy::ownership::Stock ContainerService::stock() const {
 
 void ContainerService::begin_after_restart(Recovery recovery) {
   recovery_ = std::move(recovery);
+  takeover_since_ = environment_.clock.now();
   look_for_it();
 }
 

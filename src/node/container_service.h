@@ -128,6 +128,9 @@ class ContainerService final : private OwnedSide {
   // Of the last preparation or start that failed: its kind, for who asked for it.
   std::optional<ErrorCode> start_error() const { return start_error_; }
   const std::string& last_capture_error() const { return last_capture_error_; }
+  // After a restart of the daemon: why it is not looked after yet, and since when. Empty: it is.
+  const std::string& takeover_error() const { return takeover_error_; }
+  Instant takeover_since() const { return takeover_since_; }
   // Why generations are marked, for `perdure generations`.
   std::string mark_reason(const Generation& generation) const {
     return generations_.mark_reason(generation);
@@ -218,6 +221,7 @@ class ContainerService final : private OwnedSide {
   std::optional<ErrorCode> start_error_;
   Recovery recovery_;           // until it has ended
   std::string takeover_error_;  // of the last attempt, as long as none succeeds
+  Instant takeover_since_;
   bool removal_waits_ = false;  // for the end of an attempt
   io::Timer takeover_retry_;
   Duration shipping_cpu_{};     // since the last capture

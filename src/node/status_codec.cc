@@ -93,6 +93,18 @@ void set_protection(v1::Protection& protection, const ContainerService& service,
   for (std::string& line : criu_lines(service.last_capture_error())) protection.add_criu_lines(std::move(line));
 }
 
+// After a restart of the daemon the policy knows nothing yet; what runs goes on running meanwhile.
+void set_not_taken_over(v1::ContainerStatus& status, const ContainerService& service, const Clock& clock) {
+  status.set_phase(v1::PHASE_RECOVERING);
+  status.set_phase_reason("since perdured was started: " + service.takeover_error());
+  const auto since = std::chrono::duration_cast<WallTime::duration>(clock.now() - service.takeover_since());
+  status.set_phase_since_unix_ms(unix_ms(clock.wall() - since));
+  v1::Protection& protection = *status.mutable_protection();
+  protection.set_state(v1::PROTECTION_UNPROTECTED);
+  protection.set_reason("perdured does not look after it yet");
+  protection.set_remedy("it is tried again and again; mend what is said");
+}
+
 std::string_view why_of(const policy::Pace& pace) {
   return pace.reason == policy::PaceReason::kAsked ? std::string_view() : std::string_view(pace.text);
 }
@@ -257,6 +269,7 @@ v1::ContainerStatus status_of(const ContainerService& service, const Clock& cloc
   const bool runs = status.phase() == v1::PHASE_RUNNING;
   if (!runs) status.set_phase_reason(policy.reason);
   set_protection(*status.mutable_protection(), service, policy, now);
+  if (!service.takeover_error().empty()) set_not_taken_over(status, service, clock);
   if (policy.pid > 0) status.set_init_pid(policy.pid);
   set_network(status, service.spec());
   set_interval(*status.mutable_interval(), service, policy);

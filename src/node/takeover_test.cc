@@ -2,6 +2,7 @@
 #include <atomic>
 
 #include "gmock/gmock.h"
+#include "node/status_codec.h"
 #include "node/testing/control_fixture.h"
 
 namespace perdure::node::testing {
@@ -35,6 +36,10 @@ TEST_F(TakeoverTest, NothingIsDoneToAContainerThatCannotBeTakenOverYet) {
   ASSERT_TRUE(until([&] { return looked_at && was_told("not_taken_over"); }));
   FakeBackend& backend = backends_.at("web");
   EXPECT_EQ(backend.calls(), std::vector<std::string>{"recover"});
+  const v1::ContainerStatus shown = status_of(service("web"), clock_);
+  EXPECT_EQ(shown.phase(), v1::PHASE_RECOVERING);
+  EXPECT_THAT(shown.phase_reason(), ::testing::HasSubstr("image '/nowhere' does not exist"));
+  EXPECT_EQ(shown.protection().state(), v1::PROTECTION_UNPROTECTED);
 
   fails = false;  // the next attempt
   ASSERT_TRUE(until([&] { return was_told("restored"); }));

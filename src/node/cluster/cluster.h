@@ -78,6 +78,7 @@ class Cluster final : public ContainerCluster {
   void recovered(ContainerService& service) override;
   void find_elsewhere(const ContainerName& name, Term known, std::function<void(HeldElsewhere)> done) override;
   void detached(const ContainerName& name, bool left) override;
+  void when_released(const ContainerName& name, std::function<void()> done) override;
   std::unique_ptr<replica::CapsuleStore> open_shared_store(const ContainerName& name, Term term) override;
   replica::FileSystem& file_system() override { return sealed_; }
   std::shared_ptr<const pki::KeyRing> ring() const override;
@@ -131,6 +132,7 @@ class Cluster final : public ContainerCluster {
   std::unique_ptr<Joining> joining_;
   std::map<ContainerName, std::unique_ptr<OwnedContainer>> owned_;
   std::map<ContainerName, std::unique_ptr<Revival>> revivals_;
+  std::multimap<ContainerName, std::function<void()>> releases_;  // who waits for the end of what is owned
   std::map<ContainerName, coord::StoredRecord> claimed_;  // records made for services to come
   std::map<NodeName, std::map<ContainerName, replica::Holding>> reported_;  // what connected peers hold of ours
   std::vector<std::pair<Progress, Done>> waiting_;  // for ready()

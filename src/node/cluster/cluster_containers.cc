@@ -225,6 +225,14 @@ void Cluster::owned_ended(const ContainerName& name) {
   }
   owned_.erase(name);
   if (standbys_) standbys_->look_at(name);
+  const auto [first, last] = releases_.equal_range(name);
+  for (auto it = first; it != last; ++it) options_.loop.post(std::move(it->second));
+  releases_.erase(first, last);
+}
+
+void Cluster::when_released(const ContainerName& name, std::function<void()> done) {
+  if (owned(name) == nullptr) return options_.loop.post(std::move(done));
+  releases_.emplace(name, std::move(done));
 }
 
 OwnedContainer* Cluster::owned(const ContainerName& name) {

@@ -263,6 +263,7 @@ void Membership::sign_in(const peer::v1::JoinRequest& request, const model::Node
   if (node.manager) reply.set_authority_key_pem(authority->private_key());
   for (const pki::SealingKey& key : trust_->identity().ring.keys()) *reply.add_keys() = to_peer(key);
   for (const std::string& endpoint : client_->endpoints()) reply.add_etcd_endpoints(endpoint);
+  peers_->forget_refusals(node.addresses);
   reply.set_manager(node.manager);
   reply.set_external_etcd(identity_.external.has_value());
   report(control::v1::SEVERITY_INFO, "node_joined",

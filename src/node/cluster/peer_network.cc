@@ -320,6 +320,13 @@ void PeerNetwork::report_refused(const std::string& who, const Error& error) {
   if (handlers_.on_refused) handlers_.on_refused(who, error);
 }
 
+void PeerNetwork::forget_refusals(const std::vector<std::string>& addresses) {
+  for (const std::string& address : addresses) {
+    const std::string host = address.substr(0, address.rfind(':'));
+    std::erase_if(told_, [&](const auto& told) { return told.first.contains(host); });
+  }
+}
+
 // ---- Messages ----
 
 Status PeerNetwork::send(Line& line, const v1::Message& message, io::OutgoingBody body) {
@@ -415,10 +422,7 @@ void PeerNetwork::check_up(Session& session) {
   if (session.state || control == nullptr || bulk == nullptr || *control->peer != *bulk->peer) return;
   session.state = PeerState{*control->peer, {}, options_.clock.now()};
   session.trouble.clear();
-  // Who was let in and is refused again is news.
-  const std::string& address = control->connection->peer().address;
-  const std::string host = address.substr(0, address.rfind(':'));
-  std::erase_if(told_, [&](const auto& told) { return told.first.contains(host); });
+  forget_refusals({control->connection->peer().address});
   if (handlers_.on_up) handlers_.on_up(session.state->life);
 }
 

@@ -57,6 +57,8 @@ class PeerNetwork final : public Peers {
   Status use(io::TlsIdentity identity);
   // Whom there should be sessions with; others are ended.
   void set_peers(const std::vector<model::NodeDescription>& nodes);
+  // Of a node at these addresses ("HOST:PORT") that is let in: when it is refused again, that is news.
+  void forget_refusals(const std::vector<std::string>& addresses);
 
   void request(const NodeName& to, Channel channel, peer::v1::Message message, io::OutgoingBody body, Duration limit,
                Answer answer) override;

@@ -162,6 +162,7 @@ class TestNode final : public ContainerCluster {
     offer_candidates(owned);
     for (const PeerState& peer : peers_.connected()) tell_holding(owned, peer.life);
   }
+  void when_released(const ContainerName&, std::function<void()> done) override { world_.loop.post(std::move(done)); }
   void detached(const ContainerName& name, bool left) override {
     const auto found = owned_.find(name);
     if (found == owned_.end()) return;
