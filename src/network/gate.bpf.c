@@ -174,6 +174,7 @@ int pd_gate_out(struct __sk_buff* skb) {
     read_frame(skb, &frame);
     if ((flags & PD_GATE_ARP_ONLY) && !is_address_resolution(&frame)) {
       COUNT(gate->dropped_arp_only);
+      remember_refusal(skb);
       return DROP;
     }
     if ((flags & PD_GATE_RST_GUARD) && is_refusal(&frame)) {

@@ -212,21 +212,22 @@ TEST_F(GateTest, InputLockKeepsFramesFromTheContainer) {
 
 TEST_F(GateTest, RemembersTheConnectionsWhoseResetItKeptBack) {
   std::vector<TcpTuple> expected;
-  const auto end_with_unread_data = [&](const Endpoint& server, const Endpoint& client) {
+  const auto end_with_unread_data = [&](const Endpoint& server, const Endpoint& client, GateFlags closed) {
     TcpPair pair = connect_tcp(-1, client, container_->netns.fd(), server);
     ASSERT_EQ(::write(pair.client.get(), "unread", 6), 6);
     ASSERT_TRUE(readable_within(pair.server.get(), 20'000));
-    gate().lock();
-    const std::uint64_t before = gate().counters().dropped_locked;
+    gate().add_flags(closed);
+    const auto dropped = [&] { return gate().counters().dropped_locked + gate().counters().dropped_arp_only; };
+    const std::uint64_t before = dropped();
     pair.server.reset();
-    EXPECT_TRUE(eventually([&] { return gate().counters().dropped_locked > before; }));
-    gate().unlock();
+    EXPECT_TRUE(eventually([&] { return dropped() > before; }));
+    gate().clear_flags(closed);
     expected.push_back({server, client});
   };
   EXPECT_THAT(value_of(gate().take_refused()), testing::IsEmpty());
-  end_with_unread_data(container_->at(80), Endpoint{ip("10.1.0.1"), 4000});
-  end_with_unread_data(container_->at(80), Endpoint{ip("10.1.0.1"), 4001});
-  end_with_unread_data(container_->at6(80), Endpoint{ip("fd01::1"), 4000});
+  end_with_unread_data(container_->at(80), Endpoint{ip("10.1.0.1"), 4000}, GateFlags::kLocked);
+  end_with_unread_data(container_->at(80), Endpoint{ip("10.1.0.1"), 4001}, GateFlags::kArpOnly);
+  end_with_unread_data(container_->at6(80), Endpoint{ip("fd01::1"), 4000}, GateFlags::kLocked);
   Gate later = value_of(Gate::recover(gate().link_index()));
   EXPECT_THAT(value_of(later.take_refused()), testing::UnorderedElementsAreArray(expected));
   EXPECT_THAT(value_of(gate().take_refused()), testing::IsEmpty()) << "each is told once";

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <charconv>
 #include <filesystem>
 #include <format>
@@ -23,6 +24,7 @@
 #include "base/fd.h"
 #include "image/image.h"
 #include "io/process.h"
+#include "network/announce.h"
 #include "network/link.h"
 
 namespace perdure::node {
@@ -194,6 +196,29 @@ class LinuxBackendTest : public testing::Test {
   RuntimeFacts facts_;
   CancelFlag cancel_{false};
 };
+
+TEST_F(LinuxBackendTest, WhoAsksForItsAddressesIsAnsweredWhileItIsFrozen) {
+  ASSERT_NO_FATAL_FAILURE(prepare_and_start());
+  constexpr int kQuestions = 20;
+  std::atomic<bool> enough = false;
+  std::jthread captures([&] {
+    for (std::uint64_t round = 1; !enough; ++round) {
+      const auto captured = capture(round);
+      EXPECT_TRUE(captured) << captured.error().message();
+    }
+  });
+  for (int asked = 0; asked < kQuestions; ++asked) {
+    for (const char* address : {"10.77.0.5", "fd77::5"}) {
+      network::HolderQuery query{.bridge = "br0", .address = network::IpAddress::parse(address).value()};
+      query.probes = 1;  // a client that is not heard at once waits a second
+      query.deadline = 20s;
+      const auto holder = network::find_holder(query);
+      EXPECT_TRUE(holder && holder->has_value()) << address;
+      if (::testing::Test::HasFailure()) asked = kQuestions;
+    }
+  }
+  enough = true;
+}
 
 TEST_F(LinuxBackendTest, RestoredContainerGoesOnWhereItsCapsuleWasTaken) {
   ASSERT_NO_FATAL_FAILURE(prepare_and_start());

@@ -109,14 +109,21 @@ Result<capsule::Capsule> LinuxBackend::capture(const Generation& generation, con
   // machine has more than one core to be frozen for as short as possible.
   std::future<Result<Snapshots>> snapshots_to_come;
   std::optional<Snapshots> snapshots;
-  const auto unlock = [this] {
+  // Nothing that acknowledges what the generation does not know may leave. Who asks for its addresses is answered: a
+  // client that finds no neighbour waits a second. Who is handed over must not be found here any more.
+  const network::GateFlags silence =
+      after == AfterCapture::kRunOn ? network::GateFlags::kArpOnly : network::GateFlags::kLocked;
+  const auto unlock = [this, silence] {
     const std::lock_guard lock(gate_mutex_);
-    if (attachment_) attachment_->gate.unlock();
+    if (attachment_) attachment_->gate.clear_flags(silence);
   };
   capsule::CaptureHooks hooks;
   hooks.frozen = [&]() -> Status {
     log::debug("{}: checkpoint: frozen", spec_.name.str());
-    hold_gate();
+    {
+      const std::lock_guard lock(gate_mutex_);
+      if (attachment_) attachment_->gate.add_flags(silence);
+    }
     snapshots_to_come = std::async(std::launch::async, [this] { return snapshot_trees(); });
     return {};
   };
