@@ -5,6 +5,7 @@ import os
 import signal
 
 import pytest
+from cluster_tools import wait_for_members
 from lab_specs import PORT, address
 from moving import (Held, Move, Speakers, Streams, copies, flag, flagged, inspect, is_stood_by, processes, run, spec_of, stood_by_on,
                     wait_until_only_on, wait_until_stood_by)
@@ -147,6 +148,7 @@ def test_the_link_is_cut_after_the_record_names_the_target_which_is_quick(cluste
 
 def test_etcd_is_away_when_the_owner_is_to_change(cluster):
     it = Moving(cluster, 56)
+    wait_for_members(cluster.nodes[1], [node.name for node in cluster.nodes.values()])
     it.begin_and_hold_capture()
     members = [pid for node in cluster.nodes.values() for pid in processes(node, "etcd")]
     assert len(members) == 3

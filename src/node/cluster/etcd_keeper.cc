@@ -8,14 +8,22 @@
 #include <utility>
 #include <variant>
 
+#include "base/fd.h"
 #include "base/log.h"
+#include "io/atomic_file.h"
 
 namespace perdure::node {
+namespace {
+
+constexpr std::uint32_t kDeathsToAsk = 3;
+constexpr std::size_t kIdFileBytes = 64;
+
+}  // namespace
 
 EtcdKeeper::EtcdKeeper(EtcdKeeperOptions options, coord::EtcdClient& client, EtcdKeeperHandlers handlers)
     : options_(std::move(options)),
       handlers_(std::move(handlers)),
-      server_(options_.loop, options_.server),
+      server_(options_.loop, watched(options_.server)),
       admin_(options_.loop, client, options_.pool),
       snapshots_(options_.loop, options_.pool, options_.clock, {.directory = options_.snapshot_directory},
                  [this](std::string path, Instant deadline, coord::Answer<coord::SnapshotFile> answer) {
@@ -25,6 +33,80 @@ EtcdKeeper::EtcdKeeper(EtcdKeeperOptions options, coord::EtcdClient& client, Etc
 EtcdKeeper::~EtcdKeeper() = default;
 
 Status EtcdKeeper::start(const coord::EtcdStartRequest& request) { return server_.start(request); }
+
+coord::EtcdServerOptions EtcdKeeper::watched(coord::EtcdServerOptions server) {
+  server.on_death = [this, told = std::move(server.on_death)](const std::string& how, Duration pause) {
+    if (told) told(how, pause);
+    died();
+  };
+  return server;
+}
+
+// A member that was removed ends at each start. Only the others know; while they do not answer it is tried on.
+void EtcdKeeper::died() {
+  if (server_.deaths() < kDeathsToAsk || asking_ || joining_) return;
+  asking_ = true;
+  admin_.members(deadline(), [this](const Result<std::vector<coord::EtcdMember>>& members) {
+    asking_ = false;
+    if (!members || joining_) return;
+    const bool is_one = std::ranges::any_of(*members, [&](const coord::EtcdMember& member) {
+      return member.name == options_.server.name || std::ranges::contains(member.peer_urls, options_.server.peer_url);
+    });
+    if (is_one) return;
+    removed_ = true;
+    server_.stop([] {});
+    handlers_.report("etcd: this node's member was removed and is stopped",
+                     std::format("its data stays in '{}' until it is added anew", options_.server.data_directory));
+    handlers_.own_changed();
+  });
+}
+
+void EtcdKeeper::join(const MemberToStart& added, const std::string& token, std::function<void(Status)> done) {
+  if (joining_) return done(fail(ErrorCode::kTransient, "its member is being started"));
+  joining_ = true;
+  const auto ended = [this, done = std::move(done)](Status status) {
+    joining_ = false;
+    done(std::move(status));
+  };
+  if (!server_.running()) return begin_anew(added, token, ended);
+  // A word that comes late must not end a member that serves.
+  admin_.member_status(options_.server.client_url, deadline(),
+                       [this, added, token, ended](const Result<coord::EtcdMemberStatus>& own) {
+                         if (own && own->leader != 0) return ended({});
+                         begin_anew(added, token, ended);
+                       });
+}
+
+void EtcdKeeper::begin_anew(const MemberToStart& added, const std::string& token, std::function<void(Status)> done) {
+  const std::string id = std::format("{:x}", added.id);
+  const auto known = read_file(id_file(), kIdFileBytes);
+  coord::EtcdStartRequest start{.how = coord::EtcdStart::kJoin, .initial_cluster = added.initial_cluster, .token = token};
+  const auto begin = [this, done](const coord::EtcdStartRequest& request) {
+    Status started = server_.start(request);
+    if (!started && started.error().code() == ErrorCode::kExists) started = {};  // it has died and is about to be started again
+    if (!started) return done(std::move(started));
+    removed_ = false;
+    done({});
+    handlers_.own_changed();
+  };
+  if (known && *known == id) {
+    if (server_.running()) return done({});
+    if (server_.has_data()) start.how = coord::EtcdStart::kRestart;
+    return begin(start);
+  }
+  server_.stop([this, alive = lifetime_.token(), id, start = std::move(start), begin, done] {
+    if (!alive.alive()) return;
+    const auto set_aside = [this, id, start, begin, done](Status aside) {
+      if (aside) aside = io::write_file_atomically(id_file(), id, 0600);
+      if (!aside) return done(std::move(aside));
+      begin(start);
+    };
+    auto work = [server = options_.server, now = options_.clock.wall()] { return coord::set_data_aside(server, now); };
+    if (Status submitted = options_.pool.submit(options_.loop, lifetime_, std::move(work), set_aside); !submitted) {
+      set_aside(std::move(submitted));
+    }
+  });
+}
 
 void EtcdKeeper::go_on_alone(std::function<void(Result<std::string>)> done) {
   const std::string copy = std::format("{}.before-{:%Y%m%dT%H%M%SZ}", options_.server.data_directory,
@@ -120,8 +202,8 @@ void EtcdKeeper::decide(std::vector<coord::MemberView> views) {
     if (!view.member.name.empty()) continue;
     for (const coord::ManagerNode& manager : managers) {
       if (std::ranges::find(view.member.peer_urls, manager.peer_url) == view.member.peer_urls.end()) continue;
-      const std::string initial = coord::initial_cluster({view.member, members_}, manager.node.str());
-      handlers_.start_member(manager.node, initial, [this](Status) { look_again(); });
+      const MemberToStart added{view.member.id, coord::initial_cluster({view.member, members_}, manager.node.str())};
+      handlers_.start_member(manager.node, added, [this](Status) { look_again(); });
       return;
     }
   }
@@ -138,7 +220,7 @@ void EtcdKeeper::take(const coord::MemberStep& step) {
     admin_.add_learner(add->peer_url, deadline(), [this, node = add->node, what](Result<coord::AddedMember> added) {
       if (!added) return finished(what, fail(added.error()));
       members_ = added->members;
-      handlers_.start_member(node, coord::initial_cluster(*added, node.str()),
+      handlers_.start_member(node, {added->member.id, coord::initial_cluster(*added, node.str())},
                              [this, what](Status started) { finished(what, started); });
     });
   } else if (const auto* promote = std::get_if<coord::PromoteMember>(&step)) {

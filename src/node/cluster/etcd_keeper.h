@@ -33,11 +33,19 @@ struct EtcdKeeperOptions {
   Duration call_time = std::chrono::seconds(5);
 };
 
+// What a node has to know to start a member that was added.
+struct MemberToStart {
+  std::uint64_t id = 0;
+  std::string initial_cluster;
+};
+
 struct EtcdKeeperHandlers {
   // Of the cluster, as the view has them.
   std::function<std::vector<coord::ManagerNode>()> managers;
   // Tells a node to start its member; answered with whether it has begun to.
-  std::function<void(const NodeName&, const std::string& initial_cluster, std::function<void(Status)>)> start_member;
+  std::function<void(const NodeName&, const MemberToStart&, std::function<void(Status)>)> start_member;
+  // It has become a member, or has found that it is none any more.
+  std::function<void()> own_changed;
   // A step was taken or could not be: for people.
   std::function<void(const std::string& text, const std::string& reason)> report;
 };
@@ -49,8 +57,12 @@ class EtcdKeeper {
   ~EtcdKeeper();
 
   Status start(const coord::EtcdStartRequest& request);
+  // Starts the member that the leader has added; nothing if it serves or is starting already. What lies here of a member that
+  // was removed is set aside. `token`: of the cluster.
+  void join(const MemberToStart& added, const std::string& token, std::function<void(Status)> done);
   bool running() const { return server_.running(); }
-  bool has_data() const { return server_.has_data(); }
+  // A member's data lies here, and as far as is known it is one still.
+  bool is_member() const { return server_.has_data() && !removed_; }
   coord::EtcdServer& server() { return server_; }
   // This perdured ends; etcd runs on for the next one.
   void leave_running() { server_.release(); }
@@ -71,7 +83,10 @@ class EtcdKeeper {
   void judge(std::vector<coord::EtcdMember> members);
   void decide(std::vector<coord::MemberView> views);
   void take(const coord::MemberStep& step);
-  void tell_unstarted();
+  void died();
+  void begin_anew(const MemberToStart& added, const std::string& token, std::function<void(Status)> done);
+  coord::EtcdServerOptions watched(coord::EtcdServerOptions server);
+  std::string id_file() const { return options_.server.data_directory + ".id"; }
   void finished(const std::string& what, const Status& status);
   Instant deadline() const { return options_.clock.now() + options_.call_time; }
 
@@ -83,6 +98,9 @@ class EtcdKeeper {
   std::vector<coord::EtcdMember> members_;
   std::optional<WallTime> newest_snapshot_;
   bool busy_ = false;
+  bool joining_ = false;
+  bool asking_ = false;   // whether this node's member still is one
+  bool removed_ = false;  // it is not
   std::string told_;
   io::Timer look_timer_;
   io::Lifetime lifetime_;

@@ -119,9 +119,10 @@ Status Membership::make_etcd() {
   if (identity_.external || !identity_.manager) return {};
   EtcdKeeperHandlers handlers;
   handlers.managers = [this] { return managers(); };
-  handlers.start_member = [this](const NodeName& node, const std::string& initial, std::function<void(Status)> done) {
-    start_member(node, initial, std::move(done));
+  handlers.start_member = [this](const NodeName& node, const MemberToStart& added, std::function<void(Status)> done) {
+    start_member(node, added, std::move(done));
   };
+  handlers.own_changed = [this] { retry_ = options_.loop.after(kRetry, [this] { register_self(); }); };
   handlers.report = [this](const std::string& text, const std::string& reason) {
     report(reason.empty() ? control::v1::SEVERITY_INFO : control::v1::SEVERITY_WARNING, "etcd", text, reason);
   };
@@ -281,7 +282,7 @@ void Membership::follow_endpoints() {
   if (identity_.external || !view_->current()) return;
   const std::string own = etcd_client_url(identity_.listen.front());
   std::vector<std::string> endpoints;
-  if (etcd_ && etcd_->has_data()) endpoints.push_back(own);
+  if (etcd_ && etcd_->is_member()) endpoints.push_back(own);
   for (const auto& [name, node] : view_->nodes()) {
     if (!node.value.etcd_client_url.empty() && node.value.etcd_client_url != own) {
       endpoints.push_back(node.value.etcd_client_url);
@@ -340,7 +341,7 @@ model::NodeDescription Membership::description(const model::NodeDescription* bef
   node.version = options_.version;
   node.facts = options_.facts;
   node.certificate_serial = trust_->certificate().serial;
-  const bool has_member = etcd_ && etcd_->has_data();
+  const bool has_member = etcd_ && etcd_->is_member();
   node.etcd_client_url = has_member ? etcd_client_url(identity_.listen.front()) : std::string();
   node.etcd_peer_url = identity_.manager && !identity_.external ? etcd_peer_url(identity_.listen.front()) : std::string();
   return node;
@@ -406,9 +407,10 @@ std::vector<coord::ManagerNode> Membership::managers() const {
   return all;
 }
 
-void Membership::start_member(const NodeName& node, const std::string& initial, std::function<void(Status)> done) {
+void Membership::start_member(const NodeName& node, const MemberToStart& added, std::function<void(Status)> done) {
   peer::v1::Message message;
-  message.mutable_start_member()->set_initial_cluster(initial);
+  message.mutable_start_member()->set_initial_cluster(added.initial_cluster);
+  message.mutable_start_member()->set_member_id(added.id);
   peers_->request(node, Channel::kControl, std::move(message), {}, kStartMemberTime,
                   [done = std::move(done)](const std::expected<PeerMessage, PeerRefusal>& answer) {
                     done(answer ? Status{} : Status(fail(answer.error().error)));
@@ -417,24 +419,18 @@ void Membership::start_member(const NodeName& node, const std::string& initial, 
 
 void Membership::on_start_member(PeerRequest request) {
   if (!request.respond) return;
-  const auto answer = [&] {
-    peer::v1::Message message;
-    message.mutable_member_started();
-    request.respond->answer(std::move(message));
-  };
   if (!etcd_) {
     return request.respond->refuse(Error(ErrorCode::kConflict, std::format("node '{}' is no manager", identity_.node.str())));
   }
-  if (etcd_->running()) return answer();
-  coord::EtcdStartRequest start;
-  start.how = etcd_->has_data() ? coord::EtcdStart::kRestart : coord::EtcdStart::kJoin;
-  start.initial_cluster = request.content.message.start_member().initial_cluster();
-  start.token = identity_.cluster_id;
-  if (Status started = etcd_->start(start); !started) return request.respond->refuse(started.error());
-  log::info("etcd is started as a member");
-  answer();
-  if (!std::exchange(members_watched_, true)) etcd_->watch_members();
-  retry_ = options_.loop.after(kRetry, [this] { register_self(); });
+  const peer::v1::StartMember& start = request.content.message.start_member();
+  etcd_->join({start.member_id(), start.initial_cluster()}, identity_.cluster_id,
+              [this, respond = request.respond](const Status& started) {
+                if (!started) return respond->refuse(started.error());
+                peer::v1::Message message;
+                message.mutable_member_started();
+                respond->answer(std::move(message));
+                if (!std::exchange(members_watched_, true)) etcd_->watch_members();
+              });
 }
 
 void Membership::ask_manager(const std::string& public_key,

@@ -107,7 +107,7 @@ class Membership {
   std::vector<coord::ManagerNode> managers() const;
   void on_renew(PeerRequest request);
   void on_start_member(PeerRequest request);
-  void start_member(const NodeName& node, const std::string& initial, std::function<void(Status)> done);
+  void start_member(const NodeName& node, const MemberToStart& added, std::function<void(Status)> done);
   void ask_manager(const std::string& public_key, std::function<void(Result<RenewedCertificate>)> answer);
   void report(control::v1::Severity severity, std::string_view kind, std::string text, std::string reason);
   Result<model::NodeDescription> admitted(const peer::v1::JoinRequest& request, const coord::StoredToken& token) const;

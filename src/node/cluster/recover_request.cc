@@ -115,7 +115,7 @@ class RecoverRequest final : public ControlRequest {
     return text + std::format(" ({})", membership().store_trouble());
   }
   std::string what_to_do() {
-    if (membership().etcd() == nullptr || !membership().etcd()->has_data()) {
+    if (membership().etcd() == nullptr || !membership().etcd()->is_member()) {
       return "No member of etcd is on this node: start those that have one, or run this on a manager";
     }
     return "If their disks come back, boot them: etcd goes on by itself. If they are lost for good, --force-new-cluster copies "
@@ -128,7 +128,7 @@ class RecoverRequest final : public ControlRequest {
     if (membership().identity().external) {
       return fail(Error(ErrorCode::kConflict, "this cluster's etcd is not perdured's own"), "recover it by its own means");
     }
-    if (etcd == nullptr || !etcd->has_data()) {
+    if (etcd == nullptr || !etcd->is_member()) {
       return fail(Error(ErrorCode::kConflict, std::format("node '{}' holds no member of etcd", self().str())),
                   "run this on a manager that is left");
     }
