@@ -241,7 +241,12 @@ OwnedContainer* Cluster::owned(const ContainerName& name) {
 }
 
 std::optional<NodeName> Cluster::owner_of(const ContainerName& name) const {
-  if (!membership_ || options_.node.find(name) != nullptr) return std::nullopt;
+  if (!membership_) return std::nullopt;
+  // What leaves this node, or has left, is another's to answer for.
+  if (const ContainerService* here = options_.node.find(name)) {
+    const policy::Phase phase = here->status().phase;
+    if (phase != policy::Phase::kLeaving && phase != policy::Phase::kGone) return std::nullopt;
+  }
   const coord::StoredRecord* record = membership_->view().record(name);
   if (record == nullptr || record->record.owner.node == membership_->identity().node) return std::nullopt;
   return record->record.owner.node;
@@ -397,6 +402,10 @@ void Cluster::taken(TakenContainer it) {
   const auto held = standbys_->table().find(name);
   if (held && held->newest && !it.record.standbys.empty()) {
     reported_[it.record.standbys.front().node].insert_or_assign(name, *held->newest);
+  }
+  for (const auto& [life, holding] : it.held_by) {
+    const PeerState* peer = membership_->peers().find(life.node);
+    if (peer != nullptr && peer->life == life) reported_[life.node].insert_or_assign(name, holding);
   }
   claimed_.insert_or_assign(name, coord::StoredRecord{it.record, it.revision, {}});
   attach(**service);

@@ -392,6 +392,14 @@ void OwnedContainer::tell_take(const own::TellTake& effect) {
     take.set_failures(counters.failures);
     take.set_created_unix_ms(unix_ms(counters.created));
   }
+  for (const auto& [node, holding] : holdings_) {
+    const PeerState* peer = environment_.peers.find(node);
+    if (peer == nullptr || node == effect.target.node) continue;
+    v1::MoveTake::HeldBy& held = *take.add_held();
+    held.set_node(node.str());
+    held.set_incarnation(peer->life.incarnation.value);
+    *held.mutable_newest() = to_peer(holding);
+  }
   environment_.peers.request(
       effect.target.node, Channel::kControl, std::move(message), {}, options_.move_limit,
       [this, token = lifetime_.token(), target = effect.target.node,

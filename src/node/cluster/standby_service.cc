@@ -651,7 +651,13 @@ void StandbyService::claimed(const ContainerName& name, const policy::taking::Cl
                        .restores = held.take.restores(),
                        .failures = held.take.failures(),
                        .created = WallTime(std::chrono::duration_cast<WallTime::duration>(
-                           std::chrono::milliseconds(held.take.created_unix_ms())))};
+                           std::chrono::milliseconds(held.take.created_unix_ms()))),
+                       .held_by = {}};
+  for (const v1::MoveTake::HeldBy& row : held.take.held()) {
+    const auto node = NodeName::parse(row.node());
+    const auto holding = from_peer(row.newest());
+    if (node && holding) taken.held_by.insert_or_assign({*node, Incarnation{row.incarnation()}}, *holding);
+  }
   handlers_.taken(std::move(taken));
 }
 

@@ -59,6 +59,7 @@ struct TakenContainer {
   std::uint64_t restores = 0;
   std::uint64_t failures = 0;
   WallTime created{};
+  std::map<model::NodeLife, replica::Holding> held_by;  // the other standbys, as the former owner knows it
 };
 
 struct StandbyHandlers {
