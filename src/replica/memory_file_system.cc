@@ -188,7 +188,7 @@ Result<capsule::SlabRef> MemoryFileSystem::load(const std::string& path,
   PERDURE_ASSIGN(const std::string bytes, read_prefix(path, SIZE_MAX));
   if (bytes.size() > limit_bytes) return fail(ErrorCode::kNoSpace, std::format("'{}'", path));
   PERDURE_ASSIGN(auto slab, capsule::Slab::allocate(bytes.size(), capsule::Slab::Prefault::kNo));
-  std::memcpy(slab->writable().data(), bytes.data(), bytes.size());
+  std::ranges::copy(std::as_bytes(std::span(bytes)), slab->writable().begin());
   return slab;
 }
 
