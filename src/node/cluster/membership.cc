@@ -348,7 +348,7 @@ model::NodeDescription Membership::description(const model::NodeDescription* bef
 }
 
 void Membership::register_self() {
-  if (registering_ || !view_->current()) return;
+  if (registering_ || leaving_ || !view_->current()) return;
   const auto found = view_->nodes().find(identity_.node);
   if (found == view_->nodes().end()) {
     report(control::v1::SEVERITY_ERROR, "not_a_member",

@@ -99,7 +99,7 @@ class Membership {
   void settle();
   void found(const coord::ClusterSettings& settings);
   void register_self();
-  void revoke(const NodeName& node, const std::string& reason, std::function<void(Status)> done);
+  void revoke(const NodeName& node, const std::string& reason, int tries, std::function<void(Status)> done);
   model::NodeDescription description(const model::NodeDescription* before) const;
   void keep_history();
   void save_identity();
@@ -128,6 +128,7 @@ class Membership {
   std::optional<coord::ClusterSettings> founding_;
   bool registering_ = false;
   bool registered_ = false;
+  std::vector<io::Timer> revoke_timers_;
   bool leaving_ = false;  // by its own wish: what the others say of it is no news
   bool members_watched_ = false;
   std::string store_trouble_ = "etcd has not answered yet";

@@ -15,6 +15,9 @@ namespace {
 // With an embedded etcd: three managers survive the loss of one; more cost every write without need.
 constexpr std::size_t kDefaultManagers = 3;
 constexpr std::uint32_t kMaxTokenUses = 1000;
+// The view lags behind what this node itself has just written.
+constexpr Duration kRevokePause = std::chrono::milliseconds(50);
+constexpr int kRevokeTries = 60;
 
 }  // namespace
 
@@ -79,15 +82,15 @@ void Membership::remove_node(const NodeName& node, const std::string& reason, st
       done(removed ? Status{} : Status(fail(std::move(removed).error().context("its etcd member"))));
     });
   };
-  if (!etcd_) return revoke(node, reason, std::move(forgotten));
+  if (!etcd_) return revoke(node, reason, kRevokeTries, std::move(forgotten));
   etcd_->check_removal(node, [this, node, reason, done, forgotten = std::move(forgotten)](Status possible) {
-    if (possible) return revoke(node, reason, forgotten);
+    if (possible) return revoke(node, reason, kRevokeTries, forgotten);
     leaving_ = false;
     done(fail(std::move(possible).error().context("its etcd member")));
   });
 }
 
-void Membership::revoke(const NodeName& node, const std::string& reason, std::function<void(Status)> done) {
+void Membership::revoke(const NodeName& node, const std::string& reason, int tries, std::function<void(Status)> done) {
   const auto entry = view_->nodes().find(node);
   if (entry == view_->nodes().end()) return done({});
   coord::Revocation revocation{.node = node,
@@ -111,12 +114,19 @@ void Membership::revoke(const NodeName& node, const std::string& reason, std::fu
   }
   transaction.writes = {{node_key, std::nullopt}, {revocation_key, coord::encode_revocation(revocation, bytes)}};
   client_->commit(std::move(transaction), deadline(),
-                  [alive = lifetime_.token(), done, node](const Result<coord::TransactionResult>& written) {
+                  [this, alive = lifetime_.token(), done, node, reason, tries](const Result<coord::TransactionResult>& written) {
                     if (!alive.alive()) return;
                     if (!written) return done(fail(written.error()));
                     if (written->applied) return done({});
+                    if (tries > 1) {
+                      std::erase_if(revoke_timers_, [](const io::Timer& timer) { return !timer.active(); });
+                      revoke_timers_.push_back(options_.loop.after(kRevokePause, [this, node, reason, tries, done] {
+                        revoke(node, reason, tries - 1, done);
+                      }));
+                      return;
+                    }
                     done(fail(ErrorCode::kTransient,
-                              std::format("the entry of node '{}' was changed by another; try again", node.str())));
+                              std::format("the entry of node '{}' is changed by others again and again; try again", node.str())));
                   });
 }
 
