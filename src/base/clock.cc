@@ -2,6 +2,7 @@
 
 #include <time.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <format>
 
@@ -24,6 +25,12 @@ std::string format_duration(Duration duration) {
   if (whole < 3600) return std::format("{} min {} s", whole / 60, whole % 60);
   if (whole < 48 * 3600) return std::format("{} h {} min", whole / 3600, whole % 3600 / 60);
   return std::format("{} d {} h", whole / 86400, whole % 86400 / 3600);
+}
+
+WallTime wall_time_of(std::int64_t unix_ms) {
+  constexpr auto kLast = std::chrono::duration_cast<std::chrono::milliseconds>(WallTime::max().time_since_epoch());
+  return WallTime(std::chrono::duration_cast<WallTime::duration>(
+      std::clamp(std::chrono::milliseconds(unix_ms), std::chrono::milliseconds(0), kLast)));
 }
 
 std::string format_wall_time(WallTime time) {

@@ -47,6 +47,9 @@ class ManualClock final : public Clock {
   Instant now_{};
 };
 
+// From outside: milliseconds since 1970. Before that, or too far to be counted in: that end.
+WallTime wall_time_of(std::int64_t unix_ms);
+
 // "350 ms", "1.2 s", "3 min 4 s": three significant digits, for people.
 std::string format_duration(Duration duration);
 // RFC 3339 in UTC with milliseconds.

@@ -74,15 +74,16 @@ TEST_F(LoggerTest, OutlivesWhoStartedIt) {
   const pid_t starter = ::fork();
   if (starter == 0) {
     auto pipes = start_logger(options());
-    const bool good = pipes && ::write(pid_pipe[1], &pipes->logger_pid, sizeof(pid_t)) > 0;
+    if (!pipes) ::_exit(1);
     // A container: holds the pipe and writes after its starter's death.
-    if (good && ::fork() == 0) {
+    const pid_t parent = ::getpid();
+    if (::fork() == 0) {
       ::setsid();
-      while (::getppid() == starter || ::getppid() == 0) ::usleep(1000);
+      while (::getppid() == parent) ::usleep(1000);
       [[maybe_unused]] const auto n = ::write(pipes->stdout_write.get(), "orphan speaks\n", 14);
       ::_exit(0);
     }
-    if (good) ::pause();
+    if (::write(pid_pipe[1], &pipes->logger_pid, sizeof(pid_t)) > 0) ::pause();
     ::_exit(1);
   }
   pid_t logger_pid = 0;

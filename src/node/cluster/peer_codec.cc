@@ -86,7 +86,7 @@ Result<pki::SealingKey> from_peer(const peer::v1::KeyOfRing& key) {
   }
   value.id = key.id();
   std::memcpy(value.key.data(), key.key().data(), value.key.size());
-  value.created = WallTime(std::chrono::duration_cast<WallTime::duration>(std::chrono::milliseconds(key.created_unix_ms())));
+  value.created = wall_time_of(key.created_unix_ms());
   return value;
 }
 

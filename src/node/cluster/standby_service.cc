@@ -650,8 +650,7 @@ void StandbyService::claimed(const ContainerName& name, const policy::taking::Cl
                        .revision = claim.revision,
                        .restores = held.take.restores(),
                        .failures = held.take.failures(),
-                       .created = WallTime(std::chrono::duration_cast<WallTime::duration>(
-                           std::chrono::milliseconds(held.take.created_unix_ms()))),
+                       .created = wall_time_of(held.take.created_unix_ms()),
                        .held_by = {}};
   for (const v1::MoveTake::HeldBy& row : held.take.held()) {
     const auto node = NodeName::parse(row.node());
