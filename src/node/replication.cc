@@ -69,6 +69,8 @@ Replication::~Replication() = default;
 
 void Replication::use_store(std::shared_ptr<replica::CapsuleStore> store, std::optional<replica::Holding> newest) {
   shipper_->add(kDurable, std::make_unique<DurableRoute>(*this, std::move(store)), store_pace_, newest);
+  // A standby that comes before the next capture, which may be an hour away, gets what the store has.
+  if (newest) shipper_->begin_with(table_->in_memory(newest->generation));
 }
 
 void Replication::set_store_pace(replica::Pace pace) {

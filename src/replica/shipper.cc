@@ -195,6 +195,10 @@ void Shipper::enqueue(const std::string& name, Route& route, Item item) {
   }
 }
 
+void Shipper::begin_with(capsule::CapsuleRef capsule) {
+  if (newest_ == nullptr) newest_ = std::move(capsule);
+}
+
 void Shipper::discard(const Generation& generation) {
   if (newest_ != nullptr && newest_->manifest.generation == generation) newest_.reset();
   std::vector<std::string> idle;

@@ -120,6 +120,8 @@ class Shipper {
   // A new generation; `capsule` is complete and immutable. Returns at once; encoding and sending
   // follow.
   void offer(capsule::CapsuleRef capsule);
+  // The newest generation of an earlier life: for destinations that are added from now on. Nothing if one was offered.
+  void begin_with(capsule::CapsuleRef capsule);
   // It will never be restored: not sent, not used as a base.
   void discard(const Generation& generation);
 

@@ -254,6 +254,19 @@ TEST_F(ShipperTest, OneThatHoldsTheNewestIsToldOfAndNotSentIt) {
   EXPECT_EQ(peer->shipments, 0u);
 }
 
+TEST_F(ShipperTest, WhatAnEarlierLifeHasLeftIsForThoseThatComeBeforeTheFirstCapture) {
+  const auto before = add("before");
+  shipper_->begin_with(capsule(5));
+  const auto after = add("after");
+  wait_for_shipment(*after);
+  EXPECT_TRUE(before->pending.empty()) << "it was told what there is when it was added";
+  offer(6);
+  shipper_->begin_with(capsule(5));
+  const auto late = add("late");
+  wait_for_shipment(*late);
+  EXPECT_EQ(late->pending.front().shipment.generation, generation(6));
+}
+
 TEST_F(ShipperTest, AFencedOneIsNotSentAnythingMore) {
   const auto peer = add("a");
   const auto other = add("b");
