@@ -276,6 +276,14 @@ Keys protection_keys() {
            "Committed generations to keep. Two are the least: the one before is restored when the "
            "newest "
            "does not verify."}),
+      scalar_key<ContainerSpec>(
+          "checkpoint.standbys", number_codec<std::uint32_t>(0, 8),
+          [](auto& spec) -> auto& { return spec.checkpoint.standbys; },
+          {"the cluster's",
+           "Other nodes that hold the newest generations in memory, so that the container can go on "
+           "there. "
+           "A generation is committed when all of them have it. 0: only what is durable outlives "
+           "the host."}),
       scalar_key<ContainerSpec>("checkpoint.dump-deadline", duration_codec(100ms, 10min),
                                 [](auto& spec) -> auto& { return spec.checkpoint.dump_deadline; },
                                 {"",

@@ -37,6 +37,7 @@ TEST(SpecYaml, DefaultsAreTheDocumentedOnes) {
   EXPECT_EQ(spec.checkpoint.interval, 1s);
   EXPECT_EQ(spec.checkpoint.cpu_budget_percent, 20U);
   EXPECT_EQ(spec.checkpoint.generations_kept, 3U);
+  EXPECT_EQ(spec.checkpoint.standbys, std::nullopt);
   EXPECT_EQ(spec.checkpoint.dump_deadline, 10s);
   EXPECT_EQ(spec.restart.max_restores, 5U);
   EXPECT_EQ(spec.restart.window, 1min);
@@ -73,7 +74,7 @@ network:
 volumes:
   - {name: data, mount: /data}
   - {name: films, mount: /films, kind: shared, host: /srv/films, access: read-only}
-checkpoint: {state-sensitivity: 1.5s, cpu-budget: 50%, generations: 4, dump-deadline: 2s}
+checkpoint: {state-sensitivity: 1.5s, cpu-budget: 50%, generations: 4, standbys: 2, dump-deadline: 2s}
 restart: {max-restores: 7, window: 2min, probation: 0s, cold-start: never}
 stop: {signal: SIGINT, deadline: 0s}
 resources: {memory: 512MiB, cpu: 1.5, pids: 100}
@@ -109,6 +110,7 @@ terminal: false
                          .interval_source = IntervalSource::kStateSensitivity,
                          .cpu_budget_percent = 50,
                          .generations_kept = 4,
+                         .standbys = 2,
                          .dump_deadline = 2s};
   expected.restart = {
       .max_restores = 7, .window = 2min, .probation = 0s, .cold_start = ColdStart::kNever};
@@ -297,6 +299,7 @@ ContainerSpec any_spec() {
                                                           IntervalSource::kStateSensitivity),
                      .cpu_budget_percent = *rc::gen::inRange(1U, 101U),
                      .generations_kept = *rc::gen::inRange(2U, 101U),
+                     .standbys = maybe(rc::gen::inRange<std::uint32_t>(0, 9)),
                      .dump_deadline = duration(100ms, 10min)};
   spec.restart = {.max_restores = *rc::gen::inRange(1U, 101U),
                   .window = duration(1s, 24h),
