@@ -202,7 +202,8 @@ Status Daemon::join_cluster() {
                                                       .node = *node_,
                                                       .incarnation = identity_.incarnation,
                                                       .version = PERDURE_VERSION,
-                                                      .standby_memory = options_.standby_memory});
+                                                      .standby_memory = options_.standby_memory,
+                                                      .key_life = options_.key_life});
   cluster_of_requests_ = cluster_.get();
   node_->use(*cluster_);
   return cluster_->open();

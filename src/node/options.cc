@@ -50,6 +50,11 @@ void add_options(CLI::App& app, DaemonOptions& options) {
   app.add_flag("--trial-process", options.trial_process);  // doctor's; see trial_checkpoint.h
   app.add_option_function<std::string>("--wall-clock-offset",  // of the tests; see options.h
                                        [&options](const std::string& value) { take_offset(options, value); });
+  app.add_option_function<std::string>("--key-life", [&options](const std::string& value) {
+    const Result<Duration> life = parse_duration(value);
+    if (!life || *life <= Duration::zero()) throw CLI::ValidationError("--key-life", "a duration is needed, as 30d");
+    options.key_life = *life;
+  });
   app.formatter_fn([](const CLI::App*, const std::string&, CLI::AppFormatMode) { return help_text(); });
 }
 

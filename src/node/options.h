@@ -27,6 +27,7 @@ struct DaemonOptions {
   Bytes standby_memory;  // for capsules of other nodes' containers
   bool trial_process = false;  // hidden: the process that doctor takes a trial checkpoint of
   Duration wall_clock_offset{};  // hidden: for tests of clocks that are wrong; boot time is not touched
+  Duration key_life = std::chrono::days(30);  // hidden, for tests: age at which the key of stored capsules is replaced
 };
 
 // What the command line says; or, after --help, --version or an error (already printed), the exit status.

@@ -87,6 +87,7 @@ TEST(OptionsTest, TheHelpHasWhatTheTablesSay) {
   }
   EXPECT_FALSE(help.contains("--trial-process")) << "which is for perdured's own use";
   EXPECT_FALSE(help.contains("--wall-clock-offset")) << "which is for tests";
+  EXPECT_FALSE(help.contains("--key-life")) << "which is for tests";
 }
 
 TEST(OptionsTest, TheHelpFitsATerminal) {
@@ -145,6 +146,9 @@ TEST(OptionsTest, PoolThreadsAreBounded) {
 TEST(OptionsTest, TheWallClockIsAheadOrBehind) {
   using std::chrono::hours;
   EXPECT_EQ(parse({}).options.wall_clock_offset, Duration::zero());
+  EXPECT_EQ(parse({}).options.key_life, hours(30 * 24));
+  EXPECT_EQ(parse({"--key-life", "3s"}).options.key_life, std::chrono::seconds(3));
+  EXPECT_TRUE(parse({"--key-life", "0s"}).exit_status);
   EXPECT_EQ(parse({"--wall-clock-offset", "1h"}).options.wall_clock_offset, hours(1));
   EXPECT_EQ(parse({"--wall-clock-offset", "-26h"}).options.wall_clock_offset, -hours(26));
   EXPECT_EQ(parse({"--wall-clock-offset=-1h"}).options.wall_clock_offset, -hours(1));

@@ -67,6 +67,7 @@ Status Cluster::enter(ClusterIdentity identity, pki::NodeIdentity files, const c
                             .paths = options_.host.paths,
                             .incarnation = options_.incarnation,
                             .version = options_.version,
+                            .key_life = options_.key_life,
                             .facts = runtime::cluster_facts(options_.host.facts)};
   auto opened = Membership::open(std::move(options), std::move(identity), std::move(files), std::move(table),
                                  membership_handlers());

@@ -33,6 +33,7 @@ struct ClusterOptions {
   Incarnation incarnation;
   std::string version;
   Bytes standby_memory;
+  Duration key_life;
   replica::Spill spill = replica::Spill::kToDisk;
 };
 

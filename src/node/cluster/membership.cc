@@ -183,6 +183,7 @@ Status Membership::start(const coord::EtcdStartRequest* etcd, std::optional<coor
     view_->start();
   }
   keep_history();
+  look_at_keys();
   return {};
 }
 

@@ -32,6 +32,7 @@ struct MembershipOptions {
   Paths paths;
   Incarnation incarnation;
   std::string version;
+  Duration key_life;  // of the key that seals what is stored
   model::HostFacts facts;
 };
 
@@ -102,6 +103,7 @@ class Membership {
   void revoke(const NodeName& node, const std::string& reason, int tries, std::function<void(Status)> done);
   model::NodeDescription description(const model::NodeDescription* before) const;
   void keep_history();
+  void look_at_keys();
   void save_identity();
   Status check_peer(const io::TlsPeer& peer) const;
   std::vector<coord::ManagerNode> managers() const;
@@ -135,6 +137,7 @@ class Membership {
   ClusterIdentity saved_;
   io::Timer retry_;
   io::Timer history_timer_;
+  io::Timer keys_timer_;
   io::Lifetime lifetime_;
 };
 
