@@ -54,29 +54,40 @@ Outcome<void> describe_node(const CommandContext& context, auto& request) {
   return {};
 }
 
-Outcome<void> name_etcd(const CommandContext& context, v1::ClusterInitRequest& init) {
+// All of the three, or none.
+Outcome<bool> etcd_files_given(const CommandContext& context, std::string_view refusal) {
   const auto given = [&](std::string_view option) { return context.invocation.has(option); };
-  const bool files =
-      given(kEtcdAuthorityOption) || given(kEtcdCertificateOption) || given(kEtcdKeyOption);
-  const bool all_files =
-      given(kEtcdAuthorityOption) && given(kEtcdCertificateOption) && given(kEtcdKeyOption);
-  if (given(kEtcdOption) != files || files != all_files) {
-    return std::unexpected(usage_failure(
-        context, "another etcd needs all of --etcd, --etcd-ca, --etcd-cert and --etcd-key"));
-  }
-  if (!files) return {};
-  put_all(*init.mutable_etcd_endpoints(), context.invocation.texts(kEtcdOption));
+  const int files =
+      given(kEtcdAuthorityOption) + given(kEtcdCertificateOption) + given(kEtcdKeyOption);
+  if (files != 0 && files != 3)
+    return std::unexpected(usage_failure(context, std::string(refusal)));
+  return files == 3;
+}
+
+Outcome<void> put_etcd_files(const CommandContext& context, auto& request) {
   const auto put = [&](std::string_view option, std::string& to) -> Outcome<void> {
     auto path = absolute_path(context.invocation.text(option));
     if (!path) return std::unexpected(path.error());
     to = std::move(*path);
     return {};
   };
-  if (auto done = put(kEtcdAuthorityOption, *init.mutable_etcd_authority_file()); !done)
+  if (auto done = put(kEtcdAuthorityOption, *request.mutable_etcd_authority_file()); !done)
     return done;
-  if (auto done = put(kEtcdCertificateOption, *init.mutable_etcd_certificate_file()); !done)
+  if (auto done = put(kEtcdCertificateOption, *request.mutable_etcd_certificate_file()); !done)
     return done;
-  return put(kEtcdKeyOption, *init.mutable_etcd_key_file());
+  return put(kEtcdKeyOption, *request.mutable_etcd_key_file());
+}
+
+Outcome<void> name_etcd(const CommandContext& context, v1::ClusterInitRequest& init) {
+  constexpr std::string_view kAllOrNone =
+      "another etcd needs all of --etcd, --etcd-ca, --etcd-cert and --etcd-key";
+  const auto files = etcd_files_given(context, kAllOrNone);
+  if (!files) return std::unexpected(files.error());
+  if (context.invocation.has(kEtcdOption) != *files)
+    return std::unexpected(usage_failure(context, std::string(kAllOrNone)));
+  if (!*files) return {};
+  put_all(*init.mutable_etcd_endpoints(), context.invocation.texts(kEtcdOption));
+  return put_etcd_files(context, init);
 }
 
 Outcome<std::string> trimmed_token(std::string_view text, std::string_view where) {
@@ -187,6 +198,11 @@ Outcome<ExitCode> run_cluster_join(CommandContext& context) {
   join.set_address(context.invocation.text(kAddressArgument));
   join.set_witness(context.invocation.has(kWitnessOption));
   if (auto known = describe_node(context, join); !known) return std::unexpected(known.error());
+  const auto files = etcd_files_given(context, "the cluster's own etcd needs all of --etcd-ca, --etcd-cert and --etcd-key");
+  if (!files) return std::unexpected(files.error());
+  if (*files) {
+    if (auto put = put_etcd_files(context, join); !put) return std::unexpected(put.error());
+  }
   auto token = find_token(context);
   if (!token) return std::unexpected(token.error());
   join.set_token(std::move(*token));

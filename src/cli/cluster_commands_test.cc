@@ -163,6 +163,19 @@ TEST_F(ClusterCommandsTest, AnotherEtcdNeedsItsFiles) {
   EXPECT_EQ(init.etcd_key_file(), std::filesystem::absolute("k.pem").string());
 }
 
+TEST_F(ClusterCommandsTest, WhoJoinsShowsTheClustersOwnEtcdItsCertificate) {
+  EXPECT_EQ(run({"cluster", "join", "192.0.2.1", "--token", kToken, "--etcd-key", "k.pem"}), ExitCode::kUsage);
+  EXPECT_TRUE(unfolded(err()).contains("needs all of --etcd-ca, --etcd-cert and --etcd-key")) << err();
+  EXPECT_TRUE(program.daemon.requests.empty());
+  EXPECT_EQ(run({"cluster", "join", "192.0.2.1", "--token", kToken, "--etcd-ca", "ca.pem", "--etcd-cert", "/etc/c.pem",
+                 "--etcd-key", "k.pem", "--yes"}),
+            ExitCode::kOk);
+  const auto& join = last_request().cluster_join();
+  EXPECT_EQ(join.etcd_authority_file(), std::filesystem::absolute("ca.pem").string());
+  EXPECT_EQ(join.etcd_certificate_file(), "/etc/c.pem");
+  EXPECT_EQ(join.etcd_key_file(), std::filesystem::absolute("k.pem").string());
+}
+
 TEST_F(ClusterCommandsTest, ALabelIsGivenOnce) {
   EXPECT_EQ(run({"cluster", "init", "--label", "rack=a", "--label", "rack=b", "--yes"}),
             ExitCode::kUsage);

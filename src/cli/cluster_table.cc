@@ -32,6 +32,11 @@ constexpr Option kOwnLabel{
     "A label of this node; may be repeated. data-centre, rack and server say "
     "what fails together: standbys are placed apart.",
     true};
+constexpr Option kEtcdAuthority{kEtcdAuthorityOption, 0, "FILE", kFile,
+                                "The certificate authority of that etcd."};
+constexpr Option kEtcdCertificate{kEtcdCertificateOption, 0, "FILE", kFile,
+                                  "The certificate to show to that etcd."};
+constexpr Option kEtcdKey{kEtcdKeyOption, 0, "FILE", kFile, "The key of that certificate."};
 constexpr std::array kInitOptions{
     kOwnName,
     kListen,
@@ -45,9 +50,9 @@ constexpr std::array kInitOptions{
            "An etcd that is there already (https://192.0.2.9:2379) instead of one that perdured "
            "runs; may be repeated, one for each member.",
            true},
-    Option{kEtcdAuthorityOption, 0, "FILE", kFile, "The certificate authority of that etcd."},
-    Option{kEtcdCertificateOption, 0, "FILE", kFile, "The certificate to show to that etcd."},
-    Option{kEtcdKeyOption, 0, "FILE", kFile, "The key of that certificate."},
+    kEtcdAuthority,
+    kEtcdCertificate,
+    kEtcdKey,
     kYes,
     kJson};
 constexpr std::array kInitExamples{
@@ -70,6 +75,10 @@ constexpr std::array kJoinOptions{
     Option{kWitnessOption, 0, "", kFlag,
            "Run no containers here: this node only keeps a copy of what etcd holds, so that two "
            "others survive the loss of one."},
+    Option{kEtcdAuthorityOption, 0, "FILE", kFile,
+           "For a cluster that uses an etcd of its own: the certificate authority of that etcd."},
+    kEtcdCertificate,
+    kEtcdKey,
     kYes,
     kJson};
 constexpr std::array kJoinExamples{

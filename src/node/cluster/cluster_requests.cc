@@ -108,6 +108,9 @@ class JoinRequest final : public ClusterRequest {
     wish.address = join.address();
     wish.token = join.token();
     wish.witness = join.witness();
+    if (!join.etcd_authority_file().empty()) {
+      wish.external = ExternalEtcd{{}, join.etcd_authority_file(), join.etcd_certificate_file(), join.etcd_key_file()};
+    }
     cluster()->join(wish, progress(), alive([this](const Status& done) {
                       if (!done) return fail(done.error());
                       reply_status();

@@ -160,6 +160,11 @@ void Joining::begin(const JoinWish& wish, Done done) {
     token_id_ = token.id;
     token_secret_ = token.secret;
     PERDURE_ASSIGN(private_key_, pki::make_private_key());
+    if (wish_.external) {
+      for (const auto& file : {wish_.external->authority_file, wish_.external->certificate_file, wish_.external->key_file}) {
+        PERDURE_TRY(read_file(file).transform([](auto&&) {}));
+      }
+    }
     PERDURE_ASSIGN(const auto endpoint, io::Endpoint::parse(wish_.address, kPeerPort));
     io::TlsOptions options;
     options.authority_fingerprint = token.fingerprint;
@@ -195,6 +200,7 @@ void Joining::ask(io::TlsConnection& connection) {
   for (const std::string& listen : identity_->listen) request.add_addresses(listen);
   for (const auto& [key, value] : identity_->labels) (*request.mutable_labels())[key] = value;
   request.set_witness(wish_.witness);
+  request.set_external_etcd(wish_.external.has_value());
   request.set_version(version_);
   *request.mutable_facts() = to_peer(facts_);
   const auto public_key = pki::public_key_of(private_key_);
@@ -241,10 +247,11 @@ void Joining::write(const peer::v1::JoinReply& reply) {
     if (info.name != identity_->node.str() || info.organisation != reply.cluster_id()) {
       return fail(ErrorCode::kInvalid, "the certificate that was sent is of another node or cluster");
     }
-    if (reply.external_etcd()) {
-      return fail(ErrorCode::kUnsupported,
-                  "the cluster uses an etcd of its own; nodes can join only one with the embedded etcd in this release");
+    if (reply.external_etcd() != wish_.external.has_value()) {
+      return fail(ErrorCode::kInvalid, "the answer does not say which etcd the cluster uses; compare the versions");
     }
+    joined->identity.external = wish_.external;
+    if (wish_.external) joined->identity.external->endpoints = std::exchange(joined->identity.endpoints, {});
     return joined;
   };
   auto joined = build();

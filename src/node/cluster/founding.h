@@ -51,6 +51,7 @@ struct JoinWish {
   std::string address;  // of a node of the cluster
   std::string token;
   bool witness = false;
+  std::optional<ExternalEtcd> external;  // without endpoints: the cluster says them
 };
 
 struct JoinedCluster {

@@ -15,6 +15,7 @@ namespace {
 // With an embedded etcd: three managers survive the loss of one; more cost every write without need.
 constexpr std::size_t kDefaultManagers = 3;
 constexpr std::uint32_t kMaxTokenUses = 1000;
+constexpr Duration kKeysLook = std::chrono::hours(1);
 // The view lags behind what this node itself has just written.
 constexpr Duration kRevokePause = std::chrono::milliseconds(50);
 constexpr int kRevokeTries = 60;
@@ -153,6 +154,23 @@ void Membership::rotate_keys(std::function<void(Status)> done) {
                   });
 }
 
+// Every manager looks; the swap lets one of them do it.
+void Membership::look_at_keys() {
+  keys_timer_ = options_.loop.after(std::min(kKeysLook, options_.key_life / 4), [this] {
+    look_at_keys();
+    const auto& settings = view_->cluster();
+    if (!settings || !view_->current() || trust_->authority() == nullptr) return;
+    const auto& keys = settings->value.keys;
+    const auto newest = std::ranges::max_element(keys, {}, &pki::WrappedKey::id);
+    if (newest == keys.end() || options_.clock.wall() - newest->created < options_.key_life) return;
+    rotate_keys([this, id = newest->id + 1](const Status& rotated) {
+      if (!rotated) return log::debug("the key of stored capsules is not replaced: {}", rotated.error().message());
+      report(control::v1::SEVERITY_INFO, "keys_rotated",
+             std::format("what is stored from now on is sealed with key {}; the older ones stay for reading", id), {});
+    });
+  });
+}
+
 // ---- Nodes that join ----
 
 Result<model::NodeDescription> Membership::admitted(const peer::v1::JoinRequest& request,
@@ -195,6 +213,11 @@ Result<model::NodeDescription> Membership::admitted(const peer::v1::JoinRequest&
   node.version = request.version().substr(0, coord::kMaxShortText);
   node.joined = options_.clock.wall();
   node.witness = request.witness();
+  if (request.external_etcd() != identity_.external.has_value()) {
+    return fail(ErrorCode::kInvalid,
+                identity_.external ? "this cluster uses an etcd of its own: give --etcd-ca, --etcd-cert and --etcd-key"
+                                   : "this cluster's nodes run etcd themselves: leave out --etcd-ca, --etcd-cert and --etcd-key");
+  }
   const auto managers = std::ranges::count_if(view_->nodes(), [](const auto& entry) { return entry.second.value.manager; });
   node.manager = request.witness() || managers < static_cast<std::ptrdiff_t>(kDefaultManagers);
   if (node.manager && !identity_.external) node.etcd_peer_url = etcd_peer_url(node.addresses.front());
