@@ -144,7 +144,9 @@ struct EtcdServer::State {
   void start_again(Duration after) {
     if (has_member_data(options) && may_restart_plainly()) request.how = EtcdStart::kRestart;
     restart_timer = loop.after(after, [this] {
-      if (const Status again = spawn(); !again) {
+      // Without its data it would begin as another cluster, which knows nothing.
+      const bool begins = request.how == EtcdStart::kNew || request.how == EtcdStart::kJoin;
+      if (const Status again = begins ? spawn() : check(request).and_then([this] { return spawn(); }); !again) {
         log::error("{}", again.error().message());
         pause = std::min(std::max(2 * pause, options.restart_first), options.restart_last);
         start_again(pause);

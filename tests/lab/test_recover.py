@@ -5,8 +5,10 @@ durable directory is put back to an older state, so that what a standby's memory
 import json
 import os
 import shutil
+import signal
 
 from lab_specs import PORT, address, lab_spec
+from moving import processes
 from support.node import until
 
 ON_DEMAND = {"interval": "1h"}  # generations are taken when a test asks for them, and when a container begins
@@ -154,3 +156,52 @@ def test_what_is_not_done_is_refused(lab):
     """On nodes that are in no cluster."""
     refused = lab.nodes[1].try_cli("cluster", "recover")
     assert refused.returncode != 0 and "in no cluster" in refused.stderr
+
+
+def test_etcd_is_made_anew_from_a_snapshot_and_what_it_does_not_know_is_asked_of_the_nodes(make_lab, tmp_path):
+    lab = make_lab(nodes=3, cluster=True)
+    one, two, three = lab.nodes.values()
+    until(lambda: voters_of(one) == {"node1", "node2", "node3"}, "etcd has no three voting members")
+    moved = Counter(lab, one, "moved", 53, tmp_path)
+    files = os.path.join(one.state, "cluster")
+    snapshot = str(tmp_path / "etcd.db")
+    one.execute("etcdctl", "--endpoints", f"https://{one.address}:7401", "--cacert", f"{files}/authority.crt", "--cert",
+                f"{files}/node.pem", "--key", f"{files}/node.pem", "snapshot", "save", snapshot)
+    # Later than the snapshot: another owner, and a container that it does not know.
+    one.ask("move", "moved", "node2")
+    made = Counter(lab, one, "made", 54, tmp_path)
+    stopped = one.run(lab_spec("stopped", 55, checkpoint=ON_DEMAND))
+    one.ask("stop", "stopped")
+
+    members = [pid for node in lab.nodes.values() for pid in processes(node, "etcd")]
+    for node in lab.nodes.values():
+        node.kill_daemon(signal.SIGTERM)
+    for pid in members:
+        os.kill(pid, signal.SIGKILL)
+    for node in lab.nodes.values():
+        shutil.rmtree(os.path.join(node.state, "etcd"))
+        node.start_daemon()
+    until(lambda: not cluster_of(two)["has_quorum"], "etcd answers")
+    until(lambda: all(row["state"] == "ready" or row["self"] for row in cluster_of(two)["nodes"]), "the nodes are not connected")
+    plan = two.ask("cluster", "recover", "--from-snapshot", snapshot)
+    assert "would be made anew" in plan["etcd"] and not plan["applied"]
+    damaged = str(tmp_path / "damaged.db")
+    with open(snapshot, "rb") as file, open(damaged, "wb") as copy:
+        copy.write(file.read()[:-40])
+    refused = two.try_cli("cluster", "recover", "--from-snapshot", damaged, "--apply", "--yes")
+    assert refused.returncode != 0 and "restore etcd from" in refused.stderr, refused.stderr
+
+    done = two.ask("cluster", "recover", "--from-snapshot", snapshot, "--apply", "--yes")
+    assert "was made anew" in done["etcd"]
+    rows = {name: row_of(done, name) for name in ("moved", "made", "stopped")}
+    assert all(row["done"] and not row["error"] for row in rows.values()), done
+    assert (rows["moved"]["node"], rows["made"]["node"], rows["stopped"]["node"]) == ("node2", "node1", "node1")
+    assert (moved.state(), made.state()) == (moved.new, made.new), "they have run on"
+    until(lambda: voters_of(two) == {"node1", "node2", "node3"}, "etcd has no three voting members again")
+    for counter, node in ((moved, two), (made, one)):
+        assert standby_of(lab, node, counter.name)
+    three.ask("move", "moved", "node3")
+    assert moved.state() == moved.new
+    one.ask("start", "stopped")
+    stopped.wait_until_protected()
+    assert {row["action"] for row in two.ask("cluster", "recover")["containers"]} == {"nothing"}

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "model/spec_yaml.h"
+#include "node/cluster/claim.h"
 #include "node/cluster/cluster.h"
 #include "node/cluster/peer_codec.h"
 #include "node/status_codec.h"
@@ -23,17 +24,6 @@ constexpr Duration kMoveTime = std::chrono::minutes(15);  // a root file system 
 constexpr int kAnnouncements = 3;
 constexpr Duration kAnnouncementInterval = std::chrono::milliseconds(300);
 
-std::vector<model::IpAddress> addresses_of(const model::ContainerSpec& spec) {
-  std::vector<model::IpAddress> addresses;
-  if (spec.network.ipv4) addresses.emplace_back(spec.network.ipv4->address);
-  if (spec.network.ipv6) addresses.emplace_back(spec.network.ipv6->address);
-  return addresses;
-}
-
-std::string digest_of(const std::string& yaml) {
-  return capsule::to_string(capsule::digest_of(std::as_bytes(std::span(yaml))));
-}
-
 }  // namespace
 
 // ---- Claims ----
@@ -48,22 +38,8 @@ void Cluster::claim(const model::ContainerSpec& spec, model::DesiredState desire
     return done(fail(ErrorCode::kConflict, std::format("node '{}' is a witness and runs no containers; run '{}' on another node",
                                                        membership_->identity().node.str(), spec.name.str())));
   }
-  coord::CreateRequest request{.record = {.container = spec.name,
-                                          .owner = membership_->self(),
-                                          .standbys = {},
-                                          .term = {},
-                                          .spec_digest = {},
-                                          .image_digest = {},
-                                          .desired = desired,
-                                          .phase = model::RecordPhase::kStarting,
-                                          .writer = membership_->self(),
-                                          .nonce = {},
-                                          .created = options_.clock.wall()},
-                               .spec_yaml = model::to_yaml(spec),
-                               .addresses = addresses_of(spec)};
-  request.record.spec_digest = digest_of(request.spec_yaml);
   membership_->records().create(
-      std::move(request), options_.clock.now() + kClaimTime,
+      claim_of(spec, membership_->self(), desired, options_.clock.wall()), options_.clock.now() + kClaimTime,
       [this, token = lifetime_.token(), name = spec.name, done = std::move(done)](Result<coord::StoredRecord> created) {
         if (!token.alive()) return;
         if (!created && !membership_->view().current()) {
@@ -269,7 +245,10 @@ std::unique_ptr<replica::CapsuleStore> Cluster::open_shared_store(const Containe
 
 // ---- Standbys ----
 
-std::uint32_t Cluster::standbys_wanted(const ContainerName&) const {
+std::uint32_t Cluster::standbys_wanted(const ContainerName& name) const {
+  if (const ContainerService* service = options_.node.find(name)) {
+    if (const auto& asked = service->spec().checkpoint.standbys) return *asked;
+  }
   const auto& settings = membership_->view().cluster();
   return settings ? settings->value.standbys : 1;
 }

@@ -1,6 +1,10 @@
 #include "node/cluster/etcd_keeper.h"
 
+#include <sys/random.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <filesystem>
 #include <format>
@@ -17,6 +21,7 @@ namespace {
 
 constexpr std::uint32_t kDeathsToAsk = 3;
 constexpr std::size_t kIdFileBytes = 64;
+constexpr Duration kRestoreTime = std::chrono::minutes(2);
 
 }  // namespace
 
@@ -127,6 +132,41 @@ void EtcdKeeper::go_on_alone(std::function<void(Result<std::string>)> done) {
     };
     if (Status submitted = options_.pool.submit(options_.loop, lifetime_, work, copied); !submitted) copied(std::move(submitted));
   });
+}
+
+void EtcdKeeper::begin_from_snapshot(const std::string& file, std::function<void(Status)> done) {
+  // Beside the data, which stays until the snapshot is known to be whole.
+  coord::EtcdServerOptions beside = options_.server;
+  beside.data_directory += ".restoring";
+  auto restore = [beside, file, deadline = options_.clock.now() + kRestoreTime]() -> Status {
+    PERDURE_TRY(io::remove_tree(beside.data_directory));
+    std::array<std::uint64_t, 2> token{};
+    if (::getrandom(token.data(), sizeof(token), 0) != static_cast<ssize_t>(sizeof(token))) return fail_errno("make a token");
+    return coord::restore_snapshot(beside, file, std::format("{:016x}{:016x}", token[0], token[1]), deadline);
+  };
+  auto replace = [this, from = beside.data_directory, done](Status restored) {
+    if (!restored) return done(std::move(restored));
+    server_.stop([this, alive = lifetime_.token(), from, done] {
+      if (!alive.alive()) return;
+      auto work = [server = options_.server, from, id = id_file(), now = options_.clock.wall()]() -> Status {
+        PERDURE_TRY(coord::set_data_aside(server, now));
+        (void)::unlink(id.c_str());
+        if (::rename(from.c_str(), server.data_directory.c_str()) != 0) return fail_errno(std::format("rename '{}'", from));
+        return io::sync_directory(std::filesystem::path(from).parent_path());
+      };
+      auto start = [this, done](Status replaced) {
+        if (replaced) replaced = server_.start({.how = coord::EtcdStart::kRestart, .initial_cluster = {}, .token = {}});
+        removed_ = false;
+        done(std::move(replaced));
+      };
+      if (Status submitted = options_.pool.submit(options_.loop, lifetime_, std::move(work), start); !submitted) {
+        start(std::move(submitted));
+      }
+    });
+  };
+  if (Status submitted = options_.pool.submit(options_.loop, lifetime_, std::move(restore), replace); !submitted) {
+    replace(std::move(submitted));
+  }
 }
 
 void EtcdKeeper::watch_members() {

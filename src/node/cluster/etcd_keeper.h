@@ -68,6 +68,9 @@ class EtcdKeeper {
   void leave_running() { server_.release(); }
   // The quorum is lost for good: its data is copied aside (`done` says where), and it is started again as the only member.
   void go_on_alone(std::function<void(Result<std::string>)> done);
+  // Begins anew as the only member, with what the snapshot holds; what lay here is set aside. On failure nothing is changed, and a
+  // member that was running runs on.
+  void begin_from_snapshot(const std::string& file, std::function<void(Status)> done);
   // From the time when the client answers on.
   void watch_members();
   // kConflict: it holds the only one.

@@ -1,12 +1,17 @@
 // `perdure cluster recover`: collects what all reachable nodes have, shows what would come back, and brings it back when told to.
+#include <sys/stat.h>
+
 #include <algorithm>
+#include <chrono>
 #include <format>
 #include <memory>
-#include <ranges>
 #include <set>
 #include <utility>
 
 #include "base/log.h"
+#include "base/units.h"
+#include "model/spec_yaml.h"
+#include "node/cluster/claim.h"
 #include "node/cluster/cluster.h"
 #include "node/cluster/peer_codec.h"
 #include "node/cluster/recover_request.h"
@@ -26,6 +31,8 @@ constexpr Duration kPrepareTime = std::chrono::minutes(10);
 constexpr Duration kRestoreTime = std::chrono::minutes(10);
 // etcd elects itself at once; a large data directory is read first.
 constexpr Duration kAloneTime = std::chrono::minutes(2);
+// For connections with the nodes that the store names; longer ones are left out of the plan.
+constexpr Duration kPeersTime = std::chrono::seconds(10);
 constexpr Duration kAgain = std::chrono::milliseconds(200);
 // Until the owner has read the record that was written for it.
 constexpr Duration kOwnerReads = std::chrono::seconds(20);
@@ -61,11 +68,6 @@ class RecoverRequest final : public ControlRequest {
       return fail(Error(ErrorCode::kNotFound, "this host is in no cluster"),
                   "'perdure cluster init' makes one of it, 'perdure cluster join' lets it join one");
     }
-    if (!wish().snapshot_file().empty()) {
-      return fail(Error(ErrorCode::kUnsupported, "this version does not put etcd back from a snapshot"),
-                  "if a member of etcd still has its data, --force-new-cluster lets it go on alone; the nodes' containers run "
-                  "on in any case");
-    }
     for (const std::string& text : wish().containers()) {
       auto name = ContainerName::parse(text);
       if (!name) return fail(name.error());
@@ -73,6 +75,7 @@ class RecoverRequest final : public ControlRequest {
     }
     const bool quorum = membership().view().current();
     if (wish().force_new_cluster()) return begin_alone(quorum);
+    if (!wish().snapshot_file().empty()) return begin_from_snapshot(quorum);
     if (!quorum) {
       if (wish().apply()) return fail(Error(ErrorCode::kTimeout, no_quorum()), what_to_do());
       reply_.set_etcd(no_quorum() + ". " + what_to_do());
@@ -123,18 +126,53 @@ class RecoverRequest final : public ControlRequest {
            "they are";
   }
 
-  void begin_alone(bool quorum) {
-    EtcdKeeper* etcd = membership().etcd();
+  // What both ways to begin etcd anew ask for. False: the request has failed.
+  bool can_begin_anew(bool quorum) {
     if (membership().identity().external) {
-      return fail(Error(ErrorCode::kConflict, "this cluster's etcd is not perdured's own"), "recover it by its own means");
+      fail(Error(ErrorCode::kConflict, "this cluster's etcd is not perdured's own"), "recover it by its own means");
+    } else if (membership().etcd() == nullptr) {
+      fail(Error(ErrorCode::kConflict, std::format("node '{}' is no manager and holds no member of etcd", self().str())),
+           "run this on a manager that is left");
+    } else if (quorum) {
+      fail(Error(ErrorCode::kConflict, "etcd has its quorum: nothing forces it to begin anew"),
+           "'perdure node remove' takes out a node that is gone");
     }
-    if (etcd == nullptr || !etcd->is_member()) {
+    return !is_finished();
+  }
+
+  // Node by node: what was written since the snapshot is not in it, and the records that it holds may be old. The plan that follows
+  // compares them with what the nodes know.
+  void begin_from_snapshot(bool quorum) {
+    if (!can_begin_anew(quorum)) return;
+    const std::string& file = wish().snapshot_file();
+    struct stat found{};
+    if (::stat(file.c_str(), &found) != 0) return fail(fail_errno(std::format("snapshot '{}'", file)).error());
+    const auto taken = std::chrono::system_clock::from_time_t(found.st_mtim.tv_sec);
+    const std::string which = std::format("'{}' ({} of {})", file, format_bytes(Bytes{static_cast<std::uint64_t>(found.st_size)}),
+                                          format_wall_time(taken));
+    if (!wish().apply()) {
+      reply_.set_etcd(std::format("{}. etcd would be made anew on this node from {}, and its data set aside; what was changed since "
+                                  "then is forgotten: nodes that were removed are members again, those that joined have to join "
+                                  "again. The members on other nodes begin anew as well. Below is what the nodes have",
+                                  no_quorum(), which));
+      return collect();
+    }
+    tell("etcd", std::format("made anew from {}", which));
+    membership().etcd()->begin_from_snapshot(file, alive([this, which](const Status& begun) {
+      if (!begun) return fail(begun.error(), "older snapshots are in etcd-snapshots/ on each manager");
+      membership().use_own_store_alone();
+      reply_.set_etcd(std::format("was made anew on this node from {}; the data as it was is beside it", which));
+      limit_ = node().clock().now() + kAloneTime;
+      await_store();
+    }));
+  }
+
+  void begin_alone(bool quorum) {
+    if (!can_begin_anew(quorum)) return;
+    EtcdKeeper* etcd = membership().etcd();
+    if (!etcd->is_member()) {
       return fail(Error(ErrorCode::kConflict, std::format("node '{}' holds no member of etcd", self().str())),
-                  "run this on a manager that is left");
-    }
-    if (quorum) {
-      return fail(Error(ErrorCode::kConflict, "etcd has its quorum: nothing forces it to go on alone"),
-                  "'perdure node remove' takes out a node that is gone");
+                  "run this on a manager that is left, or make etcd anew from a snapshot: --from-snapshot");
     }
     if (!wish().apply()) {
       reply_.set_etcd(std::format("{}. This node's data of etcd would be copied aside and its member go on alone; the other "
@@ -153,13 +191,25 @@ class RecoverRequest final : public ControlRequest {
   }
 
   void await_store() {
-    if (membership().view().current() && cluster()->ready()) return collect();
+    if (membership().view().current() && cluster()->ready()) {
+      limit_ = node().clock().now() + kPeersTime;
+      return await_peers();
+    }
     if (node().clock().now() >= limit_) {
       return fail(Error(ErrorCode::kTimeout, std::format("etcd was started alone and does not answer after {}: {}",
                                                          format_duration(kAloneTime), membership().store_trouble())),
                   "its log is etcd.log in perdured's state directory");
     }
     timer_ = node().loop().after(kAgain, [this] { await_store(); });
+  }
+
+  // Whom it has to ask, this node knows from the store.
+  void await_peers() {
+    const auto& nodes = membership().view().nodes();
+    const bool all = std::ranges::all_of(
+        nodes, [&](const auto& node) { return node.first == self() || membership().peers().find(node.first) != nullptr; });
+    if (all || node().clock().now() >= limit_) return collect();
+    timer_ = node().loop().after(kAgain, [this] { await_peers(); });
   }
 
   // ---- The plan ----
@@ -251,13 +301,35 @@ class RecoverRequest final : public ControlRequest {
     const RecoveryRow& row = rows_[next_];
     if (!row.write) return then();
     const coord::StoredRecord* stored = membership().view().record(row.name);
-    if (stored == nullptr) {
-      return done(Error(ErrorCode::kNotFound, "etcd has no record of it; 'perdure cluster leave --force' on its node and a new "
-                                              "'perdure cluster join' bring it into the cluster again"));
-    }
+    if (stored == nullptr) return create(std::move(then));
+    swap(stored->revision, std::move(then));
+  }
+
+  // etcd was put back to a time before it was made: its name and addresses are claimed again.
+  void create(std::function<void()> then) {
+    const RecoveryRow& row = rows_[next_];
+    const auto inventory = std::ranges::find_if(inventories_, [&](const NodeInventory& it) { return it.life.node == row.node; });
+    const auto spec = inventory == inventories_.end()
+                          ? Result<model::ContainerSpec>(perdure::fail(ErrorCode::kNotFound, "no node has its specification"))
+                          : model::read_spec(inventory->rows.at(row.name).spec_yaml, "its specification");
+    if (!spec) return done(spec.error());
+    coord::CreateRequest request = claim_of(*spec, row.write->owner, row.write->desired, row.write->created);
+    request.record.image_digest = inventory->rows.at(row.name).image_digest;
+    membership().records().create(std::move(request), node().clock().now() + kSwapTime,
+                                  alive([this, then = std::move(then)](const Result<coord::StoredRecord>& created) {
+                                    if (!created) return done(created.error());
+                                    model::OwnershipRecord& wanted = *rows_[next_].write;
+                                    wanted.spec_digest = created->record.spec_digest;
+                                    wanted.image_digest = created->record.image_digest;
+                                    wanted.term = std::max(wanted.term, created->record.term);
+                                    swap(created->revision, then);
+                                  }));
+  }
+
+  void swap(coord::Revision expected, std::function<void()> then) {
     revision_ = 0;
     membership().records().swap(
-        {.record = *row.write, .expected = stored->revision}, node().clock().now() + kSwapTime,
+        {.record = *rows_[next_].write, .expected = expected}, node().clock().now() + kSwapTime,
         alive([this, then = std::move(then)](const coord::SwapOutcome& outcome) {
           if (outcome.kind == coord::SwapOutcome::Kind::kApplied && outcome.now) {
             revision_ = outcome.now->revision;
@@ -351,95 +423,10 @@ class RecoverRequest final : public ControlRequest {
   io::Timer timer_;
 };
 
-// The answer of a request that this node makes of itself.
-class OwnResponder final : public Responder {
- public:
-  explicit OwnResponder(Peers::Answer answer) : answer_(std::move(answer)) {}
-  void answer(p1::Message message, io::OutgoingBody) override { answer_(PeerMessage{std::move(message), nullptr}); }
-  void refuse(const Error& error, Term term) override { answer_(std::unexpected(PeerRefusal{error, term})); }
-  bool gone() const override { return false; }
-
- private:
-  const Peers::Answer answer_;
-};
-
 }  // namespace
 
 std::unique_ptr<ControlRequest> make_recover_request(RequestSetup& setup) {
   return std::make_unique<RecoverRequest>(std::move(setup));
-}
-
-// ---- What this node has ----
-
-void Cluster::ask_self(p1::Message message, Peers::Answer answer) {
-  PeerRequestTable table = request_table();
-  const auto handler = table.find(message.body_case());
-  if (handler == table.end()) return answer(std::unexpected(PeerRefusal{Error(ErrorCode::kUnsupported, "not served"), {}}));
-  handler->second(PeerRequest{.from = membership_->self(),
-                              .content = {std::move(message), nullptr},
-                              .respond = std::make_shared<OwnResponder>(std::move(answer))});
-}
-
-namespace {
-
-constexpr std::size_t kMaxCopies = 16;
-
-void add_copy(p1::Inventory::Row& row, const Generation& generation, bool committed, bool durable, WallTime created) {
-  p1::Inventory::Copy& copy = *row.add_copies();
-  *copy.mutable_generation() = to_peer(generation);
-  copy.set_committed(committed);
-  copy.set_durable(durable);
-  copy.set_created_unix_ms(unix_ms(created));
-}
-
-void fill_row(p1::Inventory::Row& row, const ContainerService& service) {
-  row.set_container(service.spec().name.str());
-  row.set_term(service.record().term.value);
-  row.set_runs(service.status().pid > 0);
-  row.set_owner(true);
-  row.set_waits(service.record().awaits_word && service.status().phase == policy::Phase::kWaiting);
-  row.set_image_digest(service.record().image_digest);
-  std::vector<policy::GenerationInfo> good;
-  for (const policy::GenerationInfo& info : service.generations()) {
-    if (info.mark == policy::Mark::kNone && info.state == policy::CommitState::kCommitted) good.push_back(info);
-  }
-  std::ranges::reverse(good);
-  for (const policy::GenerationInfo& info : good | std::views::take(kMaxCopies)) {
-    const auto kept = service.table().find(info.id);
-    add_copy(row, info.id, true, info.durable, kept ? kept->manifest.created : WallTime{});
-  }
-}
-
-}  // namespace
-
-void Cluster::on_inventory(const PeerRequest& request) {
-  if (!request.respond || !standbys_) return;
-  auto message = std::make_shared<p1::Message>();
-  p1::Inventory& inventory = *message->mutable_inventoried();
-  inventory.set_node(membership_->identity().node.str());
-  inventory.set_incarnation(options_.incarnation.value);
-  std::map<ContainerName, std::string> held;  // with the image that it needs
-  for (const ContainerService* service : options_.node.containers()) fill_row(*inventory.add_rows(), *service);
-  for (const replica::HeldContainer& one : standbys_->table().all()) {
-    if (options_.node.find(one.container) == nullptr && one.newest) held[one.container] = standbys_->image_of(one.container);
-  }
-  // What lies on the disk is read.
-  const Status submitted = options_.pool.submit(
-      options_.loop, lifetime_,
-      [message, held = std::move(held), table = standbys_->shared_table()] {
-        for (const auto& [name, image] : held) {
-          p1::Inventory::Row& row = *message->mutable_inventoried()->add_rows();
-          row.set_container(name.str());
-          row.set_term(table->term_of(name).value);
-          row.set_image_digest(image);
-          if (const auto newest = table->fetch(name, std::nullopt)) {
-            add_copy(row, (*newest)->manifest.generation, true, false, (*newest)->manifest.created);
-          }
-        }
-        return true;
-      },
-      [message, respond = request.respond](bool) { respond->answer(std::move(*message)); });
-  if (!submitted) request.respond->refuse(Error(ErrorCode::kTimeout, "this node is busy"));
 }
 
 }  // namespace perdure::node

@@ -37,6 +37,8 @@ class Planner {
       adopt(*running);
     } else if (record_ != nullptr && record_->desired != model::DesiredState::kRunning) {
       row_.node = record_->owner.node;  // an operator has stopped it
+    } else if (const Place* stopped = stopped_at(); record_ == nullptr && stopped != nullptr) {
+      adopt(*stopped);  // the store was put back to a time before it was made
     } else if (const Place* owner = at(owner_name()); owner != nullptr && owner->row->owner && !owner->row->waits) {
       row_.node = owner->node->life.node;  // it is being brought back there
     } else {
@@ -68,6 +70,11 @@ class Planner {
     return best;
   }
 
+  const Place* stopped_at() const {
+    const auto found = std::ranges::find_if(places_, [](const Place& place) { return place.row->owner && place.row->stopped; });
+    return found == places_.end() ? nullptr : &*found;
+  }
+
   void adopt(const Place& running) {
     row_.node = running.node->life.node;
     row_.has_service = true;
@@ -80,6 +87,7 @@ class Planner {
     }
     add_owner_risk();
     write(running.node->life);
+    if (record_ == nullptr && running.row->stopped) row_.write->desired = model::DesiredState::kStopped;
   }
 
   void restore() {
@@ -204,13 +212,14 @@ Result<NodeInventory> from_peer(const peer::v1::Inventory& message) {
                      .owner = told.owner(),
                      .waits = told.waits(),
                      .copies = {},
-                     .image_digest = told.image_digest()};
+                     .image_digest = told.image_digest(),
+                     .spec_yaml = told.spec_yaml(),
+                     .stopped = told.stopped()};
     for (const peer::v1::Inventory::Copy& copy : told.copies()) {
-      const auto since = std::chrono::milliseconds(copy.created_unix_ms());
       row.copies.push_back({.generation = from_peer(copy.generation()),
                             .committed = copy.committed(),
                             .durable = copy.durable(),
-                            .created = WallTime(std::chrono::duration_cast<WallTime::duration>(since))});
+                            .created = wall_time_of(copy.created_unix_ms())});
     }
     inventory.rows.insert_or_assign(std::move(name), std::move(row));
   }

@@ -31,6 +31,8 @@ struct InventoryRow {
   bool waits = false;  // for an operator's word
   std::vector<InventoryCopy> copies = {};
   std::string image_digest = {};
+  std::string spec_yaml = {};  // of an owner
+  bool stopped = false;        // by an operator
 };
 
 struct NodeInventory {
