@@ -149,6 +149,9 @@ void ContainerService::stored(const StoredDurably& stored) {
 
 void ContainerService::not_stored(const Generation& generation, const Error& error) {
   if (owned_ == nullptr) {
+    // Whoever has asked for it need not wait until it is given up.
+    ++capture_failures_;
+    last_capture_error_ = error.message();
     handle(policy::CommitFailed{generation, error.message(), class_of(error)});
     return;
   }
