@@ -30,14 +30,16 @@ def check_taken_over(node, container, spec, init_pid, number):
     assert int(newer.rsplit(".", 1)[1]) > int(newest.rsplit(".", 1)[1])
 
 
-def test_killed_while_idle(own_node, counter):
-    container, spec = counter
+def test_killed_while_idle(own_node):
+    spec = make_spec("counter", "counter.py", 8, checkpoint={"interval": "5s"})
+    container = own_node.run(spec)
     lines = own_node.client().lines(ipv4(spec), PORT)
     number = lines.ask("incr")
     pid = container.init_pid()
     before = own_node.events.last_sequence()
     incarnation = own_node.ask("version")["daemon"]["incarnation"]
-    own_node.kill_daemon()
+    container.wait_for_newer_generation(container.inspect()["newest_committed"]["generation"])
+    own_node.kill_daemon()  # between two captures
     assert lines.ask("get") == number, "containers do not need the daemon"
     own_node.start_daemon()
     check_taken_over(own_node, container, spec, pid, number)

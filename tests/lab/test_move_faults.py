@@ -77,6 +77,10 @@ class Moving:
                 return
 
 
+def wait_until_etcd_survives_one(cluster):
+    wait_for_members(cluster.nodes[1], [node.name for node in cluster.nodes.values()])
+
+
 def test_criu_fails_on_the_target(cluster):
     it = Moving(cluster, 50)
     flag(it.target, "fail-criu")
@@ -111,6 +115,7 @@ def test_the_target_dies_after_the_record_names_it(cluster):
 
 def test_the_link_is_cut_before_the_last_generation_is_shipped(cluster):
     it = Moving(cluster, 53)
+    wait_until_etcd_survives_one(cluster)
     it.begin_and_hold_shipping()
     cluster.cut(1, 2)
     it.let_take()
@@ -122,6 +127,7 @@ def test_the_link_is_cut_before_the_last_generation_is_shipped(cluster):
 
 def test_the_link_is_cut_after_the_record_names_the_target_which_is_late(cluster):
     it = Moving(cluster, 54)
+    wait_until_etcd_survives_one(cluster)
     it.begin_and_hold_restore()
     cluster.cut(1, 2)
     it.check_that_it_runs_on(1, failed="'node2' cannot be reached")
@@ -135,6 +141,7 @@ def test_the_link_is_cut_after_the_record_names_the_target_which_is_late(cluster
 
 def test_the_link_is_cut_after_the_record_names_the_target_which_is_quick(cluster):
     it = Moving(cluster, 55)
+    wait_until_etcd_survives_one(cluster)
     it.begin_and_hold_restore()
     cluster.cut(1, 2)
     it.let_restore()
@@ -148,7 +155,7 @@ def test_the_link_is_cut_after_the_record_names_the_target_which_is_quick(cluste
 
 def test_etcd_is_away_when_the_owner_is_to_change(cluster):
     it = Moving(cluster, 56)
-    wait_for_members(cluster.nodes[1], [node.name for node in cluster.nodes.values()])
+    wait_until_etcd_survives_one(cluster)
     it.begin_and_hold_capture()
     members = [pid for node in cluster.nodes.values() for pid in processes(node, "etcd")]
     assert len(members) == 3
