@@ -1,14 +1,13 @@
-// Operators' requests that concern the cluster: init, join, leave, status, tokens, nodes, moves; and those that other nodes answer.
+// Operators' requests that concern the cluster: init, join, leave, status, tokens, nodes, moves.
 #include <algorithm>
 #include <format>
 #include <memory>
 #include <utility>
 
 #include "node/cluster/cluster.h"
-#include "node/cluster/forwarding.h"
+#include "node/cluster/cluster_request.h"
 #include "node/cluster/peer_codec.h"
 #include "node/cluster/recover_request.h"
-#include "node/control_request.h"
 #include "node/status_codec.h"
 #include "placement/drain.h"
 
@@ -19,48 +18,6 @@ namespace v1 = control::v1;
 
 constexpr Duration kTokenLife = std::chrono::hours(24);
 constexpr Duration kLongestTokenLife = std::chrono::hours(24 * 30);
-// A forwarded request says when it ends; this ends one whose node has forgotten it.
-constexpr Duration kForwardLimit = std::chrono::hours(24);
-// Of all nodes, for a list: who has not answered is shown from its records.
-constexpr Duration kListTime = std::chrono::seconds(2);
-
-class ClusterRequest : public ControlRequest {
- public:
-  using ControlRequest::ControlRequest;
-
- protected:
-  void tell(std::string_view stage, std::string_view text) {
-    v1::Response response;
-    response.mutable_progress()->set_stage(std::string(stage));
-    response.mutable_progress()->set_text(std::string(text));
-    send(std::move(response));
-  }
-  // What goes on when the operator has gone away.
-  Cluster::Progress progress() {
-    return [this, token = lifetime_.token()](std::string_view stage, std::string_view text) {
-      if (token.alive() && !is_finished()) tell(stage, text);
-    };
-  }
-  template <typename Callback>
-  auto alive(Callback callback) {
-    return [this, token = lifetime_.token(), callback = std::move(callback)](auto&&... arguments) {
-      if (token.alive() && !is_finished()) callback(std::forward<decltype(arguments)>(arguments)...);
-    };
-  }
-  // False after fail(): this host is in no cluster.
-  bool require_member() {
-    if (cluster() != nullptr && cluster()->member()) return true;
-    fail(Error(ErrorCode::kNotFound, "this host is in no cluster"),
-         "'perdure cluster init' makes one of it, 'perdure cluster join' lets it join one");
-    return false;
-  }
-  void reply_status(const std::string& token = {}) {
-    v1::Response response;
-    *response.mutable_cluster() = cluster()->status();
-    response.mutable_cluster()->set_token(token);
-    finish(std::move(response));
-  }
-};
 
 FoundingWish founding_wish(const std::string& name, const auto& listen, const auto& labels) {
   FoundingWish wish;
@@ -397,136 +354,7 @@ class DrainRequest final : public NodeRequest {
   v1::NodeDrainReply reply_;
 };
 
-// ---- For other nodes ----
-
-class ForwardRequest final : public ClusterRequest {
- public:
-  ForwardRequest(RequestSetup setup, NodeName owner) : ClusterRequest(std::move(setup)), owner_(std::move(owner)) {}
-  ~ForwardRequest() override {
-    if (!sent_ || is_finished() || cluster() == nullptr || !cluster()->member()) return;
-    peer::v1::Message gone;
-    gone.mutable_forwarded_input()->set_token(token_);
-    gone.mutable_forwarded_input()->set_gone(true);
-    cluster()->membership()->peers().notice(owner_, std::move(gone));
-  }
-
-  void begin() override {
-    static std::uint64_t next = 1;
-    token_ = next++;
-    sent_ = true;
-    peer::v1::Message forward;
-    forward.mutable_forward()->set_request(message().SerializeAsString());
-    forward.mutable_forward()->set_token(token_);
-    cluster()->membership()->peers().request(
-        owner_, Channel::kControl, std::move(forward), {}, kForwardLimit,
-        alive([this](const std::expected<PeerMessage, PeerRefusal>& answer) {
-          if (!answer) {
-            return fail(Error(answer.error().error).context(std::format("node '{}', which has to answer this", owner_.str())));
-          }
-          v1::Response response;
-          if (!response.ParseFromString(answer->message.forwarded().response())) {
-            return fail(Error(ErrorCode::kInvalid, std::format("the answer of node '{}' cannot be read; compare the versions",
-                                                               owner_.str())));
-          }
-          if (is_final(response)) return finish(std::move(response));
-          send(std::move(response));
-        }));
-  }
-
-  void answered(std::uint32_t question, bool yes) override {
-    v1::AnswerRequest answer;
-    answer.set_question(question);
-    answer.set_yes(yes);
-    peer::v1::Message input;
-    input.mutable_forwarded_input()->set_token(token_);
-    input.mutable_forwarded_input()->set_answer(answer.SerializeAsString());
-    cluster()->membership()->peers().notice(owner_, std::move(input));
-  }
-
- private:
-  const NodeName owner_;
-  std::uint64_t token_ = 0;
-  bool sent_ = false;
-};
-
-// What has to be done with a descriptor is done where the container is.
-class ElsewhereRequest final : public ClusterRequest {
- public:
-  ElsewhereRequest(RequestSetup setup, NodeName owner) : ClusterRequest(std::move(setup)), owner_(std::move(owner)) {}
-  void begin() override {
-    fail(Error(ErrorCode::kConflict, std::format("container '{}' is on node '{}'", container_of(message()), owner_.str())),
-         std::format("run the same command on node '{}'", owner_.str()));
-  }
-
- private:
-  const NodeName owner_;
-};
-
-// The containers of all nodes: each is asked; of one that does not answer in time, what its records say is shown.
-class ClusterListRequest final : public ClusterRequest {
- public:
-  using ClusterRequest::ClusterRequest;
-  void begin() override {
-    for (const ContainerService* service : node().containers()) rows_[service->spec().name.str()] = status_of(*service, node().clock());
-    for (v1::ContainerStatus& row : cluster()->others()) rows_.try_emplace(row.name(), std::move(row));
-    v1::Request list;
-    list.set_id(1);
-    list.mutable_list()->set_this_node(true);
-    open_ = 1;
-    for (const PeerState& peer : cluster()->membership()->peers().connected()) {
-      ++open_;
-      peer::v1::Message forward;
-      forward.mutable_forward()->set_request(list.SerializeAsString());
-      cluster()->membership()->peers().request(
-          peer.life.node, Channel::kControl, std::move(forward), {}, kListTime,
-          alive([this](const std::expected<PeerMessage, PeerRefusal>& answer) {
-            v1::Response response;
-            if (answer && response.ParseFromString(answer->message.forwarded().response()) && response.has_list()) {
-              for (const v1::ContainerStatus& row : response.list().containers()) rows_[row.name()] = row;
-            }
-            one_done();
-          }));
-    }
-    one_done();
-  }
-
- private:
-  void one_done() {
-    if (--open_ > 0) return;
-    v1::Response response;
-    response.mutable_list();
-    for (auto& [name, row] : rows_) *response.mutable_list()->add_containers() = std::move(row);
-    finish(std::move(response));
-  }
-
-  std::map<std::string, v1::ContainerStatus> rows_;
-  std::size_t open_ = 0;
-};
-
-// Which node has to answer; absent: this one.
-std::optional<NodeName> answering_node(const RequestSetup& setup) {
-  const Membership& membership = *setup.cluster->membership();
-  if (setup.message.has_node_drain()) {
-    const auto name = NodeName::parse(setup.message.node_drain().node());
-    if (name && *name != membership.identity().node) return *name;
-    return std::nullopt;
-  }
-  const auto name = ContainerName::parse(container_of(setup.message));
-  return name ? setup.cluster->owner_of(*name) : std::nullopt;
-}
-
 }  // namespace
-
-std::unique_ptr<ControlRequest> make_forwarding_request(RequestSetup& setup) {
-  if (setup.cluster == nullptr || !setup.cluster->member()) return nullptr;
-  if (setup.message.has_list() && !setup.message.list().this_node()) {
-    return std::make_unique<ClusterListRequest>(std::move(setup));
-  }
-  const auto node = answering_node(setup);
-  if (!node) return nullptr;
-  if (setup.message.has_export_()) return std::make_unique<ElsewhereRequest>(std::move(setup), *node);
-  return std::make_unique<ForwardRequest>(std::move(setup), *node);
-}
 
 std::unique_ptr<ControlRequest> make_cluster_request(RequestSetup& setup) {
   if (setup.cluster == nullptr) return nullptr;

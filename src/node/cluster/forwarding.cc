@@ -54,7 +54,10 @@ void ForwardedRequests::sweep() {
   std::erase_if(open_, [](const auto& entry) { return entry.second.respond->gone(); });
 }
 
-std::size_t ForwardedRequests::queued_bytes(io::ConnectionId) { return 0; }
+std::size_t ForwardedRequests::queued_bytes(io::ConnectionId connection) {
+  const auto found = open_.find(connection);
+  return found == open_.end() ? 0 : found->second.sent_bytes - found->second.taken_bytes;
+}
 
 Status ForwardedRequests::send(io::ConnectionId connection, const v1::Response& response) {
   const auto found = open_.find(connection);
@@ -64,6 +67,7 @@ Status ForwardedRequests::send(io::ConnectionId connection, const v1::Response& 
   peer::v1::Message message;
   message.set_more(!is_final(response));
   message.mutable_forwarded()->set_response(response.SerializeAsString());
+  found->second.sent_bytes += message.forwarded().response().size();
   found->second.respond->answer(std::move(message));
   return {};
 }
@@ -99,6 +103,10 @@ void ForwardedRequests::on_input(const PeerRequest& request) {
   for (auto& [connection, open] : open_) {
     if (open.from != request.from.node || open.token != input.token()) continue;
     if (input.gone()) return end_later(connection);
+    if (input.taken_bytes() > 0) {
+      open.taken_bytes = std::clamp(input.taken_bytes(), open.taken_bytes, open.sent_bytes);
+      return open.request->drained();
+    }
     v1::AnswerRequest answer;
     if (answer.ParseFromString(input.answer())) open.request->answered(answer.question(), answer.yes());
     return;

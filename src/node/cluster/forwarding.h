@@ -32,6 +32,8 @@ class ForwardedRequests final : private RequestHost {
     std::uint64_t token = 0;
     ResponderRef respond;
     std::unique_ptr<ControlRequest> request;
+    std::uint64_t sent_bytes = 0;   // of answers
+    std::uint64_t taken_bytes = 0;  // as the node that asked says
   };
   const std::shared_ptr<std::atomic<int>>& transfers() override { return transfers_; }
   std::size_t queued_bytes(io::ConnectionId connection) override;

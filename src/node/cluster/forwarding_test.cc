@@ -4,6 +4,7 @@
 // How: ForwardedRequests before a node with fake backends, asked by FakePeers.
 #include "node/cluster/forwarding.h"
 
+#include <fstream>
 #include <memory>
 #include <string>
 #include <vector>
@@ -75,11 +76,22 @@ class ForwardingTest : public ControlFixture {
     return found;
   }
 
+  // What was on its way through the pool and the loop has come, and what that began as well, many times over.
+  void settle() {
+    for (int i = 0; i < 50; ++i) {
+      bool passed = false;
+      ASSERT_TRUE(pool_->submit(*loop_, lifetime_, [] { return true; }, [&](bool) { passed = true; }));
+      ASSERT_TRUE(until([&] { return passed; }));
+      io::settle(*loop_);
+    }
+  }
+
   FakeNetwork network_{*loop_};
   FakePeers here_{network_, {named("b"), Incarnation{1}}};
   FakePeers there_{network_, {named("a"), Incarnation{1}}};
   Cluster* no_cluster_ = nullptr;
   std::unique_ptr<ForwardedRequests> forwarded_;
+  io::Lifetime lifetime_;
 };
 
 TEST_F(ForwardingTest, ARequestIsAnsweredWithAllItsFrames) {
@@ -133,6 +145,41 @@ TEST_F(ForwardingTest, AClientThatIsGoneEndsItsRequestAndNoOther) {
   emit("two");
   ASSERT_TRUE(until([&] { return count(second, "two") == 1; }));
   EXPECT_EQ(count(first, "two"), 0U);
+}
+
+TEST_F(ForwardingTest, ALogWaitsForAClientThatDoesNotRead) {
+  Answers run_answers;
+  forward(run_request(spec("web")), 1, run_answers);
+  ASSERT_TRUE(until([&] { return run_answers.ended; }));
+  const std::string directory = service("web").paths().logs();
+  ASSERT_TRUE(io::make_directories(directory, 0700));
+  {
+    std::ofstream log(directory + "/container.log", std::ios::app);
+    const std::string line(4000, 'x');
+    for (int i = 0; i < 2000; ++i) log << "2025-06-01T12:00:00.123Z o " << line << '\n';
+  }
+  Answers answers;
+  v1::Request logs;
+  logs.mutable_logs()->set_name("web");
+  forward(logs, 2, answers);
+  const auto bytes = [&] {
+    std::uint64_t sum = 0;
+    for (const v1::Response& response : answers.responses) sum += response.ByteSizeLong();
+    return sum;
+  };
+  constexpr std::uint64_t kAhead = std::uint64_t{1} << 20;
+  ASSERT_TRUE(until([&] { return bytes() > kAhead; }));
+  ASSERT_NO_FATAL_FAILURE(settle());
+  EXPECT_FALSE(answers.ended);
+  EXPECT_LT(bytes(), 3 * kAhead);
+  ASSERT_TRUE(until([&] {
+    peer::v1::Message message;
+    message.mutable_forwarded_input()->set_token(2);
+    message.mutable_forwarded_input()->set_taken_bytes(bytes());
+    there_.notice(named("b"), std::move(message));
+    return answers.ended;
+  }));
+  EXPECT_GT(bytes(), 7 * kAhead);
 }
 
 TEST_F(ForwardingTest, OneNodeHasNoMoreOpenThanItsShare) {

@@ -1,0 +1,172 @@
+// Operators' requests that other nodes answer.
+#include <algorithm>
+#include <format>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "node/cluster/cluster_request.h"
+#include "node/cluster/forwarding.h"
+#include "node/status_codec.h"
+
+namespace perdure::node {
+namespace {
+
+namespace v1 = control::v1;
+
+// A forwarded request says when it ends; this ends one whose node has forgotten it.
+constexpr Duration kForwardLimit = std::chrono::hours(24);
+// Of all nodes, for a list: who has not answered is shown from its records.
+constexpr Duration kListTime = std::chrono::seconds(2);
+// A part of what a request sends ahead (log_stream.cc), so that it never stands still while the client reads.
+constexpr std::size_t kTellTaken = std::size_t{128} << 10;
+
+class ForwardRequest final : public ClusterRequest {
+ public:
+  ForwardRequest(RequestSetup setup, NodeName owner) : ClusterRequest(std::move(setup)), owner_(std::move(owner)) {}
+  ~ForwardRequest() override {
+    if (!sent_ || is_finished() || cluster() == nullptr || !cluster()->member()) return;
+    peer::v1::Message gone;
+    gone.mutable_forwarded_input()->set_token(token_);
+    gone.mutable_forwarded_input()->set_gone(true);
+    cluster()->membership()->peers().notice(owner_, std::move(gone));
+  }
+
+  void begin() override {
+    static std::uint64_t next = 1;
+    token_ = next++;
+    sent_ = true;
+    peer::v1::Message forward;
+    forward.mutable_forward()->set_request(message().SerializeAsString());
+    forward.mutable_forward()->set_token(token_);
+    cluster()->membership()->peers().request(
+        owner_, Channel::kControl, std::move(forward), {}, kForwardLimit,
+        alive([this](const std::expected<PeerMessage, PeerRefusal>& answer) {
+          if (!answer) {
+            return fail(Error(answer.error().error).context(std::format("node '{}', which has to answer this", owner_.str())));
+          }
+          v1::Response response;
+          if (!response.ParseFromString(answer->message.forwarded().response())) {
+            return fail(Error(ErrorCode::kInvalid, std::format("the answer of node '{}' cannot be read; compare the versions",
+                                                               owner_.str())));
+          }
+          if (is_final(response)) return finish(std::move(response));
+          received_ += answer->message.forwarded().response().size();
+          send(std::move(response));
+          if (received_ - told_ >= kTellTaken && queued_bytes() < kTellTaken) tell_taken();
+        }));
+  }
+
+  void drained() override {
+    if (received_ > told_) tell_taken();
+  }
+
+  void answered(std::uint32_t question, bool yes) override {
+    v1::AnswerRequest answer;
+    answer.set_question(question);
+    answer.set_yes(yes);
+    peer::v1::Message input;
+    input.mutable_forwarded_input()->set_token(token_);
+    input.mutable_forwarded_input()->set_answer(answer.SerializeAsString());
+    cluster()->membership()->peers().notice(owner_, std::move(input));
+  }
+
+ private:
+  void tell_taken() {
+    if (cluster() == nullptr || !cluster()->member()) return;
+    told_ = received_;
+    peer::v1::Message input;
+    input.mutable_forwarded_input()->set_token(token_);
+    input.mutable_forwarded_input()->set_taken_bytes(received_);
+    cluster()->membership()->peers().notice(owner_, std::move(input));
+  }
+
+  const NodeName owner_;
+  std::uint64_t token_ = 0;
+  std::uint64_t received_ = 0;  // bytes of answers
+  std::uint64_t told_ = 0;
+  bool sent_ = false;
+};
+
+// What has to be done with a descriptor is done where the container is.
+class ElsewhereRequest final : public ClusterRequest {
+ public:
+  ElsewhereRequest(RequestSetup setup, NodeName owner) : ClusterRequest(std::move(setup)), owner_(std::move(owner)) {}
+  void begin() override {
+    fail(Error(ErrorCode::kConflict, std::format("container '{}' is on node '{}'", container_of(message()), owner_.str())),
+         std::format("run the same command on node '{}'", owner_.str()));
+  }
+
+ private:
+  const NodeName owner_;
+};
+
+// The containers of all nodes: each is asked; of one that does not answer in time, what its records say is shown.
+class ClusterListRequest final : public ClusterRequest {
+ public:
+  using ClusterRequest::ClusterRequest;
+  void begin() override {
+    for (const ContainerService* service : node().containers()) rows_[service->spec().name.str()] = status_of(*service, node().clock());
+    for (v1::ContainerStatus& row : cluster()->others()) rows_.try_emplace(row.name(), std::move(row));
+    v1::Request list;
+    list.set_id(1);
+    list.mutable_list()->set_this_node(true);
+    open_ = 1;
+    for (const PeerState& peer : cluster()->membership()->peers().connected()) {
+      ++open_;
+      peer::v1::Message forward;
+      forward.mutable_forward()->set_request(list.SerializeAsString());
+      cluster()->membership()->peers().request(
+          peer.life.node, Channel::kControl, std::move(forward), {}, kListTime,
+          alive([this](const std::expected<PeerMessage, PeerRefusal>& answer) {
+            v1::Response response;
+            if (answer && response.ParseFromString(answer->message.forwarded().response()) && response.has_list()) {
+              for (const v1::ContainerStatus& row : response.list().containers()) rows_[row.name()] = row;
+            }
+            one_done();
+          }));
+    }
+    one_done();
+  }
+
+ private:
+  void one_done() {
+    if (--open_ > 0) return;
+    v1::Response response;
+    response.mutable_list();
+    for (auto& [name, row] : rows_) *response.mutable_list()->add_containers() = std::move(row);
+    finish(std::move(response));
+  }
+
+  std::map<std::string, v1::ContainerStatus> rows_;
+  std::size_t open_ = 0;
+};
+
+// Which node has to answer; absent: this one.
+std::optional<NodeName> answering_node(const RequestSetup& setup) {
+  const Membership& membership = *setup.cluster->membership();
+  if (setup.message.has_node_drain()) {
+    const auto name = NodeName::parse(setup.message.node_drain().node());
+    if (name && *name != membership.identity().node) return *name;
+    return std::nullopt;
+  }
+  const auto name = ContainerName::parse(container_of(setup.message));
+  return name ? setup.cluster->owner_of(*name) : std::nullopt;
+}
+
+}  // namespace
+
+std::unique_ptr<ControlRequest> make_forwarding_request(RequestSetup& setup) {
+  if (setup.cluster == nullptr || !setup.cluster->member()) return nullptr;
+  if (setup.message.has_list() && !setup.message.list().this_node()) {
+    return std::make_unique<ClusterListRequest>(std::move(setup));
+  }
+  const auto node = answering_node(setup);
+  if (!node) return nullptr;
+  if (setup.message.has_export_()) return std::make_unique<ElsewhereRequest>(std::move(setup), *node);
+  return std::make_unique<ForwardRequest>(std::move(setup), *node);
+}
+
+}  // namespace perdure::node
