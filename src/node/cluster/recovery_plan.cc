@@ -148,7 +148,9 @@ class Planner {
     }
     const Place* owner = at(owner_name());
     const bool waits = owner != nullptr && owner->row->waits;
-    if (kept || (lost.empty() && !waits)) return;
+    // Whoever waits has lost it, whatever new standbys have got from its disk since.
+    const bool from_standby = kept && best.node != nullptr && best.node->life.node != owner_name();
+    if (from_standby || (!waits && (kept || lost.empty()))) return;
     add_risk(std::format("{} the memory of its standbys is gone: what was committed after {} is lost",
                          lost.empty() ? "all of" : std::format("with node {}", lost),
                          best.copy == nullptr ? "its start" : "this generation"));

@@ -112,6 +112,13 @@ TEST(RecoveryPlan, ALossIsSaidAlsoWhenTheStandbyHasLeftTheRecord) {
   EXPECT_NE(row.risk.find("is lost"), std::string::npos);
 }
 
+TEST(RecoveryPlan, ALossIsSaidAlsoWhenANewStandbyHasWhatIsOnTheDisk) {
+  const auto row = planned(record("a", {life("b", 2)}),
+                           {has(life("a", 2), waits({copy(2, seconds(90))})), has(life("b", 2), holds({copy(2, seconds(90))}))});
+  EXPECT_EQ(row.node, node("a"));
+  EXPECT_NE(row.risk.find("is lost"), std::string::npos) << row.risk;
+}
+
 TEST(RecoveryPlan, AStandbysNewerCopyIsPreferredToTheOwnersDisk) {
   const auto row = planned(record("a", {life("b")}), {has(life("a", 2), waits({copy(2, seconds(90))})), has(life("b"), holds({copy(3, seconds(5))}))});
   EXPECT_EQ(row.node, node("b"));

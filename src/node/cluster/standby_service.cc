@@ -18,6 +18,10 @@ namespace {
 
 namespace v1 = peer::v1;
 
+// For what is left of a container that has moved away.
+constexpr Duration kLeaveTime = std::chrono::seconds(10);
+constexpr Duration kLeaveLook = std::chrono::milliseconds(20);
+
 ErrorCode code_for_peer(const Error& error) {
   // Only a lost connection is transient between nodes; this node's own troubles are not.
   return error.code() == ErrorCode::kTransient ? ErrorCode::kTimeout : error.code();
@@ -438,6 +442,10 @@ void StandbyService::remove_left_over(const HostServices& host, const BackendFac
 // ---- A planned move to this node ----
 
 void StandbyService::on_move_prepare(Request request) {
+  prepare_move(std::move(request), environment_.clock.now() + kLeaveTime);
+}
+
+void StandbyService::prepare_move(Request request, Instant leave_limit) {
   const v1::MovePrepare& wanted = request.content.message.move_prepare();
   const auto name = ContainerName::parse(wanted.container());
   if (!name || !request.respond) return;
@@ -450,7 +458,14 @@ void StandbyService::on_move_prepare(Request request) {
     table_->count_fenced();
     return request.respond->refuse(Error(ErrorCode::kFenced, "a higher term is known here"), table_->term_of(*name));
   }
-  if (handlers_.runs_here(*name)) return answer("it has not left the target yet");
+  if (handlers_.runs_here(*name)) {
+    // It has just moved away from here, and is moved back.
+    if (environment_.clock.now() >= leave_limit) return answer("it has not left the target yet");
+    std::erase_if(leave_timers_, [](const io::Timer& timer) { return !timer.active(); });
+    leave_timers_.push_back(environment_.loop.after(
+        kLeaveLook, [this, request = std::move(request), leave_limit] { prepare_move(request, leave_limit); }));
+    return;
+  }
   auto spec = model::read_spec(wanted.spec_yaml(), "specification from its owner");
   if (!spec) return answer(spec.error().message());
   Held& held = at(*name);

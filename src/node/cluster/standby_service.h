@@ -121,6 +121,7 @@ class StandbyService {
   void on_dismiss(Request request);
   void on_fetch_generation(Request request);
   void on_move_prepare(Request request);
+  void prepare_move(Request request, Instant leave_limit);
   void on_move_take(Request request);
   void handle_taking(const ContainerName& name, const policy::taking::Event& event);
   void perform_taking(const ContainerName& name, const policy::taking::Effect& effect);
@@ -137,6 +138,7 @@ class StandbyService {
   const StandbyHandlers handlers_;
   std::shared_ptr<replica::StandbyTable> table_;
   std::map<ContainerName, std::unique_ptr<Held>> held_;
+  std::vector<io::Timer> leave_timers_;
   io::Lifetime lifetime_;
 };
 
