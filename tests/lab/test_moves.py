@@ -49,6 +49,7 @@ def test_memory_and_files_go_to_a_node_that_did_not_stand_by(cluster):
         spare = others.pop()
         cluster.nodes[path[-1]].cli("move", "web", f"node{spare}")
         path.append(spare)
+        wait_until_only_on(cluster, "web", spare)
         assert (lines.ask("pid"), lines.ask("get"), lines.ask("file")) == (life, str(count), str(count))
     owner = cluster.nodes[path[-1]]
     wait_until_only_on(cluster, "web", path[-1])

@@ -119,7 +119,7 @@ class Cluster final : public ContainerCluster {
   std::uint32_t standbys_wanted(const ContainerName& name) const;
   void taken(TakenContainer taken);
   void hold_handed(const ContainerName& name, Term term, const replica::Holding& holding);
-  void announce(std::shared_ptr<ContainerBackend> backend, int times);
+  void announce(const ContainerName& name, std::shared_ptr<ContainerBackend> backend, int times);
   void when_ready(Progress progress, Done done);
   void check_waiting();
   std::string durable_directory() const;

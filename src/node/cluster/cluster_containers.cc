@@ -24,6 +24,11 @@ constexpr Duration kMoveTime = std::chrono::minutes(15);  // a root file system 
 constexpr int kAnnouncements = 3;
 constexpr Duration kAnnouncementInterval = std::chrono::milliseconds(300);
 
+// Not on its way to another node, and not there.
+bool stays_here(policy::Phase phase) {
+  return phase != policy::Phase::kMoving && phase != policy::Phase::kLeaving && phase != policy::Phase::kGone;
+}
+
 }  // namespace
 
 // ---- Claims ----
@@ -221,7 +226,7 @@ std::optional<NodeName> Cluster::owner_of(const ContainerName& name) const {
   // What leaves this node, or has left, is another's to answer for.
   if (const ContainerService* here = options_.node.find(name)) {
     const policy::Phase phase = here->status().phase;
-    if (phase != policy::Phase::kLeaving && phase != policy::Phase::kGone) return std::nullopt;
+    if (stays_here(phase) || phase == policy::Phase::kMoving) return std::nullopt;
   }
   const coord::StoredRecord* record = membership_->view().record(name);
   if (record == nullptr || record->record.owner.node == membership_->identity().node) return std::nullopt;
@@ -329,7 +334,7 @@ void Cluster::look_for_orphans() {
 
 // ---- Moves ----
 
-void Cluster::announce(std::shared_ptr<ContainerBackend> backend, int times) {
+void Cluster::announce(const ContainerName& name, std::shared_ptr<ContainerBackend> backend, int times) {
   const Status submitted = options_.pool.submit(
       options_.loop, lifetime_, [backend] { return backend->announce(); },
       [](const Status& announced) {
@@ -339,7 +344,11 @@ void Cluster::announce(std::shared_ptr<ContainerBackend> backend, int times) {
   if (times <= 1) return;
   std::erase_if(announcements_, [](const io::Timer& timer) { return !timer.active(); });
   announcements_.push_back(
-      options_.loop.after(kAnnouncementInterval, [this, backend, times] { announce(backend, times - 1); }));
+      options_.loop.after(kAnnouncementInterval, [this, name, backend, times] {
+        // What is on its way to another node, or there, would be looked for here.
+        const ContainerService* service = options_.node.find(name);
+        if (service != nullptr && stays_here(service->status().phase)) announce(name, backend, times - 1);
+      }));
 }
 
 // The frozen copy is not the only thing that this node has of it from now on: what it was taken from is held as by any standby, so
@@ -360,8 +369,8 @@ void Cluster::hold_handed(const ContainerName& name, Term term, const replica::H
 }
 
 void Cluster::taken(TakenContainer it) {
-  announce(it.backend, kAnnouncements);
   const ContainerName name = it.spec.name;
+  announce(name, it.backend, kAnnouncements);
   Node::Arrived arrived{.spec = std::move(it.spec),
                         .record = {},
                         .backend = std::move(it.backend),
