@@ -20,6 +20,9 @@ namespace perdure::node {
 namespace {
 
 constexpr std::uint32_t kDeathsToAsk = 3;
+constexpr int kRefusalsToTell = 5;
+// What has been done makes the next step possible.
+constexpr Duration kAfterStep = std::chrono::milliseconds(300);
 constexpr std::size_t kIdFileBytes = 64;
 constexpr Duration kRestoreTime = std::chrono::minutes(2);
 
@@ -275,12 +278,17 @@ void EtcdKeeper::take(const coord::MemberStep& step) {
 }
 
 void EtcdKeeper::finished(const std::string& what, const Status& status) {
+  refusals_ = status || what != refused_ ? 0 : refusals_;
+  refused_ = status ? std::string() : what;
+  // etcd wants its members to have been connected for five seconds before it takes another one.
+  if (!status && ++refusals_ < kRefusalsToTell) return look_again();
   const std::string said = what + (status ? "" : ": " + status.error().message());
   if (said != told_) {
     told_ = said;
     handlers_.report(status ? "etcd: " + what : "etcd: not done yet: " + what, status ? "" : status.error().message());
   }
   look_again();
+  if (status) look_timer_ = options_.loop.after(kAfterStep, [this] { look(); });
 }
 
 void EtcdKeeper::check_removal(const NodeName& node, std::function<void(Status)> done) {

@@ -104,6 +104,8 @@ class EtcdKeeper {
   bool joining_ = false;
   bool asking_ = false;   // whether this node's member still is one
   bool removed_ = false;  // it is not
+  std::string refused_;  // the step that was refused last, and how often in a row
+  int refusals_ = 0;
   std::string told_;
   io::Timer look_timer_;
   io::Lifetime lifetime_;
