@@ -62,7 +62,6 @@ class Node {
     model::ContainerSpec spec;
     ContainerRecord record;
     std::shared_ptr<ContainerBackend> backend;
-    Term term;
     Arrival arrival;
   };
   Result<ContainerService*> take_in(Arrived arrived);

@@ -4,15 +4,14 @@
 // result is dropped.
 #pragma once
 
-#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <utility>
-#include <vector>
 
 #include "base/result.h"
 #include "io/loop.h"
 #include "io/pool.h"
+#include "io/timers.h"
 
 namespace perdure::node {
 
@@ -42,13 +41,12 @@ class StepRunner {
         [job](auto result) { job->done(std::move(result)); });
     if (submitted || submitted.error().code() != ErrorCode::kTransient) return;
     constexpr Duration kAgain = std::chrono::milliseconds(20);
-    std::erase_if(retries_, [](const io::Timer& timer) { return !timer.active(); });
-    retries_.push_back(loop_.after(kAgain, [this, job = std::move(job)] { submit(job); }));
+    retries_.add(loop_.after(kAgain, [this, job = std::move(job)] { submit(job); }));
   }
 
   io::Loop& loop_;
   io::Pool& pool_;
-  std::vector<io::Timer> retries_;  // steps that the pool had no room for
+  io::Timers retries_;  // steps that the pool had no room for
   io::Lifetime lifetime_;
 };
 

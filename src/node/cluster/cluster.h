@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "control.pb.h"
+#include "io/timers.h"
 #include "node/cluster/founding.h"
 #include "node/cluster/image_exchange.h"
 #include "node/cluster/membership.h"
@@ -137,7 +138,7 @@ class Cluster final : public ContainerCluster {
   std::map<ContainerName, coord::StoredRecord> claimed_;  // records made for services to come
   std::map<NodeName, std::map<ContainerName, replica::Holding>> reported_;  // what connected peers hold of ours
   std::vector<std::pair<Progress, Done>> waiting_;  // for ready()
-  std::vector<io::Timer> announcements_;
+  io::Timers announcements_;
   bool busy_ = false;  // init, join or leave is under way
   io::Timer waiting_limit_;
   io::Lifetime lifetime_;

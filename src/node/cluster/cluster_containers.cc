@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "model/spec_yaml.h"
+#include "node/cluster/arrival.h"
 #include "node/cluster/claim.h"
 #include "node/cluster/cluster.h"
 #include "node/cluster/peer_codec.h"
@@ -342,8 +343,7 @@ void Cluster::announce(const ContainerName& name, std::shared_ptr<ContainerBacke
       });
   if (!submitted) log::warning("announce the container's addresses: {}", submitted.error().message());
   if (times <= 1) return;
-  std::erase_if(announcements_, [](const io::Timer& timer) { return !timer.active(); });
-  announcements_.push_back(
+  announcements_.add(
       options_.loop.after(kAnnouncementInterval, [this, name, backend, times] {
         // What is on its way to another node, or there, would be looked for here.
         const ContainerService* service = options_.node.find(name);
@@ -371,17 +371,7 @@ void Cluster::hold_handed(const ContainerName& name, Term term, const replica::H
 void Cluster::taken(TakenContainer it) {
   const ContainerName name = it.spec.name;
   announce(name, it.backend, kAnnouncements);
-  Node::Arrived arrived{.spec = std::move(it.spec),
-                        .record = {},
-                        .backend = std::move(it.backend),
-                        .term = it.record.term,
-                        .arrival = {std::move(it.capsule), std::move(it.restored)}};
-  arrived.record.image_digest = it.image_digest;
-  arrived.record.restores = it.restores;
-  arrived.record.failures = it.failures;
-  arrived.record.created = it.created;
-  arrived.record.term = it.record.term;
-  auto service = options_.node.take_in(std::move(arrived));
+  auto service = options_.node.take_in(arrived_from(it));
   if (!service) {
     log::error("{}: {}", name.str(), service.error().message());
     return;

@@ -179,9 +179,9 @@ void EtcdKeeper::watch_members() {
   look();
 }
 
-void EtcdKeeper::look_again() {
+void EtcdKeeper::look_again(Duration after) {
   busy_ = false;
-  look_timer_ = options_.loop.after(options_.look_interval, [this] { look(); });
+  look_timer_ = options_.loop.after(after, [this] { look(); });
 }
 
 void EtcdKeeper::look() {
@@ -287,8 +287,7 @@ void EtcdKeeper::finished(const std::string& what, const Status& status) {
     told_ = said;
     handlers_.report(status ? "etcd: " + what : "etcd: not done yet: " + what, status ? "" : status.error().message());
   }
-  look_again();
-  if (status) look_timer_ = options_.loop.after(kAfterStep, [this] { look(); });
+  look_again(status ? kAfterStep : options_.look_interval);
 }
 
 void EtcdKeeper::check_removal(const NodeName& node, std::function<void(Status)> done) {

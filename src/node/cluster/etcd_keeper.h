@@ -82,7 +82,8 @@ class EtcdKeeper {
 
  private:
   void look();
-  void look_again();
+  void look_again() { look_again(options_.look_interval); }
+  void look_again(Duration after);
   void judge(std::vector<coord::EtcdMember> members);
   void decide(std::vector<coord::MemberView> views);
   void take(const coord::MemberStep& step);

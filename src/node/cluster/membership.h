@@ -15,6 +15,7 @@
 #include "coord/record_store.h"
 #include "io/loop.h"
 #include "io/pool.h"
+#include "io/timers.h"
 #include "node/cluster/cluster_identity.h"
 #include "node/cluster/etcd_keeper.h"
 #include "node/cluster/peer_network.h"
@@ -130,7 +131,7 @@ class Membership {
   std::optional<coord::ClusterSettings> founding_;
   bool registering_ = false;
   bool registered_ = false;
-  std::vector<io::Timer> revoke_timers_;
+  io::Timers revoke_timers_;
   bool leaving_ = false;  // by its own wish: what the others say of it is no news
   bool members_watched_ = false;
   std::string store_trouble_ = "etcd has not answered yet";

@@ -120,8 +120,7 @@ void Membership::revoke(const NodeName& node, const std::string& reason, int tri
                     if (!written) return done(fail(written.error()));
                     if (written->applied) return done({});
                     if (tries > 1) {
-                      std::erase_if(revoke_timers_, [](const io::Timer& timer) { return !timer.active(); });
-                      revoke_timers_.push_back(options_.loop.after(kRevokePause, [this, node, reason, tries, done] {
+                      revoke_timers_.add(options_.loop.after(kRevokePause, [this, node, reason, tries, done] {
                         revoke(node, reason, tries - 1, done);
                       }));
                       return;

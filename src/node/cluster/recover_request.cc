@@ -12,7 +12,7 @@
 #include "base/units.h"
 #include "model/spec_yaml.h"
 #include "node/cluster/claim.h"
-#include "node/cluster/cluster.h"
+#include "node/cluster/cluster_request.h"
 #include "node/cluster/peer_codec.h"
 #include "node/cluster/recover_request.h"
 #include "node/cluster/recovery_plan.h"
@@ -59,15 +59,12 @@ v1::RecoverRow to_proto(const RecoveryRow& row) {
   return message;
 }
 
-class RecoverRequest final : public ControlRequest {
+class RecoverRequest final : public ClusterRequest {
  public:
-  using ControlRequest::ControlRequest;
+  using ClusterRequest::ClusterRequest;
 
   void begin() override {
-    if (cluster() == nullptr || !cluster()->member()) {
-      return fail(Error(ErrorCode::kNotFound, "this host is in no cluster"),
-                  "'perdure cluster init' makes one of it, 'perdure cluster join' lets it join one");
-    }
+    if (!require_member()) return;
     for (const std::string& text : wish().containers()) {
       auto name = ContainerName::parse(text);
       if (!name) return fail(name.error());
@@ -89,18 +86,6 @@ class RecoverRequest final : public ControlRequest {
   const v1::ClusterRecoverRequest& wish() const { return message().cluster_recover(); }
   Membership& membership() { return *cluster()->membership(); }
   const NodeName& self() { return membership().identity().node; }
-  template <typename Callback>
-  auto alive(Callback callback) {
-    return [this, token = lifetime_.token(), callback = std::move(callback)](auto&&... arguments) {
-      if (token.alive() && !is_finished()) callback(std::forward<decltype(arguments)>(arguments)...);
-    };
-  }
-  void tell(std::string_view stage, std::string_view text) {
-    v1::Response response;
-    response.mutable_progress()->set_stage(std::string(stage));
-    response.mutable_progress()->set_text(std::string(text));
-    send(std::move(response));
-  }
 
   // ---- etcd ----
 

@@ -461,8 +461,7 @@ void StandbyService::prepare_move(Request request, Instant leave_limit) {
   if (handlers_.runs_here(*name)) {
     // It has just moved away from here, and is moved back.
     if (environment_.clock.now() >= leave_limit) return answer("it has not left the target yet");
-    std::erase_if(leave_timers_, [](const io::Timer& timer) { return !timer.active(); });
-    leave_timers_.push_back(environment_.loop.after(
+    leave_timers_.add(environment_.loop.after(
         kLeaveLook, [this, request = std::move(request), leave_limit] { prepare_move(request, leave_limit); }));
     return;
   }
@@ -665,8 +664,7 @@ void StandbyService::claimed(const ContainerName& name, const policy::taking::Cl
                        .revision = claim.revision,
                        .restores = held.take.restores(),
                        .failures = held.take.failures(),
-                       .created = wall_time_of(held.take.created_unix_ms()),
-                       .held_by = {}};
+                       .created = wall_time_of(held.take.created_unix_ms())};
   for (const v1::MoveTake::HeldBy& row : held.take.held()) {
     const auto node = NodeName::parse(row.node());
     const auto holding = from_peer(row.newest());

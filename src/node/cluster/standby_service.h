@@ -17,6 +17,7 @@
 #include "coord/record_store.h"
 #include "io/loop.h"
 #include "io/pool.h"
+#include "io/timers.h"
 #include "model/cluster.h"
 #include "model/spec.h"
 #include "node/cluster/image_exchange.h"
@@ -59,7 +60,7 @@ struct TakenContainer {
   std::uint64_t restores = 0;
   std::uint64_t failures = 0;
   WallTime created{};
-  std::map<model::NodeLife, replica::Holding> held_by;  // the other standbys, as the former owner knows it
+  std::map<model::NodeLife, replica::Holding> held_by = {};  // the other standbys, as the former owner knows it
 };
 
 struct StandbyHandlers {
@@ -138,7 +139,7 @@ class StandbyService {
   const StandbyHandlers handlers_;
   std::shared_ptr<replica::StandbyTable> table_;
   std::map<ContainerName, std::unique_ptr<Held>> held_;
-  std::vector<io::Timer> leave_timers_;
+  io::Timers leave_timers_;
   io::Lifetime lifetime_;
 };
 

@@ -15,6 +15,8 @@
 #include "gtest/gtest.h"
 #include "io/test_support.h"
 #include "model/spec_yaml.h"
+#include "node/cluster/arrival.h"
+#include "node/cluster/claim.h"
 #include "node/cluster/owned_container.h"
 #include "node/cluster/peer_codec.h"
 #include "node/cluster/standby_service.h"
@@ -113,20 +115,7 @@ class TestNode final : public ContainerCluster {
   // ---- ContainerCluster ----
   bool member() const override { return true; }
   void claim(const model::ContainerSpec& spec, model::DesiredState desired, std::function<void(Status)> done) override {
-    coord::CreateRequest request{.record = {.container = spec.name,
-                                            .owner = self_,
-                                            .standbys = {},
-                                            .term = {},
-                                            .spec_digest = "digest",
-                                            .image_digest = {},
-                                            .desired = desired,
-                                            .phase = model::RecordPhase::kStarting,
-                                            .writer = self_,
-                                            .nonce = {},
-                                            .created = world_.clock.wall()},
-                                 .spec_yaml = model::to_yaml(spec),
-                                 .addresses = {}};
-    records_.create(std::move(request), world_.clock.now() + io::kTestTime,
+    records_.create(claim_of(spec, self_, desired, world_.clock.wall()), world_.clock.now() + io::kTestTime,
                     [this, name = spec.name, done = std::move(done)](Result<coord::StoredRecord> created) {
                       if (!created) return done(fail(std::move(created).error()));
                       claimed_.insert_or_assign(name, *std::move(created));
@@ -288,17 +277,7 @@ class TestNode final : public ContainerCluster {
   }
   void taken(TakenContainer it) {
     const ContainerName name = it.spec.name;
-    Node::Arrived arrived{.spec = std::move(it.spec),
-                          .record = {},
-                          .backend = std::move(it.backend),
-                          .term = it.record.term,
-                          .arrival = {std::move(it.capsule), std::move(it.restored)}};
-    arrived.record.image_digest = it.image_digest;
-    arrived.record.restores = it.restores;
-    arrived.record.failures = it.failures;
-    arrived.record.created = it.created;
-    arrived.record.term = it.record.term;
-    auto service = node_->take_in(std::move(arrived));
+    auto service = node_->take_in(arrived_from(it));
     ASSERT_TRUE(service) << service.error().message();
     claimed_.insert_or_assign(name, coord::StoredRecord{it.record, it.revision, {}});
     attach(**service);
