@@ -17,10 +17,15 @@ inline constexpr std::size_t kPageSize = 4096;
 
 class Slab {
  public:
-  // Anonymous, zeroed, not yet faulted in. `prefault` touches every page now, so that a later
-  // capture does not pay for it while the container is frozen. kNoSpace when memory is short.
+  // Anonymous; what is in it is undefined until it is written: memory of slabs that are gone is used
+  // again. `prefault` touches every page now, so that a later capture does not pay for it while the
+  // container is frozen. kNoSpace when memory is short.
   enum class Prefault { kNo, kYes };
   static Result<std::shared_ptr<Slab>> allocate(std::size_t size_bytes, Prefault prefault);
+  // Has the memory of one slab of that size faulted in for the next allocate(), off whose path it
+  // takes its time; nothing if it is there already, or for a slab too large to keep memory for. The
+  // kernel may take it back when it is short.
+  static void prepare(std::size_t size_bytes);
 
   // A private read-only mapping of the first `size_bytes` of a file that nobody changes any more (a
   // decoded capsule, a cloned file); needs no memory of its own. The descriptor may be closed
