@@ -65,7 +65,7 @@ void ContainerService::begin_arrived(Arrival arrival) {
   record_.first_start_done = true;
   save_record();
   replication_.use_store(generations_.store(), {});
-  replication_.offer(arrival.capsule);
+  replication_.offer(arrival.capsule, nullptr, BootClock::now());
   policy::TakenOver event;
   event.pid = arrival.restored.life.facts.init.pid;
   event.state = record_.state;
@@ -81,8 +81,12 @@ void ContainerService::begin_arrived(Arrival arrival) {
 
 void ContainerService::join(OwnedContainer* owned) {
   owned_ = owned;
-  // With standbys a generation that the directory has no time for is no loss; without, each has to be there.
-  replication_.set_store_pace(replica::Pace::kEveryGeneration);
+  durable_counts(true);
+}
+
+void ContainerService::durable_counts(bool counts) {
+  if (std::exchange(durable_counts_, counts) == counts) return;
+  replication_.set_store_pace(counts ? replica::Pace::kEveryGeneration : replica::Pace::kNewestOnly);
 }
 
 policy::ownership::Stock ContainerService::stock() const {

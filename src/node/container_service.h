@@ -161,6 +161,7 @@ class ContainerService final : private OwnedSide {
   void tell(const policy::Event& event) override;
   Status ask_policy(const policy::Event& wish) override;
   replica::Shipper& shipper() override { return replication_.shipper(); }
+  void durable_counts(bool counts) override;
   std::string spec_yaml() const override;
   std::string image_digest() const override { return record_.image_digest; }
   std::uint64_t state_bytes() const override;
@@ -225,6 +226,7 @@ class ContainerService final : private OwnedSide {
   bool removal_waits_ = false;  // for the end of an attempt
   io::Timer takeover_retry_;
   Duration shipping_cpu_{};     // since the last capture
+  bool durable_counts_ = true;  // a commit waits for the durable directory
   std::string store_trouble_;   // of the durable directory, while it lasts
   ContainerBackend::Capsules capsules_at_release_ = ContainerBackend::Capsules::kDelete;
   bool stop_was_kill_ = false;

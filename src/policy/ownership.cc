@@ -237,7 +237,7 @@ void Ownership::advance_commits() {
     bound = std::min(bound, held);
   };
   for (const auto& standbys : configurations()) {
-    if (standbys.empty()) {
+    if (standbys.empty()) {  // durable_counts()
       require(durable_.empty() ? std::nullopt : std::optional(*durable_.rbegin()));
     }
     for (const Life& standby : standbys) {

@@ -125,6 +125,8 @@ class Ownership {
   Status admit(const Event& event) const;
 
   OwnershipStatus status() const;
+  // Whether a commit waits until a generation is durable: a record that may be in force has no standby, or none is known.
+  bool durable_counts() const;
   bool ended() const { return knowledge_ == OwnershipKnowledge::kEnded; }
 
  private:

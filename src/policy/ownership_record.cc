@@ -234,6 +234,11 @@ std::vector<std::vector<model::NodeLife>> Ownership::configurations() const {
   return all;
 }
 
+bool Ownership::durable_counts() const {
+  const auto all = configurations();
+  return all.empty() || std::ranges::any_of(all, [](const auto& standbys) { return standbys.empty(); });
+}
+
 Ownership::Set Ownership::possible_standbys() const {
   Set nodes;
   for (const auto& standbys : configurations()) {

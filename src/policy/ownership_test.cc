@@ -168,6 +168,9 @@ class Stage {
 };
 
 class OwnerStage : public Stage {
+ public:
+  const Ownership& owner() const { return *owner_; }
+
  private:
   void act(const std::string& verb) override {
     if (verb == "new" || verb == "restarted") return begin(verb == "new");
@@ -337,6 +340,18 @@ TEST(OwnershipTest, PlaysAsWritten) {
   OwnerStage stage;
   run_golden_file(PERDURE_POLICY_TESTDATA "/ownership.txt",
                   [&](const std::vector<std::string>& lines) { return stage.play(lines); });
+}
+
+TEST(OwnershipTest, TheDirectoryCountsWhileARecordThatMayBeInForceHasNoStandby) {
+  OwnerStage stage;
+  stage.play({"new", "candidates b", "up b/2", "enlisted b/2", "captured 1"});
+  EXPECT_TRUE(stage.owner().durable_counts());
+  stage.play({"held b/2 1"});
+  EXPECT_TRUE(stage.owner().durable_counts()) << "the swap is under way";
+  stage.play({"applied"});
+  EXPECT_FALSE(stage.owner().durable_counts());
+  stage.play({"new standbys=b/2"});
+  EXPECT_FALSE(stage.owner().durable_counts());
 }
 
 TEST(TakingTest, PlaysAsWritten) {

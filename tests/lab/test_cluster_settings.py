@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from cluster_tools import init, join, refusal, states, status, token, wait_for_standby
 from lab_specs import PORT, address, lab_spec
-from support.node import until
+from support.node import CommandFailed, until
 
 EXTENSIONS = """[server]
 subjectAltName=IP:{ip}
@@ -106,6 +106,25 @@ def test_a_container_says_how_many_stand_by(make_lab):
     shown = none.inspect()
     assert (shown["standbys"], shown["standbys_wanted"], shown["protection"]["state"]) == ([], 0, "protected"), shown
     assert many.inspect()["standbys_wanted"] == 2
+
+
+def test_a_full_disk_is_told_at_once_where_no_standby_holds_anything(make_lab):
+    lab = make_lab(nodes=1)
+    one = lab.nodes[1]
+    init(one, "--standbys", "0")
+    capsules = os.path.join(one.state, "capsules")
+    one.execute("mkdir", "-p", capsules)
+    one.execute("mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", capsules)
+    container = one.run(lab_spec("web", 50, checkpoint={"interval": "24h"}))
+    lines = lab.client().lines(address(50), PORT)
+    container.checkpoint()
+    one.execute("dd", "if=/dev/zero", f"of={capsules}/ballast", "bs=64k", check=False)
+    lines.ask("touch 8")
+    with pytest.raises(CommandFailed, match="space"):
+        one.ask("checkpoint", "web", timeout=60)
+    one.execute("rm", f"{capsules}/ballast")
+    container.wait_until_protected()
+    container.checkpoint()
 
 
 def test_the_key_of_stored_capsules_is_replaced_and_the_old_ones_read_on(make_lab):

@@ -93,6 +93,7 @@ def test_criu_fails_on_the_target(cluster):
 
 def test_the_target_dies_before_the_record_names_it(cluster):
     it = Moving(cluster, 51)
+    wait_until_etcd_survives_one(cluster)
     it.begin_and_hold_shipping()
     it.target.kill()
     it.check_that_it_runs_on(1, failed="'node2' cannot be reached")
@@ -104,6 +105,7 @@ def test_the_target_dies_before_the_record_names_it(cluster):
 
 def test_the_target_dies_after_the_record_names_it(cluster):
     it = Moving(cluster, 52)
+    wait_until_etcd_survives_one(cluster)
     it.begin_and_hold_restore()
     it.target.kill()
     it.check_that_it_runs_on(1, failed="'node2' cannot be reached")

@@ -45,12 +45,17 @@ class Counter:
         self.client = lab.client()
         self.old = self._count()
         self.old_generation = self.container.checkpoint()["generation"]["generation"]
+        until(lambda: self._is_durable(self.old_generation), "the generation does not become durable")
         self.capsules = os.path.join(node.state, "capsules", name)
         self.copy = str(tmp_path / f"{name}-capsules")
         shutil.copytree(self.capsules, self.copy, ignore=shutil.ignore_patterns("*.tmp"))
         self.new = self._count()
         self.new_generation = self.container.checkpoint()["generation"]["generation"]
         assert self.new[0] != self.old[0]
+
+    def _is_durable(self, generation):
+        rows = self.node.ask("generations", self.name)["generations"]
+        return any(row["generation"] == generation and row["durable"] for row in rows)
 
     def _count(self):
         lines = self.client.lines(address(self.number), PORT)

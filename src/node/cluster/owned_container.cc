@@ -88,6 +88,7 @@ void OwnedContainer::handle(const own::Event& event) {
   }
   handling_ = false;
   notify();
+  if (side_ != nullptr && !ended_) side_->durable_counts(machine_.durable_counts());
   if (machine_.ended() && !std::exchange(ended_, true)) {
     environment_.loop.post([this, token = lifetime_.token()] {
       if (token.alive()) handlers_.ended();

@@ -31,6 +31,8 @@ class OwnedSide {
   virtual void tell(const policy::Event& event) = 0;         // to ContainerPolicy
   virtual Status ask_policy(const policy::Event& wish) = 0;  // what the policy refuses says why
   virtual replica::Shipper& shipper() = 0;
+  // Whether commits wait for the durable directory: there is no standby. Else it may leave generations out.
+  virtual void durable_counts(bool counts) = 0;
   virtual std::string spec_yaml() const = 0;
   virtual std::string image_digest() const = 0;
   virtual std::uint64_t state_bytes() const = 0;             // of its newest generation, complete
