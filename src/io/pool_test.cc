@@ -2,9 +2,14 @@
 // beyond its bound, waits for what runs when it stops, and stays silent to owners that have ended.
 #include "io/pool.h"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
 #include <future>
 #include <latch>
 
+#include "io/patience.h"
 #include "io/test_support.h"
 
 namespace perdure::io {
@@ -148,6 +153,24 @@ TEST(PoolTest, ItsThreadsAreNotInterruptedBySignals) {
       [&](bool value) { blocked = value; }));
   ASSERT_TRUE(loop->run_until([&] { return blocked.has_value(); }, kTestTime));
   EXPECT_TRUE(*blocked);
+}
+
+TEST(Patience, IsTheThreadsOnlyWhileItLives) {
+  const auto nice = [] { return ::getpriority(PRIO_PROCESS, static_cast<id_t>(::gettid())); };
+  const int before = nice();
+  {
+    const Patience none(Patience::Wanted::kNo);
+    EXPECT_EQ(nice(), before);
+    const Patience some(Patience::Wanted::kYes);
+    EXPECT_GE(nice(), before);
+    if (::geteuid() == 0) {
+      EXPECT_EQ(nice(), std::max(before, 10));
+    }
+    int elsewhere = -1;
+    std::thread([&] { elsewhere = nice(); }).join();
+    EXPECT_EQ(elsewhere, nice()) << "what it starts is as patient";
+  }
+  EXPECT_EQ(nice(), before);
 }
 
 }  // namespace

@@ -21,9 +21,14 @@ Duration thread_cpu() {
 
 Result<CaptureOutcome> CaptureJob::operator()() const {
   const Duration cpu_before = thread_cpu();
-  PERDURE_ASSIGN(capsule::Capsule captured, backend->capture(generation, facts, *cancel, after));
+  // Now, and not when it was new: until a generation is where it has to go nothing is done that can wait.
+  capsule::CapsuleRef base;
+  if (before) {
+    PERDURE_ASSIGN(base, table->compact(*before));
+  }
+  PERDURE_ASSIGN(Captured taken, backend->capture(generation, facts, *cancel, after));
+  capsule::Capsule captured = std::move(taken.capsule);
   const std::string container = captured.manifest.container;
-  const capsule::CapsuleRef base = before ? table->in_memory(*before) : nullptr;
   log::debug("{}: checkpoint: comparing", container);
   if (base) {
     auto shared = capsule::share_unchanged(std::move(captured), *base);
@@ -31,13 +36,14 @@ Result<CaptureOutcome> CaptureJob::operator()() const {
     captured.manifest.stats.memory_changed = shared.memory_changed;
     captured.manifest.stats.files_changed = shared.files_changed;
   }
-  PERDURE_ASSIGN(auto compacted, capsule::compact(captured));
-  auto capsule = std::make_shared<capsule::Capsule>(std::move(compacted.capsule));
+  auto capsule = std::make_shared<capsule::Capsule>(std::move(captured));
   capsule->manifest.stats.cpu += thread_cpu() - cpu_before;
   PERDURE_TRY(table->add(capsule, {}, replica::GenerationTable::Probe::kNone));
   CaptureOutcome outcome;
   outcome.report = {generation, capsule->manifest.stats, capsule::full_size(*capsule), {}, capsule->manifest.created};
   outcome.capsule = std::move(capsule);
+  outcome.base = std::move(base);
+  outcome.thawed = taken.thawed;
   return outcome;
 }
 

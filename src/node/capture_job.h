@@ -26,6 +26,8 @@ struct CaptureReport {
 struct CaptureOutcome {
   CaptureReport report;
   capsule::CapsuleRef capsule;
+  capsule::CapsuleRef base;  // of `before`, as `capsule` shares its pages; nullptr: none
+  Instant thawed{};
 };
 
 struct CaptureJob {

@@ -67,6 +67,11 @@ struct Found {
   State state = State::kNothing;
 };
 
+struct Captured {
+  capsule::Capsule capsule;
+  Instant thawed{};  // or, if the container stays frozen, from when on it would have run
+};
+
 // Set by the loop to end a capture that is in the way (the container died, an operator waits).
 using CancelFlag = std::atomic<bool>;
 
@@ -86,8 +91,8 @@ class ContainerBackend {
   // kCancelled, kNoSpace, kUnsupported. kStayFrozen, for a move: after a success, and only then, the processes are
   // stopped and the gate is locked until resume() or kill_all().
   enum class AfterCapture { kRunOn, kStayFrozen };
-  virtual Result<capsule::Capsule> capture(const Generation& generation, const RuntimeFacts& facts,
-                                           const CancelFlag& cancel, AfterCapture after) = 0;
+  virtual Result<Captured> capture(const Generation& generation, const RuntimeFacts& facts, const CancelFlag& cancel,
+                                   AfterCapture after) = 0;
   // Lets go on what capture(kStayFrozen) stopped; the gate stays as it is. Nothing is stopped: a success.
   virtual Status resume() = 0;
 

@@ -132,7 +132,7 @@ void ContainerService::captured(CaptureOutcome outcome) {
   handle(policy::CaptureFinished{
       generation, std::nullopt, {stats.cpu, stats.frozen, 0}, policy::CommitState::kProvisional});
   if (owned_ != nullptr) owned_->handle(policy::ownership::Captured{generation});
-  replication_.offer(outcome.capsule);
+  replication_.offer(outcome.capsule, outcome.base, outcome.thawed);
 }
 
 void ContainerService::stored(const StoredDurably& stored) {
@@ -148,7 +148,7 @@ void ContainerService::stored(const StoredDurably& stored) {
 }
 
 void ContainerService::not_stored(const Generation& generation, const Error& error) {
-  if (owned_ == nullptr) {
+  if (durable_counts_) {
     // Whoever has asked for it need not wait until it is given up.
     ++capture_failures_;
     last_capture_error_ = error.message();

@@ -7,9 +7,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <condition_variable>
 #include <filesystem>
 #include <format>
 #include <iterator>
+#include <mutex>
+#include <stop_token>
 #include <thread>
 #include <variant>
 
@@ -225,12 +228,17 @@ capsule::Surroundings LinuxBackend::surroundings() const {
   return surroundings;
 }
 
-// Nobody waits for it. The container runs without, only slower to checkpoint and to restore.
-void LinuxBackend::warm_up_engine() {
-  warming_up_ = std::jthread([this, surroundings = surroundings()] {
+// Nobody waits for it. The container runs without, only slower to checkpoint and to restore. Who needs the engine before
+// `later` has passed gets it warm at once.
+void LinuxBackend::warm_up_engine(Duration later) {
+  warming_up_ = std::jthread([this, later, surroundings = surroundings()](std::stop_token wanted) {
+    std::mutex mutex;
+    std::unique_lock lock(mutex);
+    std::condition_variable_any().wait_for(lock, wanted, later, [] { return false; });
     if (Status warmed = engine_.warm_up(surroundings); !warmed) {
       log::warning("{}: {}", spec_.name.str(), warmed.error().message());
     }
+    capsule::Slab::prepare(next_pages_bytes_);
   });
 }
 

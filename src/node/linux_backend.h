@@ -46,8 +46,8 @@ class LinuxBackend final : public ContainerBackend {
 
   Result<Preparation> prepare(AddressProbe probe, const ProgressFunction& progress) override;
   Result<Life> start() override;
-  Result<capsule::Capsule> capture(const Generation& generation, const RuntimeFacts& facts, const CancelFlag& cancel,
-                                   AfterCapture after) override;
+  Result<Captured> capture(const Generation& generation, const RuntimeFacts& facts, const CancelFlag& cancel,
+                           AfterCapture after) override;
   Status resume() override;
   Result<RestoreResult> restore(const capsule::Capsule& capsule, RestoreKind kind) override;
   Result<Preparation> prepare_standby(const std::string& image_digest) override;
@@ -90,7 +90,7 @@ class LinuxBackend final : public ContainerBackend {
   std::vector<image::BindMount> bind_mounts() const;
   std::vector<capsule::ExternalMount> external_mounts() const;
   capsule::Surroundings surroundings() const;
-  void warm_up_engine();
+  void warm_up_engine(Duration later = {});
   capsule::Engine& engine();  // not being warmed up any more
   std::string volume_directory(const model::VolumeSpec& volume) const;
   Result<runtime::LoggerPipes> start_logger() const;
@@ -150,6 +150,7 @@ class LinuxBackend final : public ContainerBackend {
   // Waits for peers that are slow to answer, then closes the root of the life before: the end of its mount syncs the
   // file system below, which nobody should wait for. Ended before the next restore and before the namespace goes.
   std::jthread tidying_;
+  std::atomic<std::uint64_t> next_pages_bytes_ = 0;  // of memory, probably, at the next checkpoint
   std::jthread warming_up_;
 
   // Of a container that was moved here and has not spoken yet: connections with bytes under way.

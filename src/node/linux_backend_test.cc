@@ -152,9 +152,10 @@ class LinuxBackendTest : public testing::Test {
     }
   }
 
-  Result<capsule::Capsule> capture(std::uint64_t number) {
-    return backend_->capture(Generation{Term{1}, Incarnation{1}, number}, facts_, cancel_,
-                             ContainerBackend::AfterCapture::kRunOn);
+  Result<capsule::Capsule> capture(std::uint64_t number,
+                                   ContainerBackend::AfterCapture after = ContainerBackend::AfterCapture::kRunOn) {
+    return backend_->capture(Generation{Term{1}, Incarnation{1}, number}, facts_, cancel_, after)
+        .transform([](Captured captured) { return std::move(captured.capsule); });
   }
 
   long captured_counter(const capsule::Capsule& capsule) const {
@@ -265,8 +266,7 @@ TEST_F(LinuxBackendTest, RecoveredBackendCapturesAContainerThatItDidNotStart) {
 TEST_F(LinuxBackendTest, AContainerFrozenForAMoveStandsStillUntilItIsResumed) {
   ASSERT_NO_FATAL_FAILURE(prepare_and_start());
   ASSERT_NO_FATAL_FAILURE(wait_for_counter(20));
-  auto captured = backend_->capture(Generation{Term{1}, Incarnation{1}, 1}, facts_, cancel_,
-                                    ContainerBackend::AfterCapture::kStayFrozen);
+  auto captured = capture(1, ContainerBackend::AfterCapture::kStayFrozen);
   ASSERT_TRUE(captured) << captured.error().message();
   const long at_capture = captured_counter(*captured);
   const auto stands_still = [&] {
@@ -292,8 +292,7 @@ TEST_F(LinuxBackendTest, AContainerIsRestoredWhereItsFilesWereLaidOutBefore) {
   auto first = capture(1);
   ASSERT_TRUE(first) << first.error().message();
   ASSERT_NO_FATAL_FAILURE(wait_for_counter(captured_counter(*first) + 20));
-  auto last = backend_->capture(Generation{Term{1}, Incarnation{1}, 2}, facts_, cancel_,
-                                ContainerBackend::AfterCapture::kStayFrozen);
+  auto last = capture(2, ContainerBackend::AfterCapture::kStayFrozen);
   ASSERT_TRUE(last) << last.error().message();
   const model::ContainerSpec spec = backend_->spec();
   ASSERT_TRUE(backend_->release(ContainerBackend::Capsules::kDelete));

@@ -21,6 +21,8 @@ namespace perdure::node {
 namespace {
 
 constexpr Duration kRestoreTime = std::chrono::seconds(60);  // 1 GB/s per process
+// What the next checkpoint needs is made ready when this one has had time to get to its standbys.
+constexpr Duration kRestAfterCapture = std::chrono::milliseconds(100);
 constexpr Duration kFreezeTime = std::chrono::seconds(5);  // of processes that CRIU has stopped already
 constexpr Duration kLateAnswers = std::chrono::seconds(4);  // of peers, while the restored container runs already
 constexpr const char* kStdoutHint = "stdout";
@@ -94,8 +96,8 @@ capsule::Manifest LinuxBackend::manifest(const Generation& generation, const Run
   return manifest;
 }
 
-Result<capsule::Capsule> LinuxBackend::capture(const Generation& generation, const RuntimeFacts& facts,
-                                               const CancelFlag& cancel, AfterCapture after) {
+Result<Captured> LinuxBackend::capture(const Generation& generation, const RuntimeFacts& facts,
+                                       const CancelFlag& cancel, AfterCapture after) {
   const auto cancelled = [&]() -> Status {
     if (!cancel.load()) return {};
     return fail(ErrorCode::kCancelled, std::format("checkpoint of '{}' was called off", spec_.name.str()));
@@ -180,8 +182,9 @@ Result<capsule::Capsule> LinuxBackend::capture(const Generation& generation, con
   for (const auto& [pid, why] : captured->untracked) {
     log::debug("{}: memory of process {} is not tracked: {}", spec_.name.str(), pid, why);
   }
-  warm_up_engine();
-  return capsule;
+  next_pages_bytes_ = captured->pages_read * capsule::kPageSize;
+  warm_up_engine(std::min<Duration>(kRestAfterCapture, spec_.checkpoint.interval / 4));
+  return Captured{std::move(capsule), captured->thawed};
 }
 
 // The overlay must not be mounted while its upper directory is changed from below. Returns the root of the old

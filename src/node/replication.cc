@@ -80,9 +80,10 @@ void Replication::set_store_pace(replica::Pace pace) {
 
 void Replication::leave_store() { shipper_->remove(kDurable); }
 
-void Replication::offer(const capsule::CapsuleRef& capsule) {
+void Replication::offer(const capsule::CapsuleRef& capsule, const capsule::CapsuleRef& base, Instant thawed) {
   keep_bases();
-  shipper_->offer(capsule);
+  if (base != nullptr) shipper_->replace(base);
+  shipper_->offer(capsule, thawed);
 }
 
 void Replication::discard(const Generation& generation) { shipper_->discard(generation); }

@@ -47,7 +47,9 @@ class Replication {
   // No more writes; the store may be closed when its last user is gone.
   void leave_store();
 
-  void offer(const capsule::CapsuleRef& capsule);
+  // `base`: the generation before in the memory with which `capsule` shares; nullptr: in none. `thawed`: when the
+  // container ran again.
+  void offer(const capsule::CapsuleRef& capsule, const capsule::CapsuleRef& base, Instant thawed);
   void discard(const Generation& generation);
   replica::Shipper& shipper() { return *shipper_; }
   const replica::Shipper& shipper() const { return *shipper_; }

@@ -69,7 +69,7 @@ class ReplicationTest : public ::testing::Test {
     made.manifest.generation = id(number);
     const auto capsule = std::make_shared<const capsule::Capsule>(std::move(made));
     ASSERT_TRUE(table_->add(capsule, {}, replica::GenerationTable::Probe::kNone));
-    replication_->offer(capsule);
+    replication_->offer(capsule, nullptr, BootClock::now());
   }
   template <typename Condition>
   bool until(Condition condition) {

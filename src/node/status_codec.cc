@@ -288,7 +288,7 @@ v1::ContainerStatus status_of(const ContainerService& service, const Clock& cloc
   const std::string yaml = model::to_yaml(service.spec());
   status.set_spec_digest(capsule::to_string(capsule::digest_of(std::as_bytes(std::span(yaml)))));
   set_volumes(status, service);
-  status.set_capsule_memory_bytes(service.table().memory().owned().count);
+  status.set_capsule_memory_bytes(service.table().memory().count);
   status.set_capsule_disk_bytes(disk_bytes(service));
   status.set_cgroup_path(service.paths().cgroup);
   status.set_image_name(image_name(service.spec()));

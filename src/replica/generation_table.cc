@@ -11,6 +11,11 @@ bool restorable(const GenerationRecord& record) {
   return record.bad.empty() && !record.provisional;
 }
 
+void set_capsule(GenerationRecord& record, capsule::CapsuleRef capsule) {
+  record.footprint = capsule::footprint_of(capsule);
+  record.capsule = std::move(capsule);
+}
+
 }  // namespace
 
 std::string_view to_string(GenerationState state) {
@@ -53,10 +58,10 @@ GenerationTable::Records::iterator GenerationTable::newest_committed_locked() {
   return records_.end();
 }
 
-capsule::MemoryUse GenerationTable::memory_locked() const {
-  std::vector<capsule::CapsuleRef> capsules;
-  for (const auto& [generation, record] : records_) capsules.push_back(record.capsule);
-  return capsule::memory_accounting(capsules);
+Bytes GenerationTable::memory_locked() const {
+  capsule::FootprintSum sum;
+  for (const auto& [generation, record] : records_) sum.add(record.footprint);
+  return sum.bytes();
 }
 
 // The capsule that is missed least; end() if each is needed.
@@ -84,7 +89,7 @@ GenerationTable::Records::iterator GenerationTable::victim_locked(const Generati
 // Lets go of capsules until the budget holds.
 Status GenerationTable::fit(const Generation& newcomer) {
   for (;;) {
-    const std::uint64_t used = memory_locked().owned().count;
+    const std::uint64_t used = memory_locked().count;
     if (used <= options_.memory_budget.count) return {};
     const auto victim = victim_locked(newcomer);
     if (victim == records_.end()) {
@@ -97,7 +102,7 @@ Status GenerationTable::fit(const Generation& newcomer) {
                       format_bytes(options_.memory_budget)));
     }
     if (victim->second.durable) {
-      victim->second.capsule.reset();
+      set_capsule(victim->second, nullptr);
     } else {
       records_.erase(victim);
     }
@@ -141,7 +146,7 @@ Status GenerationTable::add(capsule::CapsuleRef capsule, const capsule::Digest& 
   record.generation = generation;
   record.digest = digest;
   record.manifest = capsule->manifest;
-  record.capsule = std::move(capsule);
+  set_capsule(record, std::move(capsule));
   record.provisional = probe == Probe::kPending;
   const auto added = records_.emplace(generation, std::move(record)).first;
   if (Status status = fit(generation); !status) {
@@ -151,6 +156,18 @@ Status GenerationTable::add(capsule::CapsuleRef capsule, const capsule::Digest& 
   discard_superseded(added->second.manifest);
   bound_records();
   return {};
+}
+
+Result<capsule::CapsuleRef> GenerationTable::compact(const Generation& generation) {
+  const capsule::CapsuleRef capsule = in_memory(generation);
+  if (capsule == nullptr) return capsule;
+  PERDURE_ASSIGN(auto compacted, capsule::compact(*capsule));
+  if (compacted.slabs_released == 0) return capsule;
+  auto smaller = std::make_shared<const capsule::Capsule>(std::move(compacted.capsule));
+  const std::scoped_lock guard(mutex_);
+  const auto record = records_.find(generation);
+  if (record != records_.end() && record->second.capsule == capsule) set_capsule(record->second, smaller);
+  return smaller;
 }
 
 Status GenerationTable::confirm(const Generation& generation) {
@@ -249,7 +266,7 @@ std::vector<GenerationRecord> GenerationTable::all() const {
   return all;
 }
 
-capsule::MemoryUse GenerationTable::memory() const {
+Bytes GenerationTable::memory() const {
   const std::scoped_lock guard(mutex_);
   return memory_locked();
 }
@@ -294,8 +311,8 @@ Result<capsule::CapsuleRef> GenerationTable::load(const Generation& generation,
     if (loaded.error().code() == ErrorCode::kCorrupt) record->second.bad = loaded.error().message();
     return loaded;
   }
-  record->second.capsule = *loaded;
-  if (!fit(generation)) record->second.capsule.reset();
+  set_capsule(record->second, *loaded);
+  if (!fit(generation)) set_capsule(record->second, nullptr);
   return loaded;
 }
 

@@ -39,6 +39,7 @@ struct GenerationRecord {
   Generation generation;
   capsule::Digest digest;       // of the encoded form that children name as their parent
   capsule::CapsuleRef capsule;  // nullptr: only in the store
+  capsule::Footprint footprint;  // of `capsule`
   capsule::Manifest manifest;
   Bytes stored_size;  // 0: not stored
   bool provisional = false;
@@ -70,6 +71,10 @@ class GenerationTable {
   enum class Probe { kNone, kPending };  // kPending: provisional until confirm()
   Status add(capsule::CapsuleRef capsule, const capsule::Digest& digest, Probe probe);
 
+  // What is little used of earlier slabs is copied together (capsule/format/sharing.h), or a few pages would pin all of
+  // them. The same state in other memory, for whoever refers to the former; nullptr: not in memory. Computes.
+  Result<capsule::CapsuleRef> compact(const Generation& generation);
+
   // All: kNotFound when the generation is not in the table.
   Status confirm(const Generation& generation);  // its health probe succeeded
   // `digest`: of the form in the store, if add() did not know it.
@@ -91,7 +96,7 @@ class GenerationTable {
   std::optional<GenerationRecord> newest_committed() const;  // not bad, not provisional
   std::optional<GenerationRecord> newest_durable() const;    // not bad, not provisional
   std::vector<GenerationRecord> all() const;                 // oldest first
-  capsule::MemoryUse memory() const;
+  Bytes memory() const;
 
   // After a restart of the daemon: what the store holds, capsules to be loaded when they are
   // needed. Generations already in the table stay. `as` is what being stored means for this
@@ -108,7 +113,7 @@ class GenerationTable {
   Records::iterator victim_locked(const Generation& newcomer);
   Status fit(const Generation& newcomer);
   void discard_superseded(const capsule::Manifest& newcomer);
-  capsule::MemoryUse memory_locked() const;
+  Bytes memory_locked() const;
   void bound_records();
   template <typename Wanted>
   std::optional<GenerationRecord> newest_where(Wanted&& wanted) const;

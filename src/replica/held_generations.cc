@@ -6,7 +6,6 @@
 #include <span>
 #include <tuple>
 
-#include "capsule/format/sharing.h"
 
 namespace perdure::replica {
 namespace {
@@ -21,24 +20,6 @@ bool of_earlier_life(const Generation& a, const Generation& b) {
 }
 
 }  // namespace
-
-Footprint footprint_of(const capsule::CapsuleRef& capsule) {
-  Footprint footprint;
-  if (capsule == nullptr) return footprint;
-  std::set<const capsule::Slab*> seen;
-  const auto look = [&](const capsule::PagedObject& object) {
-    for (const capsule::PageRun& run : object.runs()) {
-      if (run.slab->is_file() || !seen.insert(run.slab.get()).second) continue;
-      footprint.slabs.emplace_back(run.slab.get(), run.slab->bytes().size());
-    }
-  };
-  for (const auto& [name, object] : capsule->memory) look(object);
-  for (const capsule::FileTree& tree : capsule->trees) {
-    for (const capsule::FileEntry& entry : tree.entries) look(entry.content);
-  }
-  footprint.other_bytes = capsule::memory_accounting(std::span(&capsule, 1)).other.count;
-  return footprint;
-}
 
 const HeldGeneration* HeldGenerations::find(const Generation& generation) const {
   const auto found = table_.find(generation);
@@ -71,15 +52,9 @@ std::vector<HeldGeneration> HeldGenerations::restorable() const {
 }
 
 Bytes HeldGenerations::memory() const {
-  std::set<const capsule::Slab*> seen;
-  Bytes sum;
-  for (const auto& [generation, held] : table_) {
-    sum.count += held.footprint.other_bytes;
-    for (const auto& [slab, bytes] : held.footprint.slabs) {
-      if (seen.insert(slab).second) sum.count += bytes;
-    }
-  }
-  return sum;
+  capsule::FootprintSum sum;
+  for (const auto& [generation, held] : table_) sum.add(held.footprint);
+  return sum.bytes();
 }
 
 Bytes HeldGenerations::disk() const {
@@ -128,6 +103,13 @@ void HeldGenerations::add(HeldGeneration newcomer, const std::optional<Holding>&
   retain();
 }
 
+void HeldGenerations::in_other_memory(const Holding& holding, capsule::CapsuleRef capsule) {
+  const auto found = table_.find(holding.generation);
+  if (found == table_.end() || found->second.holding.digest != holding.digest || found->second.capsule == nullptr) return;
+  found->second.footprint = capsule::footprint_of(capsule);
+  found->second.capsule = std::move(capsule);
+}
+
 void HeldGenerations::moved_to_disk(const Generation& generation, const capsule::Digest& stored,
                                     Bytes size) {
   const auto found = table_.find(generation);
@@ -141,7 +123,7 @@ void HeldGenerations::moved_to_disk(const Generation& generation, const capsule:
 void HeldGenerations::loaded(const Generation& generation, capsule::CapsuleRef capsule) {
   const auto found = table_.find(generation);
   if (found == table_.end()) return;
-  found->second.footprint = footprint_of(capsule);
+  found->second.footprint = capsule::footprint_of(capsule);
   found->second.capsule = std::move(capsule);
 }
 

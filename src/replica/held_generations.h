@@ -14,22 +14,15 @@
 #include "base/result.h"
 #include "base/units.h"
 #include "capsule/format/capsule.h"
-#include "capsule/format/slab.h"
+#include "capsule/format/sharing.h"
 #include "replica/standby_table.h"
 
 namespace perdure::replica {
 
-// Of a capsule in memory: its slabs, each whole, and what it does not share.
-struct Footprint {
-  std::vector<std::pair<const capsule::Slab*, std::uint64_t>> slabs;
-  std::uint64_t other_bytes = 0;
-};
-Footprint footprint_of(const capsule::CapsuleRef& capsule);  // nullptr: nothing
-
 struct HeldGeneration {
   Holding holding;
   capsule::CapsuleRef capsule;            // nullptr: only on disk
-  Footprint footprint;                    // of `capsule`
+  capsule::Footprint footprint;                    // of `capsule`
   std::optional<capsule::Digest> stored;  // of the form on disk; absent: only in memory
   Bytes stored_size;
   bool committed = false;
@@ -63,6 +56,8 @@ class HeldGenerations {
   // whose number is not below its own, for its owner does not know of them.
   void add(HeldGeneration newcomer, const std::optional<Holding>& base);
   // It is on disk from now on, and its memory is free. Nothing if it is not held any more.
+  // Nothing if it is gone or on disk meanwhile.
+  void in_other_memory(const Holding& holding, capsule::CapsuleRef capsule);
   void moved_to_disk(const Generation& generation, const capsule::Digest& stored, Bytes size);
   void loaded(const Generation& generation, capsule::CapsuleRef capsule);
   void drop_clean_memory();                    // of what is on disk as well

@@ -1,6 +1,7 @@
 #include "replica/shipper.h"
 
 #include <algorithm>
+#include <cmath>
 #include <deque>
 #include <format>
 #include <utility>
@@ -8,12 +9,24 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "io/patience.h"
 
 namespace perdure::replica {
 namespace {
 
 // What a destination is known to hold besides its newest: after a rollback one of them is the base.
 constexpr std::size_t kRemembered = 8;
+
+// Destinations whose bandwidths are within a factor of four share one encoding; a fast link does not wait for what pays
+// only for a slow disk. 0: not compressed.
+int bandwidth_class(const Destination& destination) {
+  const double rate = destination.compresses() ? destination.bytes_per_second() : 0;
+  return rate >= 1 ? 1 + std::ilogb(rate) / 2 : 0;
+}
+
+io::Patience::Wanted patience_of(Pace pace) {
+  return pace == Pace::kNewestOnly ? io::Patience::Wanted::kYes : io::Patience::Wanted::kNo;
+}
 
 }  // namespace
 
@@ -23,7 +36,7 @@ bool Destination::wants_full(const Holding&) const {
 
 struct Shipper::Item {
   capsule::CapsuleRef capsule;
-  Instant offered{};
+  Instant thawed{};
   const Generation& generation() const { return capsule->manifest.generation; }
 };
 
@@ -164,10 +177,10 @@ void Shipper::reconnected(const std::string& name, std::optional<Holding> held) 
 
 // Generations
 
-void Shipper::offer(capsule::CapsuleRef capsule) {
+void Shipper::offer(capsule::CapsuleRef capsule, Instant thawed) {
   PERDURE_ASSERT(capsule != nullptr);
   newest_ = capsule;
-  const Item item{std::move(capsule), BootClock::now()};
+  const Item item{std::move(capsule), thawed};
   std::vector<std::string> names;
   for (const auto& [name, route] : routes_) names.push_back(name);
   for (const std::string& name : names) {
@@ -192,6 +205,18 @@ void Shipper::enqueue(const std::string& name, Route& route, Item item) {
         Error(ErrorCode::kNoSpace,
               std::format("generation {} of '{}' is not sent to {}: {} newer ones wait",
                           to_string(*given_up), container_.str(), name, kMaxWaitingShipments)));
+  }
+}
+
+void Shipper::replace(const capsule::CapsuleRef& capsule) {
+  const auto renew = [&](capsule::CapsuleRef& one) {
+    if (one != nullptr && one->manifest.generation == capsule->manifest.generation) one = capsule;
+  };
+  renew(newest_);
+  for (const auto& [name, route] : routes_) {
+    renew(route->base);
+    if (route->current) renew(route->current->capsule);
+    for (Item& item : route->waiting) renew(item.capsule);
   }
 }
 
@@ -264,8 +289,7 @@ Status Shipper::begin_encoding(const std::string& name, Route& route) {
   route.state = Route::State::kEncoding;
   const std::optional<BaseChoice> base = choose_base(route);
   route.current_base = base ? std::optional(base->holding) : std::nullopt;
-  const EncodingKey key(route.current->generation(), route.current_base,
-                        route.destination->compresses());
+  const EncodingKey key(route.current->generation(), route.current_base, bandwidth_class(*route.destination));
   std::erase_if(encodings_, [](const auto& entry) { return entry.second.expired(); });
   std::shared_ptr<Encoding> encoding = encodings_[key].lock();
   if (encoding != nullptr) {
@@ -287,9 +311,9 @@ Status Shipper::begin_encoding(const std::string& name, Route& route) {
   }
   PERDURE_TRY(pool_.submit(
       loop_, lifetime_,
-      [child = route.current->capsule, base,
-       options]() -> Result<std::shared_ptr<const capsule::EncodedCapsule>> {
+      [child = route.current->capsule, base, options, patience = patience_of(route.pace)]() -> Result<std::shared_ptr<const capsule::EncodedCapsule>> {
         log::debug("{}: checkpoint: encoding {}", child->manifest.container, base ? "what changed" : "everything");
+        const io::Patience nobody_waits(patience);
         PERDURE_ASSIGN(capsule::EncodedCapsule encoded,
                        capsule::encode(*child, base ? base->capsule.get() : nullptr,
                                        base ? &base->holding.digest : nullptr, options));
@@ -321,8 +345,8 @@ void Shipper::on_encoded(const std::shared_ptr<Encoding>& encoding) {
 void Shipper::send(const std::string& name, Route& route) {
   route.state = Route::State::kSending;
   route.sent = BootClock::now();
-  const Shipment shipment{route.current->generation(), route.current_base,
-                          **route.encoding->result};
+  const Shipment shipment{route.current->generation(), route.current_base, **route.encoding->result,
+                          route.pace == Pace::kEveryGeneration};
   route.destination->ship(shipment, [this, token = lifetime_.token(), name,
                                      attempt = route.attempt](Result<HoldReceipt> answer) {
     if (token.alive()) on_answer(name, attempt, std::move(answer));
@@ -350,8 +374,11 @@ void Shipper::on_success(const std::string& name, Route& route, HoldReceipt rece
   const Instant now = BootClock::now();
   DestinationStatus& counters = route.counters;
   counters.last_round_trip = now - route.sent;
-  counters.last_since_offer = now - route.current->offered;
+  counters.last_since_thaw = now - route.current->thawed;
   counters.last_holder_time = receipt.took;
+  log::debug("{}: {} holds generation {} {} after the thaw: sent and held within {}, of that {} its own", container_.str(),
+             name, to_string(route.current->generation()), format_duration(counters.last_since_thaw),
+             format_duration(counters.last_round_trip), format_duration(counters.last_holder_time));
   counters.last_error.clear();
   counters.shipped_bytes += (**route.encoding->result)->size_bytes;
   ++(route.current_base ? counters.delta_shipments : counters.full_shipments);

@@ -35,6 +35,7 @@ struct Shipment {
   Generation generation;
   std::optional<Holding> base;  // absent: full
   std::shared_ptr<const capsule::EncodedCapsule> encoded;
+  bool awaited = true;  // a commit waits for it (Pace)
 };
 
 // Where generations go.
@@ -82,8 +83,7 @@ struct DestinationStatus {
   bool fenced = false;
   bool disconnected = false;    // waits for reconnected()
   Duration last_round_trip{};   // from ship() to the acknowledgement
-  Duration last_since_offer{};  // from offer(), right after the thaw, to the acknowledgement: with
-                                // encoding and waiting
+  Duration last_since_thaw{};   // to the acknowledgement: with comparing, encoding and waiting
   Duration last_holder_time{};  // of that, the holder's own: decoding, verifying, storing
   std::string last_error;
 };
@@ -118,8 +118,10 @@ class Shipper {
   void reconnected(const std::string& name, std::optional<Holding> held);
 
   // A new generation; `capsule` is complete and immutable. Returns at once; encoding and sending
-  // follow.
-  void offer(capsule::CapsuleRef capsule);
+  // follow. `thawed`: when the container ran again, from which last_since_thaw counts.
+  void offer(capsule::CapsuleRef capsule, Instant thawed);
+  // The same generation in other memory takes the place of what was offered: the former is let go.
+  void replace(const capsule::CapsuleRef& capsule);
   // The newest generation of an earlier life: for destinations that are added from now on. Nothing if one was offered.
   void begin_with(capsule::CapsuleRef capsule);
   // It will never be restored: not sent, not used as a base.
@@ -137,7 +139,8 @@ class Shipper {
   struct Route;
   struct Encoding;
   struct BaseChoice;
-  using EncodingKey = std::tuple<Generation, std::optional<Holding>, bool>;
+  // With the class of the bandwidth for which it is compressed.
+  using EncodingKey = std::tuple<Generation, std::optional<Holding>, int>;
   Route* route_of(const std::string& name, std::uint64_t attempt);
   capsule::CapsuleRef find_capsule(const Generation& generation) const;
   std::optional<BaseChoice> choose_base(const Route& route) const;

@@ -51,7 +51,7 @@ class ShipperTest : public ::testing::Test {
   CapsuleRef capsule(std::uint64_t number) {
     return std::make_shared<const capsule::Capsule>(owner_.capsule(generation(number)));
   }
-  void offer(std::uint64_t number) { shipper_->offer(capsule(number)); }
+  void offer(std::uint64_t number) { shipper_->offer(capsule(number), BootClock::now()); }
   void wait_for(const std::function<bool()>& condition) {
     ASSERT_TRUE(loop_->run_until(condition, kTestTime));
   }
@@ -93,7 +93,7 @@ TEST_F(ShipperTest, AFullOneThenDeltasInOneEncodingForAll) {
   EXPECT_EQ(status.full_shipments, 1u);
   EXPECT_EQ(status.delta_shipments, 2u);
   EXPECT_GT(status.shipped_bytes, 8 * capsule::kPageSize);
-  EXPECT_GE(status.last_since_offer, status.last_round_trip);
+  EXPECT_GE(status.last_since_thaw, status.last_round_trip);
   EXPECT_GE(status.last_round_trip, status.last_holder_time);
   EXPECT_GT(status.last_holder_time, Duration::zero());
   EXPECT_EQ(shipper_->status("c"), std::nullopt);
@@ -388,13 +388,30 @@ TEST_F(ShipperTest, ItKeepsNoMoreThanItNeeds) {
   for (std::uint64_t number = 1; number <= 6; ++number) {
     const CapsuleRef one = capsule(number);
     offered.push_back(one);
-    shipper_->offer(one);
+    shipper_->offer(one, BootClock::now());
     wait_for([&] { return held_["a"].size() == number; });
   }
   // The pool's thread lets go of the last job in its own time.
   pool_->stop();
   settle(*loop_);
   for (std::size_t i = 0; i + 1 < offered.size(); ++i) EXPECT_TRUE(offered[i].expired()) << i;
+}
+
+TEST_F(ShipperTest, ItLetsTheFormerMemoryOfAGenerationGo) {
+  const auto peer = add("a");
+  peer->automatic = true;
+  const CapsuleRef first = capsule(1);
+  const std::weak_ptr<const capsule::Capsule> former = first;
+  shipper_->offer(first, BootClock::now());
+  wait_for([&] { return held_["a"].size() == 1; });
+  const CapsuleRef elsewhere = capsule(1);
+  shipper_->replace(elsewhere);
+  peer->automatic = false;
+  offer(2);
+  wait_for_shipment(*peer);
+  EXPECT_EQ(base(*peer), 1u);
+  EXPECT_GT(elsewhere.use_count(), 1) << "it is the base now";
+  wait_for([&] { return former.use_count() == 1; });  // only the test has it
 }
 
 class StoreDestinationTest : public ShipperTest {

@@ -167,7 +167,7 @@ class Model {
     memory_[id] = newest_;
     while (memory_.size() > kOwnerKeeps) memory_.erase(memory_.begin());
     for (auto& peer : peers_) peer->owed.insert(id);
-    shipper_->offer(newest_);
+    shipper_->offer(newest_, BootClock::now());
   }
 
   void answer(ModelPeer& peer) {

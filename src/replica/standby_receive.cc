@@ -87,6 +87,7 @@ Result<HoldReceipt> StandbyTable::receive(const ReceivedCapsule& received) {
             .context("hold " + name_of(received)));
   }
   receipt->took = BootClock::now() - begun;
+  log::debug("{}: held within {}", name_of(received), format_duration(receipt->took));
   return receipt;
 }
 
@@ -122,7 +123,14 @@ Result<HoldReceipt> StandbyTable::receive_in_turn(const ReceivedCapsule& receive
   PERDURE_ASSIGN(std::optional<HoldReceipt> receipt, look_up(received, container, newcomer));
   if (!receipt) {
     PERDURE_TRY(decode(received, container, newcomer));
-    PERDURE_ASSIGN(const bool in_memory, hold_in_memory(received, container, newcomer));
+    PERDURE_ASSIGN(bool in_memory, hold_in_memory(received, container, newcomer));
+    if (!in_memory) {  // perhaps it does in less memory
+      PERDURE_ASSIGN(auto compacted, capsule::compact(*newcomer.held.capsule));
+      if (compacted.slabs_released > 0) {
+        newcomer.held.capsule = std::make_shared<const capsule::Capsule>(std::move(compacted.capsule));
+        PERDURE_ASSIGN(in_memory, hold_in_memory(received, container, newcomer));
+      }
+    }
     if (!in_memory) PERDURE_TRY(hold_on_disk(received, container, newcomer));
     const std::scoped_lock guard(mutex_);
     receipt = HoldReceipt{newcomer.held.holding, container.memory, !in_memory, {}};
@@ -132,6 +140,31 @@ Result<HoldReceipt> StandbyTable::receive_in_turn(const ReceivedCapsule& receive
     log::warning("{}: spilled capsules: {}", received.container.str(), tidied.error().message());
   }
   return *receipt;
+}
+
+Status StandbyTable::compact(const ContainerName& name) {
+  std::shared_ptr<Container> container;
+  {
+    const std::scoped_lock guard(mutex_);
+    container = at(name);
+  }
+  PERDURE_ASSIGN(const Turn::Pass pass, container->turn.take(kMaxWaitingReceives));
+  HeldGeneration newest;
+  {
+    const std::scoped_lock guard(mutex_);
+    const HeldGeneration* held = container->held.newest();
+    if (held == nullptr || held->capsule == nullptr) return {};
+    newest = *held;
+  }
+  PERDURE_ASSIGN(auto compacted, capsule::compact(*newest.capsule));
+  if (compacted.slabs_released == 0) return {};
+  const auto smaller = std::make_shared<const capsule::Capsule>(std::move(compacted.capsule));
+  HeldGenerations before;  // freed after the lock
+  const std::scoped_lock guard(mutex_);
+  before = container->held;
+  container->held.in_other_memory(newest.holding, smaller);
+  note_changes(*container, before);
+  return {};
 }
 
 // A receipt if there is nothing to do; else what the newcomer builds on.
@@ -183,10 +216,8 @@ Status StandbyTable::decode(const ReceivedCapsule& received, Container& containe
                  capsule::decode(received.bytes, base ? base->capsule.get() : nullptr,
                                  base ? &base->holding.digest : nullptr, options));
   PERDURE_ASSIGN(const capsule::CapsuleInfo info, capsule::read_info(received.bytes->bytes()));
-  // What is little used of earlier slabs is copied together, or a few pages would pin all of them.
-  PERDURE_ASSIGN(auto compacted, capsule::compact(decoded));
   newcomer.held.holding = {received.generation, info.digest};
-  newcomer.held.capsule = std::make_shared<const capsule::Capsule>(std::move(compacted.capsule));
+  newcomer.held.capsule = std::make_shared<const capsule::Capsule>(std::move(decoded));
   newcomer.held.provisional = received.provisional;
   return {};
 }
@@ -208,10 +239,11 @@ Result<bool> StandbyTable::hold_in_memory(const ReceivedCapsule& received, Conta
     const std::scoped_lock guard(mutex_);
     if (needed.count + container.memory.count + reserve > room_for(container).count) return false;
   }
-  if (capsule::memory_accounting(std::span(&newcomer.held.capsule, 1)).file_backed.count > 0) {
+  newcomer.held.footprint = capsule::footprint_of(newcomer.held.capsule);
+  if (newcomer.held.footprint.maps_files) {
     PERDURE_ASSIGN(newcomer.held.capsule, detached(newcomer.held.capsule));
+    newcomer.held.footprint = capsule::footprint_of(newcomer.held.capsule);
   }
-  newcomer.held.footprint = footprint_of(newcomer.held.capsule);
   HeldGenerations before;  // freed after the lock
   const std::scoped_lock guard(mutex_);
   PERDURE_TRY(check_term(received.container, container, received.term));

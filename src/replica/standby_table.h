@@ -101,6 +101,10 @@ class StandbyTable {
   // and the containers that hold most. kTimeout: too many wait, or too long. Never kTransient.
   Result<HoldReceipt> receive(const ReceivedCapsule& received);
 
+  // What is little used of earlier slabs is copied together (capsule/format/sharing.h), or a few pages would pin all of
+  // them. After each receive(), when it has been acknowledged. Computes (pool threads). kNoSpace, kTimeout: it stays as it is.
+  Status compact(const ContainerName& container);
+
   // This node was the owner until now: its last generation, which the new owner has as `holding`, is held as if it had been
   // received and committed. Computes (pool threads). kFenced; kNoSpace: it does not fit into memory beside what is held.
   Status hold(const ContainerName& container, Term term, const Holding& holding, capsule::CapsuleRef capsule);

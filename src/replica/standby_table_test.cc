@@ -261,6 +261,7 @@ TEST_F(StandbyTableTest, OldSlabsDoNotStayForAFewPages) {
   for (std::uint64_t number = 2; number <= 640; ++number) {
     held = hold(table(), owner.delta(generation(number), held));
     ASSERT_TRUE(table().commit(owner.container, owner.term, generation(number)));
+    ASSERT_TRUE(table().compact(owner.container));
     most = std::max(most, table().memory().count);
   }
   RecordProperty("most_over_one",
@@ -268,6 +269,27 @@ TEST_F(StandbyTableTest, OldSlabsDoNotStayForAFewPages) {
   EXPECT_EQ(table().find(owner.container)->generations, 2u);
   EXPECT_LE(most, 3 * one);
   expect_newest(table(), owner, generation(640));
+}
+
+// Nobody has copied them together before the budget is reached.
+TEST(StandbyTableBudget, OldSlabsAreCopiedTogetherBeforeAnythingIsRefused) {
+  TestOwner owner("big", 64);
+  StandbyTableOptions options;
+  options.spill = Spill::kRefuse;
+  options.memory_budget = Bytes{4 * 64 * capsule::kPageSize};
+  StandbyTable table(options);
+  Holding held = hold(table, owner.full(generation(1)));
+  for (std::uint64_t number = 2; number <= 640; ++number) {
+    held = hold(table, owner.delta(generation(number), held));
+    ASSERT_TRUE(table.commit(owner.container, owner.term, generation(number)));
+  }
+  expect_newest(table, owner, generation(640));
+}
+
+TEST(StandbyTableBudget, CompactingNothingIsNoError) {
+  StandbyTable table(StandbyTableOptions{});
+  EXPECT_TRUE(table.compact(testing::name_of("none")));
+  EXPECT_EQ(table.memory().count, 0u);
 }
 
 TEST(StandbyTableThreads, ContainersSideBySideAndTurnsWithinOne) {
@@ -283,6 +305,7 @@ TEST(StandbyTableThreads, ContainersSideBySideAndTurnsWithinOne) {
       for (std::uint64_t number = 2; number <= kLast; ++number) {
         held = hold(table, owner.delta(generation(number), held));
         EXPECT_TRUE(table.commit(owner.container, owner.term, generation(number)));
+        EXPECT_TRUE(table.compact(owner.container));
       }
       expect_newest(table, owner, generation(kLast));
     });

@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "io/patience.h"
+
 namespace perdure::replica {
 namespace {
 
@@ -63,7 +65,10 @@ void StoreDestination::ship(const Shipment& shipment, Done done) {
   const auto shared_done = std::make_shared<Done>(std::move(done));
   Status submitted = pool_.submit(
       loop_, lifetime_,
-      [store = store_, encoded = shipment.encoded] { return write(*store, *encoded); },
+      [store = store_, encoded = shipment.encoded, awaited = shipment.awaited] {
+        const io::Patience nobody_waits(awaited ? io::Patience::Wanted::kNo : io::Patience::Wanted::kYes);
+        return write(*store, *encoded);
+      },
       [this, shared_done](Result<Stored> stored) {
         if (!stored) return (*shared_done)(fail(std::move(stored).error()));
         const double seconds = std::chrono::duration<double>(stored->receipt.took).count();

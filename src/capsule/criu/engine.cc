@@ -236,10 +236,9 @@ Result<CapturedProcesses> Engine::capture(const CaptureTarget& target, const Cap
                                  : explain(std::move(dumped).error(), scratch.path() + "/dump.log");
     return fail(std::move(error).context(std::format("checkpoint of '{}'", container_)));
   }
-  captured.frozen = BootClock::now() - frozen_at;
+  captured.thawed = BootClock::now();
+  captured.frozen = captured.thawed - frozen_at;
   log::debug("{}: checkpoint: thawed", container_);
-  PERDURE_TRY(worker.finish(BootClock::now() + kEndOfCriuTime));
-  captured.criu_cpu = children_cpu() - cpu_before;
 
   PERDURE_ASSIGN(ImageSet set, read_image_directory(scratch.path()));
   captured.images = std::move(set.images);
@@ -258,6 +257,9 @@ Result<CapturedProcesses> Engine::capture(const CaptureTarget& target, const Cap
     if (std::ranges::find(repairs.interrupted, inner) != repairs.interrupted.end()) interrupted_.push_back(pid);
   }
   if (!target.stays_frozen) resumed();
+  // It takes its time to end; the images are complete since it has answered.
+  PERDURE_TRY(worker.finish(BootClock::now() + kEndOfCriuTime));
+  captured.criu_cpu = children_cpu() - cpu_before;
   if (repairs.entries > 0) log::debug("{}: mended {} entries of CRIU's images", container_, repairs.entries);
   captured.untracked = tracker_.untracked();
   captured.pages_read = tracker_.bytes_read_by_last_collect() / kPageSize;

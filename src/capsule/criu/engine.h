@@ -66,6 +66,7 @@ struct CapturedProcesses {
   std::vector<Image> images;
   std::map<std::string, PagedObject> memory;
   Duration frozen{};
+  Instant thawed{};
   Duration wall{};
   Duration criu_cpu{};
   std::uint64_t pages_read = 0;

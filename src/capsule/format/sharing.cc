@@ -124,28 +124,36 @@ Result<CompactionResult> compact(const Capsule& capsule, const CompactionPolicy&
   return result;
 }
 
-MemoryUse memory_accounting(std::span<const CapsuleRef> generations) {
-  MemoryUse use;
+Footprint footprint_of(const CapsuleRef& capsule) {
+  Footprint footprint;
+  if (capsule == nullptr) return footprint;
   std::set<const Slab*> seen;
-  std::set<const Capsule*> counted;
-  for (const CapsuleRef& capsule : generations) {
-    if (capsule == nullptr || !counted.insert(capsule.get()).second) continue;
-    std::uint64_t pages = 0;
-    for_each_object(*capsule, [&](const PagedObject& object) {
-      pages += object.page_count();
-      use.other.count += object.runs().size() * sizeof(PageRun);
-      for (const PageRun& run : object.runs()) {
-        if (!seen.insert(run.slab.get()).second) continue;
-        Bytes& where = run.slab->is_file() ? use.file_backed : use.anonymous;
-        where.count += run.slab->bytes().size();
+  std::uint64_t pages = 0;
+  for_each_object(*capsule, [&](const PagedObject& object) {
+    pages += object.page_count();
+    footprint.other_bytes += object.runs().size() * sizeof(PageRun);
+    const Slab* last = nullptr;
+    for (const PageRun& run : object.runs()) {
+      if (run.slab.get() == last) continue;  // most follow one of the same slab
+      last = run.slab.get();
+      if (!seen.insert(last).second) continue;
+      if (last->is_file()) {
+        footprint.maps_files = true;
+      } else {
+        footprint.slabs.emplace_back(last, last->bytes().size());
       }
-    });
-    for (const FileTree& tree : capsule->trees) {
-      use.other.count += tree.entries.size() * sizeof(FileEntry);
     }
-    use.other.count += full_size(*capsule).count - pages * kPageSize;
+  });
+  for (const FileTree& tree : capsule->trees) footprint.other_bytes += tree.entries.size() * sizeof(FileEntry);
+  footprint.other_bytes += full_size(*capsule).count - pages * kPageSize;
+  return footprint;
+}
+
+void FootprintSum::add(const Footprint& footprint) {
+  bytes_.count += footprint.other_bytes;
+  for (const auto& [slab, bytes] : footprint.slabs) {
+    if (seen_.insert(slab).second) bytes_.count += bytes;
   }
-  return use;
 }
 
 }  // namespace perdure::capsule

@@ -4,7 +4,9 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
+#include <set>
+#include <utility>
+#include <vector>
 
 #include "base/units.h"
 #include "capsule/format/capsule.h"
@@ -40,13 +42,24 @@ struct CompactionResult {
 // is still what it was.
 Result<CompactionResult> compact(const Capsule& capsule, const CompactionPolicy& policy = {});
 
-struct MemoryUse {
-  Bytes anonymous;    // slabs in memory, each counted once, whole
-  Bytes file_backed;  // mapped capsule files: page cache, taken back by the kernel when memory is
-                      // short
-  Bytes other;        // images and file entries, which are not shared
-  Bytes owned() const { return Bytes{anonymous.count + other.count}; }
+// What a capsule in memory costs. A large one has tens of thousands of runs to look at: taken once per capsule.
+struct Footprint {
+  // In memory, each whole. Mapped files are left out: page cache, taken back by the kernel when memory is short.
+  std::vector<std::pair<const Slab*, std::uint64_t>> slabs;
+  std::uint64_t other_bytes = 0;  // runs, images and file entries, which are not shared
+  bool maps_files = false;
 };
-MemoryUse memory_accounting(std::span<const CapsuleRef> generations);
+Footprint footprint_of(const CapsuleRef& capsule);  // nullptr: nothing
+
+// Of several capsules: slabs that they share counted once.
+class FootprintSum {
+ public:
+  void add(const Footprint& footprint);
+  Bytes bytes() const { return bytes_; }
+
+ private:
+  std::set<const Slab*> seen_;
+  Bytes bytes_;
+};
 
 }  // namespace perdure::capsule

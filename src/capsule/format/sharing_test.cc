@@ -60,6 +60,12 @@ TEST(ShareUnchanged, NewObjectsAndFilesCountWhole) {
   EXPECT_EQ(shared.files_changed.count, 3 * kPageSize);
 }
 
+std::uint64_t slab_bytes(const Footprint& footprint) {
+  std::uint64_t bytes = 0;
+  for (const auto& [slab, size] : footprint.slabs) bytes += size;
+  return bytes;
+}
+
 TEST(Compact, LeavesFullSlabsAlone) {
   const Capsule capsule = small_capsule(1);
   const auto result = compact(capsule);
@@ -96,8 +102,7 @@ TEST(Compact, MemoryStaysBoundedOverManyGenerations) {
     ASSERT_TRUE(same_state(result->capsule, next));
     current = std::make_shared<const Capsule>(std::move(result->capsule));
     EXPECT_LE(slabs_of(*current).size(), policy.maximum_slabs + 1);
-    EXPECT_LE(memory_accounting(std::vector<CapsuleRef>{current}).anonymous.count,
-              2 * kPages * kPageSize);
+    EXPECT_LE(slab_bytes(footprint_of(current)), 2 * kPages * kPageSize);
   }
 }
 
@@ -114,16 +119,21 @@ TEST(Compact, MergesTheSmallestSlabsWhenThereAreTooMany) {
   EXPECT_TRUE(same_state(result->capsule, capsule));
 }
 
-TEST(MemoryAccounting, CountsSharedSlabsOnce) {
+TEST(Footprint, CountsSharedSlabsOnce) {
   const auto first =
       std::make_shared<const Capsule>(memory_capsule(1, 50, [](auto) { return 'a'; }));
   Capsule child = memory_capsule(2, 50, [](auto i) { return i == 7 ? 'b' : 'a'; });
   auto compacted = compact(share_unchanged(std::move(child), *first).capsule);
   ASSERT_TRUE(compacted);
   const auto second = std::make_shared<const Capsule>(std::move(compacted->capsule));
-  const std::vector<CapsuleRef> both{first, second, first, nullptr};
-  EXPECT_EQ(memory_accounting(both).anonymous.count, 51 * kPageSize);
-  EXPECT_EQ(memory_accounting(both).file_backed.count, 0u);
+  FootprintSum both;
+  std::uint64_t unshared = 0;
+  for (const CapsuleRef& one : {first, second, first, CapsuleRef()}) {
+    both.add(footprint_of(one));
+    unshared += footprint_of(one).other_bytes;
+  }
+  EXPECT_EQ(both.bytes().count, 51 * kPageSize + unshared);
+  EXPECT_FALSE(footprint_of(second).maps_files);
 }
 
 TEST(FullSize, CountsEverythingOnce) {

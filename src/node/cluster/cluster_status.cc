@@ -157,7 +157,7 @@ void Cluster::fill(v1::ContainerStatus& status, const ContainerName& name) const
     if (service == nullptr) continue;
     if (const auto shipping = service->shipping(peer.node)) {
       row.set_shipped_bytes(shipping->shipped_bytes);
-      if (shipping->last_since_offer > Duration::zero()) row.set_acknowledged_ns(shipping->last_since_offer.count());
+      if (shipping->last_since_thaw > Duration::zero()) row.set_acknowledged_ns(shipping->last_since_thaw.count());
     }
   }
   if (ready < ownership.wanted) {

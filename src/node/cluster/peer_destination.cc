@@ -43,7 +43,9 @@ void PeerDestination::ship(const replica::Shipment& shipment, Done done) {
     if (!answer->message.has_shipped() || !holding || holding->generation != generation) {
       return done(fail(ErrorCode::kInvalid, "the standby's acknowledgement is of something else"));
     }
-    const double seconds = std::chrono::duration<double>(clock_.now() - begin).count();
+    // Of the link: what the standby took to decode and hold it is no reason to compress.
+    const Duration under_way = clock_.now() - begin - Duration(reply.took_ns());
+    const double seconds = std::chrono::duration<double>(under_way).count();
     if (bytes >= kMeasuredBytes && seconds > 0) bytes_per_second_ = static_cast<double>(bytes) / seconds;
     replica::HoldReceipt receipt;
     receipt.holding = *holding;

@@ -223,11 +223,12 @@ void StandbyService::on_ship(Request request) {
   if (!received) return request.respond->refuse(received.error());
   const ContainerName name = received->container;
   const Term term = received->term;
+  const std::size_t bytes = received->bytes == nullptr ? 0 : received->bytes->bytes().size();
   // The table keeps the order of one container's capsules; several containers are taken side by side.
   const Status submitted = environment_.pool.submit(
       environment_.loop, lifetime_,
       [table = table_, received = *std::move(received)] { return table->receive(received); },
-      [this, name, term, respond = request.respond](Result<replica::HoldReceipt> held) {
+      [this, name, term, bytes, respond = request.respond](Result<replica::HoldReceipt> held) {
         if (!held) {
           const Term known = table_->term_of(name);
           if (held.error().code() != ErrorCode::kFenced) {
@@ -246,8 +247,24 @@ void StandbyService::on_ship(Request request) {
         reply.set_on_disk(held->on_disk);
         reply.set_took_ns(held->took.count());
         respond->answer(std::move(message));
+        make_ready(name, bytes);
       });
   if (!submitted) request.respond->refuse(Error(ErrorCode::kTimeout, "this node is busy"));
+}
+
+// What can wait until a generation is acknowledged. The next one will be about as large, and is received on the loop. If
+// the pool refuses it is done after a later one.
+void StandbyService::make_ready(const ContainerName& name, std::size_t bytes) {
+  (void)environment_.pool.submit(
+      environment_.loop, lifetime_,
+      [table = table_, name, bytes]() -> Status {
+        PERDURE_TRY(table->compact(name));
+        capsule::Slab::prepare(bytes);
+        return {};
+      },
+      [name](const Status& done) {
+        if (!done) log::debug("{}: {}", name.str(), done.error().message());
+      });
 }
 
 void StandbyService::on_commit(const Request& request) {

@@ -117,6 +117,7 @@ class StandbyService {
   void stage_newest(const ContainerName& name, std::function<void(std::string)> answer);
   void refuse_enlist(const Request& request, std::vector<std::string> reasons);
   void on_ship(Request request);
+  void make_ready(const ContainerName& name, std::size_t bytes);
   void on_commit(const Request& request);
   void on_discard(const Request& request);
   void on_dismiss(Request request);

@@ -79,8 +79,8 @@ Result<Life> FakeBackend::start() {
   return spawn();
 }
 
-Result<capsule::Capsule> FakeBackend::capture(const Generation& generation, const RuntimeFacts&,
-                                              const CancelFlag& cancel, AfterCapture after) {
+Result<Captured> FakeBackend::capture(const Generation& generation, const RuntimeFacts&, const CancelFlag& cancel,
+                                      AfterCapture after) {
   const bool stays_frozen = after == AfterCapture::kStayFrozen;
   PERDURE_TRY(ask(capture_, (stays_frozen ? "freeze " : "capture ") + to_string(generation)));
   if (cancel) return fail(ErrorCode::kCancelled, "cancelled");
@@ -89,7 +89,7 @@ Result<capsule::Capsule> FakeBackend::capture(const Generation& generation, cons
   capsule.manifest.generation = generation;
   capsule.manifest.spec_yaml = model::to_yaml(spec_);
   capsule.manifest.created = std::chrono::system_clock::now();
-  return capsule;
+  return Captured{std::move(capsule), BootClock::now()};
 }
 
 Status FakeBackend::resume() { return ask({}, "resume"); }

@@ -43,8 +43,8 @@ class FakeBackend final : public ContainerBackend {
 
   Result<Preparation> prepare(AddressProbe probe, const ProgressFunction& progress) override;
   Result<Life> start() override;
-  Result<capsule::Capsule> capture(const Generation& generation, const RuntimeFacts& facts, const CancelFlag& cancel,
-                                   AfterCapture after) override;
+  Result<Captured> capture(const Generation& generation, const RuntimeFacts& facts, const CancelFlag& cancel,
+                           AfterCapture after) override;
   Status resume() override;
   Result<RestoreResult> restore(const capsule::Capsule& capsule, RestoreKind kind) override;
   Result<Preparation> prepare_standby(const std::string& image_digest) override;
