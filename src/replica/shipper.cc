@@ -311,7 +311,8 @@ Status Shipper::begin_encoding(const std::string& name, Route& route) {
   }
   PERDURE_TRY(pool_.submit(
       loop_, lifetime_,
-      [child = route.current->capsule, base, options, patience = patience_of(route.pace)]() -> Result<std::shared_ptr<const capsule::EncodedCapsule>> {
+      [child = route.current->capsule, base, options,
+       patience = patience_of(route.pace)]() -> Result<std::shared_ptr<const capsule::EncodedCapsule>> {
         log::debug("{}: checkpoint: encoding {}", child->manifest.container, base ? "what changed" : "everything");
         const io::Patience nobody_waits(patience);
         PERDURE_ASSIGN(capsule::EncodedCapsule encoded,
