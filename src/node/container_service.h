@@ -38,6 +38,7 @@ namespace perdure::node {
 struct ServiceEnvironment {
   io::Loop& loop;
   io::Pool& pool;
+  io::Pool& store_pool;  // for durable directories
   const Clock& clock;
   EventLog& events;
   Term term;
@@ -195,6 +196,7 @@ class ContainerService final : private OwnedSide {
   const ContainerPaths paths_;
   std::shared_ptr<ContainerBackend> backend_;
   StepRunner runner_;
+  StepRunner store_runner_;  // of what waits for the durable directory
   KeptGenerations generations_;
   ContainerRecord record_;
   Replication replication_;

@@ -91,6 +91,7 @@ class Daemon {
   io::SignalHandler terminate_;
   io::SignalHandler interrupt_;
   std::unique_ptr<io::Pool> pool_;
+  std::unique_ptr<io::Pool> store_pool_;
   std::unique_ptr<Node> node_;
   std::unique_ptr<Cluster> cluster_;
   Cluster* cluster_of_requests_ = nullptr;
@@ -224,8 +225,11 @@ Status Daemon::start() {
   PERDURE_TRY(watch_signals());
   PERDURE_ASSIGN(pool_, io::Pool::create(
                             {.name = "perdure-pool", .threads = options_.pool_threads, .queue_limit = kPoolQueue}));
+  PERDURE_ASSIGN(store_pool_, io::Pool::create({.name = "perdure-store", .threads = options_.pool_threads,
+                                                .queue_limit = kPoolQueue}));
   node_ = std::make_unique<Node>(NodeOptions{.loop = *loop_,
                                              .pool = *pool_,
+                                             .store_pool = *store_pool_,
                                              .clock = clock_,
                                              .events = *events_,
                                              .host = host_,
@@ -257,6 +261,7 @@ void Daemon::run() {
   watchdog_.reset();
   cluster_.reset();
   pool_->stop();
+  store_pool_->stop();
 }
 
 }  // namespace

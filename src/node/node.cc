@@ -114,8 +114,14 @@ Result<std::unique_ptr<ContainerService>> Node::make_service(model::ContainerSpe
   const Term term = record.term > kOnlyTerm ? record.term : kOnlyTerm;
   PERDURE_ASSIGN(auto store, open_store(spec, term));
   if (!backend) backend = options_.make_backend(options_.host, spec, record.image_digest);
-  ServiceEnvironment environment{options_.loop, options_.pool,   options_.clock,
-                                 options_.events, term, options_.identity.incarnation, cluster_};
+  ServiceEnvironment environment{.loop = options_.loop,
+                                 .pool = options_.pool,
+                                 .store_pool = options_.store_pool,
+                                 .clock = options_.clock,
+                                 .events = options_.events,
+                                 .term = term,
+                                 .incarnation = options_.identity.incarnation,
+                                 .cluster = cluster_};
   return std::make_unique<ContainerService>(environment, std::move(spec), paths, std::move(backend), std::move(store),
                                             std::move(record));
 }

@@ -33,6 +33,7 @@ using BackendFactory = std::function<std::shared_ptr<ContainerBackend>(
 struct NodeOptions {
   io::Loop& loop;
   io::Pool& pool;
+  io::Pool& store_pool;  // for durable directories alone: one that hangs stops nothing else
   const Clock& clock;
   EventLog& events;
   const HostServices& host;

@@ -17,7 +17,7 @@ constexpr const char* kDurable = "/durable";
 class Replication::DurableRoute final : public replica::Destination {
  public:
   DurableRoute(Replication& owner, std::shared_ptr<replica::CapsuleStore> store)
-      : owner_(owner), inner_(owner.loop_, owner.pool_, std::move(store)) {}
+      : owner_(owner), inner_(owner.threads_.loop, owner.threads_.store_pool, std::move(store)) {}
 
   void ship(const replica::Shipment& shipment, Done done) override {
     owner_.writing_ = StoredDurably{shipment.generation,
@@ -34,10 +34,9 @@ class Replication::DurableRoute final : public replica::Destination {
   replica::StoreDestination inner_;
 };
 
-Replication::Replication(io::Loop& loop, io::Pool& pool, ContainerName container,
+Replication::Replication(Threads threads, ContainerName container,
                          std::shared_ptr<replica::GenerationTable> table, Handlers handlers)
-    : loop_(loop),
-      pool_(pool),
+    : threads_(threads),
       container_(std::move(container)),
       table_(std::move(table)),
       handlers_(std::move(handlers)) {
@@ -62,7 +61,7 @@ Replication::Replication(io::Loop& loop, io::Pool& pool, ContainerName container
     if (const auto node = NodeName::parse(destination)) handlers_.on_failed(*node, error);
   };
   shipping.find_capsule = [this](const Generation& generation) { return table_->in_memory(generation); };
-  shipper_ = std::make_unique<replica::Shipper>(loop_, pool_, container_, std::move(shipping));
+  shipper_ = std::make_unique<replica::Shipper>(threads_.loop, threads_.pool, container_, std::move(shipping));
 }
 
 Replication::~Replication() = default;

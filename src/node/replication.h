@@ -36,7 +36,12 @@ class Replication {
     std::function<void(const NodeName&, const replica::HoldReceipt&)> on_held;
     std::function<void(const NodeName&, const Error&)> on_failed;
   };
-  Replication(io::Loop& loop, io::Pool& pool, ContainerName container,
+  struct Threads {
+    io::Loop& loop;
+    io::Pool& pool;        // for encoding
+    io::Pool& store_pool;  // for what the durable directory may hang in
+  };
+  Replication(Threads threads, ContainerName container,
               std::shared_ptr<replica::GenerationTable> table, Handlers handlers);
   ~Replication();
 
@@ -58,8 +63,7 @@ class Replication {
   class DurableRoute;
   void keep_bases();
 
-  io::Loop& loop_;
-  io::Pool& pool_;
+  const Threads threads_;
   const ContainerName container_;
   std::shared_ptr<replica::GenerationTable> table_;
   const Handlers handlers_;

@@ -24,8 +24,18 @@ class TestStore final : public replica::CapsuleStore {
  public:
   explicit TestStore(std::unique_ptr<replica::CapsuleStore> inner) : inner_(std::move(inner)) {}
   std::atomic<bool> broken = false;
+  std::atomic<bool> hangs = false;
+  std::atomic<bool> hung = false;
+  void go_on() {
+    hangs = false;
+    hangs.notify_all();
+  }
 
   Result<replica::StoreReceipt> put(const capsule::EncodedCapsule& encoded) override {
+    while (hangs) {
+      hung = true;
+      hangs.wait(true);
+    }
     if (broken) return fail(ErrorCode::kNoSpace, "the disk is full");
     return inner_->put(encoded);
   }
@@ -56,7 +66,8 @@ class ReplicationTest : public ::testing::Test {
     };
     handlers.on_held = [](const NodeName&, const replica::HoldReceipt&) { ADD_FAILURE() << "there is no standby"; };
     handlers.on_failed = [](const NodeName&, const Error&) { ADD_FAILURE() << "there is no standby"; };
-    replication_ = std::make_unique<Replication>(*loop_, *pool_, ContainerName::parse("web").value(), table_, handlers);
+    replication_ = std::make_unique<Replication>(Replication::Threads{*loop_, *pool_, *store_pool_},
+                                                 ContainerName::parse("web").value(), table_, handlers);
     replica::DirectoryStoreOptions options;
     options.directory = "/capsules";
     options.container = "web";
@@ -78,7 +89,8 @@ class ReplicationTest : public ::testing::Test {
 
   replica::MemoryFileSystem files_;
   std::unique_ptr<io::Loop> loop_ = io::make_loop();
-  std::unique_ptr<io::Pool> pool_ = io::Pool::create({}).value();
+  std::unique_ptr<io::Pool> pool_ = io::Pool::create({.name = "test", .threads = 1}).value();
+  std::unique_ptr<io::Pool> store_pool_ = io::Pool::create({.name = "test-store", .threads = 1}).value();
   std::shared_ptr<replica::GenerationTable> table_ =
       std::make_shared<replica::GenerationTable>(replica::GenerationTableOptions{});
   std::shared_ptr<TestStore> store_;
@@ -86,6 +98,23 @@ class ReplicationTest : public ::testing::Test {
   std::vector<std::string> failed_;
   std::unique_ptr<Replication> replication_;
 };
+
+TEST_F(ReplicationTest, ADirectoryThatHangsStopsNothingElse) {
+  replication_->use_store(store_, std::nullopt);
+  store_->hangs = true;
+  offer(1);
+  io::Timer look;
+  std::function<void()> again = [&] { look = loop_->after(std::chrono::milliseconds(1), again); };
+  again();  // for what another thread says
+  EXPECT_TRUE(until([&] { return store_->hung.load(); }));
+  const io::Lifetime owner;
+  bool done = false;
+  EXPECT_TRUE(pool_->submit(*loop_, owner, [] {}, [&] { done = true; }));
+  EXPECT_TRUE(until([&] { return done; }));
+  EXPECT_THAT(stored_, IsEmpty());
+  store_->go_on();
+  EXPECT_TRUE(until([&] { return stored_.size() == 1; }));
+}
 
 TEST_F(ReplicationTest, EachGenerationIsToldWithWhatItBuildsOn) {
   replication_->use_store(store_, std::nullopt);

@@ -60,6 +60,7 @@ class TestNode final : public ContainerCluster {
     images_.find_in_place = [](const std::string&) { return "/nowhere"; };  // every root file system is here
     node_ = std::make_unique<Node>(NodeOptions{.loop = world.loop,
                                                .pool = world.pool,
+                                               .store_pool = world.pool,
                                                .clock = world.clock,
                                                .events = events_,
                                                .host = host_,

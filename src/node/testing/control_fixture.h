@@ -99,6 +99,7 @@ class ControlFixture : public ::testing::Test {
   void make_node(std::uint64_t incarnation) {
     node_ = std::make_unique<Node>(NodeOptions{.loop = *loop_,
                                                .pool = *pool_,
+                                               .store_pool = *pool_,
                                                .clock = clock_,
                                                .events = events_,
                                                .host = host_,
