@@ -1,0 +1,53 @@
+// What a StandbyService knows of one container of another node. For standby_*.cc only.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "node/cluster/standby_service.h"
+#include "node/step_runner.h"
+
+namespace perdure::node {
+
+struct StandbyService::Held {
+  Held(io::Loop& loop, io::Pool& pool) : runner(loop, pool) {}
+
+  std::optional<policy::Enlistment> enlistment;
+  std::optional<model::ContainerSpec> spec;
+  std::string image_digest;
+  std::shared_ptr<ContainerBackend> backend;
+  bool prepared = false;
+  bool busy = false;      // a step on the backend is under way
+  bool dropping = false;
+  std::vector<std::function<void()>> when_idle;  // requests that wait for the end of the step
+  std::optional<Generation> staged;
+  std::unique_ptr<policy::Taking> taking;
+  std::vector<policy::taking::Event> taking_events;
+  bool handling_taking = false;
+  io::Timer taking_timer;
+  ResponderRef take_respond;
+  peer::v1::MoveTake take;
+  capsule::CapsuleRef taken_capsule;
+  std::optional<RestoreResult> restored;
+  StepRunner runner;
+};
+
+// One step on a container's backend at a time; its result only if the container is held still.
+template <typename Work, typename Done>
+void StandbyService::run(const ContainerName& name, Work work, Done done) {
+  Held& held = at(name);
+  held.busy = true;
+  held.runner.run(std::move(work), [this, name, done = std::move(done)](auto result) {
+    Held* found = find(name);
+    if (found == nullptr) return;
+    found->busy = false;
+    done(*found, std::move(result));
+    idle(name);
+  });
+}
+
+}  // namespace perdure::node
