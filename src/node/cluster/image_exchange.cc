@@ -137,7 +137,12 @@ void ImageExchange::give_next(std::uint64_t transfer, ResponderRef respond) {
 
 void ImageExchange::fetch(const std::string& digest, std::vector<NodeName> sources, std::function<void(Status)> done) {
   if (const auto under_way = fetching_.find(digest); under_way != fetching_.end()) {
-    under_way->second->waiting.push_back(std::move(done));
+    Fetching& fetching = *under_way->second;
+    for (NodeName& source : sources) {
+      const bool known = source == fetching.source || std::ranges::contains(fetching.sources, source);
+      if (!known) fetching.sources.insert(fetching.sources.begin(), std::move(source));
+    }
+    fetching.waiting.push_back(std::move(done));
     return;
   }
   auto& fetching = fetching_[digest] = std::make_unique<Fetching>();

@@ -173,33 +173,70 @@ TEST_F(ImageExchangeTest, WishesForOneImageAreOneTransfer) {
   EXPECT_EQ(begun, 1U);
 }
 
-TEST_F(ImageExchangeTest, ATakerThatFallsSilentLosesItsPlace) {
+TEST_F(ImageExchangeTest, WhoWishesLaterBringsItsSourcesAlong) {
   Host a(*this, "a");
-  Host b(*this, "b", 20ms);
+  Host b(*this, "b");
+  Host c(*this, "c");
   connect(a, b);
-  const std::string digest = prepare(b);
-  std::vector<std::uint64_t> transfers;
-  std::size_t refused = 0;
-  const auto begin = [&](std::uint64_t transfer) {
+  connect(a, c);
+  const std::string digest = prepare(c);
+  std::vector<Status> fetched;
+  const auto note = [&](Status status) { fetched.push_back(std::move(status)); };
+  a.exchange.fetch(digest, {named("b")}, note);
+  a.exchange.fetch(digest, {named("b"), named("c")}, note);
+  ASSERT_TRUE(loop_->run_until([&] { return fetched.size() == 2; }, io::kTestTime));
+  EXPECT_TRUE(fetched[0] && fetched[1]);
+  expect_whole(a, digest);
+}
+
+// What a taker asks and hears, message by message.
+class Taker {
+ public:
+  Taker(Peers& peers, NodeName from, std::string digest)
+      : peers_(peers), from_(std::move(from)), digest_(std::move(digest)) {}
+  void ask(std::uint64_t transfer) {
     v1::Message message;
-    message.mutable_fetch_image()->set_digest(digest);
+    message.mutable_fetch_image()->set_digest(digest_);
     message.mutable_fetch_image()->set_transfer(transfer);
-    a.peers.request(named("b"), Channel::kBulk, message, {}, io::kTestTime, [&](auto answer) {
+    peers_.request(from_, Channel::kBulk, message, {}, io::kTestTime, [this](auto answer) {
       if (answer) {
         transfers.push_back(answer->message.image_chunk().transfer());
       } else {
         ++refused;
       }
     });
-  };
-  for (std::size_t i = 0; i <= kMaxImageTransfers; ++i) begin(0);
-  ASSERT_TRUE(until([&] { return transfers.size() + refused == kMaxImageTransfers + 1; }));
-  EXPECT_GE(refused, 1U) << "there are no more places than that";
+  }
+  std::vector<std::uint64_t> transfers;
+  std::size_t refused = 0;
+
+ private:
+  Peers& peers_;
+  const NodeName from_;
+  const std::string digest_;
+};
+
+TEST_F(ImageExchangeTest, ThereAreOnlySoManyPlaces) {
+  Host a(*this, "a");
+  Host b(*this, "b");
+  connect(a, b);
+  Taker taker(a.peers, named("b"), prepare(b));
+  for (std::size_t i = 0; i <= kMaxImageTransfers; ++i) taker.ask(0);
+  ASSERT_TRUE(until([&] { return taker.transfers.size() + taker.refused == kMaxImageTransfers + 1; }));
+  EXPECT_EQ(taker.refused, 1U);
+}
+
+TEST_F(ImageExchangeTest, ATakerThatFallsSilentLosesItsPlace) {
+  Host a(*this, "a");
+  Host b(*this, "b", 20ms);
+  connect(a, b);
+  Taker taker(a.peers, named("b"), prepare(b));
+  taker.ask(0);
+  ASSERT_TRUE(until([&] { return taker.transfers.size() == 1; }));
   ASSERT_TRUE(until([&] { return b.exchange.open_transfers() == 0; }));
-  const std::size_t before = refused;
-  begin(transfers.front());
-  ASSERT_TRUE(until([&] { return refused == before + 1; })) << "it has to begin anew";
-  EXPECT_TRUE(fetch(a, digest, {named("b")}));
+  taker.ask(taker.transfers.front());
+  ASSERT_TRUE(until([&] { return taker.refused == 1; })) << "it has to begin anew";
+  taker.ask(0);
+  EXPECT_TRUE(until([&] { return taker.transfers.size() == 2; }));
 }
 
 }  // namespace

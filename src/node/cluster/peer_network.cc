@@ -484,7 +484,9 @@ void PeerNetwork::request(const NodeName& to, Channel channel, v1::Message messa
     return refuse_later(Error(ErrorCode::kTransient, std::format("node '{}' is not connected", to.str())));
   }
   if (line->pending.size() >= kMaxOpenRequests) {
-    return refuse_later(Error(ErrorCode::kTransient, std::format("node '{}' does not answer", to.str())));
+    // Not kTransient: no new connection will tell that it does again.
+    return refuse_later(Error(ErrorCode::kTimeout, std::format("node '{}' does not answer: {} requests wait", to.str(),
+                                                               kMaxOpenRequests)));
   }
   const std::uint64_t id = line->next_request++;
   message.set_id(id);
