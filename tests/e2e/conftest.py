@@ -2,19 +2,18 @@
 
 import os
 import shutil
-import signal
 import sys
 
 import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from support import cgroups, leftovers  # noqa: E402
+from support import cgroups, deadline, leftovers  # noqa: E402
 from support.node import Node  # noqa: E402
 from support.rootfs import TOP, make_rootfs  # noqa: E402
 
 BUILD = os.environ.get("PERDURE_BUILD", os.path.join(TOP, "build", "dev"))
 NODES = os.path.join(TOP, "build", "nodes")
-LONGEST_TEST = 300  # seconds; what hangs beside the deadlines of its waits is ended
+LONGEST_TEST = 300  # seconds
 _live = []
 
 
@@ -80,13 +79,8 @@ def remove_after(node):
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_call(item):
-    def give_up(*_):
-        raise TimeoutError(f"the test took longer than {LONGEST_TEST} s")
-    before = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(LONGEST_TEST)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    with deadline.longest(LONGEST_TEST):
+        yield
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -1,7 +1,6 @@
 """A lab for the tests, and a look at what a lab leaves on the host."""
 
 import os
-import signal
 import subprocess
 import sys
 
@@ -9,7 +8,7 @@ import pytest
 
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [TESTS, os.path.join(TESTS, "e2e"), os.path.join(TESTS, "support", "programs")]
-from support import cgroups  # noqa: E402
+from support import cgroups, deadline  # noqa: E402
 from support.rootfs import TOP, make_rootfs  # noqa: E402
 from perdure_lab import Lab, remains  # noqa: E402
 
@@ -110,13 +109,8 @@ def cluster(clusters):
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_call(item):
-    def give_up(*_):
-        raise TimeoutError(f"the test took longer than {LONGEST_TEST} s")
-    before = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(LONGEST_TEST)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    with deadline.longest(LONGEST_TEST):
+        yield
 
 
 @pytest.hookimpl(hookwrapper=True)
