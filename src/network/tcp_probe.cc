@@ -20,6 +20,8 @@ constexpr Duration kRoundAtMost = std::chrono::milliseconds(100);
 // By then a living connection has acknowledged what was under way, retransmissions included.
 constexpr Duration kUnderWay = std::chrono::seconds(1);
 constexpr Duration kLookAtStop = std::chrono::milliseconds(20);
+// Of a segment that is sent again: fits on every path that is worth one (RFC 8200: 1280 bytes).
+constexpr std::size_t kResentBytes = 1200;
 constexpr std::string_view kContainerInterface = "eth0";
 
 struct Target {
@@ -315,21 +317,24 @@ Status PeerProber::reset(const RestoredSocket& socket, const PeerAnswer& answer)
 Status PeerProber::send_again(const RestoredSocket& socket, const PeerAnswer& answer, std::string_view queue) {
   const std::uint32_t known = answer.rcv_nxt - socket.snd_una;
   if (answer.reset || known >= queue.size()) return {};
-  const std::string_view rest = queue.substr(known);
   TcpSegment segment;
   segment.source_mac = impl_->path.mac;
   segment.destination_mac = answer.next_hop;
   segment.source = socket.local;
   segment.destination = socket.remote;
-  segment.sequence = answer.rcv_nxt;
   segment.acknowledgement = socket.rcv_nxt;
   segment.flags = TcpSegment::kAck | TcpSegment::kPsh;
   segment.window = UINT16_MAX;
   if (answer.timestamp) {
     segment.timestamps = TcpTimestamps{answer.timestamp_echo.value_or(socket.timestamp.value_or(0)), *answer.timestamp};
   }
-  segment.payload.assign(rest.begin(), rest.end());
-  return impl_->injector.send(make_tcp(segment));
+  for (std::size_t at = known; at < queue.size(); at += kResentBytes) {
+    const std::string_view payload = queue.substr(at, kResentBytes);
+    segment.sequence = socket.snd_una + static_cast<std::uint32_t>(at);
+    segment.payload.assign(payload.begin(), payload.end());
+    if (Status sent = impl_->injector.send(make_tcp(segment)); !sent) return at == known ? sent : Status{};
+  }
+  return {};
 }
 
 Status PeerProber::reset_socket(const RestoredSocket& socket) {

@@ -103,10 +103,10 @@ class PeerProber {
   // peer that moved on since its answer replies with a challenge; probe again then. kInvalid if the
   // answer is a reset.
   Status reset(const RestoredSocket& socket, const PeerAnswer& answer);
-  // Sends the beginning of the socket's queue in its name, from what the peer lacks by its answer on. The
-  // acknowledgement goes to the socket, which finds out from it what else was lost; by itself it would wait for a
-  // retransmission timer of a second. `queue`: what it had sent from SND.UNA on, or the beginning of that. Nothing
-  // is sent if the peer has all of it.
+  // Sends the socket's queue in its name, from what the peer lacks by its answer on. The acknowledgement goes to the
+  // socket, which finds out from it what is missing still; by itself it would wait for a retransmission timer of a
+  // second. `queue`: what it had sent from SND.UNA on, or the beginning of that. Nothing is sent if the peer has all of
+  // it. What the host has no room for at once is left to that timer.
   Status send_again(const RestoredSocket& socket, const PeerAnswer& answer, std::string_view queue);
   // Ends the container's side as its peer would, so that the application sees ECONNRESET. Without
   // effect on a socket that has received anything since the checkpoint: destroy_socket() afterwards

@@ -332,15 +332,12 @@ Result<LinuxBackend::Restored> LinuxBackend::restore_behind_gate(const capsule::
   step = BootClock::now();
   result.frames_before = frames_passed();
   std::future<Probed> settled;
-  capsule::Capsule resending;
   if (kind == RestoreKind::kMovedHere) {
-    resending = capsule;
     PERDURE_ASSIGN(interrupted_, interrupted_connections(capsule));
-    PERDURE_TRY(capsule::send_again(resending.images).transform([](auto) {}));
   } else {
     settled = std::async(std::launch::async, [&] { return probe_connections(capsule, left_behind); });
   }
-  auto processes = restore_processes(kind == RestoreKind::kMovedHere ? resending : capsule, pipes);
+  auto processes = restore_processes(capsule, pipes);
   if (settled.valid()) restored.probed = settled.get();
   if (!processes) return fail(std::move(processes).error());
   result.processes = BootClock::now() - step;
@@ -371,7 +368,9 @@ Result<std::vector<LinuxBackend::Interrupted>> LinuxBackend::interrupted_connect
   return interrupted;
 }
 
-// What was under way when the source fell silent, and what was sent here before the gate opened, is lost.
+// What was under way when the source fell silent, and what was sent here before the gate opened, is lost. The kernel's
+// own timer would need up to a second, for the restored socket knows no round trip yet. It must take for sent all that
+// may have been: an acknowledgement of what it has not sent is ignored, and a peer that has it says nothing else.
 Status LinuxBackend::send_interrupted() {
   const std::vector<Interrupted> interrupted = std::exchange(interrupted_, {});
   if (interrupted.empty() || !attachment_) return {};

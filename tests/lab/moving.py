@@ -366,11 +366,17 @@ class Streams:
     def progress(self):
         return len(self.received), self.sent
 
+    def moves(self):
+        """Whether anything comes down within a moment."""
+        before = self.progress()[0]
+        time.sleep(0.3)
+        return self.progress()[0] != before
+
     def wait_for_progress(self):
         before = self.progress()
         until(lambda: self.errors or all(now > then for now, then in zip(self.progress(), before)),
               f"no bytes flow: {self.progress()}")
-        assert self.errors == []
+        assert self.errors == [], self.errors
 
     def finish(self):
         """Every byte came, once and in order, both ways, and it is the same life."""
@@ -380,7 +386,7 @@ class Streams:
         for thread in self.threads:
             thread.join(60)
             assert not thread.is_alive(), "it does not end"
-        assert self.errors == []
+        assert self.errors == [], self.errors
         data = b"".join(self.received)
         whole = b""
         if data:

@@ -3,6 +3,8 @@ byte, and see on its ports which node speaks."""
 
 import concurrent.futures
 import os
+import re
+import subprocess
 
 import pytest
 from lab_specs import PORT, address
@@ -34,6 +36,39 @@ def test_no_byte_is_lost_over_moves_there_and_back_and_one_node_speaks_at_a_time
     wait_until_only_on(cluster, "pump", path[-1])
     assert speakers.close() == path
     assert all(speakers.kinds(number) == {"arp", "nd", "ip"} for number in set(path))
+    cluster.nodes[1].container("pump").remove()
+
+
+def in_netns(pid, *command):
+    return subprocess.run(["nsenter", f"-t{pid}", "-n", *command], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def test_what_was_received_and_not_acknowledged_stops_no_connection(cluster):
+    """The client has much of what the container has sent, and its acknowledgements are lost before the container is frozen."""
+    client = cluster.client()
+    container = run(cluster, 1, spec_of("pump", 54, "pump.py", 2))
+    streams = Streams(client, address(54))
+    streams.wait_for_progress()
+    inside = container.inspect()["init_pid"]
+
+    def silence_amid_data():
+        """How much is under way depends on the moment. True: more than a socket that is new sends at once (RFC 6928)."""
+        streams.wait_for_progress()
+        in_netns(client.pid, "nft", "add table inet mute; add chain inet mute out { type filter hook output priority 0; }; "
+                 "add rule inet mute out meta l4proto tcp drop")
+        until(lambda: not streams.moves(), "the download goes on without acknowledgements", step=0)
+        sockets = cluster.nodes[1].execute("nsenter", f"-t{inside}", "-n", "ss", "-tinH").stdout
+        if max((int(segments) for segments in re.findall(r"unacked:(\d+)", sockets)), default=0) > 10:
+            return True
+        in_netns(client.pid, "nft", "delete table inet mute")
+        return False
+    until(silence_amid_data, "little is under way at any time", step=0)
+    move = Move(cluster.nodes[1], "pump", 2)
+    until(lambda: copies(cluster, "pump").get(1), "the source does not freeze it")
+    in_netns(client.pid, "nft", "delete table inet mute")
+    assert move.end().returncode == 0
+    assert all(streams.finish())
+    wait_until_only_on(cluster, "pump", 2)
     cluster.nodes[1].container("pump").remove()
 
 

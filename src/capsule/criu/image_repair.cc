@@ -103,14 +103,14 @@ void unmap(CapturedConnection& connection) {
 }
 
 // Behind the entry lie the bytes of the receive queue, then those of the send queue.
-std::string first_segment(const Image& stream, const criu::TcpStreamEntry& tcp) {
+std::string unacknowledged_bytes(const Image& stream, const criu::TcpStreamEntry& tcp) {
   const auto parts = split_image(stream.name, stream.bytes, kTcpStreamMagic, 1);
   if (!parts || parts->entries.empty()) return {};
   const std::size_t end = static_cast<std::size_t>(parts->entries[0].data() - stream.bytes.data()) + parts->entries[0].size();
   const std::size_t begin = end + tcp.inq_len();
   const std::size_t sent = tcp.outq_len() - std::min(tcp.outq_len(), tcp.unsq_len());
   if (begin >= stream.bytes.size()) return {};
-  return stream.bytes.substr(begin, std::min<std::size_t>(sent, kFirstSegmentBytes));
+  return stream.bytes.substr(begin, std::min<std::size_t>(sent, kMaxUnacknowledgedBytes));
 }
 
 struct TcpSocket {
@@ -184,30 +184,10 @@ Result<std::vector<CapturedConnection>> captured_connections(const std::vector<I
     connection.send_next = tcp.outq_seq() - tcp.unsq_len();
     connection.receive_next = tcp.inq_seq();
     if (tcp.has_timestamp()) connection.timestamp = tcp.timestamp();
-    connection.unacknowledged = first_segment(images[stream], tcp);
+    connection.unacknowledged = unacknowledged_bytes(images[stream], tcp);
     connections.push_back(connection);
   }
   return connections;
-}
-
-Result<std::size_t> send_again(std::vector<Image>& images) {
-  PERDURE_ASSIGN(std::vector<TcpSocket> sockets, tcp_sockets(images));
-  std::size_t count = 0;
-  for (auto& [socket, stream, tcp] : sockets) {
-    // With a FIN on its way the queue holds a number that is no byte: soccr has ways of its own for that.
-    const bool sends = socket.state() == TCP_ESTABLISHED || socket.state() == TCP_CLOSE_WAIT;
-    if (!sends || tcp.outq_len() == tcp.unsq_len()) continue;
-    tcp.set_unsq_len(tcp.outq_len());
-    Image& image = images[stream];
-    PERDURE_ASSIGN(const ImageEntries parts, split_image(image.name, image.bytes, kTcpStreamMagic, 1));
-    std::string changed(parts.header);
-    append_image_entry(changed, tcp.SerializeAsString());
-    const char* const queues = parts.entries[0].data() + parts.entries[0].size();
-    changed.append(queues, static_cast<std::size_t>(image.bytes.data() + image.bytes.size() - queues));
-    image.bytes = std::move(changed);
-    ++count;
-  }
-  return count;
 }
 
 }  // namespace perdure::capsule

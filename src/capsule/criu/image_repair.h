@@ -49,8 +49,8 @@ struct Repairs {
 Result<Repairs> repair_images(std::vector<Image>& images, const PendingSignals& pending,
                               std::chrono::microseconds until);
 
-// Fits into one segment on every path that is worth one (RFC 8200: 1280 bytes).
-inline constexpr std::size_t kFirstSegmentBytes = 1200;
+// Of one connection. What is more is left to its retransmission timer.
+inline constexpr std::size_t kMaxUnacknowledgedBytes = std::size_t{256} << 10;
 
 // An established TCP connection as it was captured: what its peer may have moved on from.
 struct CapturedConnection {
@@ -63,17 +63,11 @@ struct CapturedConnection {
   std::uint32_t send_next = 0;            // SND.NXT
   std::uint32_t receive_next = 0;         // RCV.NXT
   std::optional<std::uint32_t> timestamp;  // its own timestamp clock (RFC 7323), if it uses the option
-  std::string unacknowledged;  // what it had sent from SND.UNA on, at most kFirstSegmentBytes of it
+  std::string unacknowledged;  // what it had sent from SND.UNA on, at most kMaxUnacknowledgedBytes of it
   bool operator==(const CapturedConnection&) const = default;
 };
 
 // kCorrupt naming the image.
 Result<std::vector<CapturedConnection>> captured_connections(const std::vector<Image>& images);
-
-// For a restore elsewhere of processes that have been silent since the capture: what their established connections had
-// sent and had not been acknowledged is to be sent again as soon as the socket is there, instead of when a
-// retransmission timer of a second fires (soccr/soccr.c sends what it takes for unsent right away). Peers that
-// have it already answer with an acknowledgement. Returns of how many connections. kCorrupt naming the image.
-Result<std::size_t> send_again(std::vector<Image>& images);
 
 }  // namespace perdure::capsule
