@@ -60,7 +60,7 @@ def test_timers_of_every_kind_go_on(node, remove_after, after):
 
     all_tick()
     # A timer that expires while the container is frozen is the dangerous one: many tries.
-    for _ in range(8):
+    for _ in range(6):
         container.checkpoint()
         if after == "restores":
             container.kill_and_wait()
