@@ -9,7 +9,6 @@
 
 #include "base/assert.h"
 #include "base/log.h"
-#include "io/patience.h"
 
 namespace perdure::replica {
 namespace {
@@ -347,7 +346,7 @@ void Shipper::send(const std::string& name, Route& route) {
   route.state = Route::State::kSending;
   route.sent = BootClock::now();
   const Shipment shipment{route.current->generation(), route.current_base, **route.encoding->result,
-                          route.pace == Pace::kEveryGeneration};
+                          patience_of(route.pace)};
   route.destination->ship(shipment, [this, token = lifetime_.token(), name,
                                      attempt = route.attempt](Result<HoldReceipt> answer) {
     if (token.alive()) on_answer(name, attempt, std::move(answer));

@@ -26,6 +26,7 @@
 #include "capsule/format/capsule.h"
 #include "capsule/format/codec.h"
 #include "io/loop.h"
+#include "io/patience.h"
 #include "io/pool.h"
 #include "replica/standby_table.h"
 
@@ -35,7 +36,7 @@ struct Shipment {
   Generation generation;
   std::optional<Holding> base;  // absent: full
   std::shared_ptr<const capsule::EncodedCapsule> encoded;
-  bool awaited = true;  // a commit waits for it (Pace)
+  io::Patience::Wanted patience = io::Patience::Wanted::kNo;  // kYes: no commit waits for it (Pace)
 };
 
 // Where generations go.

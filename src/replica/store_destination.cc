@@ -6,8 +6,6 @@
 #include <utility>
 #include <vector>
 
-#include "io/patience.h"
-
 namespace perdure::replica {
 namespace {
 
@@ -65,8 +63,8 @@ void StoreDestination::ship(const Shipment& shipment, Done done) {
   const auto shared_done = std::make_shared<Done>(std::move(done));
   Status submitted = pool_.submit(
       loop_, lifetime_,
-      [store = store_, encoded = shipment.encoded, awaited = shipment.awaited] {
-        const io::Patience nobody_waits(awaited ? io::Patience::Wanted::kNo : io::Patience::Wanted::kYes);
+      [store = store_, encoded = shipment.encoded, patience = shipment.patience] {
+        const io::Patience nobody_waits(patience);
         return write(*store, *encoded);
       },
       [this, shared_done](Result<Stored> stored) {
