@@ -227,7 +227,9 @@ std::optional<NodeName> Cluster::owner_of(const ContainerName& name) const {
   // What leaves this node, or has left, is another's to answer for.
   if (const ContainerService* here = options_.node.find(name)) {
     const policy::Phase phase = here->status().phase;
-    if (stays_here(phase) || phase == policy::Phase::kMoving) return std::nullopt;
+    const auto owned = owned_.find(name);
+    const bool handed_over = owned != owned_.end() && owned->second->status().move == policy::MoveStep::kHandedOver;
+    if (stays_here(phase) || (phase == policy::Phase::kMoving && !handed_over)) return std::nullopt;
   }
   const coord::StoredRecord* record = membership_->view().record(name);
   if (record == nullptr || record->record.owner.node == membership_->identity().node) return std::nullopt;
