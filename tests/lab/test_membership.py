@@ -8,8 +8,8 @@ import signal
 import subprocess
 
 import pytest
-from cluster_tools import (etcd_leader, etcd_pid, in_no_cluster, init, join, leave, members, record, refusal, rows, standby_of, states,
-                           status, token, wait_for_members, wait_for_standby, wait_for_states)
+from cluster_tools import (LONG, etcd_leader, etcd_pid, in_no_cluster, init, join, leave, members, record, refusal, rows,
+                           standby_of, states, status, token, wait_for_members, wait_for_standby, wait_for_states)
 from conftest import BUILD, _live, traces
 from lab_specs import PORT, address, lab_spec
 
@@ -325,9 +325,19 @@ class Counting:
         self.container.remove()
         self.lab.remove_client(self.client)
 
-    def wait_until_it_stands(self, *, standby=None):
-        """Protected by a standby again, under the same term; the record."""
-        wait_for_standby(self.container, standby)
+    def wait_until_it_stands(self, by=bool):
+        """Protected by a standby again, under the same term, and `by` says yes to the record's standbys, {node: life}: the
+        owner has heard of what a test has done to one. The record."""
+        seen = {}
+
+        def stands():
+            seen.update(self.read())
+            return by(seen["standbys"])
+        try:
+            until(stands, "", LONG, 0.05)
+        except TimeoutError:
+            raise TimeoutError(f"the record is {seen}, was {self.record}") from None
+        wait_for_standby(self.container)
         now = self.read()
         assert (now["owner"], now["term"]) == (self.record["owner"], self.record["term"])
         return now
@@ -359,9 +369,8 @@ def test_a_standby_that_dies_stands_by_anew(three, counting):
     node.kill_daemon()
     node.start_daemon()
     # The other node may have been faster.
-    now = counting.wait_until_it_stands()
+    now = counting.wait_until_it_stands(lambda lives: lives and lives.get(name) != before["standbys"][name])
     assert len(now["standbys"]) == 1
-    assert now["standbys"].get(name) != before["standbys"][name], "the former life of it is in the record still"
     assert now["incarnation"] == before["incarnation"]
     counting.count()
 
@@ -375,9 +384,9 @@ def test_all_perdureds_die_at_once(three, counting):
     for node in three.nodes.values():
         node.wait_until_ready()
     assert counting.count() == number + 1
-    now = counting.wait_until_it_stands()
+    now = counting.wait_until_it_stands(
+        lambda lives: lives and all(life > before["standbys"].get(name, 0) for name, life in lives.items()))
     assert now["incarnation"] > before["incarnation"]
-    assert all(life > before["standbys"].get(name, 0) for name, life in now["standbys"].items())
     assert counting.count() == number + 2
     wait_for_states(three.nodes[1], dict.fromkeys(MANAGERS, "ready"))
 
@@ -405,7 +414,7 @@ def test_the_host_of_etcds_leader_dies_and_boots(three):
     wait_for_standby(counting.container)
     other = three.nodes[number].run(lab_spec("after", 51))  # etcd has another leader
     assert wait_for_standby(other) == f"node{6 - leader - number}"
-    assert counting.wait_until_it_stands()["standbys"].keys() == {f"node{6 - leader - number}"}
+    counting.wait_until_it_stands(lambda lives: lives.keys() == {f"node{6 - leader - number}"})
     other.remove()
     three.nodes[leader].boot()
     wait_for_states(three.nodes[number], dict.fromkeys(MANAGERS, "ready"))
