@@ -90,8 +90,9 @@ void OwnedContainer::handle(const own::Event& event) {
   notify();
   if (side_ != nullptr && !ended_) side_->durable_counts(machine_.durable_counts());
   if (machine_.ended() && !std::exchange(ended_, true)) {
-    environment_.loop.post([this, token = lifetime_.token()] {
-      if (token.alive()) handlers_.ended();
+    // With what it has captured: it may destroy this.
+    environment_.loop.post([ended = handlers_.ended, token = lifetime_.token()] {
+      if (token.alive()) ended();
     });
   }
 }
