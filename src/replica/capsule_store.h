@@ -95,4 +95,9 @@ class CapsuleStore {
   virtual bool should_be_full(const Generation& parent) = 0;
 };
 
+// Whether newest_restorable() ends with such an error instead of passing over the generation.
+inline bool ends_search(ErrorCode code) {
+  return code == ErrorCode::kNoSpace || code == ErrorCode::kTransient || code == ErrorCode::kPermission;
+}
+
 }  // namespace perdure::replica

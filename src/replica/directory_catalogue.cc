@@ -20,12 +20,6 @@ std::uint64_t file_limit(Bytes content) {
   return content.count + content.count / 128 + capsule::kMaxHeaderBytes + capsule::kPartBytes;
 }
 
-// Not the generation's fault: an older one would meet the same.
-bool ends_search(ErrorCode code) {
-  return code == ErrorCode::kNoSpace || code == ErrorCode::kTransient ||
-         code == ErrorCode::kPermission;
-}
-
 }  // namespace
 
 Status DirectoryStore::check_identity(const Generation& generation,

@@ -137,18 +137,18 @@ Status DirectoryStore::remove_left_over() {
 // Several lives in one directory
 
 bool DirectoryStore::of_later_life(const Generation& generation) const {
-  return std::tie(generation.term, generation.incarnation) >
-         std::tie(options_.term, options_.incarnation);
+  const Term term{term_};
+  return std::tie(generation.term, generation.incarnation) > std::tie(term, options_.incarnation);
 }
 
 bool DirectoryStore::of_this_life(const Generation& generation) const {
-  return generation.term == options_.term && generation.incarnation == options_.incarnation;
+  return generation.term.value == term_ && generation.incarnation == options_.incarnation;
 }
 
 std::string DirectoryStore::temporary_name(const std::string& name) {
   const std::uint64_t number = temporary_number_++;
   if (!shared()) return std::format(".{}.{}{}", name, number, kTemporarySuffix);
-  return std::format(".{}.{:020}-{:016x}.{}{}", name, options_.term.value,
+  return std::format(".{}.{:020}-{:016x}.{}{}", name, term_.load(),
                      options_.incarnation.value, number, kTemporarySuffix);
 }
 
@@ -173,9 +173,9 @@ bool DirectoryStore::may_remove(std::string_view left_over) const {
 // missed its end.
 Status DirectoryStore::check_writer(const Generation& generation) {
   if (!shared()) return {};
+  if (generation.incarnation == options_.incarnation && generation.term.value > term_) term_ = generation.term.value;
   if (of_later_life(generation)) {
-    return fail(ErrorCode::kInvalid, std::format("it is of a later life than the writer's, term {}",
-                                                 options_.term.value));
+    return fail(ErrorCode::kInvalid, std::format("it is of a later life than the writer's, {:x}", options_.incarnation.value));
   }
   PERDURE_ASSIGN(const Names found, names());
   if (found.marks.empty() || !of_later_life(found.marks.rbegin()->first)) return {};

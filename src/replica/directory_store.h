@@ -45,7 +45,9 @@ struct DirectoryStoreOptions {
   // without a lock, as the life named below, which the record must name as the owner when the store
   // is opened: left-over files of earlier lives are removed then.
   enum class Access { kOwner, kReader, kShared } access = Access::kOwner;
-  Term term;  // of the writer; kShared only
+  // Of the writer; kShared only. The term is the one it knows when it opens: a container begins, or comes back from a
+  // move that failed, under a higher one, which what it puts names.
+  Term term;
   Incarnation incarnation;
 };
 // Loading gives up beyond this: no chain this program wrote is longer.
@@ -93,7 +95,7 @@ class DirectoryStore final : public CapsuleStore {
   };
 
   DirectoryStore(DirectoryStoreOptions options, FileSystem& file_system)
-      : options_(std::move(options)), file_system_(file_system) {}
+      : options_(std::move(options)), file_system_(file_system), term_(options_.term.value) {}
   std::string path_of(const std::string& name) const { return options_.directory + "/" + name; }
   std::string path_of(const Generation& generation) const;
   std::string path_of(const Generation& generation, std::string_view mark) const;
@@ -122,6 +124,7 @@ class DirectoryStore final : public CapsuleStore {
 
   const DirectoryStoreOptions options_;
   FileSystem& file_system_;
+  std::atomic<std::uint64_t> term_;  // of the writer; never falls
   std::unique_ptr<StoreLock> lock_;
   std::atomic<std::uint64_t> temporary_number_ = 0;
   // Shared: readers and put(). Exclusive: removal, so that no parent vanishes below a load or a

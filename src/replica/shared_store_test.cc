@@ -375,6 +375,20 @@ TEST(SharedStore, ADeltaBuildsOnlyOnWhatItsOwnLifeHasStored) {
             ErrorCode::kInvalid);
 }
 
+// A container begins, and comes back from a move that failed, under a higher term than its owner knew when it opened the store.
+TEST(SharedStore, TheWritersTermRisesWithWhatItStores) {
+  MemoryFileSystem files;
+  const auto store = open_as(files, generation(0, kNewIncarnation, 1));
+  const auto other = open_as(files, generation(0, kOldIncarnation, 5));
+  ASSERT_TRUE(store->put(encoded_full(capsule_of(new_life(1)))));
+  EXPECT_FALSE(store->should_be_full(new_life(1)));
+  const Generation higher = generation(2, kNewIncarnation, 6);
+  EXPECT_EQ(store->put(encoded_delta(capsule_of(higher), capsule_of(new_life(1)), {})).error().code(), ErrorCode::kNotFound);
+  ASSERT_TRUE(store->put(encoded_full(capsule_of(higher))));
+  EXPECT_EQ(other->put(encoded_full(capsule_of(generation(3, kOldIncarnation, 5)))).error().code(), ErrorCode::kFenced);
+  EXPECT_TRUE(store->remove(new_life(1)));
+}
+
 TEST(SharedStore, LeftOverFilesAreRemovedByALaterLifeOnly) {
   MemoryFileSystem files;
   const std::string stem = std::string(kDirectory) + "/." + file_name_of(old_life(9));
