@@ -100,13 +100,23 @@ void SealedFileSystem::use(std::shared_ptr<const pki::KeyRing> ring) {
   ring_.swap(ring);
 }
 
+void SealedFileSystem::seal(bool seals) {
+  const std::scoped_lock guard(mutex_);
+  seals_ = seals;
+}
+
 std::shared_ptr<const pki::KeyRing> SealedFileSystem::ring() const {
   const std::scoped_lock guard(mutex_);
   return ring_;
 }
 
+std::shared_ptr<const pki::KeyRing> SealedFileSystem::ring_to_seal_with() const {
+  const std::scoped_lock guard(mutex_);
+  return seals_ ? ring_ : nullptr;
+}
+
 Result<std::unique_ptr<NewFile>> SealedFileSystem::create(const std::string& path) {
-  const auto keys = ring();
+  const auto keys = ring_to_seal_with();
   if (keys == nullptr) return inner_.create(path);
   if (keys->empty()) {
     return fail(ErrorCode::kPermission, std::format("create '{}': the key ring has no key to seal it with", path));

@@ -29,6 +29,8 @@ class SealedFileSystem final : public FileSystem {
   // From the next call on: after a rotation, or when this node has joined a cluster. Files that are being written stay
   // with the key they were begun with.
   void use(std::shared_ptr<const pki::KeyRing> ring);
+  // From the next call on nothing is sealed, or what is created is, as the ring says. What is sealed is opened in either case.
+  void seal(bool seals);
 
   Status make_directories(const std::string& path) override;
   Result<std::unique_ptr<NewFile>> create(const std::string& path) override;  // kPermission: the ring is empty
@@ -43,10 +45,12 @@ class SealedFileSystem final : public FileSystem {
 
  private:
   std::shared_ptr<const pki::KeyRing> ring() const;
+  std::shared_ptr<const pki::KeyRing> ring_to_seal_with() const;
 
   FileSystem& inner_;
   mutable std::mutex mutex_;
   std::shared_ptr<const pki::KeyRing> ring_;
+  bool seals_ = true;
 };
 
 }  // namespace perdure::replica

@@ -343,6 +343,21 @@ TEST(SealedStore, SurvivesTheFailureOfEveryCall) {
   }
 }
 
+TEST(SealedFileSystem, WhatIsSealedIsOpenedWhileNothingIsSealed) {
+  MemoryFileSystem inner;
+  ASSERT_TRUE(inner.make_directories(kDirectory));
+  SealedFileSystem files(inner, ring_of(1));
+  ASSERT_TRUE(write(files, "/store/sealed", "secret"));
+  files.seal(false);
+  ASSERT_TRUE(write(files, "/store/plain", "secret"));
+  EXPECT_EQ(loaded(files, "/store/sealed"), "secret");
+  EXPECT_EQ(loaded(inner, "/store/plain"), "secret");
+  files.seal(true);
+  ASSERT_TRUE(write(files, "/store/again", "secret"));
+  EXPECT_NE(loaded(inner, "/store/again"), "secret");
+  EXPECT_EQ(loaded(files, "/store/again"), "secret");
+}
+
 class RealStore : public ::testing::Test {
  protected:
   RealStore() {
