@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,8 +16,8 @@
 #include "model/cluster.h"
 #include "model/spec.h"
 #include "pki/key_ring.h"
-#include "replica/capsule_store.h"
 #include "replica/file_system.h"
+#include "replica/late_store.h"
 
 namespace perdure::node {
 
@@ -28,6 +29,14 @@ struct HeldElsewhere {
   Term term;                    // of the record
   // The record names standbys, and none of them holds its memory any more: the newest generations may be lost.
   bool lost = false;
+};
+
+// The directory that all nodes see, of one container. What is called here blocks (pool threads only), for as long as the
+// storage below it likes.
+struct SharedStore {
+  std::string directory;
+  replica::StoreOpener open;
+  std::function<Status()> remove;  // with all that is in it
 };
 
 class ContainerCluster {
@@ -45,8 +54,8 @@ class ContainerCluster {
   virtual void detached(const ContainerName& name, bool left) = 0;
   // Of a removed container: `done` when others can have its name and addresses. May come late, or never.
   virtual void when_released(const ContainerName& name, std::function<void()> done) = 0;
-  // Where all nodes see the container's generations; null: each node has its own directory.
-  virtual std::unique_ptr<replica::CapsuleStore> open_shared_store(const ContainerName& name, Term term) = 0;
+  // Where all nodes see the container's generations; absent: each node has its own directory.
+  virtual std::optional<SharedStore> shared_store(const ContainerName& name, Term term) = 0;
   virtual replica::FileSystem& file_system() = 0;  // seals what a member writes
   virtual std::shared_ptr<const pki::KeyRing> ring() const = 0;  // null: no member
   virtual void settle(const ContainerName& name, model::DesiredState desired, std::function<void(Status)> done) = 0;

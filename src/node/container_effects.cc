@@ -1,8 +1,10 @@
 // How a container's service performs the policy's effects.
+#include <algorithm>
 #include <format>
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "base/assert.h"
 #include "base/log.h"
@@ -145,6 +147,20 @@ void ContainerService::stored(const StoredDurably& stored) {
   } else {
     commit(stored.generation);
   }
+  if (store_holds_more_) remove_what_is_superseded();
+}
+
+// What the policy has not been told of goes when it keeps generations of this life only.
+void ContainerService::remove_what_is_superseded() {
+  constexpr std::ptrdiff_t kEnough = 2;
+  const std::vector<policy::GenerationInfo>& kept = policy_.generations();
+  const auto is_ours = [this](const policy::GenerationInfo& info) {
+    return info.id.term == record_.term && info.id.incarnation == environment_.incarnation;
+  };
+  const auto is_good = [](const policy::GenerationInfo& info) { return info.durable && info.mark == policy::Mark::kNone; };
+  if (!std::ranges::all_of(kept, is_ours) || std::ranges::count_if(kept, is_good) < kEnough) return;
+  store_holds_more_ = false;
+  generations_.remove_before(std::ranges::min(kept, {}, &policy::GenerationInfo::id).id);
 }
 
 void ContainerService::not_stored(const Generation& generation, const Error& error) {
@@ -179,9 +195,19 @@ void ContainerService::do_restore(const policy::Restore& effect) {
   progress_stage_ = "restore";
   progress_text_ = std::format("restoring generation {}", to_string(effect.generation));
   if (!meter_.under_way()) meter_.begin_for_operator();
-  auto work = [backend = backend_, store = generations_.store(), table = generations_.table(),
-               generation = effect.generation]() -> Result<RestoreResult> {
-    PERDURE_ASSIGN(const capsule::CapsuleRef capsule, table->load(generation, *store));
+  if (auto capsule = generations_.table()->in_memory(effect.generation)) return restore(effect, std::move(capsule));
+  store_runner_.run(
+      [store = generations_.store(), table = generations_.table(), generation = effect.generation] {
+        return table->load(generation, *store);
+      },
+      [this, effect](const Result<capsule::CapsuleRef>& loaded) {
+        if (loaded) return restore(effect, *loaded);
+        handle(policy::RestoreFailed{effect.generation, failure_of(loaded.error()), loaded.error().message()});
+      });
+}
+
+void ContainerService::restore(const policy::Restore& effect, capsule::CapsuleRef capsule) {
+  auto work = [backend = backend_, capsule = std::move(capsule)] {
     return backend->restore(*capsule, ContainerBackend::RestoreKind::kRolledBack);
   };
   runner_.run(std::move(work), [this, effect](Result<RestoreResult> restored) {
@@ -238,6 +264,7 @@ void ContainerService::do_release() {
   progress_stage_ = "remove";
   progress_text_ = "removing network, files and capsules";
   for (io::Timer& timer : timers_) timer.reset();
+  end_takeover();
   replication_.leave_store();
   runner_.run(
       [backend = backend_, capsules = capsules_at_release_, table = generations_.table(),
@@ -254,9 +281,32 @@ void ContainerService::do_release() {
                             spec_.name.str(), spec_.name.str()),
                 release_error_});
         }
-        removed_ = true;
-        notify();
+        remove_shared_capsules();
       });
+}
+
+void ContainerService::remove_shared_capsules() {
+  const auto finish = [this] {
+    removed_ = true;
+    notify();
+  };
+  std::optional<SharedStore> shared;
+  if (environment_.cluster != nullptr && capsules_at_release_ == ContainerBackend::Capsules::kDelete) {
+    shared = environment_.cluster->shared_store(spec_.name, record_.term);
+  }
+  if (!shared) return finish();
+  progress_text_ = std::format("removing the capsules in '{}'", shared->directory);
+  notify();
+  store_runner_.run(shared->remove, [this, finish, directory = shared->directory](const Status& removed) {
+    if (!removed) {
+      release_error_ = removed.error().message();
+      emit({policy::Severity::kError, "remove_failed",
+            std::format("container '{}' is removed, but its capsules in '{}' are not: remove that directory", spec_.name.str(),
+                        directory),
+            release_error_});
+    }
+    finish();
+  });
 }
 
 void ContainerService::do_resume() {

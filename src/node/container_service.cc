@@ -45,14 +45,12 @@ void ContainerService::begin_new() {
   handle(policy::SpecAccepted{});
 }
 
-void ContainerService::begin_stopped() {
-  if (Status rebuilt = generations_.table()->rebuild(store(), replica::GenerationState::kCommitted); !rebuilt) {
-    log::warning("{}: {}", spec_.name.str(), rebuilt.error().message());
-  }
+void ContainerService::begin_stopped(const std::vector<replica::StoredGeneration>& stored) {
+  generations_.table()->rebuild(stored, replica::GenerationState::kCommitted);
   record_.state.desired = policy::DesiredState::kStopped;
   save_record();
   replication_.use_store(generations_.store(), {});
-  finish_recovery(Found{}, generations_.stored());
+  finish_recovery(Found{}, generations_.infos_of(stored));
 }
 
 void ContainerService::begin_arrived(Arrival arrival) {
@@ -66,6 +64,7 @@ void ContainerService::begin_arrived(Arrival arrival) {
   record_.runtime = arrival.restored.life.facts;
   record_.first_start_done = true;
   save_record();
+  store_holds_more_ = true;
   replication_.use_store(generations_.store(), {});
   replication_.offer(arrival.capsule, nullptr, BootClock::now());
   policy::TakenOver event;
@@ -79,6 +78,13 @@ void ContainerService::begin_arrived(Arrival arrival) {
   event.generations = {info};
   watch_init(std::move(arrival.restored.life.process));
   handle(event);
+}
+
+void ContainerService::change_store(std::shared_ptr<replica::CapsuleStore> store) {
+  if (generations_.store() == nullptr) return;  // it is being released
+  generations_.use_store(std::move(store));
+  // While it is taken over, the store is used when that has ended.
+  if (!taking_) replication_.use_store(generations_.store(), {});
 }
 
 void ContainerService::join(OwnedContainer* owned) {
@@ -102,178 +108,12 @@ policy::ownership::Stock ContainerService::stock() const {
   return stock;
 }
 
-void ContainerService::begin_after_restart(Recovery recovery) {
-  recovery_ = std::move(recovery);
-  takeover_since_ = environment_.clock.now();
-  look_for_it();
-}
-
-void ContainerService::look_for_it() {
-  auto work = [backend = backend_, store = generations_.store(), table = generations_.table(),
-               facts = record_.runtime] {
-    Result<Found> found = backend->recover(facts, ContainerBackend::Frozen::kThaw);
-    if (Status rebuilt = table->rebuild(*store, replica::GenerationState::kCommitted); !rebuilt) {
-      log::warning("{}", rebuilt.error().message());
-    }
-    // So that the first generation of this life is a delta, if that is possible at all.
-    if (const auto newest = table->newest_durable()) {
-      if (const auto loaded = table->load(newest->generation, *store); !loaded) {
-        log::warning("{}", loaded.error().message());
-      }
-    }
-    return found;
-  };
-  runner_.run(std::move(work), [this](const Result<Found>& found) {
-    if (found) {
-      judge_found(*found);
-    } else {
-      recover_later(found.error());
-      if (const auto recovered = std::exchange(recovery_.recovered, nullptr)) recovered();
-    }
-    if (const auto told = std::exchange(recovery_.found, nullptr)) told();
-  });
-}
-
-// What was running and is dead goes on from what its standbys hold, if it has any.
-bool ContainerService::needs_others(const Found& found) const {
-  return recovery_.elsewhere && found.state != Found::State::kAlive && record_.term > Term{} && record_.state.begun &&
-         record_.state.desired == policy::DesiredState::kRunning && record_.state.gave_up.empty() &&
-         !record_.state.handing_over && policy::options_from(spec_).statefulness != policy::Statefulness::kStateless;
-}
-
-void ContainerService::judge_found(const Found& found) {
-  takeover_error_.clear();
-  std::optional<replica::Holding> newest;
-  if (const auto durable = generations_.table()->newest_durable()) {
-    newest = replica::Holding{durable->generation, durable->digest};
-  }
-  replication_.use_store(generations_.store(), newest);
-  if (!needs_others(found)) {
-    finish_recovery(found, generations_.stored());
-    return recovery_finished();
-  }
-  takeover_error_ = "it is dead, and its record and its standbys, which are asked for its newest generation, do not answer yet";
-  log::info("{}: it is dead; its record is read and its standbys are asked for its newest generation", spec_.name.str());
-  const auto ask = std::exchange(recovery_.elsewhere, nullptr);
-  ask([this, token = lifetime_.token(), found](const HeldElsewhere& elsewhere) {
-    if (!token.alive()) return;
-    revive(found, elsewhere);
-    recovery_finished();
-  });
-}
-
-void ContainerService::recovery_finished() {
-  if (removal_waits_) handle(policy::OperatorRemove{});
-  recovery_.elsewhere = nullptr;
-  if (const auto recovered = std::exchange(recovery_.recovered, nullptr)) recovered();
-}
-
-void ContainerService::revive(const Found& found, const HeldElsewhere& elsewhere) {
-  takeover_error_.clear();
-  if (elsewhere.term > record_.term) {
-    record_.term = elsewhere.term;
-    save_record();
-    handle(policy::TermRaised{elsewhere.term});
-  }
-  std::vector<policy::GenerationInfo> generations = generations_.stored();
-  if (elsewhere.capsule) {
-    if (const auto taken = take_in(elsewhere.capsule, generations)) generations.push_back(*taken);
-    record_.awaits_word = false;
-  } else if (elsewhere.lost) {
-    // Written down: those standbys are dropped from the record soon.
-    record_.awaits_word = true;
-  }
-  save_record();
-  finish_recovery(found, std::move(generations));
-}
-
-// Absent: what is stored here is that generation, or a newer one.
-std::optional<policy::GenerationInfo> ContainerService::take_in(const capsule::CapsuleRef& capsule,
-                                                                const std::vector<policy::GenerationInfo>& stored) {
-  const capsule::Manifest& manifest = capsule->manifest;
-  for (const policy::GenerationInfo& info : stored) {
-    if (info.id >= manifest.generation && (info.mark == policy::Mark::kNone || info.id == manifest.generation)) {
-      return std::nullopt;
-    }
-  }
-  Status added = generations_.table()->add(capsule, {}, replica::GenerationTable::Probe::kNone);
-  if (added) added = generations_.table()->mark_committed(manifest.generation);
-  if (!added) {
-    log::error("{}: {}", spec_.name.str(), added.error().message());
-    return std::nullopt;
-  }
-  policy::GenerationInfo info;
-  info.id = manifest.generation;
-  info.state = policy::CommitState::kCommitted;
-  info.captured_at =
-      environment_.clock.now() - std::max<Duration>(environment_.clock.wall() - manifest.created, Duration::zero());
-  return info;
-}
-
-// Whether the container lives is not known, or it could not be taken over: nothing is done to it.
-void ContainerService::recover_later(const Error& error) {
-  constexpr Duration kAgain = std::chrono::seconds(5);
-  if (removal_waits_) return do_release();
-  if (takeover_error_ != error.message()) {
-    takeover_error_ = error.message();
-    emit({policy::Severity::kError, "not_taken_over",
-          std::format("container '{}' is not protected: perdured cannot take it over after its restart, leaves it as "
-                      "it is and tries again every {}; mend what is said",
-                      spec_.name.str(), format_duration(kAgain)),
-          takeover_error_});
-    notify();
-  }
-  takeover_retry_ = environment_.loop.after(kAgain, [this] { look_for_it(); });
-}
-
-void ContainerService::finish_recovery(const Found& found, std::vector<policy::GenerationInfo> generations) {
-  policy::DaemonRestarted event;
-  event.state = record_.state;
-  switch (found.state) {
-    case Found::State::kNothing: event.found = policy::DaemonRestarted::Found::kDead; break;
-    case Found::State::kAlive: event.found = policy::DaemonRestarted::Found::kAlive; break;
-    case Found::State::kHalfRestored: event.found = policy::DaemonRestarted::Found::kHalfRestored; break;
-  }
-  if (found.state == Found::State::kAlive && record_.runtime) {
-    event.pid = record_.runtime->init.pid;
-    auto process = runtime::ProcessWatch::open(record_.runtime->init);
-    watch_init(process ? std::optional(*std::move(process)) : std::nullopt);
-    if (!generations.empty()) before_ = generations.back().id;
-  }
-  for (const policy::GenerationInfo& info : generations) {
-    if (info.mark != policy::Mark::kCorrupt) continue;
-    emit({policy::Severity::kWarning, "passed_over",
-          std::format("generation {} is damaged and will not be restored", to_string(info.id)),
-          generations_.mark_reason(info.id)});
-  }
-  event.generations = std::move(generations);
-  event.awaits_word = record_.awaits_word;
-  handle(event);
-}
-
 // ---- Events in, effects out ----
 
 Status ContainerService::ask(const policy::Event& operator_event) {
   if (!takeover_error_.empty()) return ask_before_takeover(operator_event);
   PERDURE_TRY(policy_.admit(operator_event));
   handle(operator_event);
-  return {};
-}
-
-// The policy knows nothing yet. What can never be taken over can still be removed.
-Status ContainerService::ask_before_takeover(const policy::Event& operator_event) {
-  if (!std::holds_alternative<policy::OperatorRemove>(operator_event) || removal_waits_) {
-    return fail(ErrorCode::kConflict,
-                std::format("container '{}' {}", spec_.name.str(),
-                            removal_waits_ ? "is being removed"
-                                           : "could not be taken over since perdured was started again and is tried "
-                                             "again and again: " + takeover_error_));
-  }
-  removal_waits_ = true;
-  if (takeover_retry_.active()) {
-    takeover_retry_.reset();
-    do_release();
-  }
   return {};
 }
 

@@ -43,7 +43,8 @@ struct ServiceEnvironment {
   EventLog& events;
   Term term;
   Incarnation incarnation;
-  const ContainerCluster* cluster = nullptr;  // null: there is none
+  ContainerCluster* cluster = nullptr;  // null: there is none
+  Duration store_patience{};            // of begin_after_restart()
 };
 
 // A container that a move has brought here: it runs, behind an open gate.
@@ -72,8 +73,12 @@ class ContainerService final : private OwnedSide {
     Elsewhere elsewhere;
   };
   void begin_after_restart(Recovery recovery);
-  void begin_stopped();  // imported: a container that is stopped and has generations
+  // Imported: a container that is stopped and has these generations.
+  void begin_stopped(const std::vector<replica::StoredGeneration>& stored);
   void begin_arrived(Arrival arrival);
+
+  // From now on generations go there. What the former one holds must be found through `store` as long as it is needed.
+  void change_store(std::shared_ptr<replica::CapsuleStore> store);
 
   // In a cluster: who decides what is committed and whether this node is still the owner. Null: this node alone does. Outlives
   // the service, or is taken away before it ends.
@@ -148,9 +153,11 @@ class ContainerService final : private OwnedSide {
   void do_start();
   void do_capture(const policy::Capture& effect);
   void do_restore(const policy::Restore& effect);
+  void restore(const policy::Restore& effect, capsule::CapsuleRef capsule);
   void capture_failed(const Generation& generation, const Error& error);
   void captured(CaptureOutcome outcome);
   void stored(const StoredDurably& stored);
+  void remove_what_is_superseded();
   void not_stored(const Generation& generation, const Error& error);
   void commit(const Generation& generation);
   void discard(const policy::DiscardGeneration& effect);
@@ -173,17 +180,40 @@ class ContainerService final : private OwnedSide {
   void do_kill();
   void do_timer(const policy::SetTimer& effect);
   void do_release();
+  void remove_shared_capsules();
   void emit(const policy::Emit& effect);
-  void recover_later(const Error& error);
-  Status ask_before_takeover(const policy::Event& operator_event);
+
+  // What is known of a container after a restart of the daemon, as it comes: container_takeover.cc.
+  struct Taking {
+    std::optional<Found> found;
+    std::optional<std::vector<policy::GenerationInfo>> stored;  // what its store lists
+    std::string store_error;
+    bool store_ready = false;  // it has listed, and has loaded the newest generation if that loads
+    bool store_late = false;   // not waited for any longer, where it can be done without
+    bool waits_for_store = false;
+    bool others_asked = false;
+    std::optional<HeldElsewhere> elsewhere;
+  };
+  void list_stored();
+  void store_failed(const Error& error);
+  void store_ready();
   void look_for_it();
+  void take_over();
   bool needs_others(const Found& found) const;
-  void judge_found(const Found& found);
-  void revive(const Found& found, const HeldElsewhere& elsewhere);
+  bool needs_store(const Taking& taking) const;
+  void ask_others();
+  void wait_for_store();
+  void revive(const Found& found, const HeldElsewhere& elsewhere, std::vector<policy::GenerationInfo> generations);
   std::optional<policy::GenerationInfo> take_in(const capsule::CapsuleRef& capsule,
                                                 const std::vector<policy::GenerationInfo>& stored);
   void finish_recovery(const Found& found, std::vector<policy::GenerationInfo> generations);
   void recovery_finished();
+  void not_taken_over(const std::string& why);
+  void recover_later(const Error& error);
+  void tell_found();
+  Status ask_before_takeover(const policy::Event& operator_event);
+  void end_takeover();
+
   void watch_init(std::optional<runtime::ProcessWatch> process);
   void init_ended();
   std::optional<Instant> captured_at(const Generation& generation) const;
@@ -227,9 +257,13 @@ class ContainerService final : private OwnedSide {
   Instant takeover_since_;
   bool removal_waits_ = false;  // for the end of an attempt
   io::Timer takeover_retry_;
+  std::optional<Taking> taking_;
+  io::Timer store_patience_;
+  io::Timer store_retry_;
   Duration shipping_cpu_{};     // since the last capture
   bool durable_counts_ = true;  // a commit waits for the durable directory
   std::string store_trouble_;   // of the durable directory, while it lasts
+  bool store_holds_more_ = false;  // than the policy has been told of
   ContainerBackend::Capsules capsules_at_release_ = ContainerBackend::Capsules::kDelete;
   bool stop_was_kill_ = false;
   ContainerBackend::Capsules leave_capsules_ = ContainerBackend::Capsules::kDelete;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <format>
 #include <functional>
+#include <ranges>
 #include <utility>
 
 #include "base/log.h"
@@ -17,15 +18,11 @@ KeptGenerations::KeptGenerations(StepRunner& runner, const Clock& clock, const C
       store_(std::move(store)),
       table_(std::make_shared<replica::GenerationTable>(replica::GenerationTableOptions{})) {}
 
-std::vector<policy::GenerationInfo> KeptGenerations::stored() {
+std::vector<policy::GenerationInfo> KeptGenerations::infos_of(
+    const std::vector<replica::StoredGeneration>& listed) {
   std::vector<policy::GenerationInfo> infos;
   const Instant now = clock_.now();
-  const auto listed = store_->list();
-  if (!listed) {
-    log::warning("{}: {}", name_.str(), listed.error().message());
-    return infos;
-  }
-  for (const replica::StoredGeneration& stored : *listed) {
+  for (const replica::StoredGeneration& stored : listed) {
     policy::GenerationInfo info;
     info.id = stored.generation;
     info.state = policy::CommitState::kCommitted;
@@ -100,6 +97,20 @@ void KeptGenerations::remove_pending() {
         deleting_ = false;
         if (!deletions_.empty()) remove_pending();
       });
+}
+
+void KeptGenerations::remove_before(const Generation& first) {
+  runner_.run(
+      [store = store_, first]() -> Status {
+        PERDURE_ASSIGN(const std::vector<replica::StoredGeneration> all, store->list());
+        for (const replica::StoredGeneration& one : all | std::views::reverse) {
+          if (one.generation >= first) continue;
+          Status removed = store->remove(one.generation);
+          if (!removed && removed.error().code() != ErrorCode::kNotFound) return removed;
+        }
+        return {};
+      },
+      [this](const Status& removed) { warn_unless_gone(removed); });
 }
 
 void KeptGenerations::warn_unless_gone(const Status& done) const {

@@ -30,14 +30,17 @@ class KeptGenerations {
   // For a removal: with the last reference the store's lock and directory go. No call but table()
   // and mark_reason() afterwards.
   std::shared_ptr<replica::CapsuleStore> take_store() { return std::move(store_); }
+  // Instead of the one before, from the next call on.
+  void use_store(std::shared_ptr<replica::CapsuleStore> store) { store_ = std::move(store); }
 
-  // As the store lists them, for the policy; blocks on the store's directory. Remembers the marks'
-  // reasons.
-  std::vector<policy::GenerationInfo> stored();
+  // What the store lists, for the policy. Remembers the marks' reasons.
+  std::vector<policy::GenerationInfo> infos_of(const std::vector<replica::StoredGeneration>& listed);
 
   void mark(const policy::DiscardGeneration& effect);
   void unmark(const Generation& generation);
   void remove(const Generation& generation);
+  // What the store holds from before `first`: what a former owner has left, say.
+  void remove_before(const Generation& first);
   // Why a generation is marked; empty: it is not.
   std::string mark_reason(const Generation& generation) const;
 

@@ -10,6 +10,8 @@
 #include "io/process.h"
 #include "model/spec_yaml.h"
 #include "replica/directory_store.h"
+#include "replica/late_store.h"
+#include "replica/succeeding_store.h"
 
 namespace perdure::node {
 namespace {
@@ -94,25 +96,48 @@ Status Node::check_addresses(const model::ContainerSpec& spec) const {
   return {};
 }
 
-Result<std::shared_ptr<replica::CapsuleStore>> Node::open_store(const model::ContainerSpec& spec, Term term) {
-  if (cluster_ != nullptr && cluster_->member()) {
-    if (auto shared = cluster_->open_shared_store(spec.name, term)) {
-      return std::shared_ptr<replica::CapsuleStore>(std::move(shared));
-    }
-  }
+replica::StoreOpener Node::own_store(const ContainerName& name) {
   replica::DirectoryStoreOptions options;
-  options.directory = ContainerPaths(options_.host.paths, spec.name).capsules;
-  options.container = spec.name.str();
+  options.directory = ContainerPaths(options_.host.paths, name).capsules;
+  options.container = name.str();
   replica::FileSystem& files = cluster_ != nullptr ? cluster_->file_system() : file_system_;
-  PERDURE_ASSIGN(auto store, replica::DirectoryStore::open(options, files));
-  return std::shared_ptr<replica::CapsuleStore>(std::move(store));
+  return [options, &files]() -> Result<std::unique_ptr<replica::CapsuleStore>> {
+    return replica::DirectoryStore::open(options, files);
+  };
+}
+
+// This node's own directory is opened at once: what is wrong with it is told to who wants the container. The shared one
+// may hang.
+Result<std::shared_ptr<replica::CapsuleStore>> Node::open_store(const ContainerName& name, Term term) {
+  auto open_own = own_store(name);
+  std::optional<SharedStore> shared;
+  if (cluster_ != nullptr && cluster_->member()) shared = cluster_->shared_store(name, term);
+  if (!shared) return open_own();
+  // What was stored here before there was the cluster, or its directory.
+  const bool has_own = std::filesystem::exists(ContainerPaths(options_.host.paths, name).capsules);
+  if (!has_own) return std::make_shared<replica::LateStore>(std::move(shared->open));
+  return std::make_shared<replica::LateStore>(
+      [open = std::move(shared->open), open_own = std::move(open_own)]() -> Result<std::unique_ptr<replica::CapsuleStore>> {
+        PERDURE_ASSIGN(std::shared_ptr<replica::CapsuleStore> store, open());
+        PERDURE_ASSIGN(std::shared_ptr<replica::CapsuleStore> former, open_own());
+        return std::make_unique<replica::SucceedingStore>(std::move(store), std::move(former));
+      });
+}
+
+void Node::change_store(ContainerService& service) {
+  const ContainerName& name = service.spec().name;
+  std::optional<SharedStore> shared;
+  if (cluster_ != nullptr && cluster_->member()) shared = cluster_->shared_store(name, service.record().term);
+  if (!shared) return service.change_store(std::make_shared<replica::LateStore>(own_store(name)));
+  service.change_store(std::make_shared<replica::SucceedingStore>(
+      std::make_shared<replica::LateStore>(std::move(shared->open)), service.shared_store()));
 }
 
 Result<std::unique_ptr<ContainerService>> Node::make_service(model::ContainerSpec spec, ContainerRecord record,
                                                              std::shared_ptr<ContainerBackend> backend) {
   const ContainerPaths paths(options_.host.paths, spec.name);
   const Term term = record.term > kOnlyTerm ? record.term : kOnlyTerm;
-  PERDURE_ASSIGN(auto store, open_store(spec, term));
+  PERDURE_ASSIGN(auto store, open_store(spec.name, term));
   if (!backend) backend = options_.make_backend(options_.host, spec, record.image_digest);
   ServiceEnvironment environment{.loop = options_.loop,
                                  .pool = options_.pool,
@@ -121,7 +146,8 @@ Result<std::unique_ptr<ContainerService>> Node::make_service(model::ContainerSpe
                                  .events = options_.events,
                                  .term = term,
                                  .incarnation = options_.identity.incarnation,
-                                 .cluster = cluster_};
+                                 .cluster = cluster_,
+                                 .store_patience = options_.store_patience};
   return std::make_unique<ContainerService>(environment, std::move(spec), paths, std::move(backend), std::move(store),
                                             std::move(record));
 }
@@ -222,26 +248,28 @@ void Node::import_as(capsule::CapsuleRef capsule, model::ContainerSpec spec,
   if (!service) return failed(std::move(service).error());
   ContainerService* raw = adopt(*std::move(service));
   auto work = [store = raw->shared_store(), capsule, container = raw->spec().name.str(),
-               generation = Generation{kOnlyTerm, options_.identity.incarnation, 1}]() -> Status {
+               generation = Generation{kOnlyTerm, options_.identity.incarnation, 1}]()
+      -> Result<std::vector<replica::StoredGeneration>> {
     capsule::Capsule copy = *capsule;
     copy.manifest.container = container;
     copy.manifest.generation = generation;
     copy.manifest.parent.reset();
     copy.manifest.parent_digest.reset();
     PERDURE_ASSIGN(const auto encoded, capsule::encode(copy, nullptr, nullptr, {}));
-    return store->put(encoded).transform([](auto&&) {});
+    PERDURE_TRY(store->put(encoded));
+    return store->list();
   };
-  auto finish = [this, wanted, done, failed](Status stored) {
+  auto finish = [this, wanted, done, failed](Result<std::vector<replica::StoredGeneration>> stored) {
     ContainerService* imported = find(wanted);
     if (imported == nullptr) {
       return done(fail(ErrorCode::kCancelled, "the container was removed while it was imported"));
     }
     if (!stored) return failed(std::move(stored).error());
-    imported->begin_stopped();
+    imported->begin_stopped(*stored);
     if (cluster_ != nullptr) cluster_->attach(*imported);
     done(imported);
   };
-  if (Status submitted = options_.pool.submit(options_.loop, lifetime_, std::move(work), std::move(finish));
+  if (Status submitted = options_.store_pool.submit(options_.loop, lifetime_, std::move(work), std::move(finish));
       !submitted) {
     failed(std::move(submitted).error());
   }

@@ -39,6 +39,9 @@ struct NodeOptions {
   const HostServices& host;
   NodeIdentity identity;
   BackendFactory make_backend;  // empty: LinuxBackend
+  // For the durable directory of a container that is taken over after a restart. Long enough for a server that is busy, far
+  // below what starting perdured may take.
+  Duration store_patience = std::chrono::seconds(5);
 };
 
 class Node {
@@ -76,6 +79,9 @@ class Node {
   void import(capsule::CapsuleRef capsule, std::optional<ContainerName> name,
               std::function<void(Result<ContainerService*>)> done);
 
+  // The directory in which its generations are kept has become another: the cluster's, or this node's own again.
+  void change_store(ContainerService& service);
+
   ContainerService* find(const ContainerName& name);
   const ContainerService* find(const ContainerName& name) const { return const_cast<Node*>(this)->find(name); }
   std::vector<ContainerService*> containers();  // by name
@@ -87,6 +93,7 @@ class Node {
   EventLog& events() { return options_.events; }
   io::Loop& loop() { return options_.loop; }
   io::Pool& pool() { return options_.pool; }
+  io::Pool& store_pool() { return options_.store_pool; }
   const Clock& clock() const { return options_.clock; }
 
  private:
@@ -95,7 +102,8 @@ class Node {
   Result<std::unique_ptr<ContainerService>> make_new(model::ContainerSpec spec, policy::PersistentState state);
   Result<std::unique_ptr<ContainerService>> make_service(model::ContainerSpec spec, ContainerRecord record,
                                                          std::shared_ptr<ContainerBackend> backend = nullptr);
-  Result<std::shared_ptr<replica::CapsuleStore>> open_store(const model::ContainerSpec& spec, Term term);
+  Result<std::shared_ptr<replica::CapsuleStore>> open_store(const ContainerName& name, Term term);
+  replica::StoreOpener own_store(const ContainerName& name);
   ContainerService* adopt(std::unique_ptr<ContainerService> service);
   void import_as(capsule::CapsuleRef capsule, model::ContainerSpec spec,
                  std::function<void(Result<ContainerService*>)> done);

@@ -271,10 +271,9 @@ Bytes GenerationTable::memory() const {
   return memory_locked();
 }
 
-Status GenerationTable::rebuild(CapsuleStore& store, GenerationState as) {
-  PERDURE_ASSIGN(std::vector<StoredGeneration> stored, store.list());
+void GenerationTable::rebuild(const std::vector<StoredGeneration>& stored, GenerationState as) {
   const std::scoped_lock guard(mutex_);
-  for (StoredGeneration& one : stored) {
+  for (const StoredGeneration& one : stored) {
     GenerationRecord record;
     record.generation = one.generation;
     record.durable = true;
@@ -282,7 +281,7 @@ Status GenerationTable::rebuild(CapsuleStore& store, GenerationState as) {
     record.stored_size = one.size;
     if (one.info) {
       record.digest = one.info->digest;
-      record.manifest = std::move(one.info->manifest);
+      record.manifest = one.info->manifest;
     }
     if (one.corrupt) {
       record.bad = one.corrupt->message();
@@ -293,7 +292,6 @@ Status GenerationTable::rebuild(CapsuleStore& store, GenerationState as) {
     records_.emplace(one.generation, std::move(record));
   }
   bound_records();
-  return {};
 }
 
 Result<capsule::CapsuleRef> GenerationTable::load(const Generation& generation,

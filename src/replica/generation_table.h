@@ -98,11 +98,11 @@ class GenerationTable {
   std::vector<GenerationRecord> all() const;                 // oldest first
   Bytes memory() const;
 
-  // After a restart of the daemon: what the store holds, capsules to be loaded when they are
+  // After a restart of the daemon: what the store lists, capsules to be loaded when they are
   // needed. Generations already in the table stay. `as` is what being stored means for this
   // container: kCommitted where the store alone commits (no standbys), else kDurable. Damaged ones
   // are listed as bad.
-  Status rebuild(CapsuleStore& store, GenerationState as);
+  void rebuild(const std::vector<StoredGeneration>& stored, GenerationState as);
   // From memory, or from the store and then kept in memory if the budget allows it. kNotFound,
   // kCorrupt (the record is marked bad), and what the store says.
   Result<capsule::CapsuleRef> load(const Generation& generation, CapsuleStore& store);

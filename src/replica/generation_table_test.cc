@@ -262,7 +262,7 @@ TEST_F(WithStore, TheTableComesBackAfterARestart) {
   files_.truncate("/store/" + file_name_of(generation(4)), 50);
   ASSERT_TRUE(store_->mark(generation(3), "suspect", "died at once"));
   GenerationTable table({});
-  ASSERT_TRUE(table.rebuild(*store_, GenerationState::kCommitted));
+  table.rebuild(store_->list().value(), GenerationState::kCommitted);
   EXPECT_THAT(numbers(table), ElementsAre(1, 2, 3, 4));
   EXPECT_EQ(table.newest_committed()->generation.number, 2u);
   EXPECT_EQ(table.find(generation(3))->bad, "suspect: died at once");
@@ -279,14 +279,14 @@ TEST_F(WithStore, TheTableComesBackAfterARestart) {
 
 TEST_F(WithStore, BeingStoredNeedNotMeanCommitted) {
   GenerationTable table({});
-  ASSERT_TRUE(table.rebuild(*store_, GenerationState::kDurable));
+  table.rebuild(store_->list().value(), GenerationState::kDurable);
   EXPECT_FALSE(table.newest_committed());
   EXPECT_EQ(table.newest_durable()->generation.number, 4u);
 }
 
 TEST_F(WithStore, WhatDoesNotLoadBecomesBad) {
   GenerationTable table({});
-  ASSERT_TRUE(table.rebuild(*store_, GenerationState::kCommitted));
+  table.rebuild(store_->list().value(), GenerationState::kCommitted);
   const std::string path = "/store/" + file_name_of(generation(4));
   files_.flip_byte(path, files_.size(path).value() - 1);
   EXPECT_EQ(table.load(generation(4), *store_).error().code(), ErrorCode::kCorrupt);
@@ -296,7 +296,7 @@ TEST_F(WithStore, WhatDoesNotLoadBecomesBad) {
 
 TEST_F(WithStore, ALoadedCapsuleThatDoesNotFitIsHandedOutAndNotKept) {
   GenerationTable table(room_for(1));
-  ASSERT_TRUE(table.rebuild(*store_, GenerationState::kCommitted));
+  table.rebuild(store_->list().value(), GenerationState::kCommitted);
   ASSERT_TRUE(table.load(generation(4), *store_));
   const auto older = table.load(generation(1), *store_);
   ASSERT_TRUE(older);

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "io/atomic_file.h"
+#include "node/cluster/durable_directory.h"
 #include "node/cluster/peer_codec.h"
 #include "replica/directory_store.h"
 #include "runtime/host_facts.h"
@@ -197,8 +198,7 @@ std::shared_ptr<const pki::KeyRing> Cluster::ring() const {
 }
 
 std::string Cluster::durable_directory() const {
-  if (!membership_ || !membership_->view().cluster()) return {};
-  return membership_->view().cluster()->value.durable_directory;
+  return membership_ ? membership_->identity().durable_directory : std::string();
 }
 
 // ---- Operators: init, join, leave ----
@@ -252,6 +252,7 @@ void Cluster::init(const InitWish& wish, Progress progress, Done done) {
       if (Status forgotten = forget_membership(options_.host.paths, identity, options_.clock.wall()); !forgotten) {
         log::error("{}", forgotten.error().message());
       }
+      unmark_durable_directory(identity.durable_directory, identity.cluster_id);
       return failed(entered.error());
     }
     when_ready(progress, [this, progress, done](Status ready) {
@@ -313,43 +314,6 @@ void Cluster::join(const JoinWish& wish, Progress progress, Done done) {
   });
 }
 
-void Cluster::leave(bool force, Progress progress, Done done) {
-  if (!member()) return done(fail(ErrorCode::kConflict, "this node is in no cluster"));
-  if (busy_) return done(fail(ErrorCode::kConflict, "another change of the membership is under way"));
-  if (!owned_.empty() && !force) {
-    return done(fail(ErrorCode::kConflict,
-                     std::format("this node owns {} containers; 'perdure node drain {}' moves them, --force keeps them here, in "
-                                 "no cluster",
-                                 owned_.size(), membership_->identity().node.str())));
-  }
-  if (!force && !ready() && !membership_->view().current()) {
-    // Whether the cluster still has an entry of this node, which would stay, is not known.
-    return when_ready(progress, [this, progress, done](const Status& ready) {
-      if (ready) return leave(false, progress, done);
-      done(fail(Error(ready.error()).context("this node cannot take its entry out of the cluster; --force leaves it there")));
-    });
-  }
-  const bool alone = membership_->view().nodes().size() <= 1;
-  const bool known = membership_->view().node(membership_->identity().node) != nullptr;
-  busy_ = true;
-  progress("leave", "leaving the cluster");
-  auto forget = [this, done, force](Status removed) {
-    if (!removed && !force) {
-      busy_ = false;
-      return done(std::move(removed));
-    }
-    const ClusterIdentity identity = membership_->identity();
-    for (ContainerService* service : options_.node.containers()) service->join(nullptr);
-    end_membership();
-    sealed_.use(nullptr);
-    busy_ = false;
-    done(forget_membership(options_.host.paths, identity, options_.clock.wall()));
-  };
-  // Records first: what is left behind would keep names and addresses.
-  if (alone || !known) return forget({});
-  membership_->remove_node(membership_->identity().node, "it has left", std::move(forget));
-}
-
 void Cluster::adopt_all(Done done) {
   struct Round {
     std::size_t open = 1;
@@ -368,8 +332,11 @@ void Cluster::adopt_all(Done done) {
   for (ContainerService* service : options_.node.containers()) {
     if (owned_.contains(service->spec().name)) continue;
     ++round->open;
-    claim_running(*service, [one_done, name = service->spec().name.str()](const Status& claimed) {
-      one_done(claimed ? "" : std::format("'{}': {}", name, claimed.error().message()));
+    claim_running(*service, [this, one_done, name = service->spec().name](const Status& claimed) {
+      if (ContainerService* mine = claimed && !durable_directory().empty() ? options_.node.find(name) : nullptr) {
+        options_.node.change_store(*mine);
+      }
+      one_done(claimed ? "" : std::format("'{}': {}", name.str(), claimed.error().message()));
     });
   }
   one_done("");

@@ -56,7 +56,7 @@ class Cluster final : public ContainerCluster {
   // The containers of this host become the cluster's. `done` when this node is registered and they are.
   void init(const InitWish& wish, Progress progress, Done done);
   void join(const JoinWish& wish, Progress progress, Done done);
-  // kConflict while it owns containers, unless `force`: they are stopped and removed from the cluster's records.
+  // kConflict while it owns containers, unless `force`: they run on here, and their records go.
   void leave(bool force, Progress progress, Done done);
   control::v1::ClusterReply status() const;
   std::vector<control::v1::NodeRow> node_rows() const;
@@ -81,7 +81,7 @@ class Cluster final : public ContainerCluster {
   void find_elsewhere(const ContainerName& name, Term known, std::function<void(HeldElsewhere)> done) override;
   void detached(const ContainerName& name, bool left) override;
   void when_released(const ContainerName& name, std::function<void()> done) override;
-  std::unique_ptr<replica::CapsuleStore> open_shared_store(const ContainerName& name, Term term) override;
+  std::optional<SharedStore> shared_store(const ContainerName& name, Term term) override;
   replica::FileSystem& file_system() override { return sealed_; }
   std::shared_ptr<const pki::KeyRing> ring() const override;
   void fill(control::v1::ContainerStatus& status, const ContainerName& name) const override;
@@ -106,6 +106,11 @@ class Cluster final : public ContainerCluster {
   void claim_running(ContainerService& service, Done done);
   OwnedContainer& make_owned(const ContainerName& name, ContainerService* service);
   void owned_ended(const ContainerName& name);
+  void leave_now(bool force, const Progress& progress, const Done& done);
+  void forget_cluster(const Done& done);
+  void keep_without_keys(Done done);
+  void remove_own_records(int tries, std::function<void()> done);
+  bool owns_records() const;
   void stand_by_after(const ContainerName& name);
   void on_held_report(const PeerRequest& request);
   void on_inventory(const PeerRequest& request);
@@ -141,6 +146,7 @@ class Cluster final : public ContainerCluster {
   io::Timers announcements_;
   bool busy_ = false;  // init, join or leave is under way
   io::Timer waiting_limit_;
+  io::Timer leave_timer_;
   io::Lifetime lifetime_;
 };
 

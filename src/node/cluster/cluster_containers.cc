@@ -4,10 +4,12 @@
 #include <utility>
 
 #include "base/log.h"
+#include "io/atomic_file.h"
 #include "model/spec_yaml.h"
 #include "node/cluster/arrival.h"
 #include "node/cluster/claim.h"
 #include "node/cluster/cluster.h"
+#include "node/cluster/durable_directory.h"
 #include "node/cluster/peer_codec.h"
 #include "node/status_codec.h"
 #include "placement/drain.h"
@@ -236,19 +238,26 @@ std::optional<NodeName> Cluster::owner_of(const ContainerName& name) const {
   return record->record.owner.node;
 }
 
-std::unique_ptr<replica::CapsuleStore> Cluster::open_shared_store(const ContainerName& name, Term term) {
+std::optional<SharedStore> Cluster::shared_store(const ContainerName& name, Term term) {
   const std::string directory = durable_directory();
-  if (directory.empty()) return nullptr;
+  if (directory.empty()) return std::nullopt;
   replica::DirectoryStoreOptions options;
   options.directory = directory + "/" + name.str();
   options.container = name.str();
   options.access = replica::DirectoryStoreOptions::Access::kShared;
   options.term = term;
   options.incarnation = options_.incarnation;
-  auto opened = replica::DirectoryStore::open(options, sealed_);
-  if (opened) return *std::move(opened);
-  log::error("{}: {}; its generations are written to this node's own directory", name.str(), opened.error().message());
-  return nullptr;
+  SharedStore found{.directory = options.directory, .open = {}, .remove = {}};
+  const std::string id = membership_->identity().cluster_id;
+  found.open = [this, directory, id, options]() -> Result<std::unique_ptr<replica::CapsuleStore>> {
+    PERDURE_TRY(check_durable_directory(directory, id));
+    return replica::DirectoryStore::open(options, sealed_);
+  };
+  found.remove = [directory, id, options]() -> Status {
+    PERDURE_TRY(check_durable_directory(directory, id));
+    return io::remove_tree(options.directory);
+  };
+  return found;
 }
 
 // ---- Standbys ----

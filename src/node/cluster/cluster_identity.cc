@@ -40,6 +40,7 @@ ClusterIdentity parse(const Json& json) {
   identity.manager = json.at("manager").get<bool>();
   identity.witness = json.at("witness").get<bool>();
   identity.endpoints = texts(json, "etcd_endpoints");
+  identity.durable_directory = json.value("durable_directory", std::string());
   identity.history.cluster_id = json.at("store_id").get<std::uint64_t>();
   identity.history.revision = json.at("store_revision").get<std::int64_t>();
   if (json.contains("external_etcd")) {
@@ -79,6 +80,7 @@ std::string to_json(const ClusterIdentity& identity) {
                {"manager", identity.manager},
                {"witness", identity.witness},
                {"etcd_endpoints", identity.endpoints},
+               {"durable_directory", identity.durable_directory},
                {"store_id", identity.history.cluster_id},
                {"store_revision", identity.history.revision}};
   if (identity.external) {

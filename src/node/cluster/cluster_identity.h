@@ -35,6 +35,7 @@ struct ClusterIdentity {
   bool witness = false;
   std::optional<ExternalEtcd> external = {};
   std::vector<std::string> endpoints = {};  // of etcd's members as last known; unused with an external one
+  std::string durable_directory = {};       // the cluster's, as last known: containers are found again before etcd answers
   coord::StoreHistory history = {};
   bool operator==(const ClusterIdentity&) const = default;
 };

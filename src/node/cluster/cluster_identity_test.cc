@@ -22,6 +22,7 @@ ClusterIdentity some_identity() {
           .witness = false,
           .external = {},
           .endpoints = {"https://192.0.2.1:7401"},
+          .durable_directory = "/srv/capsules",
           .history = {.cluster_id = 0xfedcba9876543210U, .revision = 42}};
 }
 

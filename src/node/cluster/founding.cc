@@ -11,6 +11,7 @@
 #include "coord/etcd_server.h"
 #include "io/atomic_file.h"
 #include "io/endpoint.h"
+#include "node/cluster/durable_directory.h"
 #include "node/cluster/membership.h"
 #include "node/cluster/peer_codec.h"
 #include "peer.pb.h"
@@ -72,23 +73,13 @@ Status write_membership(const Paths& paths, const ClusterIdentity& identity, con
   return {};
 }
 
-Status check_directory(const std::string& directory) {
-  if (directory.empty()) return {};
-  if (!directory.starts_with('/')) return fail(ErrorCode::kInvalid, std::format("durable directory '{}' is no absolute path", directory));
-  std::error_code error;
-  if (!std::filesystem::is_directory(directory, error)) {
-    return fail(ErrorCode::kNotFound, std::format("durable directory '{}' is not there; mount it on every node first", directory));
-  }
-  return {};
-}
-
 }  // namespace
 
 // ---- A new cluster ----
 
 Result<FoundedCluster> found_cluster(const InitWish& wish, const Paths& paths, const Clock& clock) {
   PERDURE_ASSIGN(ClusterIdentity identity, identity_of(wish.node));
-  PERDURE_TRY(check_directory(wish.durable_directory));
+  if (!wish.durable_directory.empty()) PERDURE_TRY(check_unmarked(wish.durable_directory));
   FoundedCluster founded{.identity = std::move(identity), .files = {}, .settings = {}};
   if (::getrandom(founded.settings.id.data(), founded.settings.id.size(), 0) != static_cast<ssize_t>(founded.settings.id.size())) {
     return fail_errno("make the cluster's id");
@@ -116,10 +107,16 @@ Result<FoundedCluster> found_cluster(const InitWish& wish, const Paths& paths, c
   founded.settings.created = clock.wall();
   founded.settings.keys = {std::move(wrapped)};
   founded.settings.durable_directory = wish.durable_directory;
+  founded.identity.durable_directory = wish.durable_directory;
   founded.settings.standbys = wish.standbys;
   founded.settings.external_etcd = wish.external.has_value();
   founded.files.authority.emplace(std::move(authority));
-  PERDURE_TRY(write_membership(paths, founded.identity, founded.files));
+  const std::string& id = founded.identity.cluster_id;
+  if (!wish.durable_directory.empty()) PERDURE_TRY(mark_durable_directory(wish.durable_directory, id));
+  if (Status written = write_membership(paths, founded.identity, founded.files); !written) {
+    unmark_durable_directory(wish.durable_directory, id);
+    return fail(std::move(written).error());
+  }
   return founded;
 }
 

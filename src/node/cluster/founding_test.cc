@@ -7,6 +7,7 @@
 
 #include "gmock/gmock.h"
 #include "io/test_support.h"
+#include "node/cluster/durable_directory.h"
 #include "node/cluster/membership.h"
 
 namespace perdure::node {
@@ -47,6 +48,8 @@ TEST_F(FoundingTest, ANewClusterIsOnDisk) {
   EXPECT_THAT(founded.identity.listen, ElementsAre("192.0.2.1:7400"));
   EXPECT_THAT(founded.identity.endpoints, ElementsAre("https://192.0.2.1:7401"));
   EXPECT_EQ(founded.settings.durable_directory, directory_.path());
+  EXPECT_EQ(founded.identity.durable_directory, directory_.path());
+  EXPECT_TRUE(check_durable_directory(directory_.path(), founded.identity.cluster_id));
   EXPECT_EQ(founded.settings.standbys, 2U);
 
   const std::string path = identity_path(paths_);
@@ -99,12 +102,17 @@ TEST_F(FoundingTest, NamesAddressesLabelsAndDirectoriesAreChecked) {
   expect_refused(wish, ErrorCode::kInvalid, "no absolute path");
   wish.durable_directory = directory_ / "nowhere";
   expect_refused(wish, ErrorCode::kNotFound, "mount it on every node first");
+  ASSERT_TRUE(mark_durable_directory(directory_.path(), "0123"));
+  wish.durable_directory = directory_.path();
+  expect_refused(wish, ErrorCode::kConflict, "that of cluster 0123");
 }
 
 TEST_F(FoundingTest, WhatCannotBeWrittenLeavesNothing) {
   ASSERT_TRUE(io::make_directories(cluster_directory(paths_), 0700));
   ASSERT_TRUE(io::make_directories(identity_path(paths_), 0700));  // a directory in its place
+  wish_.durable_directory = directory_.path();
   EXPECT_FALSE(found_cluster(wish_, paths_, clock_));
+  EXPECT_TRUE(check_unmarked(directory_.path())) << "it can be tried again";
   EXPECT_EQ(pki::NodeFiles(cluster_directory(paths_)).read().error().code(), ErrorCode::kNotFound);
   EXPECT_EQ(io::count_entries(cluster_directory(paths_)), 1) << "no key stays";
 }

@@ -224,7 +224,11 @@ void Membership::watch_view() {
     handlers_.record_changed(name);
   };
   handlers.on_cluster = [this] {
-    if (view_->cluster()) trust_->follow(view_->cluster()->value);
+    if (view_->cluster()) {
+      trust_->follow(view_->cluster()->value);
+      identity_.durable_directory = view_->cluster()->value.durable_directory;
+      save_identity();
+    }
     handlers_.settings_changed();
   };
   handlers.on_revocation = [this](const NodeName&) { follow_nodes(); };

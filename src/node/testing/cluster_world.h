@@ -4,8 +4,10 @@
 // TestCluster does for them what Cluster does, with every other node as a candidate in the order of names.
 #pragma once
 
+#include <atomic>
 #include <format>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -13,6 +15,7 @@
 #include "coord/cluster_keys.h"
 #include "coord/memory_coordination.h"
 #include "gtest/gtest.h"
+#include "io/atomic_file.h"
 #include "io/test_support.h"
 #include "model/spec_yaml.h"
 #include "node/cluster/arrival.h"
@@ -22,6 +25,7 @@
 #include "node/cluster/standby_service.h"
 #include "node/testing/fake_backend.h"
 #include "node/testing/fake_peers.h"
+#include "replica/directory_store.h"
 
 namespace perdure::node::testing {
 
@@ -29,6 +33,54 @@ namespace own = policy::ownership;
 
 inline NodeName node_name(std::string_view name) { return NodeName::parse(name).value(); }
 inline ContainerName container_name(std::string_view name) { return ContainerName::parse(name).value(); }
+
+// A directory that all nodes see. It can hang, and fail, as storage does that other hosts serve.
+class SharedStorage {
+ public:
+  explicit SharedStorage(replica::FileSystem& files, std::string path) : files_(files), path_(std::move(path)) {}
+  ~SharedStorage() { hang(false); }
+
+  void hang(bool hangs) {
+    hangs_ = hangs;
+    hangs_.notify_all();
+  }
+  void fail_with(std::optional<Error> error) {
+    const std::scoped_lock lock(mutex_);
+    error_ = std::move(error);
+  }
+  std::string directory_of(const std::string& name) const { return path_ + "/" + name; }
+  SharedStore store_of(const ContainerName& name, Term term, Incarnation incarnation) {
+    replica::DirectoryStoreOptions options;
+    options.directory = directory_of(name.str());
+    options.container = name.str();
+    options.access = replica::DirectoryStoreOptions::Access::kShared;
+    options.term = term;
+    options.incarnation = incarnation;
+    return {.directory = options.directory,
+            .open = [this, options]() -> Result<std::unique_ptr<replica::CapsuleStore>> {
+              hangs_.wait(true);
+              PERDURE_TRY(state());
+              return replica::DirectoryStore::open(options, files_);
+            },
+            .remove = [this, options]() -> Status {
+              hangs_.wait(true);
+              PERDURE_TRY(state());
+              return io::remove_tree(options.directory);
+            }};
+  }
+
+ private:
+  Status state() const {
+    const std::scoped_lock lock(mutex_);
+    return error_ ? Status(fail(*error_)) : Status();
+  }
+
+  replica::FileSystem& files_;
+  const std::string path_;
+  std::atomic<bool> hangs_ = false;
+  mutable std::mutex mutex_;
+  std::optional<Error> error_;
+};
 
 // One life of one node.
 class TestNode final : public ContainerCluster {
@@ -40,7 +92,9 @@ class TestNode final : public ContainerCluster {
     FakeNetwork& network;
     coord::MemoryStore& store;
     replica::FileSystem& files;  // outlives what the pool does with it
+    io::Pool& store_pool;
     std::uint32_t standbys = 1;
+    SharedStorage* shared = nullptr;  // null: each node has its own directory
   };
 
   // `backends` and `directory` outlive it: what a host keeps.
@@ -60,12 +114,13 @@ class TestNode final : public ContainerCluster {
     images_.find_in_place = [](const std::string&) { return "/nowhere"; };  // every root file system is here
     node_ = std::make_unique<Node>(NodeOptions{.loop = world.loop,
                                                .pool = world.pool,
-                                               .store_pool = world.pool,
+                                               .store_pool = world.store_pool,
                                                .clock = world.clock,
                                                .events = events_,
                                                .host = host_,
                                                .identity = {self_.incarnation, world.clock.wall()},
-                                               .make_backend = backends.factory()});
+                                               .make_backend = backends.factory(),
+                                               .store_patience = std::chrono::milliseconds(100)});
     node_->use(*this);
     make_standbys();
     view_.start();
@@ -113,6 +168,8 @@ class TestNode final : public ContainerCluster {
     owned.handle(candidates);
   }
 
+  capsule::CapsuleRef elsewhere;  // what others have of a container that is found dead
+
   // ---- ContainerCluster ----
   bool member() const override { return true; }
   void claim(const model::ContainerSpec& spec, model::DesiredState desired, std::function<void(Status)> done) override {
@@ -124,7 +181,7 @@ class TestNode final : public ContainerCluster {
                     });
   }
   void find_elsewhere(const ContainerName&, Term known, std::function<void(HeldElsewhere)> done) override {
-    done({.capsule = nullptr, .term = known});
+    done({.capsule = elsewhere, .term = known});
   }
   void disclaim(const ContainerName& name) override { claimed_.erase(name); }
   void attach(ContainerService& service) override {
@@ -166,7 +223,10 @@ class TestNode final : public ContainerCluster {
       if (token.alive()) standbys_->stay(name, spec, digest, owner);
     });
   }
-  std::unique_ptr<replica::CapsuleStore> open_shared_store(const ContainerName&, Term) override { return nullptr; }
+  std::optional<SharedStore> shared_store(const ContainerName& name, Term term) override {
+    if (world_.shared == nullptr) return std::nullopt;
+    return world_.shared->store_of(name, term, self_.incarnation);
+  }
   replica::FileSystem& file_system() override { return world_.files; }
   std::shared_ptr<const pki::KeyRing> ring() const override { return nullptr; }
   void settle(const ContainerName& name, model::DesiredState desired, std::function<void(Status)> done) override {
@@ -306,6 +366,7 @@ class ClusterWorld : public ::testing::Test {
  protected:
   ~ClusterWorld() override {
     pool_->stop();
+    store_pool_->stop();
     nodes_.clear();
   }
 
@@ -316,8 +377,9 @@ class ClusterWorld : public ::testing::Test {
     const model::NodeLife life{node, Incarnation{++lives_[name]}};
     register_node(life);
     auto& added = nodes_[name];
-    added = std::make_unique<TestNode>(TestNode::World{*loop_, *pool_, clock_, network_, store_, files_, standbys_wanted_}, life,
-                                       directory_ / name, backends_[name]);
+    added = std::make_unique<TestNode>(TestNode::World{*loop_, *pool_, clock_, network_, store_, files_, *store_pool_,
+                                                       standbys_wanted_, shared_},
+                                       life, directory_ / name, backends_[name]);
     EXPECT_TRUE(until([&] { return added->current(); }));
     for (const auto& [other, there] : nodes_) {
       if (other != name) network_.connect(node, there->self().node);
@@ -355,6 +417,8 @@ class ClusterWorld : public ::testing::Test {
   io::TemporaryDirectory directory_;
   std::unique_ptr<io::Loop> loop_ = io::make_loop();
   std::unique_ptr<io::Pool> pool_ = io::Pool::create({}).value();
+  std::unique_ptr<io::Pool> store_pool_ = io::Pool::create({.name = "test-store", .threads = 4}).value();
+  SharedStorage* shared_ = nullptr;
   FakeNetwork network_{*loop_};
   coord::MemoryStore store_;
   coord::MemoryCoordination administrator_{*loop_, store_};

@@ -89,6 +89,8 @@ class FakeBackends {
   // Called for each new backend before its first step: the place for scripts.
   std::function<void(FakeBackend&)> on_new;
   FakeBackend& at(const std::string& name);
+  // Its container lives as long as somebody has it: through a restart of the daemon, say.
+  std::shared_ptr<FakeBackend> share(const std::string& name) { return backends_.at(name); }
 
  private:
   std::map<std::string, std::shared_ptr<FakeBackend>> backends_;

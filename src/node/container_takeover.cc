@@ -1,0 +1,275 @@
+// How a container's service takes it over after a restart of the daemon: the host is looked at, its store is asked for what it
+// holds, its standbys too if it is dead; then the policy begins. What hangs is waited for by those who cannot do without.
+#include <format>
+#include <functional>
+#include <utility>
+
+#include "base/log.h"
+#include "node/container_service.h"
+#include "node/policy_terms.h"
+
+namespace perdure::node {
+namespace {
+
+constexpr Duration kAgain = std::chrono::seconds(5);
+
+}  // namespace
+
+void ContainerService::begin_after_restart(Recovery recovery) {
+  recovery_ = std::move(recovery);
+  takeover_since_ = environment_.clock.now();
+  taking_.emplace();
+  store_patience_ = environment_.loop.after(environment_.store_patience, [this] {
+    taking_->store_late = true;
+    take_over();
+  });
+  list_stored();
+  look_for_it();
+}
+
+// ---- What the store holds ----
+
+void ContainerService::list_stored() {
+  store_runner_.run(
+      [store = generations_.store()] { return store->list(); },
+      [this](const Result<std::vector<replica::StoredGeneration>>& listed) {
+        if (!listed) return store_failed(listed.error());
+        generations_.table()->rebuild(*listed, replica::GenerationState::kCommitted);
+        if (taking_) {
+          taking_->store_error.clear();
+          taking_->stored = generations_.infos_of(*listed);
+        }
+        // So that the first generation of this life is a delta, if that is possible at all.
+        const auto newest = generations_.table()->newest_durable();
+        if (!newest || generations_.store() == nullptr) return store_ready();
+        store_runner_.run(
+            [table = generations_.table(), store = generations_.store(), generation = newest->generation] {
+              return table->load(generation, *store);
+            },
+            [this](const Result<capsule::CapsuleRef>& loaded) {
+              if (!loaded) log::warning("{}: {}", spec_.name.str(), loaded.error().message());
+              store_ready();
+            });
+      });
+}
+
+void ContainerService::store_ready() {
+  if (!taking_) return log::info("{}: its durable directory answers", spec_.name.str());
+  taking_->store_ready = true;
+  take_over();
+}
+
+void ContainerService::store_failed(const Error& error) {
+  log::warning("{}: {}", spec_.name.str(), error.message());
+  if (!taking_) return;
+  taking_->store_error = error.message();
+  taking_->store_late = true;
+  store_retry_ = environment_.loop.after(kAgain, [this] { list_stored(); });
+  take_over();
+}
+
+// ---- What the host holds ----
+
+void ContainerService::look_for_it() {
+  runner_.run([backend = backend_,
+               facts = record_.runtime] { return backend->recover(facts, ContainerBackend::Frozen::kThaw); },
+              [this](const Result<Found>& found) {
+                if (!taking_) return;  // it is being removed
+                if (!found) return recover_later(found.error());
+                taking_->found = *found;
+                take_over();
+              });
+}
+
+// ---- What others hold ----
+
+// What was running and is dead goes on from what its standbys hold, if it has any.
+bool ContainerService::needs_others(const Found& found) const {
+  return recovery_.elsewhere && found.state != Found::State::kAlive && record_.term > Term{} && record_.state.begun &&
+         record_.state.desired == policy::DesiredState::kRunning && record_.state.gave_up.empty() &&
+         !record_.state.handing_over && policy::options_from(spec_).statefulness != policy::Statefulness::kStateless;
+}
+
+void ContainerService::ask_others() {
+  taking_->others_asked = true;
+  takeover_error_ = "it is dead, and its record and its standbys, which are asked for its newest generation, do not answer yet";
+  log::info("{}: it is dead; its record is read and its standbys are asked for its newest generation", spec_.name.str());
+  recovery_.elsewhere([this, token = lifetime_.token()](const HeldElsewhere& elsewhere) {
+    if (!token.alive() || !taking_) return;
+    taking_->elsewhere = elsewhere;
+    take_over();
+  });
+}
+
+// ---- All together ----
+
+// Without what is stored a dead container would begin anew, its state lost.
+bool ContainerService::needs_store(const Taking& taking) const {
+  if (taking.stored || taking.found->state == Found::State::kAlive) return false;
+  if (taking.elsewhere && taking.elsewhere->capsule) return false;
+  return record_.state.begun && policy::options_from(spec_).statefulness != policy::Statefulness::kStateless;
+}
+
+// Called whenever something has come to be known.
+void ContainerService::take_over() {
+  if (!taking_->found || (!taking_->store_ready && !taking_->store_late)) return;
+  if (needs_others(*taking_->found) && !taking_->elsewhere) {
+    if (!taking_->others_asked) ask_others();
+    return tell_found();
+  }
+  if (needs_store(*taking_)) return wait_for_store();
+
+  Taking known = *std::move(taking_);
+  end_takeover();
+  takeover_error_.clear();
+  if (!known.store_ready) {
+    emit({policy::Severity::kWarning, "durable_late",
+          std::format("container '{}' is taken over without its durable directory, which does not answer; its next checkpoint there is "
+                      "a full one",
+                      spec_.name.str()),
+          known.store_error});
+  }
+  store_holds_more_ = !known.stored;
+  std::optional<replica::Holding> newest;
+  if (const auto durable = generations_.table()->newest_durable(); durable && known.stored) {
+    newest = replica::Holding{durable->generation, durable->digest};
+  }
+  replication_.use_store(generations_.store(), newest);
+  std::vector<policy::GenerationInfo> generations = std::move(known.stored).value_or(std::vector<policy::GenerationInfo>{});
+  if (known.elsewhere) {
+    revive(*known.found, *known.elsewhere, std::move(generations));
+  } else {
+    finish_recovery(*known.found, std::move(generations));
+  }
+  recovery_finished();
+  tell_found();
+}
+
+void ContainerService::revive(const Found& found, const HeldElsewhere& elsewhere,
+                              std::vector<policy::GenerationInfo> generations) {
+  if (elsewhere.term > record_.term) {
+    record_.term = elsewhere.term;
+    save_record();
+    handle(policy::TermRaised{elsewhere.term});
+  }
+  if (elsewhere.capsule) {
+    if (const auto taken = take_in(elsewhere.capsule, generations)) generations.push_back(*taken);
+    record_.awaits_word = false;
+  } else if (elsewhere.lost) {
+    // Written down: those standbys are dropped from the record soon.
+    record_.awaits_word = true;
+  }
+  save_record();
+  finish_recovery(found, std::move(generations));
+}
+
+// Absent: what is stored here is that generation, or a newer one.
+std::optional<policy::GenerationInfo> ContainerService::take_in(const capsule::CapsuleRef& capsule,
+                                                                const std::vector<policy::GenerationInfo>& stored) {
+  const capsule::Manifest& manifest = capsule->manifest;
+  for (const policy::GenerationInfo& info : stored) {
+    if (info.id >= manifest.generation && (info.mark == policy::Mark::kNone || info.id == manifest.generation)) {
+      return std::nullopt;
+    }
+  }
+  Status added = generations_.table()->add(capsule, {}, replica::GenerationTable::Probe::kNone);
+  if (added) added = generations_.table()->mark_committed(manifest.generation);
+  if (!added) {
+    log::error("{}: {}", spec_.name.str(), added.error().message());
+    return std::nullopt;
+  }
+  policy::GenerationInfo info;
+  info.id = manifest.generation;
+  info.state = policy::CommitState::kCommitted;
+  info.captured_at =
+      environment_.clock.now() - std::max<Duration>(environment_.clock.wall() - manifest.created, Duration::zero());
+  return info;
+}
+
+void ContainerService::finish_recovery(const Found& found, std::vector<policy::GenerationInfo> generations) {
+  policy::DaemonRestarted event;
+  event.state = record_.state;
+  switch (found.state) {
+    case Found::State::kNothing: event.found = policy::DaemonRestarted::Found::kDead; break;
+    case Found::State::kAlive: event.found = policy::DaemonRestarted::Found::kAlive; break;
+    case Found::State::kHalfRestored: event.found = policy::DaemonRestarted::Found::kHalfRestored; break;
+  }
+  if (found.state == Found::State::kAlive && record_.runtime) {
+    event.pid = record_.runtime->init.pid;
+    auto process = runtime::ProcessWatch::open(record_.runtime->init);
+    watch_init(process ? std::optional(*std::move(process)) : std::nullopt);
+    if (!generations.empty()) before_ = generations.back().id;
+  }
+  for (const policy::GenerationInfo& info : generations) {
+    if (info.mark != policy::Mark::kCorrupt) continue;
+    emit({policy::Severity::kWarning, "passed_over",
+          std::format("generation {} is damaged and will not be restored", to_string(info.id)),
+          generations_.mark_reason(info.id)});
+  }
+  event.generations = std::move(generations);
+  event.awaits_word = record_.awaits_word;
+  handle(event);
+}
+
+void ContainerService::recovery_finished() {
+  if (removal_waits_) handle(policy::OperatorRemove{});
+  recovery_.elsewhere = nullptr;
+  if (const auto recovered = std::exchange(recovery_.recovered, nullptr)) recovered();
+}
+
+void ContainerService::tell_found() {
+  if (const auto told = std::exchange(recovery_.found, nullptr)) told();
+}
+
+// ---- Not yet ----
+
+void ContainerService::not_taken_over(const std::string& why) {
+  if (takeover_error_ != why) {
+    takeover_error_ = why;
+    emit({policy::Severity::kError, "not_taken_over",
+          std::format("container '{}' is not protected: perdured cannot take it over after its restart, leaves it as "
+                      "it is and tries again every {}; mend what is said",
+                      spec_.name.str(), format_duration(kAgain)),
+          takeover_error_});
+    notify();
+  }
+  if (const auto recovered = std::exchange(recovery_.recovered, nullptr)) recovered();
+  tell_found();
+}
+
+// Whether the container lives is not known, or it could not be taken over: nothing is done to it.
+void ContainerService::recover_later(const Error& error) {
+  if (removal_waits_) return do_release();
+  takeover_retry_ = environment_.loop.after(kAgain, [this] { look_for_it(); });
+  not_taken_over(error.message());
+}
+
+void ContainerService::wait_for_store() {
+  if (removal_waits_) return do_release();
+  taking_->waits_for_store = true;
+  not_taken_over(taking_->store_error.empty() ? "it is dead, and its durable directory, which holds its state, does not answer"
+                                              : taking_->store_error);
+}
+
+void ContainerService::end_takeover() {
+  taking_.reset();
+  takeover_retry_.reset();
+  store_patience_.reset();
+  store_retry_.reset();
+}
+
+// The policy knows nothing yet. What can never be taken over can still be removed.
+Status ContainerService::ask_before_takeover(const policy::Event& operator_event) {
+  if (!std::holds_alternative<policy::OperatorRemove>(operator_event) || removal_waits_) {
+    return fail(ErrorCode::kConflict,
+                std::format("container '{}' {}", spec_.name.str(),
+                            removal_waits_ ? "is being removed"
+                                           : "could not be taken over since perdured was started again and is tried "
+                                             "again and again: " + takeover_error_));
+  }
+  removal_waits_ = true;
+  if (takeover_retry_.active() || (taking_ && taking_->waits_for_store)) do_release();
+  return {};
+}
+
+}  // namespace perdure::node
