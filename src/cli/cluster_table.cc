@@ -89,7 +89,7 @@ constexpr std::array kJoinExamples{
 // leave, token, recover
 constexpr std::array kLeaveOptions{
     Option{kForceOption, 'f', "", kFlag,
-           "Also while this node owns containers: they are stopped and removed from the cluster."},
+           "Also while this node owns containers: they run on here, in no cluster."},
     kYes, kJson};
 constexpr std::array kTokenOptions{
     Option{kValidForOption, 0, "DURATION", kDuration, "How long it can be used."},

@@ -85,7 +85,9 @@ std::string describe_cluster_leave(const v1::ClusterLeaveRequest& request,
     const std::string owned = count_text(own->owned(), "container");
     points.push_back(
         request.force()
-            ? std::format("the {} that it owns: stopped, and removed from the cluster", owned)
+            ? std::format("the {} that it owns run on here, in no cluster and without standbys; their names and "
+                          "addresses are free for others there: see that none is used twice",
+                          owned)
             : std::format("it owns {}, and while it does perdured refuses: 'perdure "
                           "node drain {}' moves them away",
                           owned, name));
