@@ -7,6 +7,8 @@
 #include <format>
 #include <memory>
 #include <optional>
+#include <set>
+#include <string>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -20,6 +22,7 @@
 #include "node/control_service.h"
 #include "node/daemon_directories.h"
 #include "node/event_log.h"
+#include "node/image_collector.h"
 #include "node/node.h"
 #include "node/service_manager.h"
 #include "runtime/preflight.h"
@@ -74,6 +77,7 @@ class Daemon {
   void recover_interfaces();
   void tell_findings();
   Status join_cluster();
+  void collect_images();
   void stop(const char* signal);
 
   const DaemonOptions& options_;
@@ -98,6 +102,7 @@ class Daemon {
   std::unique_ptr<ForwardedRequests> forwarded_;
   std::unique_ptr<ControlService> control_;
   std::optional<WatchdogFeeder> watchdog_;
+  std::optional<ImageCollector> image_collector_;
 };
 
 Status Daemon::find_group() {
@@ -248,8 +253,22 @@ Status Daemon::start() {
     control_->containers_known();
     manager_.notify("READY=1");
     log::info("ready: {} containers, control socket {}", node_->containers().size(), options_.paths.socket());
+    collect_images();
   });
   return {};
+}
+
+void Daemon::collect_images() {
+  image_collector_.emplace(ImageCollectorOptions{.loop = *loop_,
+                                                 .pool = *pool_,
+                                                 .clock = clock_,
+                                                 .images_dir = options_.paths.images(),
+                                                 .life = options_.image_life},
+                           [this] {
+                             std::set<std::string> used = cluster_->images_in_use();
+                             for (const ContainerService* service : node_->containers()) used.insert(service->record().image_digest);
+                             return used;
+                           });
 }
 
 void Daemon::run() {
@@ -259,6 +278,7 @@ void Daemon::run() {
   control_.reset();
   forwarded_.reset();
   watchdog_.reset();
+  image_collector_.reset();
   cluster_.reset();
   pool_->stop();
   store_pool_->stop();

@@ -25,6 +25,7 @@ struct DaemonOptions {
   capsule::MemoryTracking tracking = capsule::MemoryTracking::kOn;
   std::size_t pool_threads = 0;
   Bytes standby_memory;  // for capsules of other nodes' containers
+  Duration image_life = std::chrono::days(1);  // of an image that no container needs
   bool trial_process = false;  // hidden: the process that doctor takes a trial checkpoint of
   Duration wall_clock_offset{};  // hidden: for tests of clocks that are wrong; boot time is not touched
   Duration key_life = std::chrono::days(30);  // hidden, for tests: age at which the key of stored capsules is replaced

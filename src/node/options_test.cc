@@ -115,7 +115,7 @@ TEST(OptionsTest, GivingADefaultChangesNothing) {
     if (option.value.empty() || std::ranges::contains(spoken_of, option.name)) continue;
     arguments.insert(arguments.end(), {std::string(option.name), option.fallback});
   }
-  EXPECT_EQ(arguments.size(), 14U);
+  EXPECT_EQ(arguments.size(), 16U);
   const ParsedOptions parsed = parse(arguments);
   ASSERT_FALSE(parsed.exit_status);
   const DaemonOptions& given = parsed.options;
@@ -127,6 +127,7 @@ TEST(OptionsTest, GivingADefaultChangesNothing) {
   EXPECT_EQ(given.log_level, defaults.log_level);
   EXPECT_EQ(given.programs.criu, defaults.programs.criu);
   EXPECT_EQ(given.programs.runc, defaults.programs.runc);
+  EXPECT_EQ(given.image_life, defaults.image_life);
 }
 
 TEST(OptionsTest, EveryLogLevelHasItsWord) {

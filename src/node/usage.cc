@@ -143,6 +143,21 @@ UsageOption standby_memory_option() {
           }};
 }
 
+UsageOption image_life_option() {
+  static_assert(DaemonOptions().image_life == std::chrono::days(1));
+  return {.kind = Kind::kValue,
+          .name = "--image-life",
+          .value = "DURATION",
+          .help = "How long the root file system of an image is kept that no container on this host needs, and none that it stands by for.",
+          .fallback = "1d",
+          .take = [](DaemonOptions& options, const std::string& given) -> Status {
+            PERDURE_ASSIGN(const Duration life, parse_duration(given));
+            if (life <= Duration::zero()) return fail(ErrorCode::kInvalid, "a duration is needed, as 1d");
+            options.image_life = life;
+            return {};
+          }};
+}
+
 // As an indented block of lines.
 std::string wrapped(std::string_view text, std::string_view indent) {
   constexpr std::size_t kWidth = 80;
@@ -193,6 +208,7 @@ std::vector<UsageOption> option_table() {
       tracking_option(),
       threads_option(),
       standby_memory_option(),
+      image_life_option(),
       {.kind = Kind::kHelp, .name = "--help", .letter = "-h", .help = "Print help and exit."},
       {.kind = Kind::kVersion, .name = "--version", .help = "Print the version and exit."},
   };

@@ -1,8 +1,9 @@
-"""An etcd that is there already instead of perdured's own, and the key of stored capsules, which is replaced by itself."""
+"""An etcd that is there already instead of perdured's own; the key of stored capsules, which is replaced by itself; and images, which go."""
 
 import os
 import signal
 import subprocess
+import time
 
 import pytest
 from cluster_tools import init, join, refusal, states, status, token, wait_for_standby
@@ -144,3 +145,22 @@ def test_the_key_of_stored_capsules_is_replaced_and_the_old_ones_read_on(make_la
     one.start_daemon()
     one.ask("restore", "web", "--generation", first, "--yes")
     assert int(lab.client().lines(address(50), PORT).ask("get")) == number
+
+
+def test_root_file_systems_go_when_no_container_needs_them(make_lab):
+    lab = make_lab(nodes=2, cluster=True, options=["--image-life", "1s"])
+    one, two = lab.nodes[1], lab.nodes[2]
+
+    def images(node):
+        return [name for name in os.listdir(f"{node.state}/images") if len(name) == 64]
+    container = one.run(lab_spec("web", 50))
+    wait_for_standby(container, "node2")
+    assert len(images(two)) == 1, "fetched"
+    time.sleep(3)  # several lives: nothing tells of what is not removed
+    assert len(images(two)) == 1
+    one.ask("move", "web", "node2")  # it is what it runs on
+    moved = two.container("web")
+    wait_for_standby(moved, "node1")
+    moved.remove()
+    for node in (one, two):
+        until(lambda node=node: images(node) == [], f"{node.name} keeps the image of a container that is gone")

@@ -197,6 +197,13 @@ std::shared_ptr<const pki::KeyRing> Cluster::ring() const {
   return membership_ ? membership_->trust().ring() : nullptr;
 }
 
+std::set<std::string> Cluster::images_in_use() const {
+  std::set<std::string> images;
+  if (standbys_) images = standbys_->images();
+  if (images_) images.merge(images_->open_images());
+  return images;
+}
+
 std::string Cluster::durable_directory() const {
   return membership_ ? membership_->identity().durable_directory : std::string();
 }

@@ -84,6 +84,8 @@ class Cluster final : public ContainerCluster {
   std::optional<SharedStore> shared_store(const ContainerName& name, Term term) override;
   replica::FileSystem& file_system() override { return sealed_; }
   std::shared_ptr<const pki::KeyRing> ring() const override;
+  // Of other nodes' containers: those stood by for, and those that are given or fetched now.
+  std::set<std::string> images_in_use() const;
   void fill(control::v1::ContainerStatus& status, const ContainerName& name) const override;
   // Rows of containers that other nodes own, from the records alone.
   std::vector<control::v1::ContainerStatus> others() const override;

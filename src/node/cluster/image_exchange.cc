@@ -19,6 +19,7 @@ constexpr Duration kChunkTime = std::chrono::minutes(2);  // a slow disk at the 
 
 // An archive that is given away, one piece per request.
 struct ImageExchange::Giving {
+  std::string digest;
   std::shared_ptr<image::Packer> packer;
   Instant used{};
   bool busy = false;
@@ -48,6 +49,13 @@ std::size_t ImageExchange::open_transfers() const { return giving_.size() + fetc
 
 // ---- Giving ----
 
+std::set<std::string> ImageExchange::open_images() const {
+  std::set<std::string> images;
+  for (const auto& [transfer, giving] : giving_) images.insert(giving->digest);
+  for (const auto& [digest, fetching] : fetching_) images.insert(digest);
+  return images;
+}
+
 void ImageExchange::forget_idle() {
   idle_timer_ = loop_.after(idle_, [this] { forget_idle(); });
   std::erase_if(giving_, [this](const auto& entry) {
@@ -64,6 +72,7 @@ void ImageExchange::on_fetch(PeerRequest request) {
   }
   const std::uint64_t transfer = next_transfer_++;
   giving_[transfer] = std::make_unique<Giving>();
+  giving_[transfer]->digest = fetch.digest();
   giving_[transfer]->busy = true;
   const std::optional<std::string> in_place = find_in_place ? find_in_place(fetch.digest()) : std::nullopt;
   auto work = [images_dir = images_dir_, digest = fetch.digest(), in_place]() -> Result<std::shared_ptr<image::Packer>> {

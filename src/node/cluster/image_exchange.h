@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,8 @@ class ImageExchange {
   void fetch(const std::string& digest, std::vector<NodeName> sources, std::function<void(Status)> done);
   // Archives that are given or fetched now, for status.
   std::size_t open_transfers() const;
+  // The images of those, which must stay.
+  std::set<std::string> open_images() const;
 
  private:
   struct Giving;

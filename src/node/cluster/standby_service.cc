@@ -413,4 +413,10 @@ void StandbyService::remove_left_over(const HostServices& host, const BackendFac
   }
 }
 
+std::set<std::string> StandbyService::images() const {
+  std::set<std::string> images;
+  for (const auto& [name, held] : held_) images.insert(held->image_digest);
+  return images;
+}
+
 }  // namespace perdure::node

@@ -102,6 +102,7 @@ class StandbyService {
   std::shared_ptr<replica::StandbyTable> shared_table() { return table_; }
   std::string image_of(const ContainerName& container) const;  // empty: not known
   std::size_t prepared() const { return held_.size(); }
+  std::set<std::string> images() const;  // of the containers that this node stands by for, or is about to
   std::size_t standing_by() const;  // in the records
 
  private:
