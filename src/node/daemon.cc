@@ -65,6 +65,9 @@ class DaemonClock final : public Clock {
 class Daemon {
  public:
   explicit Daemon(const DaemonOptions& options) : options_(options), clock_(options.wall_clock_offset) {}
+  ~Daemon() { stop_pools(); }
+  Daemon(const Daemon&) = delete;
+  Daemon& operator=(const Daemon&) = delete;
   Status start();
   void run();
 
@@ -78,6 +81,7 @@ class Daemon {
   void tell_findings();
   Status join_cluster();
   void collect_images();
+  void stop_pools();
   void stop(const char* signal);
 
   const DaemonOptions& options_;
@@ -279,9 +283,16 @@ void Daemon::run() {
   forwarded_.reset();
   watchdog_.reset();
   image_collector_.reset();
+  // What is on the pools uses files through the cluster, and keeps what gives work to them when it goes.
+  stop_pools();
   cluster_.reset();
-  pool_->stop();
-  store_pool_->stop();
+  node_.reset();
+  loop_.reset();
+}
+
+void Daemon::stop_pools() {
+  if (pool_) pool_->stop();
+  if (store_pool_) store_pool_->stop();
 }
 
 }  // namespace
