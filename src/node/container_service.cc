@@ -88,6 +88,7 @@ void ContainerService::change_store(std::shared_ptr<replica::CapsuleStore> store
 }
 
 void ContainerService::join(OwnedContainer* owned) {
+  if (owned != owned_) replication_.leave_standbys();  // they are the former one's, and call it
   owned_ = owned;
   durable_counts(true);
 }

@@ -79,6 +79,12 @@ void Replication::set_store_pace(replica::Pace pace) {
 
 void Replication::leave_store() { shipper_->remove(kDurable); }
 
+void Replication::leave_standbys() {
+  for (const std::string& name : shipper_->names()) {
+    if (name != kDurable) shipper_->remove(name);
+  }
+}
+
 void Replication::offer(const capsule::CapsuleRef& capsule, const capsule::CapsuleRef& base, Instant thawed) {
   keep_bases();
   if (base != nullptr) shipper_->replace(base);

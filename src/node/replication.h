@@ -51,6 +51,8 @@ class Replication {
   void set_store_pace(replica::Pace pace);
   // No more writes; the store may be closed when its last user is gone.
   void leave_store();
+  // No more to other nodes.
+  void leave_standbys();
 
   // `base`: the generation before in the memory with which `capsule` shares; nullptr: in none. `thawed`: when the
   // container ran again.

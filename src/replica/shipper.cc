@@ -219,6 +219,12 @@ void Shipper::replace(const capsule::CapsuleRef& capsule) {
   }
 }
 
+std::vector<std::string> Shipper::names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, route] : routes_) names.push_back(name);
+  return names;
+}
+
 void Shipper::begin_with(capsule::CapsuleRef capsule) {
   if (newest_ == nullptr) newest_ = std::move(capsule);
 }

@@ -134,6 +134,7 @@ class Shipper {
   std::size_t backlog() const;
   // What must stay in the owner's memory for the next deltas.
   std::set<Generation> bases() const;
+  std::vector<std::string> names() const;  // of the destinations
 
  private:
   struct Item;

@@ -272,7 +272,9 @@ void OwnedContainer::set_pace(const own::SetPace& effect) {
                                  .container = identity_.container,
                                  .term = [this] { return term_; },
                                  .committed = [this] { return committed_; },
-                                 .fenced = [this](Term) { handle(own::RecordChanged{}); }};
+                                 .fenced = [this, token = lifetime_.token()](Term) {
+                                   if (token.alive()) handle(own::RecordChanged{});
+                                 }};
   const auto held = holdings_.find(effect.node);
   side_->shipper().add(name, std::make_unique<PeerDestination>(environment_.peers, environment_.clock, options),
                        to_replica(effect.pace),
