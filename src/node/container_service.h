@@ -141,6 +141,8 @@ class ContainerService final : private OwnedSide {
   std::string mark_reason(const Generation& generation) const {
     return generations_.mark_reason(generation);
   }
+  // For those who may outlive it.
+  io::Lifetime::Token token() const { return lifetime_.token(); }
   bool removed() const { return removed_; }
   bool left() const { return left_; }  // removed, because another node owns it
   const std::string& release_error() const { return release_error_; }

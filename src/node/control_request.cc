@@ -75,9 +75,10 @@ ContainerService* ControlRequest::find_or_fail(const std::string& name) {
     return nullptr;
   }
   ContainerService* service = node().find(*parsed);
-  if (service == nullptr) {
+  if (service == nullptr || service->removed()) {
     fail(Error(ErrorCode::kNotFound, std::format("there is no container '{}'", name)),
          "'perdure list' shows the containers of this host");
+    return nullptr;
   }
   return service;
 }

@@ -50,6 +50,7 @@ std::vector<policy::GenerationInfo> KeptGenerations::infos_of(
 
 void KeptGenerations::mark(const policy::DiscardGeneration& effect) {
   mark_reasons_[effect.generation] = effect.reason;
+  if (store_ == nullptr) return;
   runner_.run(
       [store = store_, effect] {
         return store->mark(effect.generation, policy::to_string(effect.mark), effect.reason);
@@ -59,6 +60,7 @@ void KeptGenerations::mark(const policy::DiscardGeneration& effect) {
 
 void KeptGenerations::unmark(const Generation& generation) {
   mark_reasons_.erase(generation);
+  if (store_ == nullptr) return;
   runner_.run(
       [store = store_, generation]() -> Status {
         for (const policy::Mark mark : {policy::Mark::kSuspect, policy::Mark::kAbandoned}) {
@@ -77,6 +79,7 @@ void KeptGenerations::remove(const Generation& generation) {
 }
 
 void KeptGenerations::remove_pending() {
+  if (store_ == nullptr) return deletions_.clear();
   deleting_ = true;
   std::vector<Generation> pending = std::exchange(deletions_, {});
   std::ranges::sort(pending, std::greater{}, &Generation::number);
@@ -100,6 +103,7 @@ void KeptGenerations::remove_pending() {
 }
 
 void KeptGenerations::remove_before(const Generation& first) {
+  if (store_ == nullptr) return;
   runner_.run(
       [store = store_, first]() -> Status {
         PERDURE_ASSIGN(const std::vector<replica::StoredGeneration> all, store->list());

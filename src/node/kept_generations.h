@@ -27,8 +27,7 @@ class KeptGenerations {
 
   const std::shared_ptr<replica::CapsuleStore>& store() const { return store_; }
   const std::shared_ptr<replica::GenerationTable>& table() const { return table_; }
-  // For a removal: with the last reference the store's lock and directory go. No call but table()
-  // and mark_reason() afterwards.
+  // For a removal: with the last reference the store's lock and directory go. Nothing is asked of the store afterwards.
   std::shared_ptr<replica::CapsuleStore> take_store() { return std::move(store_); }
   // Instead of the one before, from the next call on.
   void use_store(std::shared_ptr<replica::CapsuleStore> store) { store_ = std::move(store); }

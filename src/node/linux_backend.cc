@@ -121,6 +121,7 @@ Result<image::PreparedImage> LinuxBackend::prepare_image(const ProgressFunction&
 Status LinuxBackend::prepare_cgroup() {
   PERDURE_TRY(runtime::create_limited(host_.cgroups, paths_.cgroup, spec_.resources).transform([](auto&&) {}));
   PERDURE_ASSIGN(cgroup_, runtime::Cgroup::create(host_.cgroups, paths_.cgroup));
+  cgroup_id_ = cgroup_->id();
   return {};
 }
 
@@ -369,6 +370,7 @@ Status LinuxBackend::release(Capsules capsules) {
   netns_.reset();
   PERDURE_TRY(network::delete_netns(paths_.network_namespace));
   cgroup_.reset();
+  cgroup_id_ = 0;
   PERDURE_TRY(runtime::remove_everywhere(host_.cgroups, paths_.cgroup, kCgroupTime));
   for (const Tree& tree : trees_) {
     if (tree.volume.empty()) continue;
@@ -463,7 +465,7 @@ std::uint64_t LinuxBackend::frames_passed() const {
   return attachment_ ? attachment_->gate.counters().passed : 0;
 }
 
-std::uint64_t LinuxBackend::cgroup_id() const { return cgroup_ ? cgroup_->id() : 0; }
+std::uint64_t LinuxBackend::cgroup_id() const { return cgroup_id_; }
 
 std::string LinuxBackend::cgroup_directory() const { return cgroup_ ? cgroup_->directory() : std::string(); }
 

@@ -1,6 +1,7 @@
 // The production backend: overlay, runc, cgroup v2, veth with gate, CRIU, file trackers.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -141,6 +142,7 @@ class LinuxBackend final : public ContainerBackend {
   std::string image_digest_;  // of the image to use; empty: the specification's source tells
   image::PreparedImage image_;
   std::optional<runtime::Cgroup> cgroup_;
+  std::atomic<std::uint64_t> cgroup_id_ = 0;  // 0: there is none. Read by the loop's thread at any time
   std::optional<network::NetworkNamespace> netns_;
   capsule::Engine engine_;  // used through engine()
   std::vector<Tree> trees_;

@@ -5,6 +5,7 @@
 #include <array>
 #include <format>
 #include <memory>
+#include <optional>
 
 #include "base/log.h"
 #include "io/atomic_file.h"
@@ -27,13 +28,14 @@ class LogRequest final : public ControlRequest {
  public:
   using ControlRequest::ControlRequest;
   ~LogRequest() override {
-    if (service_ != nullptr) service_->remove_listener(listener_);
+    if (service_ != nullptr && service_token_->alive()) service_->remove_listener(listener_);
   }
 
   void begin() override {
     const v1::LogsRequest& wanted = message().logs();
     service_ = find_or_fail(wanted.name());
     if (service_ == nullptr) return;
+    service_token_ = service_->token();
     listener_ = service_->add_listener([this] { changed(); });
     LogReaderOptions options;
     options.directory = service_->paths().logs();
@@ -81,7 +83,7 @@ class LogRequest final : public ControlRequest {
   // One piece at a time is on its way: read on the pool, sent here, then the next.
   void pump() {
     if (is_finished() || reading_ || queued_bytes() > kSendAhead) return;
-    if (at_end_ && !news_pending_ && service_ != nullptr) return;
+    if (at_end_ && !news_pending_ && is_there()) return;
     news_pending_ = false;
     reading_ = true;
     const Status submitted =
@@ -102,7 +104,7 @@ class LogRequest final : public ControlRequest {
       if (!send(std::move(response))) return;
     }
     at_end_ = batch->at_end;
-    const bool more_may_come = message().logs().follow() && service_ != nullptr;
+    const bool more_may_come = message().logs().follow() && is_there();
     if (at_end_ && !more_may_come) {
       v1::Response response;
       response.mutable_done();
@@ -111,7 +113,10 @@ class LogRequest final : public ControlRequest {
     if (!at_end_ || (news_pending_ && !gather_.active())) pump();
   }
 
+  bool is_there() const { return service_ != nullptr && service_token_->alive(); }
+
   ContainerService* service_ = nullptr;  // null: removed
+  std::optional<io::Lifetime::Token> service_token_;
   std::uint64_t listener_ = 0;
   std::shared_ptr<LogReader> reader_;
   UniqueFd news_;

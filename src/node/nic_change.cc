@@ -101,6 +101,7 @@ void NicChange::changed(Result<Outcome> outcome) {
 void NicChange::answered(bool yes) {
   if (!asking_) return;
   asking_ = false;
+  deadline_.reset();  // the change has one of its own
   auto work = [made = made_, yes]() -> Status { return yes ? made->confirm() : made->rollback(); };
   const Status submitted = pool_.submit(loop_, lifetime_, std::move(work), [this, yes](Status changed) {
     if (changed && !yes) {

@@ -49,6 +49,9 @@ class ExportRequest final : public ControlRequest {
     name_ = service->spec().name.str();
     UniqueFd fd = take_fd();
     if (Status usable = check_descriptor(fd, O_RDONLY, "writing"); !usable) return fail(usable.error());
+    if (service->shared_store() == nullptr) {
+      return fail(Error(ErrorCode::kConflict, std::format("container '{}' is being removed", name_)));
+    }
     const auto wanted = wanted_generation(*service);
     if (!wanted) return fail(wanted.error(), std::format("'perdure generations {}' shows what there is", name_));
     generation_ = *wanted;

@@ -1,10 +1,10 @@
 """A durable directory that all nodes see: what ran before the cluster goes on in it, its owner's host may be booted, a container
-moves, what is removed leaves nothing; and an empty mount point is not taken for it."""
+moves, what is removed leaves nothing; an empty mount point is not taken for it; and a node that leaves takes its containers along."""
 
 import os
 
 import pytest
-from cluster_tools import init, join, leave, refusal, status, token
+from cluster_tools import init, join, leave, refusal, status, token, wait_for_standby
 from lab_specs import PORT, address, lab_spec
 
 from perdure_lab import CommandFailed
@@ -180,3 +180,21 @@ def test_what_a_node_takes_along_is_forgotten_by_the_cluster(shared):
     container.remove()
     again = one.run(lab_spec("web", 50))  # its name and its address are free
     again.remove()
+
+
+def test_a_node_leaves_with_what_another_stands_by_for(make_lab):
+    lab = make_lab(nodes=2, cluster=True)
+    one, two = lab.nodes[1], lab.nodes[2]
+    container = two.run(lab_spec("web", 50, checkpoint={"interval": "100ms"}))
+    wait_for_standby(container, "node1")
+    lines = lab.client().lines(address(50), PORT)
+    number = int(lines.ask("incr"))
+    leave(two)
+    newest = container.wait_until_protected()["newest_committed"]["generation"]
+    for _ in range(3):  # it is captured as before, for this node alone
+        container.wait_for_newer_generation(newest)
+        newest = container.inspect()["newest_committed"]["generation"]
+    assert int(lines.ask("incr")) == number + 1
+    until(lambda: not os.path.exists(os.path.join(one.state, "standby", "web")) and status(one)["nodes"][0]["held"] == 0,
+          "node1 holds it still")
+    assert two.daemon_runs()

@@ -169,6 +169,8 @@ void Cluster::recovered(ContainerService& service) {
 }
 
 void Cluster::find_elsewhere(const ContainerName& name, Term known, std::function<void(HeldElsewhere)> done) {
+  // It has left the cluster since.
+  if (!membership_) return options_.loop.post([known, done = std::move(done)] { done({.capsule = nullptr, .term = known}); });
   revivals_[name] = std::make_unique<Revival>(RevivalOptions{.loop = options_.loop,
                                                              .pool = options_.pool,
                                                              .clock = options_.clock,
@@ -480,7 +482,8 @@ void Cluster::settle(const ContainerName& name, model::DesiredState desired, Don
   };
   waiting->limit = options_.loop.after(kSettleTime, [this, finish, name] {
     finish(fail(ErrorCode::kTimeout, std::format("the record of '{}' could not be changed within {}: {}", name.str(),
-                                                 format_duration(kSettleTime), membership_->store_trouble())));
+                                                 format_duration(kSettleTime),
+                                                 membership_ ? membership_->store_trouble() : "this node has left its cluster")));
   });
   found->clear_settled();
   const auto look = [this, name, desired, finish] {

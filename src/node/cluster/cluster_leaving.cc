@@ -70,6 +70,7 @@ void Cluster::forget_cluster(const Done& done) {
   const ClusterIdentity identity = membership_->identity();
   const std::vector<ContainerService*> services = options_.node.containers();
   for (ContainerService* service : services) service->join(nullptr);
+  for (const auto& [name, revival] : revivals_) revival->give_up();
   end_membership();
   sealed_.use(nullptr);
   sealed_.seal(true);

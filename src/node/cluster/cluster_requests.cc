@@ -156,6 +156,7 @@ class NodeRequest : public ClusterRequest {
   }
   // The view shows it a moment after the store has taken it.
   void reply_when(const NodeName& node, std::function<bool(const model::NodeDescription&)> shown) {
+    if (!require_member()) return;
     const model::NodeDescription* now = cluster()->membership()->view().node(node);
     if (now == nullptr || shown(*now)) return reply_node(node);
     wait_ = this->node().loop().after(std::chrono::milliseconds(10), [this, node, shown] { reply_when(node, shown); });

@@ -64,6 +64,7 @@ class ForwardRequest final : public ClusterRequest {
   }
 
   void answered(std::uint32_t question, bool yes) override {
+    if (cluster() == nullptr || !cluster()->member()) return;
     v1::AnswerRequest answer;
     answer.set_question(question);
     answer.set_yes(yes);

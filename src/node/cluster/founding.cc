@@ -220,6 +220,9 @@ void Joining::answered(const std::string& text) {
 }
 
 void Joining::write(const peer::v1::JoinReply& reply) {
+  // Neither its end nor the limit is news from here on: what is written is written.
+  limit_.reset();
+  loop_.post([client = std::shared_ptr<io::TlsClient>(std::move(client_))] {});
   const auto build = [&]() -> Result<std::shared_ptr<JoinedCluster>> {
     auto joined = std::make_shared<JoinedCluster>(JoinedCluster{*identity_, {}});
     joined->identity.cluster_id = reply.cluster_id();

@@ -307,6 +307,10 @@ void PeerNetwork::end(Session& session, const Error& error) {
     each.redial.reset();
     if (each.line != nullptr) hang_up(*std::exchange(each.line, nullptr));
   }
+  // Those that were dialled and have not been greeted are no session's yet.
+  for (const auto& [id, line] : lines_) {
+    if (line->dialled == session.node.life.node && !line->greeted) hang_up(*line);
+  }
   lost(session, error);
 }
 

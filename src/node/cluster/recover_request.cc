@@ -176,6 +176,7 @@ class RecoverRequest final : public ClusterRequest {
   }
 
   void await_store() {
+    if (!require_member()) return;
     if (membership().view().current() && cluster()->ready()) {
       limit_ = node().clock().now() + kPeersTime;
       return await_peers();
@@ -190,6 +191,7 @@ class RecoverRequest final : public ClusterRequest {
 
   // Whom it has to ask, this node knows from the store.
   void await_peers() {
+    if (!require_member()) return;
     const auto& nodes = membership().view().nodes();
     const bool all = std::ranges::all_of(
         nodes, [&](const auto& node) { return node.first == self() || membership().peers().find(node.first) != nullptr; });
@@ -330,6 +332,7 @@ class RecoverRequest final : public ClusterRequest {
 
   // A node with a service of it, which waits for a word.
   void go_back() {
+    if (!require_member()) return;
     const RecoveryRow& row = rows_[next_];
     v1::Request restore;
     restore.set_id(1);

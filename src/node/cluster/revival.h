@@ -41,6 +41,11 @@ class Revival {
   Revival(RevivalOptions options, ContainerName container, Term known, Done done);
   ~Revival();
 
+  // This node leaves its cluster: what others hold is not known any more. `done` is called unless it has been.
+  void give_up() {
+    if (done_) finish({});
+  }
+
  private:
   void read();
   void judge(const std::optional<coord::StoredRecord>& record);

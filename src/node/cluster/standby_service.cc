@@ -340,7 +340,8 @@ void StandbyService::drop(const ContainerName& name, const std::string& reason, 
         return backend ? backend->release(ContainerBackend::Capsules::kDelete) : Status{};
       },
       [this, name, done = std::move(done)](Held& dropped, const Status& status) {
-        dropped.dropping = false;
+        // Whoever comes until it is gone is told that this node is busy with it.
+        dropped.dropping = status.has_value();
         if (status) {
           environment_.loop.post([this, token = lifetime_.token(), name] {
             if (token.alive()) held_.erase(name);
