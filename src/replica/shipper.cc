@@ -229,6 +229,20 @@ void Shipper::begin_with(capsule::CapsuleRef capsule) {
   if (newest_ == nullptr) newest_ = std::move(capsule);
 }
 
+void Shipper::go_back_to(const capsule::CapsuleRef& capsule, const std::set<std::string>& holders) {
+  newest_ = capsule;
+  const Instant now = BootClock::now();
+  for (const std::string& name : names()) {
+    const auto found = routes_.find(name);
+    if (holders.contains(name) || found == routes_.end() || found->second->state == Route::State::kFenced) continue;
+    Route& route = *found->second;
+    route.held.clear();
+    route.base.reset();
+    enqueue(name, route, {capsule, now});
+    advance(name);
+  }
+}
+
 void Shipper::discard(const Generation& generation) {
   if (newest_ != nullptr && newest_->manifest.generation == generation) newest_.reset();
   std::vector<std::string> idle;

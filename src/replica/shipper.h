@@ -125,6 +125,9 @@ class Shipper {
   void replace(const capsule::CapsuleRef& capsule);
   // The newest generation of an earlier life: for destinations that are added from now on. Nothing if one was offered.
   void begin_with(capsule::CapsuleRef capsule);
+  // The container was rolled back to it, what is newer is discarded: destinations other than `holders` get it anew and in full,
+  // for what they have kept of that age is not known.
+  void go_back_to(const capsule::CapsuleRef& capsule, const std::set<std::string>& holders);
   // It will never be restored: not sent, not used as a base.
   void discard(const Generation& generation);
 

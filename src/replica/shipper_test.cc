@@ -350,6 +350,28 @@ TEST_F(ShipperTest, WhatIsDiscardedIsNeitherSentNorBuiltOn) {
   EXPECT_EQ(base(*peer), 1u);
 }
 
+TEST_F(ShipperTest, AfterARollbackEachGetsInFullWhatIsGoneBackTo) {
+  const auto late = add("late");
+  const auto holder = add("holder");
+  offer(2);
+  for (const auto& peer : {late, holder}) {
+    wait_for_shipment(*peer);
+    peer->answer();
+  }
+  shipper_->discard(generation(2));
+  late->table.discard(late->container, late->term, {generation(2)});
+  shipper_->go_back_to(capsule(1), {"holder"});
+  wait_for_shipment(*late);
+  EXPECT_EQ(base(*late), std::nullopt);
+  EXPECT_EQ(late->pending.front().shipment.generation, generation(1));
+  late->answer();
+  EXPECT_THAT(held_["late"], ElementsAre(2, 1));
+  EXPECT_TRUE(holder->pending.empty());
+  offer(3);
+  wait_for_shipment(*late);
+  EXPECT_EQ(base(*late), 1u);
+}
+
 TEST_F(ShipperTest, HandlersMayRemoveTheDestinationThatCalls) {
   const auto peer = add("a");
   const auto other = add("b");
