@@ -255,8 +255,14 @@ Outcome<ExitCode> run_cluster_token(CommandContext& context) {
   if (context.json()) return context.print(to_json(token));
   // The token is made: not to know the address is no reason to keep it.
   const auto cluster = cluster_now(context);
-  const v1::NodeRow* own = cluster ? own_row(*cluster) : nullptr;
-  const std::string address = own == nullptr || own->addresses().empty() ? "" : own->addresses(0);
+  // Managers let others in.
+  const v1::NodeRow* host = cluster ? own_row(*cluster) : nullptr;
+  if (cluster && (host == nullptr || !host->manager())) {
+    for (const v1::NodeRow& row : cluster->nodes()) {
+      if (row.manager() && row.state() == v1::NODE_READY) host = &row;
+    }
+  }
+  const std::string address = host == nullptr || host->addresses().empty() ? "" : host->addresses(0);
   return context.print(render_token(token, address, context.terminal().style()));
 }
 

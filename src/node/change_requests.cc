@@ -115,9 +115,12 @@ class RestoreRequest final : public ContainerRequest {
     const auto generation = wanted(*service);
     if (!generation) return fail(generation.error(), std::format("'perdure generations {}' shows what there is",
                                                                  service->spec().name.str()));
-    restores_before_ = service->record().restores;
-    if (Status asked = service->ask(policy::OperatorRestore{*generation}); !asked) return fail(asked.error());
-    wait_for(*service, kRestoreLimit);
+    if (Status admitted = service->admit(policy::OperatorRestore{*generation}); !admitted) return fail(admitted.error());
+    settle(*service, model::DesiredState::kRunning, [this, generation = *generation](ContainerService& settled) {
+      restores_before_ = settled.record().restores;
+      if (Status asked = settled.ask(policy::OperatorRestore{generation}); !asked) return fail(asked.error());
+      wait_for(settled, kRestoreLimit);
+    });
   }
 
  protected:

@@ -37,7 +37,11 @@ struct SharedStore {
   std::string directory;
   replica::StoreOpener open;
   std::function<Status()> remove;  // with all that is in it
+  std::function<Status(WallTime now)> set_aside;
 };
+
+// `directory`, if it is there, gets a name with the time: nothing finds it any more but who looks for it. Blocks.
+Status set_aside(const std::string& directory, WallTime now);
 
 class ContainerCluster {
  public:

@@ -186,6 +186,7 @@ void ContainerService::commit(const Generation& generation) {
 }
 
 void ContainerService::discard(const policy::DiscardGeneration& effect) {
+  newer_discarded_ = true;  // what is restored next is older
   replication_.discard(effect.generation);
   generations_.mark(effect);
   if (owned_ != nullptr) owned_->handle(policy::ownership::GenerationsDiscarded{{effect.generation}});
@@ -195,7 +196,7 @@ void ContainerService::do_restore(const policy::Restore& effect) {
   progress_stage_ = "restore";
   progress_text_ = std::format("restoring generation {}", to_string(effect.generation));
   if (!meter_.under_way()) meter_.begin_for_operator();
-  if (auto capsule = generations_.table()->in_memory(effect.generation)) return restore(effect, std::move(capsule));
+  if (const auto capsule = generations_.table()->in_memory(effect.generation)) return restore(effect, capsule);
   store_runner_.run(
       [store = generations_.store(), table = generations_.table(), generation = effect.generation] {
         return table->load(generation, *store);
@@ -206,17 +207,19 @@ void ContainerService::do_restore(const policy::Restore& effect) {
       });
 }
 
-void ContainerService::restore(const policy::Restore& effect, capsule::CapsuleRef capsule) {
-  auto work = [backend = backend_, capsule = std::move(capsule)] {
+void ContainerService::restore(const policy::Restore& effect, const capsule::CapsuleRef& capsule) {
+  auto work = [backend = backend_, capsule] {
     return backend->restore(*capsule, ContainerBackend::RestoreKind::kRolledBack);
   };
-  runner_.run(std::move(work), [this, effect](Result<RestoreResult> restored) {
+  runner_.run(std::move(work), [this, effect, capsule](Result<RestoreResult> restored) {
     if (!restored) {
       handle(policy::RestoreFailed{effect.generation, failure_of(restored.error()),
                                    restored.error().message()});
       return;
     }
     before_ = effect.generation;
+    replication_.restored(capsule, std::exchange(newer_discarded_, false));
+    if (record_.image_digest.empty()) record_.image_digest = capsule->manifest.image_digest;  // of what was imported nothing has been prepared here
     record_.runtime = restored->life.facts;
     record_.awaits_word = false;
     ++record_.restores;
@@ -371,6 +374,7 @@ std::uint64_t ContainerService::state_bytes() const {
 
 Status ContainerService::remember(Term term, const std::optional<policy::ownership::HandingOver>& handing_over) {
   record_.term = term;
+  record_.left_cluster = false;
   record_.handing_over = handing_over;
   return write_record();
 }

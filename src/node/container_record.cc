@@ -85,6 +85,7 @@ ContainerRecord parse(const Json& json) {
   if (json.contains("term")) record.term = Term{member<std::uint64_t>(json, "term")};
   if (json.contains("move")) record.handing_over = move_from(json.at("move"));
   if (json.contains("awaits_word")) record.awaits_word = member<bool>(json, "awaits_word");
+  if (json.contains("left_cluster")) record.left_cluster = member<bool>(json, "left_cluster");
   if (json.contains("exit_status")) record.exit_status = member<int>(json, "exit_status");
   if (json.contains("runtime")) {
     const Json& runtime = json.at("runtime");
@@ -117,6 +118,7 @@ std::string to_json(const ContainerRecord& record) {
     json["handing_over"] = {{"target", moving->target.str()}, {"generation", to_string(moving->generation)}};
   }
   if (record.awaits_word) json["awaits_word"] = true;
+  if (record.left_cluster) json["left_cluster"] = true;
   if (record.exit_status) json["exit_status"] = *record.exit_status;
   if (record.term.value > 0) json["term"] = record.term.value;
   if (record.handing_over) json["move"] = move_to_json(*record.handing_over);

@@ -27,6 +27,8 @@ struct ContainerRecord {
   std::optional<policy::ownership::HandingOver> handing_over;
   // Its standbys have lost its memory: an operator has to say what is gone back to (policy/container_events.h: DaemonRestarted).
   bool awaits_word = false;
+  bool left_cluster = false;  // the one that `term` is of
+  bool in_cluster() const { return term > Term{} && !left_cluster; }
   bool operator==(const ContainerRecord&) const = default;
 };
 

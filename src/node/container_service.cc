@@ -87,6 +87,13 @@ void ContainerService::change_store(std::shared_ptr<replica::CapsuleStore> store
   if (!taking_) replication_.use_store(generations_.store(), {});
 }
 
+void ContainerService::leave_cluster() {
+  record_.left_cluster = record_.term > Term{};
+  record_.handing_over.reset();
+  save_record();
+  handle(policy::OwnershipKnown{});
+}
+
 void ContainerService::join(OwnedContainer* owned) {
   if (owned != owned_) replication_.leave_standbys();  // they are the former one's, and call it
   owned_ = owned;

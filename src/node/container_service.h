@@ -80,6 +80,9 @@ class ContainerService final : private OwnedSide {
   // From now on generations go there. What the former one holds must be found through `store` as long as it is needed.
   void change_store(std::shared_ptr<replica::CapsuleStore> store);
 
+  // Its host has left the cluster: it goes on as it would without one.
+  void leave_cluster();
+
   // In a cluster: who decides what is committed and whether this node is still the owner. Null: this node alone does. Outlives
   // the service, or is taken away before it ends.
   void join(OwnedContainer* owned);
@@ -155,7 +158,7 @@ class ContainerService final : private OwnedSide {
   void do_start();
   void do_capture(const policy::Capture& effect);
   void do_restore(const policy::Restore& effect);
-  void restore(const policy::Restore& effect, capsule::CapsuleRef capsule);
+  void restore(const policy::Restore& effect, const capsule::CapsuleRef& capsule);
   void capture_failed(const Generation& generation, const Error& error);
   void captured(CaptureOutcome outcome);
   void stored(const StoredDurably& stored);
@@ -266,6 +269,7 @@ class ContainerService final : private OwnedSide {
   bool durable_counts_ = true;  // a commit waits for the durable directory
   std::string store_trouble_;   // of the durable directory, while it lasts
   bool store_holds_more_ = false;  // than the policy has been told of
+  bool newer_discarded_ = false;   // than what is restored next
   ContainerBackend::Capsules capsules_at_release_ = ContainerBackend::Capsules::kDelete;
   bool stop_was_kill_ = false;
   ContainerBackend::Capsules leave_capsules_ = ContainerBackend::Capsules::kDelete;

@@ -85,7 +85,7 @@ void ContainerService::look_for_it() {
 
 // What was running and is dead goes on from what its standbys hold, if it has any.
 bool ContainerService::needs_others(const Found& found) const {
-  return recovery_.elsewhere && found.state != Found::State::kAlive && record_.term > Term{} && record_.state.begun &&
+  return recovery_.elsewhere && found.state != Found::State::kAlive && record_.in_cluster() && record_.state.begun &&
          record_.state.desired == policy::DesiredState::kRunning && record_.state.gave_up.empty() &&
          !record_.state.handing_over && policy::options_from(spec_).statefulness != policy::Statefulness::kStateless;
 }

@@ -27,6 +27,18 @@ std::vector<std::string> addresses_of(const model::ContainerSpec& spec) {
 
 }  // namespace
 
+Status set_aside(const std::string& directory, WallTime now) {
+  std::error_code error;
+  if (!std::filesystem::exists(directory, error)) return {};
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(now);
+  std::string aside = std::format("{}.before-{:%Y%m%dT%H%M%SZ}", directory, seconds);
+  for (int n = 2; std::filesystem::exists(aside, error); ++n) aside = std::format("{}.before-{:%Y%m%dT%H%M%SZ}-{}", directory, seconds, n);
+  std::filesystem::rename(directory, aside, error);
+  if (error) return fail(ErrorCode::kIo, std::format("put '{}' aside as '{}': {}", directory, aside, error.message()));
+  log::info("generations that were kept in '{}' are in '{}' now: there is a new container of that name", directory, aside);
+  return io::sync_directory(std::filesystem::path(directory).parent_path());
+}
+
 Node::Node(NodeOptions options) : options_(std::move(options)) {
   if (!options_.make_backend) {
     options_.make_backend = [](const HostServices& host, const model::ContainerSpec& spec,
@@ -108,14 +120,28 @@ replica::StoreOpener Node::own_store(const ContainerName& name) {
 
 // This node's own directory is opened at once: what is wrong with it is told to who wants the container. The shared one
 // may hang.
-Result<std::shared_ptr<replica::CapsuleStore>> Node::open_store(const ContainerName& name, Term term) {
+Result<std::shared_ptr<replica::CapsuleStore>> Node::open_store(const ContainerName& name, const ContainerRecord& record,
+                                                                Origin origin) {
   auto open_own = own_store(name);
   std::optional<SharedStore> shared;
-  if (cluster_ != nullptr && cluster_->member()) shared = cluster_->shared_store(name, term);
+  // What was here before the cluster goes there when it has been claimed: change_store().
+  const bool is_claimed = origin == Origin::kNew || record.in_cluster();
+  const std::string own_directory = ContainerPaths(options_.host.paths, name).capsules;
+  // Generations of another container of that name, kept when it was removed: the numbers of this one begin anew.
+  if (origin == Origin::kNew) PERDURE_TRY(set_aside(own_directory, options_.clock.wall()));
+  if (cluster_ != nullptr && cluster_->member() && is_claimed) shared = cluster_->shared_store(name, record.term);
   if (!shared) return open_own();
   // What was stored here before there was the cluster, or its directory.
-  const bool has_own = std::filesystem::exists(ContainerPaths(options_.host.paths, name).capsules);
-  if (!has_own) return std::make_shared<replica::LateStore>(std::move(shared->open));
+  if (origin == Origin::kNew) {
+    return std::make_shared<replica::LateStore>(
+        [shared = *std::move(shared), now = options_.clock.wall(), is_first = std::make_shared<bool>(true)]()
+            -> Result<std::unique_ptr<replica::CapsuleStore>> {
+          if (*is_first) PERDURE_TRY(shared.set_aside(now));
+          *is_first = false;
+          return shared.open();
+        });
+  }
+  if (!std::filesystem::exists(own_directory)) return std::make_shared<replica::LateStore>(std::move(shared->open));
   return std::make_shared<replica::LateStore>(
       [open = std::move(shared->open), open_own = std::move(open_own)]() -> Result<std::unique_ptr<replica::CapsuleStore>> {
         PERDURE_ASSIGN(std::shared_ptr<replica::CapsuleStore> store, open());
@@ -133,11 +159,11 @@ void Node::change_store(ContainerService& service) {
       std::make_shared<replica::LateStore>(std::move(shared->open)), service.shared_store()));
 }
 
-Result<std::unique_ptr<ContainerService>> Node::make_service(model::ContainerSpec spec, ContainerRecord record,
+Result<std::unique_ptr<ContainerService>> Node::make_service(model::ContainerSpec spec, ContainerRecord record, Origin origin,
                                                              std::shared_ptr<ContainerBackend> backend) {
   const ContainerPaths paths(options_.host.paths, spec.name);
   const Term term = record.term > kOnlyTerm ? record.term : kOnlyTerm;
-  PERDURE_ASSIGN(auto store, open_store(spec.name, term));
+  PERDURE_ASSIGN(auto store, open_store(spec.name, record, origin));
   if (!backend) backend = options_.make_backend(options_.host, spec, record.image_digest);
   ServiceEnvironment environment{.loop = options_.loop,
                                  .pool = options_.pool,
@@ -157,7 +183,7 @@ Result<ContainerService*> Node::take_in(Arrived arrived) {
   PERDURE_TRY(io::make_directories(paths.home, 0700));
   PERDURE_TRY(io::write_file_atomically(paths.spec(), model::to_yaml(arrived.spec), 0600));
   PERDURE_ASSIGN(auto service,
-                 make_service(std::move(arrived.spec), std::move(arrived.record), std::move(arrived.backend)));
+                 make_service(std::move(arrived.spec), std::move(arrived.record), Origin::kKnown, std::move(arrived.backend)));
   ContainerService* raw = adopt(std::move(service));
   raw->begin_arrived(std::move(arrived.arrival));
   return raw;
@@ -171,7 +197,7 @@ Result<std::unique_ptr<ContainerService>> Node::make_new(model::ContainerSpec sp
   ContainerRecord record;
   record.state = std::move(state);
   record.created = options_.clock.wall();
-  return make_service(std::move(spec), std::move(record));
+  return make_service(std::move(spec), std::move(record), Origin::kNew);
 }
 
 ContainerService* Node::adopt(std::unique_ptr<ContainerService> service) {
@@ -290,7 +316,7 @@ Result<std::unique_ptr<ContainerService>> Node::read_service(const std::string& 
   } else if (text.error().code() != ErrorCode::kNotFound) {
     return fail(text.error());
   }
-  return make_service(std::move(spec), std::move(record));
+  return make_service(std::move(spec), std::move(record), Origin::kKnown);
 }
 
 void Node::report_unreadable(const std::string& directory, const Error& error) {

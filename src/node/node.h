@@ -100,10 +100,11 @@ class Node {
   Status check_addresses(const model::ContainerSpec& spec) const;
   // With a home and a specification on the disk; `state` is where it begins.
   Result<std::unique_ptr<ContainerService>> make_new(model::ContainerSpec spec, policy::PersistentState state);
-  Result<std::unique_ptr<ContainerService>> make_service(model::ContainerSpec spec, ContainerRecord record,
-                                                         std::shared_ptr<ContainerBackend> backend = nullptr);
-  Result<std::shared_ptr<replica::CapsuleStore>> open_store(const ContainerName& name, Term term);
+  enum class Origin { kNew, kKnown };  // kNew: of this name there is nothing yet but what was kept of another container
+  Result<std::shared_ptr<replica::CapsuleStore>> open_store(const ContainerName& name, const ContainerRecord& record, Origin origin);
   replica::StoreOpener own_store(const ContainerName& name);
+  Result<std::unique_ptr<ContainerService>> make_service(model::ContainerSpec spec, ContainerRecord record, Origin origin,
+                                                         std::shared_ptr<ContainerBackend> backend = nullptr);
   ContainerService* adopt(std::unique_ptr<ContainerService> service);
   void import_as(capsule::CapsuleRef capsule, model::ContainerSpec spec,
                  std::function<void(Result<ContainerService*>)> done);

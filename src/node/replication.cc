@@ -1,5 +1,7 @@
 #include "node/replication.h"
 
+#include <set>
+#include <string>
 #include <utility>
 
 #include "base/log.h"
@@ -89,6 +91,12 @@ void Replication::offer(const capsule::CapsuleRef& capsule, const capsule::Capsu
   keep_bases();
   if (base != nullptr) shipper_->replace(base);
   shipper_->offer(capsule, thawed);
+}
+
+void Replication::restored(const capsule::CapsuleRef& capsule, bool newer_discarded) {
+  if (!newer_discarded) return shipper_->begin_with(capsule);
+  const auto known = table_->find(capsule->manifest.generation);
+  shipper_->go_back_to(capsule, known && known->durable ? std::set<std::string>{kDurable} : std::set<std::string>{});
 }
 
 void Replication::discard(const Generation& generation) { shipper_->discard(generation); }

@@ -57,6 +57,8 @@ class Replication {
   // `base`: the generation before in the memory with which `capsule` shares; nullptr: in none. `thawed`: when the
   // container ran again.
   void offer(const capsule::CapsuleRef& capsule, const capsule::CapsuleRef& base, Instant thawed);
+  // What was restored: a standby that comes before the next capture gets it, and all do if newer ones were discarded.
+  void restored(const capsule::CapsuleRef& capsule, bool newer_discarded);
   void discard(const Generation& generation);
   replica::Shipper& shipper() { return *shipper_; }
   const replica::Shipper& shipper() const { return *shipper_; }

@@ -171,6 +171,11 @@ MembershipHandlers Cluster::membership_handlers() {
   handlers.history_lost = [this](const std::string& reason) {
     for (const auto& [name, owned] : owned_) owned->handle(policy::ownership::StoreForeign{reason});
   };
+  handlers.foreign_store = [this](const std::string& why) {
+    options_.loop.post([this, token = lifetime_.token(), why] {
+      if (token.alive()) not_founded(why);
+    });
+  };
   handlers.ring_changed = [this] { sealed_.use(membership_->trust().ring()); };
   return handlers;
 }
@@ -227,6 +232,19 @@ void Cluster::check_waiting() {
   if (!ready() || waiting_.empty()) return;
   waiting_limit_.reset();
   for (auto& [progress, done] : std::exchange(waiting_, {})) done({});
+}
+
+void Cluster::not_founded(const std::string& why) {
+  if (!membership_) return;
+  const ClusterIdentity identity = membership_->identity();
+  waiting_limit_.reset();
+  end_membership();
+  sealed_.use(nullptr);
+  if (Status forgotten = forget_membership(options_.host.paths, identity, options_.clock.wall()); !forgotten) {
+    log::error("{}", forgotten.error().message());
+  }
+  unmark_durable_directory(identity.durable_directory, identity.cluster_id);
+  for (auto& [progress, done] : std::exchange(waiting_, {})) done(fail(ErrorCode::kConflict, why));
 }
 
 void Cluster::init(const InitWish& wish, Progress progress, Done done) {
@@ -339,11 +357,8 @@ void Cluster::adopt_all(Done done) {
   for (ContainerService* service : options_.node.containers()) {
     if (owned_.contains(service->spec().name)) continue;
     ++round->open;
-    claim_running(*service, [this, one_done, name = service->spec().name](const Status& claimed) {
-      if (ContainerService* mine = claimed && !durable_directory().empty() ? options_.node.find(name) : nullptr) {
-        options_.node.change_store(*mine);
-      }
-      one_done(claimed ? "" : std::format("'{}': {}", name.str(), claimed.error().message()));
+    claim_running(*service, [one_done, name = service->spec().name.str()](const Status& claimed) {
+      one_done(claimed ? "" : std::format("'{}': {}", name, claimed.error().message()));
     });
   }
   one_done("");

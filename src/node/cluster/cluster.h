@@ -101,6 +101,7 @@ class Cluster final : public ContainerCluster {
   Status enter(ClusterIdentity identity, pki::NodeIdentity files, const coord::EtcdStartRequest* etcd,
                std::optional<coord::ClusterSettings> found);
   void end_membership();
+  void not_founded(const std::string& why);
   PeerRequestTable request_table();
   MembershipHandlers membership_handlers();
   replica::StandbyTableOptions table_options() const;
@@ -109,6 +110,7 @@ class Cluster final : public ContainerCluster {
   OwnedContainer& make_owned(const ContainerName& name, ContainerService* service);
   void owned_ended(const ContainerName& name);
   void leave_now(bool force, const Progress& progress, const Done& done);
+  void drop_and_forget(const Done& done);
   void forget_cluster(const Done& done);
   void keep_without_keys(Done done);
   void remove_own_records(int tries, std::function<void()> done);

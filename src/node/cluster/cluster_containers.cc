@@ -46,6 +46,11 @@ void Cluster::claim(const model::ContainerSpec& spec, model::DesiredState desire
     return done(fail(ErrorCode::kConflict, std::format("node '{}' is a witness and runs no containers; run '{}' on another node",
                                                        membership_->identity().node.str(), spec.name.str())));
   }
+  const model::NodeDescription* self = membership_->view().node(membership_->identity().node);
+  if (self != nullptr && self->cordoned && options_.node.find(spec.name) == nullptr) {
+    return done(fail(ErrorCode::kConflict, std::format("node '{0}' is cordoned; 'perdure node uncordon {0}' lets it take new containers",
+                                                       self->life.node.str())));
+  }
   membership_->records().create(
       claim_of(spec, membership_->self(), desired, options_.clock.wall()), options_.clock.now() + kClaimTime,
       [this, token = lifetime_.token(), name = spec.name, done = std::move(done)](Result<coord::StoredRecord> created) {
@@ -75,8 +80,18 @@ void Cluster::claim_running(ContainerService& service, Done done) {
   const bool stopped = service.record().state.desired != policy::DesiredState::kRunning;
   claim(service.spec(), stopped ? model::DesiredState::kStopped : model::DesiredState::kRunning, [this, name = service.spec().name, done = std::move(done)](Status claimed) {
     if (claimed) {
-      if (ContainerService* found = options_.node.find(name)) {
+      ContainerService* found = options_.node.find(name);
+      const auto mine = claimed_.find(name);
+      if (found != nullptr && mine != claimed_.end() && mine->second.record.term <= found->record().term) {
+        // Its generations are those of a later owner for whoever compares them.
+        claimed = fail(ErrorCode::kConflict,
+                       std::format("it was in another cluster, under a higher term ({}) than it would have here ({}): 'perdure export' it, "
+                                   "remove it, and 'perdure import' it again",
+                                   found->record().term.value, mine->second.record.term.value));
+        disclaim(name);
+      } else if (found != nullptr) {
         attach(*found);
+        if (!durable_directory().empty()) options_.node.change_store(*found);
       } else {
         disclaim(name);
       }
@@ -153,8 +168,8 @@ void Cluster::recovered(ContainerService& service) {
   }
   restarted.removed = record.state.desired == policy::DesiredState::kRemoved;
   restarted.stock = service.stock();
-  if (record.term == Term{}) {
-    // From the time before there was a cluster: it has no record yet.
+  if (!record.in_cluster()) {
+    // From the time before there was a cluster, or of one that this host has left: it has no record yet.
     const ContainerName name = service.spec().name;
     service.join(nullptr);
     owned_.erase(name);
@@ -249,7 +264,7 @@ std::optional<SharedStore> Cluster::shared_store(const ContainerName& name, Term
   options.access = replica::DirectoryStoreOptions::Access::kShared;
   options.term = term;
   options.incarnation = options_.incarnation;
-  SharedStore found{.directory = options.directory, .open = {}, .remove = {}};
+  SharedStore found{.directory = options.directory, .open = {}, .remove = {}, .set_aside = {}};
   const std::string id = membership_->identity().cluster_id;
   found.open = [this, directory, id, options]() -> Result<std::unique_ptr<replica::CapsuleStore>> {
     PERDURE_TRY(check_durable_directory(directory, id));
@@ -258,6 +273,10 @@ std::optional<SharedStore> Cluster::shared_store(const ContainerName& name, Term
   found.remove = [directory, id, options]() -> Status {
     PERDURE_TRY(check_durable_directory(directory, id));
     return io::remove_tree(options.directory);
+  };
+  found.set_aside = [directory, id, options](WallTime now) -> Status {
+    PERDURE_TRY(check_durable_directory(directory, id));
+    return set_aside(options.directory, now);
   };
   return found;
 }
@@ -480,7 +499,12 @@ void Cluster::settle(const ContainerName& name, model::DesiredState desired, Don
     if (OwnedContainer* still = owned(name)) still->remove_listener(waiting->listener);
     done(std::move(status));
   };
-  waiting->limit = options_.loop.after(kSettleTime, [this, finish, name] {
+  const auto before = found->status().record ? std::optional(found->status().record->desired) : std::nullopt;
+  waiting->limit = options_.loop.after(kSettleTime, [this, finish, name, desired, before] {
+    // Nobody is there any more who would do what the record then says; a removal alone is only begun with it.
+    if (OwnedContainer* still = owned(name); still != nullptr && before && desired != model::DesiredState::kRemoved) {
+      still->handle(own::DesiredAsked{*before});
+    }
     finish(fail(ErrorCode::kTimeout, std::format("the record of '{}' could not be changed within {}: {}", name.str(),
                                                  format_duration(kSettleTime),
                                                  membership_ ? membership_->store_trouble() : "this node has left its cluster")));

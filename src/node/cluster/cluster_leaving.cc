@@ -54,14 +54,23 @@ void Cluster::leave_now(bool force, const Progress& progress, const Done& done) 
   const bool alone = membership_->view().nodes().size() <= 1;
   const bool known = membership_->view().node(membership_->identity().node) != nullptr;
   progress("leave", "leaving the cluster");
-  if (alone || !known) return forget_cluster(done);
+  if (alone || !known) return drop_and_forget(done);
   // Records first: what is left behind would keep names and addresses.
   remove_own_records(kRecordTries, [this, force, done] {
     membership_->remove_node(membership_->identity().node, "it has left", [this, force, done](Status removed) {
-      if (removed || force) return forget_cluster(done);
+      if (removed || force) return drop_and_forget(done);
       busy_ = false;
       sealed_.seal(true);
       done(std::move(removed));
+    });
+  });
+}
+
+void Cluster::drop_and_forget(const Done& done) {
+  standbys_->drop_all([this, done] {
+    // Later: what tells of it is among what goes.
+    options_.loop.post([this, token = lifetime_.token(), done] {
+      if (token.alive()) forget_cluster(done);
     });
   });
 }
@@ -76,7 +85,7 @@ void Cluster::forget_cluster(const Done& done) {
   sealed_.seal(true);
   for (ContainerService* service : services) {
     options_.node.change_store(*service);
-    service->owned_side().tell(policy::OwnershipKnown{});
+    service->leave_cluster();
   }
   busy_ = false;
   done(forget_membership(options_.host.paths, identity, options_.clock.wall()));

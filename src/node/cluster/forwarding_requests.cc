@@ -20,6 +20,7 @@ namespace v1 = control::v1;
 constexpr Duration kForwardLimit = std::chrono::hours(24);
 // Of all nodes, for a list: who has not answered is shown from its records.
 constexpr Duration kListTime = std::chrono::seconds(2);
+constexpr Duration kRemoveTime = std::chrono::seconds(10);
 // A part of what a request sends ahead (log_stream.cc), so that it never stands still while the client reads.
 constexpr std::size_t kTellTaken = std::size_t{128} << 10;
 
@@ -104,6 +105,36 @@ class ElsewhereRequest final : public ClusterRequest {
   const NodeName owner_;
 };
 
+// A record whose owner is no member any more, or has nothing of the container: nobody else can remove it.
+class OrphanRemoveRequest final : public ClusterRequest {
+ public:
+  OrphanRemoveRequest(RequestSetup setup, coord::StoredRecord record)
+      : ClusterRequest(std::move(setup)), record_(std::move(record)) {}
+
+  void begin() override {
+    const std::string& name = message().remove().name();
+    const std::string& owner = record_.record.owner.node.str();
+    if (!message().remove().force()) {
+      return fail(Error(ErrorCode::kConflict, std::format("container '{}' belongs to node '{}', where nothing of it is known any more", name,
+                                                          owner)),
+                  std::format("'perdure cluster recover {}' shows what is left of it; with --force its record goes, and its name and its "
+                              "addresses are free: make sure that it does not run on '{}'",
+                              name, owner));
+    }
+    cluster()->membership()->records().remove(
+        record_.record.container, record_.revision, node().clock().now() + kRemoveTime, alive([this](const Result<bool>& removed) {
+          if (!removed) return fail(Error(removed.error()).context("its record"));
+          if (!*removed) return fail(Error(ErrorCode::kTransient, "its record was changed meanwhile"), "try again");
+          v1::Response response;
+          response.mutable_remove()->set_name(message().remove().name());
+          finish(std::move(response));
+        }));
+  }
+
+ private:
+  const coord::StoredRecord record_;
+};
+
 // The containers of all nodes: each is asked; of one that does not answer in time, what its records say is shown.
 class ClusterListRequest final : public ClusterRequest {
  public:
@@ -145,6 +176,18 @@ class ClusterListRequest final : public ClusterRequest {
   std::size_t open_ = 0;
 };
 
+// Of a removal that no node can answer: the record.
+std::optional<coord::StoredRecord> orphan(const RequestSetup& setup) {
+  if (!setup.message.has_remove()) return std::nullopt;
+  const auto name = ContainerName::parse(setup.message.remove().name());
+  const Membership& membership = *setup.cluster->membership();
+  const coord::StoredRecord* record = name && setup.node.find(*name) == nullptr ? setup.cluster->membership()->view().record(*name) : nullptr;
+  if (record == nullptr) return std::nullopt;
+  const NodeName& owner = record->record.owner.node;
+  const bool is_member = setup.cluster->membership()->view().node(owner) != nullptr;
+  return owner == membership.identity().node || !is_member ? std::optional(*record) : std::nullopt;
+}
+
 // Which node has to answer; absent: this one.
 std::optional<NodeName> answering_node(const RequestSetup& setup) {
   const Membership& membership = *setup.cluster->membership();
@@ -164,6 +207,7 @@ std::unique_ptr<ControlRequest> make_forwarding_request(RequestSetup& setup) {
   if (setup.message.has_list() && !setup.message.list().this_node()) {
     return std::make_unique<ClusterListRequest>(std::move(setup));
   }
+  if (auto record = orphan(setup)) return std::make_unique<OrphanRemoveRequest>(std::move(setup), *std::move(record));
   const auto node = answering_node(setup);
   if (!node) return nullptr;
   if (setup.message.has_export_()) return std::make_unique<ElsewhereRequest>(std::move(setup), *node);

@@ -21,6 +21,16 @@ constexpr Duration kRenewTime = std::chrono::seconds(10);
 
 }  // namespace
 
+namespace {
+
+bool is_of_cluster(const std::vector<std::optional<coord::KeyValue>>& found, const coord::ClusterId& id) {
+  if (found.empty() || !found.front()) return false;
+  const auto there = coord::decode_cluster(found.front()->value);
+  return there && there->id == id;
+}
+
+}  // namespace
+
 std::string cluster_directory(const Paths& paths) { return paths.state_dir + "/cluster"; }
 std::string identity_path(const Paths& paths) { return cluster_directory(paths) + "/cluster.json"; }
 std::string etcd_directory(const Paths& paths) { return paths.state_dir + "/etcd"; }
@@ -199,11 +209,17 @@ void Membership::found(const coord::ClusterSettings& settings) {
   client_->commit(std::move(transaction), deadline(),
                   [this, token = lifetime_.token(), settings](const Result<coord::TransactionResult>& written) {
                     if (!token.alive()) return;
-                    // Not applied: an attempt before, whose answer was lost. Whether it is this very cluster is
-                    // looked at by the view.
-                    if (written) {
+                    // Not applied: an attempt before, whose answer was lost, or somebody else's cluster.
+                    const bool ours = written && (written->applied || is_of_cluster(written->found, settings.id));
+                    if (ours) {
                       founding_.reset();
                       return view_->start();
+                    }
+                    if (written) {
+                      store_trouble_ = std::format("that etcd holds another cluster below '{}': join that one, or remove what is there "
+                                                   "if it is gone for good",
+                                                   coord::kRootPrefix);
+                      return handlers_.foreign_store(store_trouble_);
                     }
                     store_trouble_ = written.error().message();
                     retry_ = options_.loop.after(kRetry, [this, settings] { found(settings); });

@@ -46,6 +46,7 @@ struct MembershipHandlers {
   std::function<void()> current;                    // the view is up to date (again)
   std::function<void(const std::string& reason)> history_lost;
   std::function<void()> ring_changed;
+  std::function<void(const std::string& why)> foreign_store;  // the etcd of a new cluster holds another one
 };
 
 class Membership {

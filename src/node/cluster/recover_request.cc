@@ -257,7 +257,7 @@ class RecoverRequest final : public ClusterRequest {
     switch (row.action) {
       case RecoveryAction::kNothing: return done({});
       case RecoveryAction::kLost:
-        return done(Error(ErrorCode::kNotFound, "nothing is left of it that can be reached; 'perdure rm' gives its name back"));
+        return done(Error(ErrorCode::kNotFound, "nothing is left of it that can be reached; 'perdure rm --force' gives its name back"));
       case RecoveryAction::kColdStart:
         return done(Error(ErrorCode::kNotFound, std::format("no generation is left; stop it and start it afresh: 'perdure stop "
                                                             "{0}', 'perdure start {0}'",

@@ -414,6 +414,22 @@ void StandbyService::remove_left_over(const HostServices& host, const BackendFac
   }
 }
 
+void StandbyService::drop_all(std::function<void()> done) {
+  auto open = std::make_shared<std::size_t>(1);
+  const auto one_done = [open, done = std::move(done)] {
+    if (--*open == 0) done();
+  };
+  std::vector<ContainerName> names;
+  for (const auto& [name, held] : held_) names.push_back(name);
+  for (const ContainerName& name : names) {
+    const Held& held = at(name);
+    if (held.busy || held.dropping || held.taking) continue;
+    ++*open;
+    drop(name, "this node leaves its cluster", [one_done](const Status&) { one_done(); });
+  }
+  one_done();
+}
+
 std::set<std::string> StandbyService::images() const {
   std::set<std::string> images;
   for (const auto& [name, held] : held_) images.insert(held->image_digest);

@@ -102,6 +102,8 @@ class StandbyService {
   std::shared_ptr<replica::StandbyTable> shared_table() { return table_; }
   std::string image_of(const ContainerName& container) const;  // empty: not known
   std::size_t prepared() const { return held_.size(); }
+  // This node leaves: everything that is held here goes. `done` when it has, or could not.
+  void drop_all(std::function<void()> done);
   std::set<std::string> images() const;  // of the containers that this node stands by for, or is about to
   std::size_t standing_by() const;  // in the records
 

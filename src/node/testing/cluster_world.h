@@ -66,6 +66,11 @@ class SharedStorage {
               hangs_.wait(true);
               PERDURE_TRY(state());
               return io::remove_tree(options.directory);
+            },
+            .set_aside = [this, options](WallTime now) -> Status {
+              hangs_.wait(true);
+              PERDURE_TRY(state());
+              return set_aside(options.directory, now);
             }};
   }
 
