@@ -131,7 +131,6 @@ Result<std::shared_ptr<replica::CapsuleStore>> Node::open_store(const ContainerN
   if (origin == Origin::kNew) PERDURE_TRY(set_aside(own_directory, options_.clock.wall()));
   if (cluster_ != nullptr && cluster_->member() && is_claimed) shared = cluster_->shared_store(name, record.term);
   if (!shared) return open_own();
-  // What was stored here before there was the cluster, or its directory.
   if (origin == Origin::kNew) {
     return std::make_shared<replica::LateStore>(
         [shared = *std::move(shared), now = options_.clock.wall(), is_first = std::make_shared<bool>(true)]()
@@ -142,6 +141,7 @@ Result<std::shared_ptr<replica::CapsuleStore>> Node::open_store(const ContainerN
         });
   }
   if (!std::filesystem::exists(own_directory)) return std::make_shared<replica::LateStore>(std::move(shared->open));
+  // What was stored here before there was the cluster, or its directory.
   return std::make_shared<replica::LateStore>(
       [open = std::move(shared->open), open_own = std::move(open_own)]() -> Result<std::unique_ptr<replica::CapsuleStore>> {
         PERDURE_ASSIGN(std::shared_ptr<replica::CapsuleStore> store, open());

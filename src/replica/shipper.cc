@@ -180,9 +180,7 @@ void Shipper::offer(capsule::CapsuleRef capsule, Instant thawed) {
   PERDURE_ASSERT(capsule != nullptr);
   newest_ = capsule;
   const Item item{std::move(capsule), thawed};
-  std::vector<std::string> names;
-  for (const auto& [name, route] : routes_) names.push_back(name);
-  for (const std::string& name : names) {
+  for (const std::string& name : names()) {
     const auto found = routes_.find(name);
     if (found == routes_.end()) continue;  // a handler has removed it
     if (found->second->state != Route::State::kFenced) enqueue(name, *found->second, item);

@@ -238,13 +238,18 @@ void Cluster::not_founded(const std::string& why) {
   if (!membership_) return;
   const ClusterIdentity identity = membership_->identity();
   waiting_limit_.reset();
-  end_membership();
+  forget_founding(identity);
   sealed_.use(nullptr);
+  for (auto& [progress, done] : std::exchange(waiting_, {})) done(fail(ErrorCode::kConflict, why));
+}
+
+// Of a cluster that came to nothing: it can be tried again.
+void Cluster::forget_founding(const ClusterIdentity& identity) {
+  end_membership();
   if (Status forgotten = forget_membership(options_.host.paths, identity, options_.clock.wall()); !forgotten) {
     log::error("{}", forgotten.error().message());
   }
   unmark_durable_directory(identity.durable_directory, identity.cluster_id);
-  for (auto& [progress, done] : std::exchange(waiting_, {})) done(fail(ErrorCode::kConflict, why));
 }
 
 void Cluster::init(const InitWish& wish, Progress progress, Done done) {
@@ -273,11 +278,7 @@ void Cluster::init(const InitWish& wish, Progress progress, Done done) {
     progress("etcd", identity.external ? "connecting with etcd" : "starting etcd");
     Status entered = enter(identity, std::move((*made)->files), identity.external ? nullptr : &etcd, (*made)->settings);
     if (!entered) {
-      end_membership();
-      if (Status forgotten = forget_membership(options_.host.paths, identity, options_.clock.wall()); !forgotten) {
-        log::error("{}", forgotten.error().message());
-      }
-      unmark_durable_directory(identity.durable_directory, identity.cluster_id);
+      forget_founding(identity);
       return failed(entered.error());
     }
     when_ready(progress, [this, progress, done](Status ready) {

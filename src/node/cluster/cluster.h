@@ -102,6 +102,7 @@ class Cluster final : public ContainerCluster {
                std::optional<coord::ClusterSettings> found);
   void end_membership();
   void not_founded(const std::string& why);
+  void forget_founding(const ClusterIdentity& identity);
   PeerRequestTable request_table();
   MembershipHandlers membership_handlers();
   replica::StandbyTableOptions table_options() const;

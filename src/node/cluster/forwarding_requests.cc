@@ -180,11 +180,11 @@ class ClusterListRequest final : public ClusterRequest {
 std::optional<coord::StoredRecord> orphan(const RequestSetup& setup) {
   if (!setup.message.has_remove()) return std::nullopt;
   const auto name = ContainerName::parse(setup.message.remove().name());
-  const Membership& membership = *setup.cluster->membership();
-  const coord::StoredRecord* record = name && setup.node.find(*name) == nullptr ? setup.cluster->membership()->view().record(*name) : nullptr;
+  Membership& membership = *setup.cluster->membership();
+  const coord::StoredRecord* record = name && setup.node.find(*name) == nullptr ? membership.view().record(*name) : nullptr;
   if (record == nullptr) return std::nullopt;
   const NodeName& owner = record->record.owner.node;
-  const bool is_member = setup.cluster->membership()->view().node(owner) != nullptr;
+  const bool is_member = membership.view().node(owner) != nullptr;
   return owner == membership.identity().node || !is_member ? std::optional(*record) : std::nullopt;
 }
 
