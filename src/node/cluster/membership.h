@@ -102,6 +102,9 @@ class Membership {
   void settle();
   void found(const coord::ClusterSettings& settings);
   void register_self();
+  void try_change_node(const NodeName& node, std::function<void(model::NodeDescription&)> change, int tries,
+                       std::function<void(Status)> done);
+  void try_later(std::function<void()> again);
   void revoke(const NodeName& node, const std::string& reason, int tries, std::function<void(Status)> done);
   model::NodeDescription description(const model::NodeDescription* before) const;
   void keep_history();
@@ -132,7 +135,7 @@ class Membership {
   std::optional<coord::ClusterSettings> founding_;
   bool registering_ = false;
   bool registered_ = false;
-  io::Timers revoke_timers_;
+  io::Timers swap_timers_;
   bool leaving_ = false;  // by its own wish: what the others say of it is no news
   bool members_watched_ = false;
   std::string store_trouble_ = "etcd has not answered yet";

@@ -17,8 +17,12 @@ constexpr std::size_t kDefaultManagers = 3;
 constexpr std::uint32_t kMaxTokenUses = 1000;
 constexpr Duration kKeysLook = std::chrono::hours(1);
 // The view lags behind what this node itself has just written.
-constexpr Duration kRevokePause = std::chrono::milliseconds(50);
-constexpr int kRevokeTries = 60;
+constexpr Duration kSwapPause = std::chrono::milliseconds(50);
+constexpr int kSwapTries = 60;
+
+std::unexpected<Error> changed_by_others(const NodeName& node) {
+  return fail(ErrorCode::kTransient, std::format("the entry of node '{}' is changed by others again and again; try again", node.str()));
+}
 
 }  // namespace
 
@@ -48,6 +52,11 @@ void Membership::make_token(Duration valid_for, std::uint32_t uses,
 
 void Membership::change_node(const NodeName& node, std::function<void(model::NodeDescription&)> change,
                              std::function<void(Status)> done) {
+  try_change_node(node, std::move(change), kSwapTries, std::move(done));
+}
+
+void Membership::try_change_node(const NodeName& node, std::function<void(model::NodeDescription&)> change, int tries,
+                                 std::function<void(Status)> done) {
   const auto found = view_->nodes().find(node);
   if (found == view_->nodes().end()) {
     return done(fail(ErrorCode::kNotFound, std::format("the cluster has no node '{}'", node.str())));
@@ -60,13 +69,19 @@ void Membership::change_node(const NodeName& node, std::function<void(model::Nod
   transaction.conditions = {{key, found->second.revision}};
   transaction.writes = {{key, coord::encode_node(changed, found->second.bytes)}};
   client_->commit(std::move(transaction), deadline(),
-                  [alive = lifetime_.token(), done = std::move(done), node](const Result<coord::TransactionResult>& written) {
+                  [this, alive = lifetime_.token(), done = std::move(done), node, change = std::move(change),
+                   tries](const Result<coord::TransactionResult>& written) {
                     if (!alive.alive()) return;
                     if (!written) return done(fail(written.error()));
                     if (written->applied) return done({});
-                    done(fail(ErrorCode::kTransient, std::format("the entry of node '{}' was changed by another; try again",
-                                                                 node.str())));
+                    if (tries <= 1) return done(changed_by_others(node));
+                    try_later([this, node, change, tries, done] { try_change_node(node, change, tries - 1, done); });
                   });
+}
+
+// The view learns meanwhile what the others have written.
+void Membership::try_later(std::function<void()> again) {
+  swap_timers_.add(options_.loop.after(kSwapPause, std::move(again)));
 }
 
 void Membership::remove_node(const NodeName& node, const std::string& reason, std::function<void(Status)> done) {
@@ -83,9 +98,9 @@ void Membership::remove_node(const NodeName& node, const std::string& reason, st
       done(removed ? Status{} : Status(fail(std::move(removed).error().context("its etcd member"))));
     });
   };
-  if (!etcd_) return revoke(node, reason, kRevokeTries, std::move(forgotten));
+  if (!etcd_) return revoke(node, reason, kSwapTries, std::move(forgotten));
   etcd_->check_removal(node, [this, node, reason, done, forgotten = std::move(forgotten)](Status possible) {
-    if (possible) return revoke(node, reason, kRevokeTries, forgotten);
+    if (possible) return revoke(node, reason, kSwapTries, forgotten);
     leaving_ = false;
     done(fail(std::move(possible).error().context("its etcd member")));
   });
@@ -119,14 +134,8 @@ void Membership::revoke(const NodeName& node, const std::string& reason, int tri
                     if (!alive.alive()) return;
                     if (!written) return done(fail(written.error()));
                     if (written->applied) return done({});
-                    if (tries > 1) {
-                      revoke_timers_.add(options_.loop.after(kRevokePause, [this, node, reason, tries, done] {
-                        revoke(node, reason, tries - 1, done);
-                      }));
-                      return;
-                    }
-                    done(fail(ErrorCode::kTransient,
-                              std::format("the entry of node '{}' is changed by others again and again; try again", node.str())));
+                    if (tries <= 1) return done(changed_by_others(node));
+                    try_later([this, node, reason, tries, done] { revoke(node, reason, tries - 1, done); });
                   });
 }
 
