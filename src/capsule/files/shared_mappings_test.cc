@@ -13,16 +13,21 @@ TEST(SharedMappingTest, StoresWithoutATraceAreFound) {
   write_file(tree / "file", std::string(kPageSize, '0'));
   MappedFile mapping(tree / "file");
   mapping.store('1');  // faults: this one sets ctime
-  tree.settle();
-  tree.must_capture(own_hints());
-  struct stat before{};
-  struct stat after{};
-  ::stat((tree / "file").c_str(), &before);
-  mapping.store('2');
-  ::stat((tree / "file").c_str(), &after);
-  ASSERT_EQ(before.st_ctim.tv_nsec, after.st_ctim.tv_nsec)
-      << "the store left a trace: this proves nothing";
-  EXPECT_EQ(content_of(*find_entry(tree.must_capture(own_hints()), "file")).front(), '2');
+  // A store leaves a trace when the host has written the page back meanwhile: that one proves nothing.
+  bool left_none = false;
+  for (int attempt = 0; !left_none && attempt < 20; ++attempt) {
+    tree.settle();
+    tree.must_capture(own_hints());
+    struct stat before{};
+    struct stat after{};
+    ::stat((tree / "file").c_str(), &before);
+    const char stored = static_cast<char>('a' + attempt);
+    mapping.store(stored);
+    ::stat((tree / "file").c_str(), &after);
+    left_none = before.st_ctim.tv_nsec == after.st_ctim.tv_nsec && before.st_ctim.tv_sec == after.st_ctim.tv_sec;
+    EXPECT_EQ(content_of(*find_entry(tree.must_capture(own_hints()), "file")).front(), stored);
+  }
+  EXPECT_TRUE(left_none) << "each store left a trace";
 }
 
 TEST(SharedMappingTest, StoresBeforeTheMappingWentAwayAreFound) {
