@@ -218,7 +218,6 @@ void ContainerService::restore(const policy::Restore& effect, const capsule::Cap
       return;
     }
     before_ = effect.generation;
-    replication_.restored(capsule, std::exchange(newer_discarded_, false));
     if (record_.image_digest.empty()) record_.image_digest = capsule->manifest.image_digest;  // of what was imported nothing has been prepared here
     record_.runtime = restored->life.facts;
     record_.awaits_word = false;
@@ -226,9 +225,18 @@ void ContainerService::restore(const policy::Restore& effect, const capsule::Cap
     watch_init(std::move(restored->life.process));
     meter_.restored(effect.generation, captured_at(effect.generation), *restored);
     handle(policy::RestoreFinished{effect.generation, restored->life.facts.init.pid});
+    gone_back_to(capsule);
     meter_.drop_details();
     save_record();
   });
+}
+
+// What is newer is discarded by now.
+void ContainerService::gone_back_to(const capsule::CapsuleRef& capsule) {
+  replication_.restored(capsule, std::exchange(newer_discarded_, false));
+  const Generation& generation = capsule->manifest.generation;
+  const policy::GenerationInfo* info = policy::find(policy_.generations(), generation);
+  if (owned_ != nullptr) owned_->handle(policy::ownership::GoneBackTo{generation, info != nullptr && info->durable});
 }
 
 std::optional<Instant> ContainerService::captured_at(const Generation& generation) const {

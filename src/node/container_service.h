@@ -159,6 +159,7 @@ class ContainerService final : private OwnedSide {
   void do_capture(const policy::Capture& effect);
   void do_restore(const policy::Restore& effect);
   void restore(const policy::Restore& effect, const capsule::CapsuleRef& capsule);
+  void gone_back_to(const capsule::CapsuleRef& capsule);
   void capture_failed(const Generation& generation, const Error& error);
   void captured(CaptureOutcome outcome);
   void stored(const StoredDurably& stored);

@@ -228,6 +228,12 @@ void Ownership::on(const GenerationsDiscarded& event) {
   }
 }
 
+// Nothing older than the newest committed one is remembered.
+void Ownership::on(const GoneBackTo& event) {
+  if (generations_.insert(event.generation).second) captured_at_[event.generation] = now_;
+  if (event.durable) durable_.insert(event.generation);
+}
+
 // A generation counts when every standby of every record that may be in force holds it, or a later
 // one; where such a record has none, when it is durable.
 void Ownership::advance_commits() {

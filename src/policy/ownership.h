@@ -184,6 +184,7 @@ class Ownership {
   void on(const HoldingShrank&);
   void on(const Durable&);
   void on(const GenerationsDiscarded&);
+  void on(const GoneBackTo&);
   void on(const ContainerRuns&) { runs_ = true; }
   void on(const ContainerRemoved&) { removed_ = true; }
   void on(const DesiredAsked&);

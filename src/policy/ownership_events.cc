@@ -101,6 +101,9 @@ struct EventText {
     for (const Generation& generation : e.generations) text += " " + text_of(generation);
     return text;
   }
+  std::string operator()(const GoneBackTo& e) const {
+    return std::format("gone back to {}{}", text_of(e.generation), e.durable ? " durable" : "");
+  }
   std::string operator()(const ContainerRuns&) const { return "runs"; }
   std::string operator()(const ContainerRemoved&) const { return "container-removed"; }
   std::string operator()(const DesiredAsked& e) const {

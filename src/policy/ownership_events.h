@@ -149,6 +149,11 @@ struct Durable {
 struct GenerationsDiscarded {
   std::vector<Generation> generations;
 };
+// What is newer is discarded. Known or not, it is what counts now.
+struct GoneBackTo {
+  Generation generation;
+  bool durable = false;
+};
 struct ContainerRuns {};  // for the record's phase
 struct ContainerRemoved {
 };  // after DesiredSettled{removed}: nothing of it is left on this node but what the record needs
@@ -188,7 +193,7 @@ using Event =
     std::variant<Adopted, Restarted, RecordRead, ReadFailed, SwapApplied, SwapRefused, SwapUnknown,
                  RecordChanged, StoreForeign, PeerUp, PeerDown, Candidates, Enlisted, EnlistRefused,
                  Dismissed, DismissRefused, Captured, Held, HoldingShrank, Durable,
-                 GenerationsDiscarded, ContainerRuns, ContainerRemoved, DesiredAsked,
+                 GenerationsDiscarded, GoneBackTo, ContainerRuns, ContainerRemoved, DesiredAsked,
                  StandbysWanted, MoveAsked, MovePrepared, HandoverCaptured, HandoverCaptureFailed,
                  Taken, TargetCommitted, TimerFired>;
 

@@ -233,6 +233,7 @@ class OwnerStage : public Stage {
     if (verb == "shrank") return HoldingShrank{life(word(1)), held(2)};
     if (verb == "durable") return ownership::Durable{number(word(1))};
     if (verb == "discarded") return GenerationsDiscarded{{number(word(1))}};
+    if (verb == "gone-back-to") return ownership::GoneBackTo{number(word(1)), rest(2) == "durable"};
     if (verb == "runs") return ContainerRuns{};
     if (verb == "container-removed") return ContainerRemoved{};
     if (verb == "stop") return DesiredAsked{model::DesiredState::kStopped};

@@ -141,6 +141,7 @@ void HeldGenerations::confirm(const Generation& generation) {
 }
 
 bool HeldGenerations::commit(const Generation& generation) {
+  if (discarded_.contains(generation)) return false;  // a notice that the discard has overtaken
   const auto found = table_.find(generation);
   if (found != table_.end()) {
     found->second.committed = true;

@@ -150,6 +150,7 @@ void Shipper::reconnected(const std::string& name, std::optional<Holding> held) 
   const auto found = routes_.find(name);
   if (found == routes_.end() || found->second->state == Route::State::kFenced) return;
   Route& route = *found->second;
+  if (held && gone_back_from(held->generation)) held.reset();
   capsule::CapsuleRef base = held ? find_capsule(held->generation) : nullptr;
   route.attempt = next_attempt_++;
   route.timer.reset();
@@ -179,6 +180,7 @@ void Shipper::reconnected(const std::string& name, std::optional<Holding> held) 
 void Shipper::offer(capsule::CapsuleRef capsule, Instant thawed) {
   PERDURE_ASSERT(capsule != nullptr);
   newest_ = capsule;
+  if (gone_back_to_ && !first_since_) first_since_ = capsule->manifest.generation;
   const Item item{std::move(capsule), thawed};
   for (const std::string& name : names()) {
     const auto found = routes_.find(name);
@@ -229,6 +231,8 @@ void Shipper::begin_with(capsule::CapsuleRef capsule) {
 
 void Shipper::go_back_to(const capsule::CapsuleRef& capsule, const std::set<std::string>& holders) {
   newest_ = capsule;
+  gone_back_to_ = capsule->manifest.generation;
+  first_since_.reset();
   const Instant now = BootClock::now();
   for (const std::string& name : names()) {
     const auto found = routes_.find(name);
@@ -239,6 +243,10 @@ void Shipper::go_back_to(const capsule::CapsuleRef& capsule, const std::set<std:
     enqueue(name, route, {capsule, now});
     advance(name);
   }
+}
+
+bool Shipper::gone_back_from(const Generation& generation) const {
+  return gone_back_to_ && generation > *gone_back_to_ && (!first_since_ || generation < *first_since_);
 }
 
 void Shipper::discard(const Generation& generation) {

@@ -115,7 +115,7 @@ class Shipper {
   void remove(const std::string& name);
   // What was under way is sent again unless it arrived; an answer to the former try is not waited
   // for any more. `held`: what the destination says that it holds now; absent: nothing, it has lost
-  // its memory.
+  // its memory, and so does what the container has gone back from.
   void reconnected(const std::string& name, std::optional<Holding> held);
 
   // A new generation; `capsule` is complete and immutable. Returns at once; encoding and sending
@@ -146,6 +146,7 @@ class Shipper {
   struct BaseChoice;
   // With the class of the bandwidth for which it is compressed.
   using EncodingKey = std::tuple<Generation, std::optional<Holding>, int>;
+  bool gone_back_from(const Generation& generation) const;
   Route* route_of(const std::string& name, std::uint64_t attempt);
   capsule::CapsuleRef find_capsule(const Generation& generation) const;
   std::optional<BaseChoice> choose_base(const Route& route) const;
@@ -170,6 +171,8 @@ class Shipper {
   std::map<std::string, std::unique_ptr<Route>> routes_;
   std::map<EncodingKey, std::weak_ptr<Encoding>> encodings_;
   capsule::CapsuleRef newest_;
+  std::optional<Generation> gone_back_to_;
+  std::optional<Generation> first_since_;  // offered since
   std::uint64_t next_attempt_ = 1;
   io::Lifetime lifetime_;
 };

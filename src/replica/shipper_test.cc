@@ -372,6 +372,31 @@ TEST_F(ShipperTest, AfterARollbackEachGetsInFullWhatIsGoneBackTo) {
   EXPECT_EQ(base(*late), 1u);
 }
 
+TEST_F(ShipperTest, WhatTheContainerHasGoneBackFromIsNothingToADestinationThatReturns) {
+  const auto peer = add("a");
+  offer(2);
+  wait_for_shipment(*peer);
+  peer->answer();
+  const Holding two = *shipper_->status("a")->held;
+  shipper_->go_back_to(capsule(1), {});
+  wait_for_shipment(*peer);
+  shipper_->reconnected("a", two);  // it was away when it was told to discard it
+  settle(*loop_);
+  EXPECT_EQ(shipper_->status("a")->held, std::nullopt);
+  peer->take();
+  wait_for_shipment(*peer);
+  EXPECT_EQ(base(*peer), std::nullopt);
+  EXPECT_EQ(peer->pending.front().shipment.generation, generation(1));
+  peer->answer();
+  EXPECT_THAT(held_["a"], ElementsAre(2, 1));
+  // What comes after it is none of that.
+  offer(3);
+  wait_for_shipment(*peer);
+  peer->answer();
+  shipper_->reconnected("a", *shipper_->status("a")->held);
+  EXPECT_EQ(shipper_->status("a")->held->generation, generation(3));
+}
+
 TEST_F(ShipperTest, HandlersMayRemoveTheDestinationThatCalls) {
   const auto peer = add("a");
   const auto other = add("b");

@@ -202,6 +202,9 @@ TEST_F(StandbyTableTest, WhatIsDiscardedIsGone) {
   ASSERT_TRUE(table().discard(owner_.container, owner_.term, {generation(3), generation(4)}));
   expect_newest(table(), owner_, generation(2));
   const Holding base = table().find(owner_.container)->newest.value();
+  // What still says that it is committed was under way.
+  EXPECT_EQ(table().commit(owner_.container, owner_.term, generation(4)).error().code(), ErrorCode::kNotFound);
+  EXPECT_TRUE(table().fetch(owner_.container, std::nullopt));
   hold(table(), owner_.delta(generation(5), base));
   expect_newest(table(), owner_, generation(5));
 }

@@ -75,6 +75,7 @@ void OwnedContainer::handle(const own::Event& event) {
       handing_over_ = restarted->handing_over;
     }
     if (const auto* discarded = std::get_if<own::GenerationsDiscarded>(&next)) {
+      if (committed_ && std::ranges::contains(discarded->generations, *committed_)) committed_.reset();
       const v1::Message notice = discard_notice(identity_.container, term_, *discarded);
       for (const auto& [node, pace] : paces_) {
         if (pace != own::Pace::kNone) environment_.peers.notice(node, notice);

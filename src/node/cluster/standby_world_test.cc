@@ -145,6 +145,30 @@ TEST_F(StandbyWorldTest, WhatTheOwnerDiscardsIsDiscardedByItsStandby) {
   ASSERT_TRUE(until([&] { return runs_on("a", "web") && caught_up("a", "b", "web"); }));
 }
 
+// No later capture brings it to the standby.
+TEST_F(StandbyWorldTest, WhatTheOwnerHasGoneBackToIsWhatItsStandbyHas) {
+  begin("a");
+  begin("b");
+  node("a").run("web", "checkpoint:\n  interval: 1h\n");
+  ASSERT_TRUE(until([&] { return runs_on("a", "web") && caught_up("a", "b", "web"); }));
+  ContainerService& web = *node("a").service("web");
+  const Generation back = committed("a");
+  for (int i = 0; i < 2; ++i) {
+    const Generation before = committed("a");
+    ASSERT_TRUE(web.ask(policy::OperatorCheckpoint{}));
+    ASSERT_TRUE(until([&] { return committed("a") > before && caught_up("a", "b", "web"); }));
+  }
+  ASSERT_TRUE(web.ask(policy::OperatorRestore{back}));
+  ASSERT_TRUE(until([&] { return node("a").owned("web")->status().committed == back; }));
+  ASSERT_TRUE(until([&] { return node("b").held("web")->newest_committed == back; }));
+  EXPECT_EQ(node("b").held("web")->newest->generation, back);
+  const auto held = node("b").standbys().table().fetch(container_name("web"), std::nullopt);
+  ASSERT_TRUE(held) << held.error().message();
+  EXPECT_EQ((*held)->manifest.generation, back);
+  ASSERT_TRUE(web.ask(policy::OperatorCheckpoint{}));
+  ASSERT_TRUE(until([&] { return committed("a") > back && caught_up("a", "b", "web"); }));
+}
+
 TEST_F(StandbyWorldTest, WhileTheStoreIsAwayCommitsGoOn) {
   protect();
   for (const char* name : {"a", "b"}) node(name).way().set_away(true);

@@ -155,9 +155,9 @@ class TestNode final : public ContainerCluster {
     const coord::StoredRecord* found = view_.record(container_name(name));
     return found == nullptr ? std::nullopt : std::optional(found->record);
   }
-  void run(const std::string& name) {
+  void run(const std::string& name, const std::string& more = {}) {
     const auto spec = model::read_spec(
-        std::format("name: {}\nroot-filesystem:\n  directory: /nowhere\ncommand: [/bin/true]\n", name), "test.yaml", "/");
+        std::format("name: {}\nroot-filesystem:\n  directory: /nowhere\ncommand: [/bin/true]\n{}", name, more), "test.yaml", "/");
     ASSERT_TRUE(spec) << spec.error().message();
     claim(*spec, model::DesiredState::kRunning, [this, spec = *spec](const Status& claimed) {
       ASSERT_TRUE(claimed) << claimed.error().message();
