@@ -73,11 +73,17 @@ Status DirectoryStore::require_owner(std::string_view what) const {
 
 Result<std::unique_ptr<DirectoryStore>> DirectoryStore::open(DirectoryStoreOptions options,
                                                              FileSystem& file_system) {
+  return open(std::move(options), outliving(file_system));
+}
+
+Result<std::unique_ptr<DirectoryStore>> DirectoryStore::open(DirectoryStoreOptions options,
+                                                             std::shared_ptr<FileSystem> files) {
+  FileSystem& file_system = *files;
   if (options.max_chain < 1 || options.max_chain > kMaxChain) {
     return fail(ErrorCode::kInvalid, std::format("store '{}': chain bound {} is not in 1 to {}",
                                                  options.directory, options.max_chain, kMaxChain));
   }
-  std::unique_ptr<DirectoryStore> store(new DirectoryStore(std::move(options), file_system));
+  std::unique_ptr<DirectoryStore> store(new DirectoryStore(std::move(options), std::move(files)));
   if (store->options_.access == DirectoryStoreOptions::Access::kOwner) {
     PERDURE_TRY(file_system.make_directories(store->options_.directory));
     auto lock = file_system.lock(store->path_of(std::string(kLockName)));

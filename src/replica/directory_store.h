@@ -57,9 +57,11 @@ class DirectoryStore final : public CapsuleStore {
  public:
   // As owner: takes the lock (kConflict: another process has the store open; on a shared directory
   // perhaps on another host) and removes temporary files that a crash left. kInvalid: options out
-  // of range. The file system must outlive the store.
+  // of range.
   static Result<std::unique_ptr<DirectoryStore>> open(DirectoryStoreOptions options,
-                                                      FileSystem& file_system);
+                                                      std::shared_ptr<FileSystem> file_system);
+  // The file system outlives the store.
+  static Result<std::unique_ptr<DirectoryStore>> open(DirectoryStoreOptions options, FileSystem& file_system);
 
   // Also, when shared: kFenced: a later life has stored something here, or has removed our
   // temporary file. kNotFound: the parent was stored in another life.
@@ -94,8 +96,11 @@ class DirectoryStore final : public CapsuleStore {
     std::vector<std::string> left_over;                    // temporary files; marks of nothing
   };
 
-  DirectoryStore(DirectoryStoreOptions options, FileSystem& file_system)
-      : options_(std::move(options)), file_system_(file_system), term_(options_.term.value) {}
+  DirectoryStore(DirectoryStoreOptions options, std::shared_ptr<FileSystem> file_system)
+      : options_(std::move(options)),
+        files_below_(std::move(file_system)),
+        file_system_(*files_below_),
+        term_(options_.term.value) {}
   std::string path_of(const std::string& name) const { return options_.directory + "/" + name; }
   std::string path_of(const Generation& generation) const;
   std::string path_of(const Generation& generation, std::string_view mark) const;
@@ -123,6 +128,7 @@ class DirectoryStore final : public CapsuleStore {
   void forget(const Generation& generation);
 
   const DirectoryStoreOptions options_;
+  const std::shared_ptr<FileSystem> files_below_;
   FileSystem& file_system_;
   std::atomic<std::uint64_t> term_;  // of the writer; never falls
   std::unique_ptr<StoreLock> lock_;

@@ -56,6 +56,11 @@ class FileSystem {
   virtual Result<std::unique_ptr<StoreLock>> lock(const std::string& path) = 0;
 };
 
+// For who keeps a file system that others own and that outlives it.
+inline std::shared_ptr<FileSystem> outliving(FileSystem& files) {
+  return {std::shared_ptr<FileSystem>(), &files};
+}
+
 // The operating system's. load() maps files of local file systems and copies those of NFS, FUSE
 // (GlusterFS), Ceph, CIFS and 9p into memory: a mapping would kill its reader when the server is
 // gone.

@@ -158,6 +158,34 @@ Status GenerationTable::add(capsule::CapsuleRef capsule, const capsule::Digest& 
   return {};
 }
 
+Status GenerationTable::supply(capsule::CapsuleRef capsule) {
+  const std::scoped_lock guard(mutex_);
+  const Generation generation = capsule->manifest.generation;
+  const auto [record, added] = records_.try_emplace(generation);
+  const GenerationRecord before = record->second;
+  GenerationRecord supplied;
+  supplied.generation = generation;
+  supplied.manifest = capsule->manifest;
+  supplied.committed = true;
+  if (before.bad.empty()) {  // what is stored of it is in order
+    supplied.digest = before.digest;
+    supplied.stored_size = before.stored_size;
+    supplied.durable = before.durable;
+  }
+  set_capsule(supplied, std::move(capsule));
+  record->second = std::move(supplied);
+  if (Status status = fit(generation); !status) {
+    if (added) {
+      records_.erase(record);
+    } else {
+      record->second = before;
+    }
+    return status;
+  }
+  bound_records();
+  return {};
+}
+
 Result<capsule::CapsuleRef> GenerationTable::compact(const Generation& generation) {
   const capsule::CapsuleRef capsule = in_memory(generation);
   if (capsule == nullptr) return capsule;

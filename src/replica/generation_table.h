@@ -71,6 +71,9 @@ class GenerationTable {
   enum class Probe { kNone, kPending };  // kPending: provisional until confirm()
   Status add(capsule::CapsuleRef capsule, const capsule::Digest& digest, Probe probe);
 
+  // A verified capsule that somebody else has kept: committed, whatever is newer, and whatever was known of it. kNoSpace.
+  Status supply(capsule::CapsuleRef capsule);
+
   // What is little used of earlier slabs is copied together (capsule/format/sharing.h), or a few pages would pin all of
   // them. The same state in other memory, for whoever refers to the former; nullptr: not in memory. Computes.
   Result<capsule::CapsuleRef> compact(const Generation& generation);

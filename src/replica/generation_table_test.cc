@@ -294,6 +294,27 @@ TEST_F(WithStore, WhatDoesNotLoadBecomesBad) {
   EXPECT_THAT(table.find(generation(4))->bad, HasSubstr("digest does not match"));
 }
 
+TEST_F(WithStore, WhatIsSuppliedTakesThePlaceOfWhatIsDamaged) {
+  files_.truncate("/store/" + file_name_of(generation(3)), 50);
+  files_.truncate("/store/" + file_name_of(generation(4)), 50);
+  GenerationTable table({});
+  table.rebuild(store_->list().value(), GenerationState::kCommitted);
+  const auto supplied = capsule_of(3);  // older than 4, which is damaged
+  ASSERT_TRUE(table.supply(supplied));
+  EXPECT_EQ(table.in_memory(generation(3)), supplied);
+  EXPECT_EQ(table.newest_committed()->generation.number, 3u);
+  EXPECT_EQ(table.newest_durable()->generation.number, 2u) << "what is stored of it is damaged still";
+  ASSERT_TRUE(table.supply(capsule_of(2)));
+  EXPECT_TRUE(table.find(generation(2))->durable);
+}
+
+TEST(GenerationTable, WhatIsSuppliedMustFit) {
+  GenerationTable table(room_for(1));
+  commit(table, 2);
+  EXPECT_EQ(table.supply(capsule_of(1)).error().code(), ErrorCode::kNoSpace);
+  EXPECT_THAT(numbers(table), ElementsAre(2));
+}
+
 TEST_F(WithStore, ALoadedCapsuleThatDoesNotFitIsHandedOutAndNotKept) {
   GenerationTable table(room_for(1));
   table.rebuild(store_->list().value(), GenerationState::kCommitted);

@@ -92,8 +92,8 @@ Result<capsule::SlabRef> open_all(const pki::KeyRing& ring, std::span<const std:
 
 }  // namespace
 
-SealedFileSystem::SealedFileSystem(FileSystem& inner, std::shared_ptr<const pki::KeyRing> ring)
-    : inner_(inner), ring_(std::move(ring)) {}
+SealedFileSystem::SealedFileSystem(std::shared_ptr<FileSystem> inner, std::shared_ptr<const pki::KeyRing> ring)
+    : below_(std::move(inner)), inner_(*below_), ring_(std::move(ring)) {}
 
 void SealedFileSystem::use(std::shared_ptr<const pki::KeyRing> ring) {
   const std::scoped_lock guard(mutex_);

@@ -24,8 +24,11 @@ namespace perdure::replica {
 
 class SealedFileSystem final : public FileSystem {
  public:
-  // Without a ring (nullptr) there is no cluster: what is created is not sealed. `inner` must outlive this.
-  SealedFileSystem(FileSystem& inner, std::shared_ptr<const pki::KeyRing> ring);
+  // Without a ring (nullptr) there is no cluster: what is created is not sealed.
+  SealedFileSystem(std::shared_ptr<FileSystem> inner, std::shared_ptr<const pki::KeyRing> ring);
+  // `inner` outlives this.
+  SealedFileSystem(FileSystem& inner, std::shared_ptr<const pki::KeyRing> ring)
+      : SealedFileSystem(outliving(inner), std::move(ring)) {}
   // From the next call on: after a rotation, or when this node has joined a cluster. Files that are being written stay
   // with the key they were begun with.
   void use(std::shared_ptr<const pki::KeyRing> ring);
@@ -47,6 +50,7 @@ class SealedFileSystem final : public FileSystem {
   std::shared_ptr<const pki::KeyRing> ring() const;
   std::shared_ptr<const pki::KeyRing> ring_to_seal_with() const;
 
+  const std::shared_ptr<FileSystem> below_;
   FileSystem& inner_;
   mutable std::mutex mutex_;
   std::shared_ptr<const pki::KeyRing> ring_;

@@ -509,6 +509,18 @@ TEST_F(StoreDestinationTest, WhatIsThereAlreadyIsHeld) {
   EXPECT_TRUE(store_->load(generation(2)));
 }
 
+TEST_F(StoreDestinationTest, ADeltaWhoseBaseIsGoneIsWrittenAnew) {
+  add_store();
+  offer(1);
+  offer(2);
+  wait_for([&] { return held_["disk"].size() == 2; });
+  ASSERT_TRUE(files_.remove("/durable/" + file_name_of(generation(1))));
+  ASSERT_FALSE(store_->load(generation(2)));
+  add_store();  // it does not know what is there
+  wait_for([&] { return held_["disk"].size() == 3; });
+  EXPECT_TRUE(store_->load(generation(2)));
+}
+
 TEST_F(StoreDestinationTest, AFullDiskIsTriedAgain) {
   add_store();
   files_.restart_counting();

@@ -24,29 +24,35 @@ Result<Stored> held_already(CapsuleStore& store, const Generation& generation) {
   for (const StoredGeneration& one : all) {
     if (one.generation != generation) continue;
     if (one.corrupt) return fail(one.corrupt->code(), one.corrupt->message());
+    // A delta is worth what its bases are: whoever takes the answer for a yes lets go of them.
+    if (auto loaded = store.load(generation); !loaded) return fail(std::move(loaded).error());
     return Stored{{{generation, one.info->digest}, one.size, true, {}}, {}};
   }
   return fail(ErrorCode::kIo,
               std::format("generation {}: there, and gone again", to_string(generation)));
 }
 
-Result<Stored> write(CapsuleStore& store, const capsule::EncodedCapsule& encoded) {
+Result<Stored> try_write(CapsuleStore& store, const capsule::EncodedCapsule& encoded) {
   auto put = store.put(encoded);
   if (put) {
     return Stored{{{encoded.manifest.generation, encoded.digest}, put->size, true, put->took},
                   put->size};
   }
-  if (put.error().code() == ErrorCode::kExists) {
-    auto held = held_already(store, encoded.manifest.generation);
-    if (held || held.error().code() != ErrorCode::kCorrupt) return held;
-    PERDURE_TRY(store.remove(encoded.manifest.generation));
-    return fail(ErrorCode::kIo,
-                "what was stored of it was damaged, and is removed: " + held.error().message());
-  }
+  if (put.error().code() != ErrorCode::kExists) return fail(std::move(put).error());
+  auto held = held_already(store, encoded.manifest.generation);
+  const bool damaged = !held && (held.error().code() == ErrorCode::kCorrupt || held.error().code() == ErrorCode::kNotFound);
+  if (!damaged) return held;
+  PERDURE_TRY(store.remove(encoded.manifest.generation));
+  return fail(ErrorCode::kIo,
+              "what was stored of it was damaged, and is removed: " + held.error().message());
+}
+
+Result<Stored> write(CapsuleStore& store, const capsule::EncodedCapsule& encoded) {
+  auto written = try_write(store, encoded);
   // To a shipper kTransient is a node that will report again; a directory does not.
-  if (put.error().code() == ErrorCode::kTransient)
-    return fail(ErrorCode::kIo, put.error().message());
-  return fail(std::move(put).error());
+  if (!written && written.error().code() == ErrorCode::kTransient)
+    return fail(ErrorCode::kIo, written.error().message());
+  return written;
 }
 
 }  // namespace
