@@ -108,7 +108,10 @@ struct EventText {
   std::string operator()(const DaemonRestarted& e) const {
     return std::format("daemon-restarted found={} {} generations={}{}", to_string(e.found),
                        describe(e.state), e.generations.size(),
-                       e.awaits_word ? " awaits-word" : "");
+                       e.awaits_word ? " awaits-word" : e.stored_unknown ? " stored-unknown" : "");
+  }
+  std::string operator()(const StoredKnown& e) const {
+    return std::format("stored-known generations={}", e.generations.size());
   }
   std::string operator()(const TakenOver& e) const {
     return std::format("{} pid={} {} generations={}", describe("taken-over", e.generation), e.pid,

@@ -87,6 +87,11 @@ struct DaemonRestarted {
   // generations than those listed may have been lost, so an operator has to say what is gone back
   // to.
   bool awaits_word = false;
+  // What is stored could not be listed yet: StoredKnown follows. Until then nothing begins anew for want of a generation.
+  bool stored_unknown = false;
+};
+struct StoredKnown {
+  std::vector<GenerationInfo> generations;
 };
 // First event on a node that a move has made the owner: the container has been restored from
 // `generation`, behind its held gate. `state`: as it is written on this host.
@@ -200,7 +205,7 @@ struct TimerFired {
 };
 
 using Event =
-    std::variant<SpecAccepted, DaemonRestarted, TakenOver, ImageReady, ImageFailed, Started,
+    std::variant<SpecAccepted, DaemonRestarted, StoredKnown, TakenOver, ImageReady, ImageFailed, Started,
                  StartFailed, CaptureFinished, CaptureFailed, Committed, CommitFailed, Durable,
                  ProcessKilled, ContainerDied, RestoreFinished, RestoreFailed, OperatorCheckpoint,
                  OperatorStop, OperatorStart, OperatorRestore, OperatorRemove, OperatorMove,

@@ -85,6 +85,7 @@ void ContainerPolicy::on(const SpecAccepted&) {
 void ContainerPolicy::begin_start() {
   abandon_after(std::nullopt, "the container was started afresh");
   awaits_word_ = false;
+  began_anew_ = stored_unknown_;
   operation_since_ = now_;
   if (image_ready_) {
     operation_ = Operation::kStarting;

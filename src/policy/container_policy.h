@@ -150,6 +150,7 @@ class ContainerPolicy {
   void on(const Committed&);
   void on(const CommitFailed&);
   void on(const Durable&);
+  void on(const StoredKnown&);
   void on(const OperatorCheckpoint&);
   void advance_captures();
   void begin_capture();
@@ -186,6 +187,7 @@ class ContainerPolicy {
   void advance_recovery();
   void follow_death(ExitStatus status);
   void perform(const RecoveryDecision& decision);
+  bool misses_stored(const RecoveryDecision& decision);
   RecoveryDecision decide();
   void begin_restore(const Generation& generation);
   void finish_restore();
@@ -243,6 +245,9 @@ class ContainerPolicy {
   Waiting waiting_ = Waiting::kOwnership;
   std::optional<std::string> ownership_unknown_;  // why
   bool gate_untouched_ = false;  // found so while ownership was not known: it stays as it is
+  bool stored_unknown_ = false;  // StoredKnown is to come
+  bool began_anew_ = false;      // meanwhile: what is stored is not gone back to
+  bool stored_missed_ = false;   // and a recovery waits for it
   bool awaits_word_ = false;     // an operator has to say what is gone back to
   std::optional<Move> move_;     // in kMoving
   PersistentState persistent_;

@@ -135,7 +135,7 @@ class Stage {
   }
 
   // restarted alive|dead|half [stopped|removed] [begun] [finished] [gave-up] [generations=…]
-  //   [handing-over=N] [awaits-word]
+  //   [handing-over=N] [awaits-word] [stored-unknown]
   DaemonRestarted restarted() const {
     DaemonRestarted event;
     for (std::size_t n = 1; n < words_.size(); ++n) {
@@ -150,6 +150,7 @@ class Stage {
       if (word == "finished") event.state.finished = true;
       if (word == "gave-up") event.state.gave_up = "it kept failing";
       if (word == "awaits-word") event.awaits_word = true;
+      if (word == "stored-unknown") event.stored_unknown = true;
       if (word.starts_with("handing-over=")) {
         event.state.handing_over = HandingOver{node("b"), generation(std::stoull(word.substr(13)))};
       }
@@ -207,6 +208,7 @@ class Stage {
     if (verb == "start") return OperatorStart{};
     if (verb == "restore") return OperatorRestore{number(1)};
     if (verb == "remove") return OperatorRemove{};
+    if (verb == "stored-known") return StoredKnown{parse_generations(words_.at(1))};
     if (verb == "restarted") return restarted();
     ADD_FAILURE() << "what is '" << verb << "'?";
     return SpecAccepted{};

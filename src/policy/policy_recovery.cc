@@ -99,6 +99,7 @@ void ContainerPolicy::advance_recovery() {
     return;
   }
   const RecoveryDecision decision = decide();
+  if (misses_stored(decision)) return;
   const bool cold = decision.action == RecoveryDecision::Action::kColdStart;
   const bool gives_up = decision.action == RecoveryDecision::Action::kGiveUp;
   const Instant earliest = cold ? std::max(next_attempt_, next_cold_start_) : next_attempt_;
@@ -108,6 +109,33 @@ void ContainerPolicy::advance_recovery() {
   }
   disarm(TimerId::kRestartDelay);
   perform(decision);
+}
+
+// A cold start, or giving up, for want of a generation that may well be stored.
+bool ContainerPolicy::misses_stored(const RecoveryDecision& decision) {
+  using Action = RecoveryDecision::Action;
+  const bool for_want = decision.action == Action::kColdStart || decision.action == Action::kGiveUp;
+  const bool by_itself = question_.trouble == RecoveryQuestion::Trouble::kDied && question_.status == ExitStatus::exited(0);
+  if (!stored_unknown_ || !for_want || by_itself || options_.statefulness == Statefulness::kStateless) return false;
+  if (newest_good(generations_) != nullptr) return false;
+  if (std::exchange(stored_missed_, true)) return true;
+  reason_ = decision.trouble + ", and its durable directory, which may hold its state, does not answer";
+  remedy_ = "mend the durable directory; it goes on by itself";
+  emit(Severity::kError, "waiting", reason_, remedy_);
+  return true;
+}
+
+void ContainerPolicy::on(const StoredKnown& event) {
+  stored_unknown_ = stored_missed_ = false;
+  const bool before_a_cold_start = std::exchange(began_anew_, false);
+  for (const GenerationInfo& stored : event.generations) {
+    if (known(stored.id) != nullptr) continue;
+    GenerationInfo& added = generations_.emplace_back(stored);
+    if (before_a_cold_start && added.mark == Mark::kNone)
+      discard(added, Mark::kAbandoned, "the container was started afresh");
+  }
+  std::ranges::sort(generations_, {}, &GenerationInfo::id);
+  if (serving()) apply_retention();
 }
 
 void ContainerPolicy::perform(const RecoveryDecision& decision) {
@@ -339,6 +367,7 @@ void ContainerPolicy::on(const DaemonRestarted& event) {
   pid_ = event.pid;
   half_restored_ = event.found == Found::kHalfRestored;
   gate_untouched_ = ownership_unknown_ && event.found == Found::kAlive;
+  stored_unknown_ = event.stored_unknown;
   awaits_word_ = event.awaits_word && event.found != Found::kAlive;
   const bool moving = persistent_.handing_over.has_value();
   if (!moving) {
