@@ -37,11 +37,9 @@ struct SharedStore {
   std::string directory;
   replica::StoreOpener open;
   std::function<Status()> remove;  // with all that is in it
-  std::function<Status(WallTime now)> set_aside;
+  // What is there of another container of that name, made before the term `first`: kept_capsules.h.
+  std::function<Status(Term first, WallTime now)> set_aside;
 };
-
-// `directory`, if it is there, gets a name with the time: nothing finds it any more but who looks for it. Blocks.
-Status set_aside(const std::string& directory, WallTime now);
 
 class ContainerCluster {
  public:
@@ -60,7 +58,10 @@ class ContainerCluster {
   virtual void when_released(const ContainerName& name, std::function<void()> done) = 0;
   // Where all nodes see the container's generations; absent: each node has its own directory.
   virtual std::optional<SharedStore> shared_store(const ContainerName& name, Term term) = 0;
-  virtual replica::FileSystem& file_system() = 0;  // seals what a member writes
+  // Of this node's own directories; seals what a member writes.
+  virtual std::shared_ptr<replica::FileSystem> file_system() = 0;
+  // Of a container that has been claimed and is not made yet. 0: nothing is claimed.
+  virtual Term claimed(const ContainerName& name) const = 0;
   virtual std::shared_ptr<const pki::KeyRing> ring() const = 0;  // null: no member
   virtual void settle(const ContainerName& name, model::DesiredState desired, std::function<void(Status)> done) = 0;
   virtual void fill(control::v1::ContainerStatus& status, const ContainerName& name) const = 0;

@@ -202,8 +202,13 @@ void ContainerService::do_restore(const policy::Restore& effect) {
         return table->load(generation, *store);
       },
       [this, effect](const Result<capsule::CapsuleRef>& loaded) {
-        if (loaded) return restore(effect, *loaded);
-        handle(policy::RestoreFailed{effect.generation, failure_of(loaded.error()), loaded.error().message()});
+        const auto failed = [&](policy::RestoreFailure why, std::string reason) {
+          handle(policy::RestoreFailed{effect.generation, why, std::move(reason)});
+        };
+        if (!loaded) return failed(loading_failure(loaded.error()), loaded.error().message());
+        // Loading may have taken as long as the storage liked.
+        if (policy_.status().phase != policy::Phase::kRecovering) return failed(policy::RestoreFailure::kHost, "it is not wanted any more");
+        restore(effect, *loaded);
       });
 }
 
@@ -276,6 +281,7 @@ void ContainerService::do_release() {
   progress_text_ = "removing network, files and capsules";
   for (io::Timer& timer : timers_) timer.reset();
   end_takeover();
+  store_retry_.reset();
   replication_.leave_store();
   runner_.run(
       [backend = backend_, capsules = capsules_at_release_, table = generations_.table(),
@@ -303,7 +309,8 @@ void ContainerService::remove_shared_capsules() {
   };
   std::optional<SharedStore> shared;
   if (environment_.cluster != nullptr && capsules_at_release_ == ContainerBackend::Capsules::kDelete) {
-    shared = environment_.cluster->shared_store(spec_.name, record_.term);
+    // What is there is the owner's.
+    if (owned_ != nullptr) shared = environment_.cluster->shared_store(spec_.name, record_.term);
   }
   if (!shared) return finish();
   progress_text_ = std::format("removing the capsules in '{}'", shared->directory);
@@ -332,6 +339,7 @@ void ContainerService::do_leave() {
   progress_text_ = "leaving it to its new owner";
   for (io::Timer& timer : timers_) timer.reset();
   process_watch_.reset();
+  store_retry_.reset();
   replication_.leave_store();
   runner_.run(
       [backend = backend_, capsules = leave_capsules_, store = generations_.take_store()]() mutable {
@@ -368,6 +376,8 @@ Replication::Handlers ContainerService::replication_handlers() {
 
 void ContainerService::tell(const policy::Event& event) {
   if (const auto* committed = std::get_if<policy::Committed>(&event)) return commit(committed->generation);
+  const bool another_owns_it = std::holds_alternative<policy::OwnershipLost>(event) || std::holds_alternative<policy::HandedOver>(event);
+  if (taking_ && another_owns_it) return leave_untaken(event);
   handle(event);
 }
 

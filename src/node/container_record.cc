@@ -86,6 +86,7 @@ ContainerRecord parse(const Json& json) {
   if (json.contains("move")) record.handing_over = move_from(json.at("move"));
   if (json.contains("awaits_word")) record.awaits_word = member<bool>(json, "awaits_word");
   if (json.contains("left_cluster")) record.left_cluster = member<bool>(json, "left_cluster");
+  if (json.contains("first_term")) record.first_term = Term{member<std::uint64_t>(json, "first_term")};
   if (json.contains("exit_status")) record.exit_status = member<int>(json, "exit_status");
   if (json.contains("runtime")) {
     const Json& runtime = json.at("runtime");
@@ -121,6 +122,7 @@ std::string to_json(const ContainerRecord& record) {
   if (record.left_cluster) json["left_cluster"] = true;
   if (record.exit_status) json["exit_status"] = *record.exit_status;
   if (record.term.value > 0) json["term"] = record.term.value;
+  if (record.first_term.value > 0) json["first_term"] = record.first_term.value;
   if (record.handing_over) json["move"] = move_to_json(*record.handing_over);
   if (record.runtime) json["runtime"] = runtime_to_json(*record.runtime);
   // Reasons may hold bytes of a container that are no UTF-8.

@@ -28,6 +28,8 @@ struct ContainerRecord {
   // Its standbys have lost its memory: an operator has to say what is gone back to (policy/container_events.h: DaemonRestarted).
   bool awaits_word = false;
   bool left_cluster = false;  // the one that `term` is of
+  // Under which its name was claimed; 0: not known. Generations of lower ones in the cluster's directory are another container's.
+  Term first_term;
   bool in_cluster() const { return term > Term{} && !left_cluster; }
   bool operator==(const ContainerRecord&) const = default;
 };

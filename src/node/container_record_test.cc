@@ -20,6 +20,7 @@ ContainerRecord full_record() {
   record.image_digest = "sha256:00";
   record.term = Term{9};
   record.awaits_word = true;
+  record.first_term = Term{6};
   const NodeName target = NodeName::parse("b").value();
   const Generation generation{Term{9}, Incarnation{2}, 41};
   record.state.handing_over = policy::HandingOver{target, generation};

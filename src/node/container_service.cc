@@ -45,12 +45,15 @@ void ContainerService::begin_new() {
   handle(policy::SpecAccepted{});
 }
 
-void ContainerService::begin_stopped(const std::vector<replica::StoredGeneration>& stored) {
-  generations_.table()->rebuild(stored, replica::GenerationState::kCommitted);
+void ContainerService::will_be_stopped() {
   record_.state.desired = policy::DesiredState::kStopped;
   save_record();
+}
+
+void ContainerService::begin_stopped(const std::vector<replica::StoredGeneration>& stored) {
+  generations_.table()->rebuild(stored, replica::GenerationState::kCommitted);
   replication_.use_store(generations_.store(), {});
-  finish_recovery(Found{}, generations_.infos_of(stored));
+  finish_recovery(Found{}, generations_.infos_of(stored), Stored::kKnown);
 }
 
 void ContainerService::begin_arrived(Arrival arrival) {
@@ -85,6 +88,20 @@ void ContainerService::change_store(std::shared_ptr<replica::CapsuleStore> store
   generations_.use_store(std::move(store));
   // While it is taken over, the store is used when that has ended.
   if (!taking_) replication_.use_store(generations_.store(), {});
+}
+
+capsule::CapsuleRef ContainerService::newest_in_memory() const {
+  const policy::GenerationInfo* newest = policy::newest_good(policy_.generations());
+  return newest == nullptr ? nullptr : generations_.table()->in_memory(newest->id);
+}
+
+void ContainerService::resume_store() {
+  if (generations_.store() != nullptr && !taking_) replication_.use_store(generations_.store(), {});
+}
+
+void ContainerService::begins_with(Term first) {
+  record_.first_term = first;
+  save_record();
 }
 
 void ContainerService::leave_cluster() {

@@ -74,11 +74,22 @@ class ContainerService final : private OwnedSide {
   };
   void begin_after_restart(Recovery recovery);
   // Imported: a container that is stopped and has these generations.
+  void will_be_stopped();  // before its generations are stored
   void begin_stopped(const std::vector<replica::StoredGeneration>& stored);
   void begin_arrived(Arrival arrival);
 
   // From now on generations go there. What the former one holds must be found through `store` as long as it is needed.
   void change_store(std::shared_ptr<replica::CapsuleStore> store);
+
+  // What it would go back to; null: not in memory, or nothing.
+  capsule::CapsuleRef newest_in_memory() const;
+
+  // While what is stored is being replaced: nothing is put there, and commits wait. change_store() ends it too.
+  void pause_store() { replication_.leave_store(); }
+  void resume_store();
+
+  // In the cluster's directory: ContainerRecord::first_term.
+  void begins_with(Term first);
 
   // Its host has left the cluster: it goes on as it would without one.
   void leave_cluster();
@@ -199,7 +210,9 @@ class ContainerService final : private OwnedSide {
     bool waits_for_store = false;
     bool others_asked = false;
     std::optional<HeldElsewhere> elsewhere;
+    std::optional<policy::Event> leaves;  // another node owns it
   };
+  enum class Stored { kKnown, kUnknown };  // to the policy
   void list_stored();
   void store_failed(const Error& error);
   void store_ready();
@@ -209,10 +222,13 @@ class ContainerService final : private OwnedSide {
   bool needs_store(const Taking& taking) const;
   void ask_others();
   void wait_for_store();
-  void revive(const Found& found, const HeldElsewhere& elsewhere, std::vector<policy::GenerationInfo> generations);
+  void revive(const Found& found, const HeldElsewhere& elsewhere, std::vector<policy::GenerationInfo> generations, Stored stored);
   std::optional<policy::GenerationInfo> take_in(const capsule::CapsuleRef& capsule,
                                                 const std::vector<policy::GenerationInfo>& stored);
-  void finish_recovery(const Found& found, std::vector<policy::GenerationInfo> generations);
+  void finish_recovery(const Found& found, std::vector<policy::GenerationInfo> generations, Stored stored);
+  void leave_untaken(const policy::Event& event);
+  void leave_now();
+  void stored_known(std::vector<policy::GenerationInfo> stored);
   void recovery_finished();
   void not_taken_over(const std::string& why);
   void recover_later(const Error& error);

@@ -2,7 +2,9 @@
 // holds, its standbys too if it is dead; then the policy begins. What hangs is waited for by those who cannot do without.
 #include <format>
 #include <functional>
+#include <ranges>
 #include <utility>
+#include <variant>
 
 #include "base/log.h"
 #include "node/container_service.h"
@@ -12,6 +14,20 @@ namespace perdure::node {
 namespace {
 
 constexpr Duration kAgain = std::chrono::seconds(5);
+
+// What a store says of itself, its server or its keys, not of the capsule.
+bool may_be_read_later(const Error& error) {
+  return error.code() == ErrorCode::kIo || error.code() == ErrorCode::kTimeout || replica::ends_search(error.code());
+}
+
+// Where what may be newest cannot be read, nobody goes back behind it by himself.
+const Error* unreadable_now(const std::vector<replica::StoredGeneration>& listed) {
+  for (const replica::StoredGeneration& one : listed | std::views::reverse) {
+    if (!one.corrupt) return nullptr;
+    if (may_be_read_later(*one.corrupt)) return &*one.corrupt;
+  }
+  return nullptr;
+}
 
 }  // namespace
 
@@ -30,15 +46,17 @@ void ContainerService::begin_after_restart(Recovery recovery) {
 // ---- What the store holds ----
 
 void ContainerService::list_stored() {
+  if (generations_.store() == nullptr) return;  // it is being removed
   store_runner_.run(
       [store = generations_.store()] { return store->list(); },
       [this](const Result<std::vector<replica::StoredGeneration>>& listed) {
         if (!listed) return store_failed(listed.error());
+        if (const Error* unreadable = unreadable_now(*listed)) return store_failed(*unreadable);
         generations_.table()->rebuild(*listed, replica::GenerationState::kCommitted);
-        if (taking_) {
-          taking_->store_error.clear();
-          taking_->stored = generations_.infos_of(*listed);
-        }
+        std::vector<policy::GenerationInfo> stored = generations_.infos_of(*listed);
+        if (!taking_) return stored_known(std::move(stored));
+        taking_->store_error.clear();
+        taking_->stored = std::move(stored);
         // So that the first generation of this life is a delta, if that is possible at all.
         const auto newest = generations_.table()->newest_durable();
         if (!newest || generations_.store() == nullptr) return store_ready();
@@ -47,6 +65,10 @@ void ContainerService::list_stored() {
               return table->load(generation, *store);
             },
             [this](const Result<capsule::CapsuleRef>& loaded) {
+              if (!loaded && may_be_read_later(loaded.error())) {
+                if (taking_) taking_->stored.reset();
+                return store_failed(loaded.error());
+              }
               if (!loaded) log::warning("{}: {}", spec_.name.str(), loaded.error().message());
               store_ready();
             });
@@ -54,18 +76,26 @@ void ContainerService::list_stored() {
 }
 
 void ContainerService::store_ready() {
-  if (!taking_) return log::info("{}: its durable directory answers", spec_.name.str());
+  if (!taking_) return;
   taking_->store_ready = true;
   take_over();
 }
 
+// Until the policy knows what is stored, however long that takes.
 void ContainerService::store_failed(const Error& error) {
   log::warning("{}: {}", spec_.name.str(), error.message());
+  if (!taking_ && !store_holds_more_) return;
+  store_retry_ = environment_.loop.after(kAgain, [this] { list_stored(); });
   if (!taking_) return;
   taking_->store_error = error.message();
   taking_->store_late = true;
-  store_retry_ = environment_.loop.after(kAgain, [this] { list_stored(); });
   take_over();
+}
+
+void ContainerService::stored_known(std::vector<policy::GenerationInfo> stored) {
+  log::info("{}: its durable directory answers", spec_.name.str());
+  store_holds_more_ = false;
+  handle(policy::StoredKnown{std::move(stored)});
 }
 
 // ---- What the host holds ----
@@ -96,6 +126,11 @@ void ContainerService::ask_others() {
   log::info("{}: it is dead; its record is read and its standbys are asked for its newest generation", spec_.name.str());
   recovery_.elsewhere([this, token = lifetime_.token()](const HeldElsewhere& elsewhere) {
     if (!token.alive() || !taking_) return;
+    if (elsewhere.lost && !elsewhere.capsule) {
+      // Written down at once: those standbys are dropped from the record soon.
+      record_.awaits_word = true;
+      save_record();
+    }
     taking_->elsewhere = elsewhere;
     take_over();
   });
@@ -107,12 +142,20 @@ void ContainerService::ask_others() {
 bool ContainerService::needs_store(const Taking& taking) const {
   if (taking.stored || taking.found->state == Found::State::kAlive) return false;
   if (taking.elsewhere && taking.elsewhere->capsule) return false;
-  return record_.state.begun && policy::options_from(spec_).statefulness != policy::Statefulness::kStateless;
+  // What is not to run now is taken over: the policy waits for what is stored when that changes.
+  return record_.state.begun && record_.state.desired == policy::DesiredState::kRunning && record_.state.gave_up.empty() &&
+         policy::options_from(spec_).statefulness != policy::Statefulness::kStateless;
 }
 
 // Called whenever something has come to be known.
 void ContainerService::take_over() {
-  if (!taking_->found || (!taking_->store_ready && !taking_->store_late)) return;
+  if (!taking_->found) return;
+  if (taking_->leaves) return leave_now();
+  if (!taking_->store_ready && !taking_->store_late) return;
+  if (taking_->stored && !taking_->store_ready && taking_->found->state != Found::State::kAlive) {
+    takeover_error_ = "it is dead, and its newest generation is being read from its durable directory";
+    return tell_found();
+  }
   if (needs_others(*taking_->found) && !taking_->elsewhere) {
     if (!taking_->others_asked) ask_others();
     return tell_found();
@@ -136,31 +179,52 @@ void ContainerService::take_over() {
   }
   replication_.use_store(generations_.store(), newest);
   std::vector<policy::GenerationInfo> generations = std::move(known.stored).value_or(std::vector<policy::GenerationInfo>{});
+  const Stored what_is_stored = store_holds_more_ ? Stored::kUnknown : Stored::kKnown;
   if (known.elsewhere) {
-    revive(*known.found, *known.elsewhere, std::move(generations));
+    revive(*known.found, *known.elsewhere, std::move(generations), what_is_stored);
   } else {
-    finish_recovery(*known.found, std::move(generations));
+    finish_recovery(*known.found, std::move(generations), what_is_stored);
   }
   recovery_finished();
   tell_found();
 }
 
+// It is told while it is not taken over yet. What lies in the directory of all is the owner's.
+void ContainerService::leave_untaken(const policy::Event& event) {
+  taking_->leaves = event;
+  take_over();
+}
+
+void ContainerService::leave_now() {
+  const Taking known = *std::move(taking_);
+  end_takeover();
+  store_retry_.reset();
+  takeover_error_.clear();
+  removal_waits_ = false;
+  // So that nothing is restored before it is told.
+  if (std::holds_alternative<policy::OwnershipLost>(*known.leaves)) handle(policy::OwnershipUnknown{"its record names another node"});
+  finish_recovery(*known.found, {}, Stored::kUnknown);
+  handle(*known.leaves);
+  recovery_finished();
+  tell_found();
+}
+
 void ContainerService::revive(const Found& found, const HeldElsewhere& elsewhere,
-                              std::vector<policy::GenerationInfo> generations) {
+                              std::vector<policy::GenerationInfo> generations, Stored stored) {
   if (elsewhere.term > record_.term) {
     record_.term = elsewhere.term;
     save_record();
     handle(policy::TermRaised{elsewhere.term});
   }
   if (elsewhere.capsule) {
-    if (const auto taken = take_in(elsewhere.capsule, generations)) generations.push_back(*taken);
+    if (const auto taken = take_in(elsewhere.capsule, generations)) {
+      std::erase_if(generations, [&](const policy::GenerationInfo& info) { return info.id == taken->id; });  // damaged
+      generations.push_back(*taken);
+    }
     record_.awaits_word = false;
-  } else if (elsewhere.lost) {
-    // Written down: those standbys are dropped from the record soon.
-    record_.awaits_word = true;
+    save_record();
   }
-  save_record();
-  finish_recovery(found, std::move(generations));
+  finish_recovery(found, std::move(generations), stored);
 }
 
 // Absent: what is stored here is that generation, or a newer one.
@@ -168,14 +232,11 @@ std::optional<policy::GenerationInfo> ContainerService::take_in(const capsule::C
                                                                 const std::vector<policy::GenerationInfo>& stored) {
   const capsule::Manifest& manifest = capsule->manifest;
   for (const policy::GenerationInfo& info : stored) {
-    if (info.id >= manifest.generation && (info.mark == policy::Mark::kNone || info.id == manifest.generation)) {
-      return std::nullopt;
-    }
+    const bool is_it = info.id == manifest.generation && info.mark != policy::Mark::kCorrupt;
+    if (is_it || (info.id > manifest.generation && info.mark == policy::Mark::kNone)) return std::nullopt;
   }
-  Status added = generations_.table()->add(capsule, {}, replica::GenerationTable::Probe::kNone);
-  if (added) added = generations_.table()->mark_committed(manifest.generation);
-  if (!added) {
-    log::error("{}: {}", spec_.name.str(), added.error().message());
+  if (Status supplied = generations_.table()->supply(capsule); !supplied) {
+    log::error("{}: {}", spec_.name.str(), supplied.error().message());
     return std::nullopt;
   }
   policy::GenerationInfo info;
@@ -186,7 +247,7 @@ std::optional<policy::GenerationInfo> ContainerService::take_in(const capsule::C
   return info;
 }
 
-void ContainerService::finish_recovery(const Found& found, std::vector<policy::GenerationInfo> generations) {
+void ContainerService::finish_recovery(const Found& found, std::vector<policy::GenerationInfo> generations, Stored stored) {
   policy::DaemonRestarted event;
   event.state = record_.state;
   switch (found.state) {
@@ -208,6 +269,7 @@ void ContainerService::finish_recovery(const Found& found, std::vector<policy::G
   }
   event.generations = std::move(generations);
   event.awaits_word = record_.awaits_word;
+  event.stored_unknown = stored == Stored::kUnknown;
   handle(event);
 }
 
@@ -255,7 +317,6 @@ void ContainerService::end_takeover() {
   taking_.reset();
   takeover_retry_.reset();
   store_patience_.reset();
-  store_retry_.reset();
 }
 
 // The policy knows nothing yet. What can never be taken over can still be removed.

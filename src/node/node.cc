@@ -9,6 +9,7 @@
 #include "io/atomic_file.h"
 #include "io/process.h"
 #include "model/spec_yaml.h"
+#include "node/kept_capsules.h"
 #include "replica/directory_store.h"
 #include "replica/late_store.h"
 #include "replica/succeeding_store.h"
@@ -26,18 +27,6 @@ std::vector<std::string> addresses_of(const model::ContainerSpec& spec) {
 }
 
 }  // namespace
-
-Status set_aside(const std::string& directory, WallTime now) {
-  std::error_code error;
-  if (!std::filesystem::exists(directory, error)) return {};
-  const auto seconds = std::chrono::floor<std::chrono::seconds>(now);
-  std::string aside = std::format("{}.before-{:%Y%m%dT%H%M%SZ}", directory, seconds);
-  for (int n = 2; std::filesystem::exists(aside, error); ++n) aside = std::format("{}.before-{:%Y%m%dT%H%M%SZ}-{}", directory, seconds, n);
-  std::filesystem::rename(directory, aside, error);
-  if (error) return fail(ErrorCode::kIo, std::format("put '{}' aside as '{}': {}", directory, aside, error.message()));
-  log::info("generations that were kept in '{}' are in '{}' now: there is a new container of that name", directory, aside);
-  return io::sync_directory(std::filesystem::path(directory).parent_path());
-}
 
 Node::Node(NodeOptions options) : options_(std::move(options)) {
   if (!options_.make_backend) {
@@ -112,9 +101,17 @@ replica::StoreOpener Node::own_store(const ContainerName& name) {
   replica::DirectoryStoreOptions options;
   options.directory = ContainerPaths(options_.host.paths, name).capsules;
   options.container = name.str();
-  replica::FileSystem& files = cluster_ != nullptr ? cluster_->file_system() : file_system_;
-  return [options, &files]() -> Result<std::unique_ptr<replica::CapsuleStore>> {
+  const std::shared_ptr<replica::FileSystem> files = cluster_ != nullptr ? cluster_->file_system() : file_system_;
+  return [options, files]() -> Result<std::unique_ptr<replica::CapsuleStore>> {
     return replica::DirectoryStore::open(options, files);
+  };
+}
+
+// Opens the directory of all nodes, and puts aside before what is there of another container.
+replica::StoreOpener Node::shared_store(SharedStore shared, Term first) const {
+  return [shared = std::move(shared), first, now = options_.clock.wall()]() -> Result<std::unique_ptr<replica::CapsuleStore>> {
+    if (first > Term{}) PERDURE_TRY(shared.set_aside(first, now));
+    return shared.open();
   };
 }
 
@@ -131,19 +128,11 @@ Result<std::shared_ptr<replica::CapsuleStore>> Node::open_store(const ContainerN
   if (origin == Origin::kNew) PERDURE_TRY(set_aside(own_directory, options_.clock.wall()));
   if (cluster_ != nullptr && cluster_->member() && is_claimed) shared = cluster_->shared_store(name, record.term);
   if (!shared) return open_own();
-  if (origin == Origin::kNew) {
-    return std::make_shared<replica::LateStore>(
-        [shared = *std::move(shared), now = options_.clock.wall(), is_first = std::make_shared<bool>(true)]()
-            -> Result<std::unique_ptr<replica::CapsuleStore>> {
-          if (*is_first) PERDURE_TRY(shared.set_aside(now));
-          *is_first = false;
-          return shared.open();
-        });
-  }
-  if (!std::filesystem::exists(own_directory)) return std::make_shared<replica::LateStore>(std::move(shared->open));
+  auto open = shared_store(*std::move(shared), record.first_term);
+  if (origin == Origin::kNew || !std::filesystem::exists(own_directory)) return std::make_shared<replica::LateStore>(std::move(open));
   // What was stored here before there was the cluster, or its directory.
   return std::make_shared<replica::LateStore>(
-      [open = std::move(shared->open), open_own = std::move(open_own)]() -> Result<std::unique_ptr<replica::CapsuleStore>> {
+      [open = std::move(open), open_own = std::move(open_own)]() -> Result<std::unique_ptr<replica::CapsuleStore>> {
         PERDURE_ASSIGN(std::shared_ptr<replica::CapsuleStore> store, open());
         PERDURE_ASSIGN(std::shared_ptr<replica::CapsuleStore> former, open_own());
         return std::make_unique<replica::SucceedingStore>(std::move(store), std::move(former));
@@ -155,8 +144,9 @@ void Node::change_store(ContainerService& service) {
   std::optional<SharedStore> shared;
   if (cluster_ != nullptr && cluster_->member()) shared = cluster_->shared_store(name, service.record().term);
   if (!shared) return service.change_store(std::make_shared<replica::LateStore>(own_store(name)));
+  service.begins_with(service.record().term);
   service.change_store(std::make_shared<replica::SucceedingStore>(
-      std::make_shared<replica::LateStore>(std::move(shared->open)), service.shared_store()));
+      std::make_shared<replica::LateStore>(shared_store(*std::move(shared), service.record().first_term)), service.shared_store()));
 }
 
 Result<std::unique_ptr<ContainerService>> Node::make_service(model::ContainerSpec spec, ContainerRecord record, Origin origin,
@@ -197,6 +187,7 @@ Result<std::unique_ptr<ContainerService>> Node::make_new(model::ContainerSpec sp
   ContainerRecord record;
   record.state = std::move(state);
   record.created = options_.clock.wall();
+  if (cluster_ != nullptr) record.first_term = cluster_->claimed(spec.name);
   return make_service(std::move(spec), std::move(record), Origin::kNew);
 }
 
@@ -273,8 +264,10 @@ void Node::import_as(capsule::CapsuleRef capsule, model::ContainerSpec spec,
   auto service = make_new(std::move(spec), std::move(state));
   if (!service) return failed(std::move(service).error());
   ContainerService* raw = adopt(*std::move(service));
+  // Before anything is stored: a restart must find a container that is stopped, not one that has never begun.
+  raw->will_be_stopped();
   auto work = [store = raw->shared_store(), capsule, container = raw->spec().name.str(),
-               generation = Generation{kOnlyTerm, options_.identity.incarnation, 1}]()
+               generation = Generation{std::max(kOnlyTerm, raw->record().first_term), options_.identity.incarnation, 1}]()
       -> Result<std::vector<replica::StoredGeneration>> {
     capsule::Capsule copy = *capsule;
     copy.manifest.container = container;

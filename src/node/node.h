@@ -103,6 +103,7 @@ class Node {
   enum class Origin { kNew, kKnown };  // kNew: of this name there is nothing yet but what was kept of another container
   Result<std::shared_ptr<replica::CapsuleStore>> open_store(const ContainerName& name, const ContainerRecord& record, Origin origin);
   replica::StoreOpener own_store(const ContainerName& name);
+  replica::StoreOpener shared_store(SharedStore shared, Term first) const;
   Result<std::unique_ptr<ContainerService>> make_service(model::ContainerSpec spec, ContainerRecord record, Origin origin,
                                                          std::shared_ptr<ContainerBackend> backend = nullptr);
   ContainerService* adopt(std::unique_ptr<ContainerService> service);
@@ -114,7 +115,7 @@ class Node {
   void read_deaths();
 
   NodeOptions options_;
-  replica::PosixFileSystem file_system_;
+  const std::shared_ptr<replica::FileSystem> file_system_ = std::make_shared<replica::PosixFileSystem>();
   ContainerCluster* cluster_ = nullptr;
   PeerRequestTable peer_requests_;
   std::map<ContainerName, std::unique_ptr<ContainerService>> services_;

@@ -34,6 +34,14 @@ policy::RestoreFailure failure_of(const Error& error) {
   }
 }
 
+policy::RestoreFailure loading_failure(const Error& error) {
+  switch (error.code()) {
+    case ErrorCode::kCorrupt: return policy::RestoreFailure::kCorrupt;
+    case ErrorCode::kNotFound: return policy::RestoreFailure::kMissingFiles;
+    default: return policy::RestoreFailure::kHost;
+  }
+}
+
 policy::ExitStatus to_policy(const runtime::ProcessEnd& end) {
   if (!end.status) return {};
   return end.status->signal_number != 0 ? policy::ExitStatus::signalled(end.status->signal_number)

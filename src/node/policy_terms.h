@@ -16,6 +16,8 @@ policy::RestoreFailure failure_of(const Error& error);
 // What the operator can do about a capture that failed; may be empty.
 std::string remedy_of(const Error& error);
 
+// Of a store: only what it says of the capsule itself speaks of the generation.
+policy::RestoreFailure loading_failure(const Error& error);
 policy::ExitStatus to_policy(const runtime::ProcessEnd& end);
 // As shells count: the code, or 128 + signal. Empty: nobody could tell.
 std::optional<int> shell_status(const runtime::ProcessEnd& end);

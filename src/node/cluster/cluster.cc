@@ -22,7 +22,7 @@ constexpr Duration kReadyTick = std::chrono::milliseconds(50);
 
 }  // namespace
 
-Cluster::Cluster(ClusterOptions options) : options_(std::move(options)), sealed_(files_, nullptr) {}
+Cluster::Cluster(ClusterOptions options) : options_(std::move(options)) {}
 
 Cluster::~Cluster() {
   if (membership_ && membership_->etcd() != nullptr) membership_->etcd()->leave_running();
@@ -119,7 +119,8 @@ Status Cluster::enter(ClusterIdentity identity, pki::NodeIdentity files, const c
                          .witness = witness,
                          .highest_revision = [this] { return membership_->highest_revision(); }},
       table_options(), std::move(handlers));
-  sealed_.use(membership_->trust().ring());
+  shared_files_ = std::make_shared<replica::SealedFileSystem>(files_, nullptr);
+  use_ring();
   return membership_->start(etcd, std::move(found));
 }
 
@@ -176,7 +177,7 @@ MembershipHandlers Cluster::membership_handlers() {
       if (token.alive()) not_founded(why);
     });
   };
-  handlers.ring_changed = [this] { sealed_.use(membership_->trust().ring()); };
+  handlers.ring_changed = [this] { use_ring(); };
   return handlers;
 }
 
@@ -187,15 +188,20 @@ replica::StandbyTableOptions Cluster::table_options() const {
   replica::StandbyTableOptions options;
   options.memory_budget = options_.standby_memory;
   options.spill = options_.spill;
-  options.open_store = [this, directory_of](const ContainerName& name) -> Result<std::unique_ptr<replica::CapsuleStore>> {
+  options.open_store = [files = own_files_, directory_of](const ContainerName& name) -> Result<std::unique_ptr<replica::CapsuleStore>> {
     replica::DirectoryStoreOptions store;
     store.directory = directory_of(name);
     store.container = name.str();
-    PERDURE_ASSIGN(auto opened, replica::DirectoryStore::open(store, const_cast<replica::SealedFileSystem&>(sealed_)));
+    PERDURE_ASSIGN(auto opened, replica::DirectoryStore::open(store, files));
     return std::unique_ptr<replica::CapsuleStore>(std::move(opened));
   };
   options.remove_store = [directory_of](const ContainerName& name) { return io::remove_tree(directory_of(name)); };
   return options;
+}
+
+void Cluster::use_ring() {
+  own_files_->use(membership_->trust().ring());
+  shared_files_->use(membership_->trust().ring());
 }
 
 std::shared_ptr<const pki::KeyRing> Cluster::ring() const {
@@ -239,7 +245,7 @@ void Cluster::not_founded(const std::string& why) {
   const ClusterIdentity identity = membership_->identity();
   waiting_limit_.reset();
   forget_founding(identity);
-  sealed_.use(nullptr);
+  own_files_->use(nullptr);
   for (auto& [progress, done] : std::exchange(waiting_, {})) done(fail(ErrorCode::kConflict, why));
 }
 
@@ -249,7 +255,15 @@ void Cluster::forget_founding(const ClusterIdentity& identity) {
   if (Status forgotten = forget_membership(options_.host.paths, identity, options_.clock.wall()); !forgotten) {
     log::error("{}", forgotten.error().message());
   }
-  unmark_durable_directory(identity.durable_directory, identity.cluster_id);
+  // It may hang.
+  const Status submitted = options_.node.store_pool().submit(
+      options_.loop, lifetime_,
+      [directory = identity.durable_directory, id = identity.cluster_id] {
+        unmark_durable_directory(directory, id);
+        return Status();
+      },
+      [](const Status&) {});
+  if (!submitted) log::warning("{}", submitted.error().message());
 }
 
 void Cluster::init(const InitWish& wish, Progress progress, Done done) {

@@ -82,7 +82,8 @@ class Cluster final : public ContainerCluster {
   void detached(const ContainerName& name, bool left) override;
   void when_released(const ContainerName& name, std::function<void()> done) override;
   std::optional<SharedStore> shared_store(const ContainerName& name, Term term) override;
-  replica::FileSystem& file_system() override { return sealed_; }
+  std::shared_ptr<replica::FileSystem> file_system() override { return own_files_; }
+  Term claimed(const ContainerName& name) const override;
   std::shared_ptr<const pki::KeyRing> ring() const override;
   // Of other nodes' containers: those stood by for, and those that are given or fetched now.
   std::set<std::string> images_in_use() const;
@@ -110,6 +111,7 @@ class Cluster final : public ContainerCluster {
   void claim_running(ContainerService& service, Done done);
   OwnedContainer& make_owned(const ContainerName& name, ContainerService* service);
   void owned_ended(const ContainerName& name);
+  void stay(Status why, const Done& done);
   void leave_now(bool force, const Progress& progress, const Done& done);
   void drop_and_forget(const Done& done);
   void forget_cluster(const Done& done);
@@ -134,10 +136,13 @@ class Cluster final : public ContainerCluster {
   void when_ready(Progress progress, Done done);
   void check_waiting();
   std::string durable_directory() const;
+  void use_ring();
 
   const ClusterOptions options_;
-  replica::PosixFileSystem files_;
-  replica::SealedFileSystem sealed_;
+  // Those of the directory of all nodes seal as long as anybody has them: what is in it is the cluster's.
+  const std::shared_ptr<replica::FileSystem> files_ = std::make_shared<replica::PosixFileSystem>();
+  const std::shared_ptr<replica::SealedFileSystem> own_files_ = std::make_shared<replica::SealedFileSystem>(files_, nullptr);
+  std::shared_ptr<replica::SealedFileSystem> shared_files_;
   std::unique_ptr<Membership> membership_;
   std::unique_ptr<ImageExchange> images_;
   std::unique_ptr<StandbyService> standbys_;

@@ -11,6 +11,7 @@
 #include "node/cluster/cluster.h"
 #include "node/cluster/durable_directory.h"
 #include "node/cluster/peer_codec.h"
+#include "node/kept_capsules.h"
 #include "node/status_codec.h"
 #include "placement/drain.h"
 #include "replica/directory_store.h"
@@ -62,6 +63,11 @@ void Cluster::claim(const model::ContainerSpec& spec, model::DesiredState desire
         claimed_.insert_or_assign(name, *std::move(created));
         done({});
       });
+}
+
+Term Cluster::claimed(const ContainerName& name) const {
+  const auto found = claimed_.find(name);
+  return found == claimed_.end() ? Term{} : found->second.record.term;
 }
 
 void Cluster::disclaim(const ContainerName& name) {
@@ -266,17 +272,17 @@ std::optional<SharedStore> Cluster::shared_store(const ContainerName& name, Term
   options.incarnation = options_.incarnation;
   SharedStore found{.directory = options.directory, .open = {}, .remove = {}, .set_aside = {}};
   const std::string id = membership_->identity().cluster_id;
-  found.open = [this, directory, id, options]() -> Result<std::unique_ptr<replica::CapsuleStore>> {
+  found.open = [files = shared_files_, directory, id, options]() -> Result<std::unique_ptr<replica::CapsuleStore>> {
     PERDURE_TRY(check_durable_directory(directory, id));
-    return replica::DirectoryStore::open(options, sealed_);
+    return replica::DirectoryStore::open(options, files);
   };
   found.remove = [directory, id, options]() -> Status {
     PERDURE_TRY(check_durable_directory(directory, id));
     return io::remove_tree(options.directory);
   };
-  found.set_aside = [directory, id, options](WallTime now) -> Status {
+  found.set_aside = [directory, id, options](Term first, WallTime now) -> Status {
     PERDURE_TRY(check_durable_directory(directory, id));
-    return set_aside(options.directory, now);
+    return set_aside_before(options.directory, first, now);
   };
   return found;
 }

@@ -19,6 +19,8 @@ namespace {
 constexpr int kRecordTries = 20;
 constexpr Duration kRecordPause = std::chrono::milliseconds(100);
 constexpr Duration kRecordTime = std::chrono::seconds(5);
+// Some gigabytes from a slow server; an operator waits, and sees progress.
+constexpr Duration kKeepTime = std::chrono::minutes(5);
 
 }  // namespace
 
@@ -41,13 +43,17 @@ void Cluster::leave(bool force, Progress progress, Done done) {
   busy_ = true;
   progress("store", "storing what this host keeps without the cluster's keys");
   keep_without_keys([this, force, progress, done](Status kept) {
-    if (!kept) {
-      busy_ = false;
-      sealed_.seal(true);
-      return done(std::move(kept));
-    }
+    if (!kept) return stay(std::move(kept), done);
     leave_now(force, progress, done);
   });
+}
+
+// It could not leave: what is stored from now on is sealed again.
+void Cluster::stay(Status why, const Done& done) {
+  busy_ = false;
+  own_files_->seal(true);
+  for (ContainerService* service : options_.node.containers()) service->resume_store();
+  done(std::move(why));
 }
 
 void Cluster::leave_now(bool force, const Progress& progress, const Done& done) {
@@ -59,9 +65,7 @@ void Cluster::leave_now(bool force, const Progress& progress, const Done& done) 
   remove_own_records(kRecordTries, [this, force, done] {
     membership_->remove_node(membership_->identity().node, "it has left", [this, force, done](Status removed) {
       if (removed || force) return drop_and_forget(done);
-      busy_ = false;
-      sealed_.seal(true);
-      done(std::move(removed));
+      stay(std::move(removed), done);
     });
   });
 }
@@ -81,8 +85,8 @@ void Cluster::forget_cluster(const Done& done) {
   for (ContainerService* service : services) service->join(nullptr);
   for (const auto& [name, revival] : revivals_) revival->give_up();
   end_membership();
-  sealed_.use(nullptr);
-  sealed_.seal(true);
+  own_files_->use(nullptr);
+  own_files_->seal(true);
   for (ContainerService* service : services) {
     options_.node.change_store(*service);
     service->leave_cluster();
@@ -121,10 +125,12 @@ bool Cluster::owns_records() const {
   });
 }
 
-// Their capsules are sealed with the cluster's keys, and perhaps in its directory: neither is this node's any longer.
+// Their capsules are sealed with the cluster's keys, and perhaps in its directory: neither is this node's any longer. What is
+// captured meanwhile waits: its base may be among what goes.
 void Cluster::keep_without_keys(Done done) {
   struct One {
     std::shared_ptr<replica::CapsuleStore> store;
+    capsule::CapsuleRef in_memory;
     ContainerName name;
     std::string directory;
   };
@@ -132,17 +138,29 @@ void Cluster::keep_without_keys(Done done) {
   for (ContainerService* service : options_.node.containers()) {
     if (service->shared_store() == nullptr) continue;  // it is being removed
     const ContainerName& name = service->spec().name;
-    all.push_back({service->shared_store(), name, ContainerPaths(options_.host.paths, name).capsules});
+    all.push_back({service->shared_store(), service->newest_in_memory(), name, ContainerPaths(options_.host.paths, name).capsules});
+    service->pause_store();
   }
-  sealed_.seal(false);
+  own_files_->seal(false);
+  const auto keeping = std::make_shared<Keeping>();
+  const auto answer = std::make_shared<Done>(std::move(done));
+  const auto once = [this, answer](Status kept) {
+    leave_timer_.reset();
+    if (const Done told = std::exchange(*answer, nullptr)) told(std::move(kept));
+  };
+  leave_timer_ = options_.loop.after(kKeepTime, [keeping, once] {
+    keeping->give_up();
+    once(fail(ErrorCode::kTimeout, std::format("what this node's containers go back to could not be read and stored within {}: does "
+                                               "the durable directory answer? This node stays a member", format_duration(kKeepTime))));
+  });
   const Status submitted = options_.node.store_pool().submit(
       options_.loop, lifetime_,
-      [all = std::move(all), &files = files_]() -> Status {
-        for (const One& one : all) PERDURE_TRY(keep_newest_alone(*one.store, one.name, one.directory, files));
+      [all = std::move(all), files = files_, keeping]() -> Status {
+        for (const One& one : all) PERDURE_TRY(keep_newest_alone(*one.store, one.in_memory, one.name, one.directory, *files, *keeping));
         return {};
       },
-      done);
-  if (!submitted) done(fail(submitted.error()));
+      once);
+  if (!submitted) once(fail(submitted.error()));
 }
 
 }  // namespace perdure::node

@@ -54,7 +54,7 @@ void unmark_durable_directory(const std::string& directory, const std::string& c
 Status check_durable_directory(const std::string& directory, const std::string& cluster_id) {
   const auto id = marked_for(directory);
   if (!id && id.error().code() == ErrorCode::kNotFound) {
-    return fail(ErrorCode::kNotFound,
+    return fail(ErrorCode::kTransient,
                 std::format("durable directory '{}' is not there, or empty ('{}' is missing): is it mounted on this node?", directory,
                             kDurableMark));
   }

@@ -18,7 +18,7 @@ Status check_unmarked(const std::string& directory);
 Status mark_durable_directory(const std::string& directory, const std::string& cluster_id);
 // If the mark is that cluster's: of one that could not be founded.
 void unmark_durable_directory(const std::string& directory, const std::string& cluster_id);
-// kNotFound: it is not there, or carries no mark (is it mounted?). kConflict: another cluster's.
+// kTransient: it is not there, or carries no mark (is it mounted?). kConflict: another cluster's.
 Status check_durable_directory(const std::string& directory, const std::string& cluster_id);
 
 }  // namespace perdure::node

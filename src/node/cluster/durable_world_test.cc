@@ -4,6 +4,7 @@
 // How: nodes with everything above the seams in one process (testing/cluster_world.h), the directory a real one.
 #include <algorithm>
 #include <filesystem>
+#include <format>
 #include <string>
 #include <vector>
 
@@ -54,12 +55,20 @@ class DurableWorldTest : public ClusterWorld {
     end("a");
     begin("a");
     node("a").elsewhere = std::move(elsewhere);
+    node("a").lost_elsewhere = lost_elsewhere_;
     looked_at_ = false;
     node("a").node().recover([this] { looked_at_ = true; });
   }
   ContainerService& service() { return *node("a").service("web"); }
   bool was_told(const std::string& kind) {
     return std::ranges::any_of(node("a").events().recent(), [&](const auto& event) { return event.kind() == kind; });
+  }
+  std::string newest_file() const {
+    std::string newest;
+    for (const auto& entry : std::filesystem::directory_iterator(storage_.directory_of("web"))) {
+      if (entry.path().extension() == ".capsule") newest = std::max(newest, entry.path().string());
+    }
+    return newest;
   }
   bool loop_turns() {
     bool turned = false;
@@ -70,6 +79,7 @@ class DurableWorldTest : public ClusterWorld {
   SharedStorage storage_{files_, directory_ / "shared"};
   std::shared_ptr<FakeBackend> lives_on_;
   bool looked_at_ = false;
+  bool lost_elsewhere_ = false;
 };
 
 TEST_F(DurableWorldTest, GenerationsGoToTheDirectoryOfAll) {
@@ -167,6 +177,105 @@ TEST_F(DurableWorldTest, ADeadContainerThatWaitsForItCanBeRemoved) {
   ASSERT_TRUE(until([&] { return node("a").service("web") == nullptr; }));
   EXPECT_THAT(backend("a", "web").calls(), Contains("release delete"));
   EXPECT_TRUE(was_told("remove_failed")) << "its capsules are there still";
+}
+
+TEST_F(DurableWorldTest, AContainerThatDiesBeforeItIsKnownWhatIsStoredWaitsForThat) {
+  protect();
+  const Generation newest = service().generations().back().id;
+  storage_.hang(true);
+  restart(Found::State::kAlive);
+  ASSERT_TRUE(until([&] { return looked_at_ && was_told("durable_late"); }));
+  lives_on_->die();
+  ASSERT_TRUE(until([&] { return was_told("waiting"); }));
+  EXPECT_EQ(backend("a", "web").count("start"), 0U);
+  storage_.hang(false);
+  ASSERT_TRUE(until([&] { return was_told("restored") && runs_on("a", "web"); }));
+  EXPECT_THAT(backend("a", "web").calls(), Contains("restore " + to_string(newest)));
+  EXPECT_EQ(backend("a", "web").count("start"), 0U);
+}
+
+TEST_F(DurableWorldTest, TroubleOfTheStorageIsNoDamage) {
+  protect();
+  const Generation newest = service().generations().back().id;
+  end("a");
+  storage_.files().trouble = true;
+  restart(Found::State::kNothing);
+  ASSERT_TRUE(until([&] { return looked_at_ && was_told("not_taken_over"); }));
+  EXPECT_THAT(service().takeover_error(), HasSubstr("no answer"));
+  EXPECT_EQ(backend("a", "web").calls(), std::vector<std::string>{"recover"}) << "neither begun anew nor gone back behind it";
+  storage_.files().trouble = false;
+  ASSERT_TRUE(until([&] { return was_told("restored") && runs_on("a", "web"); }));
+  EXPECT_THAT(backend("a", "web").calls(), Contains("restore " + to_string(newest)));
+}
+
+TEST_F(DurableWorldTest, WhatIsDamagedInItIsTakenFromAStandby) {
+  standbys_wanted_ = 1;
+  protect();
+  ASSERT_TRUE(stored_more());
+  const capsule::CapsuleRef held = service().table().in_memory(service().generations().back().id);
+  ASSERT_NE(held, nullptr);
+  const Generation newest = held->manifest.generation;
+  ASSERT_TRUE(until([&] { return newest_file().find(std::format("{:020}.capsule", newest.number)) != std::string::npos; }));
+  end("a");
+  std::filesystem::resize_file(newest_file(), 100);
+  restart(Found::State::kNothing, held);
+  ASSERT_TRUE(until([&] { return was_told("restored") && runs_on("a", "web"); }));
+  EXPECT_THAT(backend("a", "web").calls(), Contains("restore " + to_string(newest)));
+}
+
+TEST_F(DurableWorldTest, WhatIsOwnedByAnotherMeanwhileIsLeftAsItIs) {
+  protect();
+  storage_.fail_with(Error(ErrorCode::kTransient, "is it mounted?"));
+  restart(Found::State::kNothing);
+  ASSERT_TRUE(until([&] { return was_told("not_taken_over"); }));
+  const std::size_t before = stored();
+  service().owned_side().tell(policy::OwnershipLost{node_name("b"), Term{1000}});
+  storage_.fail_with({});
+  ASSERT_TRUE(until([&] { return node("a").service("web") == nullptr; }));
+  EXPECT_EQ(backend("a", "web").count("restore") + backend("a", "web").count("start"), 0U);
+  EXPECT_EQ(stored(), before);
+}
+
+TEST_F(DurableWorldTest, ThatItsStandbysHaveLostItIsNotForgotten) {
+  protect();
+  storage_.hang(true);
+  lost_elsewhere_ = true;
+  restart(Found::State::kNothing);
+  ASSERT_TRUE(until([&] { return was_told("not_taken_over") && service().record().awaits_word; }));
+  lost_elsewhere_ = false;  // they are dropped from the record
+  end("a");
+  storage_.hang(false);
+  restart(Found::State::kNothing);
+  ASSERT_TRUE(until([&] { return was_told("waiting"); }));
+  EXPECT_EQ(backend("a", "web").count("restore") + backend("a", "web").count("start"), 0U);
+}
+
+TEST_F(DurableWorldTest, WhatWasStoppedIsTakenOverWithoutIt) {
+  protect();
+  ASSERT_TRUE(service().ask(policy::OperatorStop{}));
+  ASSERT_TRUE(until([&] { return service().status().phase == policy::Phase::kStopped; }));
+  storage_.hang(true);
+  restart(Found::State::kNothing);
+  ASSERT_TRUE(until([&] { return looked_at_ && was_told("durable_late"); }));
+  ASSERT_TRUE(until([&] { return service().ask(policy::OperatorRemove{}).has_value(); })) << "nothing but the reading of its record keeps it";
+  storage_.hang(false);
+  ASSERT_TRUE(until([&] { return node("a").service("web") == nullptr; }));
+}
+
+TEST_F(DurableWorldTest, AnImportThatWasCutShortStartsNothing) {
+  protect();
+  const capsule::CapsuleRef capsule = service().table().in_memory(service().generations().back().id);
+  ASSERT_NE(capsule, nullptr);
+  storage_.hang(true);
+  node("a").node().import(capsule, container_name("copy"), [](const Result<ContainerService*>&) {});
+  ASSERT_TRUE(until([&] { return node("a").service("copy") != nullptr; }));
+  lives_on_ = backends_["a"].share("web");
+  end("a");
+  storage_.hang(false);
+  begin("a");
+  node("a").node().recover([this] { looked_at_ = true; });
+  ASSERT_TRUE(until([&] { return looked_at_ && node("a").service("copy")->status().phase == policy::Phase::kStopped; }));
+  EXPECT_EQ(backend("a", "copy").count("start") + backend("a", "copy").count("prepare"), 0U);
 }
 
 TEST_F(DurableWorldTest, NothingOfARemovedContainerStaysInIt) {

@@ -14,9 +14,10 @@
 namespace perdure::node {
 namespace {
 
-// What a mark condemns is taken only where there is nothing else.
+// What a mark condemns is taken only where there is nothing else. Nothing: nothing is stored.
 Result<capsule::CapsuleRef> newest_of(replica::CapsuleStore& store) {
   PERDURE_ASSIGN(const auto all, store.list());
+  if (all.empty()) return capsule::CapsuleRef();
   std::set<Generation> marked;
   for (const replica::StoredGeneration& one : all) {
     if (!one.marks.empty()) marked.insert(one.generation);
@@ -50,16 +51,27 @@ Status put_in_place_of(const std::string& directory, const std::string& fresh) {
 
 }  // namespace
 
-Status keep_newest_alone(replica::CapsuleStore& store, const ContainerName& container, const std::string& directory,
-                         replica::FileSystem& files) {
-  const auto newest = newest_of(store);
-  if (!newest && newest.error().code() == ErrorCode::kNotFound) return io::remove_tree(directory);
+void Keeping::give_up() {
+  const std::scoped_lock lock(mutex_);
+  given_up_ = true;
+}
+
+Status Keeping::in_time(const std::function<Status()>& change) {
+  const std::scoped_lock lock(mutex_);
+  if (given_up_) return fail(ErrorCode::kCancelled, "nobody waits for it any more");
+  return change();
+}
+
+Status keep_newest_alone(replica::CapsuleStore& store, const capsule::CapsuleRef& in_memory, const ContainerName& container,
+                         const std::string& directory, replica::FileSystem& files, Keeping& keeping) {
+  const auto newest = in_memory != nullptr ? Result<capsule::CapsuleRef>(in_memory) : newest_of(store);
   if (!newest) return fail(Error(newest.error()).context(std::format("the newest generation of container '{}'", container.str())));
+  if (*newest == nullptr) return keeping.in_time([&] { return io::remove_tree(directory); });
   // No container is called so: a name has no point.
   const std::string fresh = directory + ".new";
   PERDURE_TRY(io::remove_tree(fresh));
   Status kept = put_in(fresh, **newest, files);
-  if (kept) kept = put_in_place_of(directory, fresh);
+  if (kept) kept = keeping.in_time([&] { return put_in_place_of(directory, fresh); });
   if (!kept) {
     (void)io::remove_tree(fresh);
     return fail(std::move(kept).error().context(std::format("store container '{}' without the cluster's keys", container.str())));

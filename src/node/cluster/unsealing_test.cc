@@ -6,6 +6,7 @@
 #include "gmock/gmock.h"
 #include "io/test_support.h"
 #include "pki/key_ring.h"
+#include "replica/late_store.h"
 #include "replica/sealed_file_system.h"
 #include "replica/store_operations.h"
 #include "replica/succeeding_store.h"
@@ -26,7 +27,10 @@ class UnsealingTest : public ::testing::Test {
     replica::testing::fill(*store_);  // 1 (full), 2, 3 (deltas), 4 (full), 5 (delta)
     sealed_.seal(false);
   }
-  Status keep() { return keep_newest_alone(*store_, ContainerName::parse("web").value(), directory_path_, files_); }
+  Status keep() { return keep(*store_, "web"); }
+  Status keep(replica::CapsuleStore& store, const std::string& name, const capsule::CapsuleRef& in_memory = nullptr) {
+    return keep_newest_alone(store, in_memory, ContainerName::parse(name).value(), directory_ / name, files_, keeping_);
+  }
   void expect_alone(std::uint64_t number) {
     EXPECT_FALSE(std::filesystem::exists(directory_path_ + ".new"));
     const auto plain = replica::testing::open_store(directory_path_, files_);
@@ -42,13 +46,13 @@ class UnsealingTest : public ::testing::Test {
   replica::PosixFileSystem files_;
   replica::SealedFileSystem sealed_{files_, nullptr};
   std::shared_ptr<replica::DirectoryStore> store_;
+  Keeping keeping_;
 };
 
 TEST_F(UnsealingTest, TheNewestGenerationStaysAndNeedsNoKey) {
   ASSERT_TRUE(keep());
   expect_alone(5);
-  ASSERT_TRUE(keep_newest_alone(*replica::testing::open_store(directory_path_, sealed_), ContainerName::parse("web").value(),
-                                directory_path_, files_))
+  ASSERT_TRUE(keep(*replica::testing::open_store(directory_path_, sealed_), "web"))
       << "repeatable";
   expect_alone(5);
 }
@@ -69,11 +73,26 @@ TEST_F(UnsealingTest, FromTheClustersDirectoryItComesToTheNodesOwn) {
   const std::shared_ptr<replica::DirectoryStore> shared = replica::testing::open_store(directory_ / "shared", sealed_);
   ASSERT_TRUE(shared->put(capsule::testing::encoded_full(capsule_of(6))));
   replica::SucceedingStore both(shared, store_);
-  ASSERT_TRUE(keep_newest_alone(both, ContainerName::parse("web").value(), directory_path_, files_));
+  ASSERT_TRUE(keep(both, "web"));
   expect_alone(6);
-  ASSERT_TRUE(keep_newest_alone(*shared, ContainerName::parse("other").value(), directory_ / "other", files_));
+  ASSERT_TRUE(keep(*shared, "other"));
   EXPECT_EQ(replica::testing::open_store(directory_ / "other", files_)->list().value().size(), 1U) << "where nothing was before";
   EXPECT_EQ(shared->list().value().size(), 1U) << "what is the cluster's stays";
+}
+
+TEST_F(UnsealingTest, WhatIsInMemoryNeedsNoStore) {
+  replica::LateStore away([]() -> Result<std::unique_ptr<replica::CapsuleStore>> { return fail(ErrorCode::kTransient, "is it mounted?"); });
+  EXPECT_FALSE(keep(away, "web"));
+  EXPECT_EQ(store_->list().value().size(), 5U) << "an error is not an empty store";
+  ASSERT_TRUE(keep(away, "web", std::make_shared<const capsule::Capsule>(capsule_of(7))));
+  expect_alone(7);
+}
+
+TEST_F(UnsealingTest, NothingChangesWhenNobodyWaitsForItAnyMore) {
+  keeping_.give_up();
+  EXPECT_FALSE(keep());
+  EXPECT_EQ(store_->list().value().size(), 5U);
+  EXPECT_FALSE(std::filesystem::exists(directory_path_ + ".new"));
 }
 
 TEST_F(UnsealingTest, WhatCannotBeReadIsNotThrownAway) {

@@ -23,6 +23,7 @@
 #include "node/cluster/owned_container.h"
 #include "node/cluster/peer_codec.h"
 #include "node/cluster/standby_service.h"
+#include "node/kept_capsules.h"
 #include "node/testing/fake_backend.h"
 #include "node/testing/fake_peers.h"
 #include "replica/directory_store.h"
@@ -33,6 +34,33 @@ namespace own = policy::ownership;
 
 inline NodeName node_name(std::string_view name) { return NodeName::parse(name).value(); }
 inline ContainerName container_name(std::string_view name) { return ContainerName::parse(name).value(); }
+
+// Lists what is there, and on demand reads none of it.
+class TroubledFiles final : public replica::FileSystem {
+ public:
+  explicit TroubledFiles(replica::FileSystem& inner) : inner_(inner) {}
+  std::atomic<bool> trouble = false;
+
+  Status make_directories(const std::string& path) override { return inner_.make_directories(path); }
+  Result<std::unique_ptr<replica::NewFile>> create(const std::string& path) override { return inner_.create(path); }
+  Status rename_new(const std::string& from, const std::string& to) override { return inner_.rename_new(from, to); }
+  Status remove(const std::string& path) override { return inner_.remove(path); }
+  Status sync_directory(const std::string& path) override { return inner_.sync_directory(path); }
+  Result<std::vector<std::string>> list(const std::string& path) override { return inner_.list(path); }
+  Result<std::uint64_t> size(const std::string& path) override { return inner_.size(path); }
+  Result<std::string> read_prefix(const std::string& path, std::size_t size_bytes) override {
+    if (trouble) return fail(ErrorCode::kIo, path + ": no answer");
+    return inner_.read_prefix(path, size_bytes);
+  }
+  Result<capsule::SlabRef> load(const std::string& path, std::uint64_t limit_bytes) override {
+    if (trouble) return fail(ErrorCode::kIo, path + ": no answer");
+    return inner_.load(path, limit_bytes);
+  }
+  Result<std::unique_ptr<replica::StoreLock>> lock(const std::string& path) override { return inner_.lock(path); }
+
+ private:
+  replica::FileSystem& inner_;
+};
 
 // A directory that all nodes see. It can hang, and fail, as storage does that other hosts serve.
 class SharedStorage {
@@ -48,6 +76,7 @@ class SharedStorage {
     const std::scoped_lock lock(mutex_);
     error_ = std::move(error);
   }
+  TroubledFiles& files() { return files_; }
   std::string directory_of(const std::string& name) const { return path_ + "/" + name; }
   SharedStore store_of(const ContainerName& name, Term term, Incarnation incarnation) {
     replica::DirectoryStoreOptions options;
@@ -67,10 +96,10 @@ class SharedStorage {
               PERDURE_TRY(state());
               return io::remove_tree(options.directory);
             },
-            .set_aside = [this, options](WallTime now) -> Status {
+            .set_aside = [this, options](Term first, WallTime now) -> Status {
               hangs_.wait(true);
               PERDURE_TRY(state());
-              return set_aside(options.directory, now);
+              return set_aside_before(options.directory, first, now);
             }};
   }
 
@@ -80,7 +109,7 @@ class SharedStorage {
     return error_ ? Status(fail(*error_)) : Status();
   }
 
-  replica::FileSystem& files_;
+  TroubledFiles files_;
   const std::string path_;
   std::atomic<bool> hangs_ = false;
   mutable std::mutex mutex_;
@@ -174,6 +203,7 @@ class TestNode final : public ContainerCluster {
   }
 
   capsule::CapsuleRef elsewhere;  // what others have of a container that is found dead
+  bool lost_elsewhere = false;    // they were to have it, and have not
 
   // ---- ContainerCluster ----
   bool member() const override { return true; }
@@ -186,7 +216,7 @@ class TestNode final : public ContainerCluster {
                     });
   }
   void find_elsewhere(const ContainerName&, Term known, std::function<void(HeldElsewhere)> done) override {
-    done({.capsule = elsewhere, .term = known});
+    done({.capsule = elsewhere, .term = known, .lost = lost_elsewhere});
   }
   void disclaim(const ContainerName& name) override { claimed_.erase(name); }
   void attach(ContainerService& service) override {
@@ -232,7 +262,11 @@ class TestNode final : public ContainerCluster {
     if (world_.shared == nullptr) return std::nullopt;
     return world_.shared->store_of(name, term, self_.incarnation);
   }
-  replica::FileSystem& file_system() override { return world_.files; }
+  std::shared_ptr<replica::FileSystem> file_system() override { return replica::outliving(world_.files); }
+  Term claimed(const ContainerName& name) const override {
+    const auto found = claimed_.find(name);
+    return found == claimed_.end() ? Term{} : found->second.record.term;
+  }
   std::shared_ptr<const pki::KeyRing> ring() const override { return nullptr; }
   void settle(const ContainerName& name, model::DesiredState desired, std::function<void(Status)> done) override {
     owned_.at(name)->handle(own::DesiredAsked{desired});
