@@ -165,6 +165,35 @@ def test_a_node_that_leaves_keeps_its_containers_and_what_it_stores_of_them(shar
         assert b"counter.py" in file.read(), "what a node of its own stores is not sealed"
 
 
+def test_a_node_leaves_without_its_directory_with_what_it_has_in_memory_or_not_at_all(shared):
+    one = shared.one
+    shared.begin()
+    container = one.run(lab_spec("web", 50, checkpoint=ON_DEMAND))
+    lines = shared.lines(50)
+    number, life = [lines.ask("incr") for _ in range(5)][-1], lines.ask("pid")
+    newest = container.checkpoint()["generation"]["generation"]
+    lines.close()
+    os.rename(shared.path, shared.path + ".away")
+    os.mkdir(shared.path)
+    one.kill_daemon()
+    one.start_daemon()  # which knows nothing of what is stored, and has nothing in memory
+    refused = refusal(leave, one)
+    assert "'web'" in refused and "is it mounted" in refused, refused
+    assert status(one)["durable_directory"] == shared.path, "it is a member still"
+    os.rmdir(shared.path)
+    os.rename(shared.path + ".away", shared.path)
+    again = container.checkpoint()["generation"]["generation"]
+    assert again != newest
+    os.rename(shared.path, shared.path + ".away")
+    leave(one)
+    one.kill()
+    one.boot()
+    restored = container.wait_until(lambda it: it["last_restore"], "is not restored")["last_restore"]
+    assert restored["generation"] == again
+    lines = shared.lines(50)
+    assert (lines.ask("get"), lines.ask("pid")) == (number, life)
+
+
 def test_what_a_node_takes_along_is_forgotten_by_the_cluster(shared):
     shared.begin()
     one, two = shared.one, shared.two
