@@ -4,11 +4,12 @@ is tried with datagrams, a death with every frame that reaches a client."""
 import os
 import signal
 import subprocess
+import time
 
 import pytest
 from lab_specs import PORT, address, lab_spec
 from support.node import until
-from wire import FIN, RST, SILENCE, Echo, Sniffer
+from wire import FIN, PATIENCE, RST, SILENCE, Echo, Sniffer
 
 from perdure_lab import LabError
 
@@ -188,15 +189,17 @@ def test_a_killed_node_sends_nothing_more(lab, echo):
         os.kill(pid, signal.SIGSTOP)
     unread.send("get")
     until(unread.acknowledged, "the request does not arrive")
-    busy.send("stream 1000000")
-    busy.receive()
     server, bare = serve(node, echo.client)
     sniffer = Sniffer(echo.client)
+    busy.send(f"stream {10**9}")
+    end = time.monotonic() + PATIENCE
+    while not sniffer.tcp_flags([address(62)], 0):
+        assert time.monotonic() < end, "the busy connection is not seen"
+        busy.receive()
     node.kill()
     flags = sniffer.tcp_flags((address(62), address(63), node.address), SILENCE)
     sniffer.close()
     assert server.wait(30) != 0
-    assert flags, "the busy connection was seen"
     assert [f for f in flags if f & (FIN | RST)] == []
     bare.close()
     for lines in (idle, unread):
@@ -217,7 +220,7 @@ def test_a_process_that_is_killed_without_its_host_does_speak(lab, echo):
     sniffer = Sniffer(echo.client)
     server.kill()  # it takes with it what it started on the node
     server.wait()
-    assert any(flags & (FIN | RST) for flags in sniffer.tcp_flags([node.address], SILENCE))
+    until(lambda: any(flags & (FIN | RST) for flags in sniffer.tcp_flags([node.address], 0)), "no end of the connection is seen")
     sniffer.close()
     connection.close()
 
