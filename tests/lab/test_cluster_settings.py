@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from cluster_tools import init, join, refusal, states, status, token, wait_for_standby
+from cluster_tools import in_no_cluster, init, join, refusal, states, status, token, wait_for_standby
 from lab_specs import PORT, address, lab_spec
 from support.node import CommandFailed, until
 
@@ -94,6 +94,22 @@ def test_nodes_share_an_etcd_that_is_there_already(theirs):
     two.container("web").remove()
     three.ask("cluster", "leave", "--yes")
     until(lambda: set(states(one)) == {"node1", "node2"}, "node3 has not left")
+
+
+def test_an_etcd_that_holds_another_cluster_is_refused_and_nothing_is_left_of_the_try(theirs):
+    lab, etcd = theirs
+    one, two = lab.nodes[1], lab.nodes[2]
+    init(one, "--etcd", etcd.url, *etcd.files())
+    shared = os.path.join(two.state, "shared")
+    os.mkdir(shared)
+    running = two.run(lab_spec("web", 50))
+    refused = refusal(init, two, "--etcd", etcd.url, *etcd.files(), "--durable-directory", shared)
+    assert "holds another cluster" in refused and "join that one" in refused, refused
+    assert in_no_cluster(two) and states(one) == {"node1": "ready"}
+    until(lambda: os.listdir(shared) == [], "the directory is marked still")
+    running.wait_until_protected()
+    join(two, one, token(one), *etcd.files())
+    running.wait_until_protected()
 
 
 def test_a_container_says_how_many_stand_by(make_lab):
