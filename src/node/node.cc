@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "io/atomic_file.h"
 #include "io/process.h"
+#include "io/when_all.h"
 #include "model/spec_yaml.h"
 #include "node/kept_capsules.h"
 #include "replica/directory_store.h"
@@ -333,10 +334,7 @@ void Node::recover(std::function<void()> done) {
     if (entry.is_directory()) directories.push_back(entry.path().string());
   }
   std::ranges::sort(directories);
-  auto open = std::make_shared<std::size_t>(1);
-  auto one_done = [open, done = std::move(done)] {
-    if (--*open == 0) done();
-  };
+  io::WhenAll looks(std::move(done));
   for (const std::string& directory : directories) {
     if (!std::filesystem::exists(directory + "/spec.yaml")) continue;  // a creation that never began
     auto service = read_service(directory);
@@ -344,11 +342,10 @@ void Node::recover(std::function<void()> done) {
       report_unreadable(directory, service.error());
       continue;
     }
-    ++*open;
     ContainerService* raw = adopt(*std::move(service));
     if (cluster_ != nullptr) cluster_->attach_recovered(*raw);
     ContainerService::Recovery recovery;
-    recovery.found = one_done;
+    recovery.found = looks.begin();
     if (cluster_ != nullptr) {
       recovery.recovered = [this, raw] { cluster_->recovered(*raw); };
       if (cluster_->member()) {
@@ -359,7 +356,7 @@ void Node::recover(std::function<void()> done) {
     }
     raw->begin_after_restart(std::move(recovery));
   }
-  one_done();
+  looks.all_begun();
 }
 
 }  // namespace perdure::node

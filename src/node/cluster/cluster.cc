@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "io/atomic_file.h"
+#include "io/when_all.h"
 #include "node/cluster/durable_directory.h"
 #include "node/cluster/peer_codec.h"
 #include "replica/directory_store.h"
@@ -355,28 +356,20 @@ void Cluster::join(const JoinWish& wish, Progress progress, Done done) {
 }
 
 void Cluster::adopt_all(Done done) {
-  struct Round {
-    std::size_t open = 1;
-    std::string failures;
-    Done done;
-  };
-  auto round = std::make_shared<Round>();
-  round->done = std::move(done);
-  const auto one_done = [round](const std::string& failure) {
-    if (!failure.empty()) round->failures += (round->failures.empty() ? "" : "; ") + failure;
-    if (--round->open > 0) return;
-    if (round->failures.empty()) return round->done({});
-    round->done(fail(ErrorCode::kConflict, "this node is a member, but not all of its containers could be taken into the "
-                                           "cluster: " + round->failures));
-  };
+  const auto failures = std::make_shared<std::string>();
+  io::WhenAll claims([failures, done = std::move(done)] {
+    if (failures->empty()) return done({});
+    done(fail(ErrorCode::kConflict,
+              "this node is a member, but not all of its containers could be taken into the cluster: " + *failures));
+  });
   for (ContainerService* service : options_.node.containers()) {
     if (owned_.contains(service->spec().name)) continue;
-    ++round->open;
-    claim_running(*service, [one_done, name = service->spec().name.str()](const Status& claimed) {
-      one_done(claimed ? "" : std::format("'{}': {}", name, claimed.error().message()));
+    claim_running(*service, [failures, ended = claims.begin(), name = service->spec().name.str()](const Status& claimed) {
+      if (!claimed) *failures += std::format("{}'{}': {}", failures->empty() ? "" : "; ", name, claimed.error().message());
+      ended();
     });
   }
-  one_done("");
+  claims.all_begun();
 }
 
 }  // namespace perdure::node

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "io/when_all.h"
 #include "node/cluster/cluster.h"
 #include "node/cluster/founding.h"
 #include "node/cluster/unsealing.h"
@@ -97,26 +98,25 @@ void Cluster::forget_cluster(const Done& done) {
 
 // Those of the containers that stay here. `done` when they are gone, or etcd does not let them go.
 void Cluster::remove_own_records(int tries, std::function<void()> done) {
-  auto open = std::make_shared<std::size_t>(1);
-  const auto one_done = [this, token = lifetime_.token(), open, tries, done = std::move(done)] {
-    if (!token.alive() || --*open > 0) return;
+  io::WhenAll removals([this, token = lifetime_.token(), tries, done = std::move(done)] {
+    if (!token.alive()) return;
     if (tries > 1 && membership_->view().current() && owns_records()) {
       leave_timer_ = options_.loop.after(kRecordPause, [this, tries, done] { remove_own_records(tries - 1, done); });
       return;
     }
     done();
-  };
+  });
   for (const auto& [name, record] : membership_->view().records()) {
     if (record.record.owner.node != membership_->identity().node) continue;
-    ++*open;
     if (ContainerService* service = options_.node.find(name)) service->join(nullptr);
     owned_.erase(name);
-    membership_->records().remove(name, record.revision, options_.clock.now() + kRecordTime, [name, one_done](const Result<bool>& removed) {
-      if (!removed) log::warning("{}: its record stays in the cluster: {}", name.str(), removed.error().message());
-      one_done();
-    });
+    membership_->records().remove(name, record.revision, options_.clock.now() + kRecordTime,
+                                  [name, ended = removals.begin()](const Result<bool>& removed) {
+                                    if (!removed) log::warning("{}: its record stays in the cluster: {}", name.str(), removed.error().message());
+                                    ended();
+                                  });
   }
-  one_done();
+  removals.all_begun();
 }
 
 bool Cluster::owns_records() const {

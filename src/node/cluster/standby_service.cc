@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "io/when_all.h"
 #include "model/spec_yaml.h"
 #include "node/cluster/peer_codec.h"
 #include "node/cluster/standby_held.h"
@@ -415,19 +416,15 @@ void StandbyService::remove_left_over(const HostServices& host, const BackendFac
 }
 
 void StandbyService::drop_all(std::function<void()> done) {
-  auto open = std::make_shared<std::size_t>(1);
-  const auto one_done = [open, done = std::move(done)] {
-    if (--*open == 0) done();
-  };
+  io::WhenAll drops(std::move(done));
   std::vector<ContainerName> names;
   for (const auto& [name, held] : held_) names.push_back(name);
   for (const ContainerName& name : names) {
     const Held& held = at(name);
     if (held.busy || held.dropping || held.taking) continue;
-    ++*open;
-    drop(name, "this node leaves its cluster", [one_done](const Status&) { one_done(); });
+    drop(name, "this node leaves its cluster", [ended = drops.begin()](const Status&) { ended(); });
   }
-  one_done();
+  drops.all_begun();
 }
 
 std::set<std::string> StandbyService::images() const {
