@@ -29,6 +29,7 @@
 #include "node/recovery_meter.h"
 #include "node/replication.h"
 #include "node/step_runner.h"
+#include "node/takeover.h"
 #include "policy/container_policy.h"
 #include "replica/capsule_store.h"
 #include "replica/generation_table.h"
@@ -200,26 +201,15 @@ class ContainerService final : private OwnedSide {
   void remove_shared_capsules();
   void emit(const policy::Emit& effect);
 
-  // What is known of a container after a restart of the daemon, as it comes: container_takeover.cc.
-  struct Taking {
-    std::optional<Found> found;
-    std::optional<std::vector<policy::GenerationInfo>> stored;  // what its store lists
-    std::string store_error;
-    bool store_ready = false;  // it has listed, and has loaded the newest generation if that loads
-    bool store_late = false;   // not waited for any longer, where it can be done without
-    bool waits_for_store = false;
-    bool others_asked = false;
-    std::optional<HeldElsewhere> elsewhere;
-    std::optional<policy::Event> leaves;  // another node owns it
-  };
+  // After a restart of the daemon: container_takeover.cc.
   enum class Stored { kKnown, kUnknown };  // to the policy
   void list_stored();
   void store_failed(const Error& error);
   void store_ready();
   void look_for_it();
   void take_over();
-  bool needs_others(const Found& found) const;
-  bool needs_store(const Taking& taking) const;
+  void perform_takeover();
+  TakeoverNeeds takeover_needs() const;
   void ask_others();
   void wait_for_store();
   void revive(const Found& found, const HeldElsewhere& elsewhere, std::vector<policy::GenerationInfo> generations, Stored stored);
@@ -279,7 +269,8 @@ class ContainerService final : private OwnedSide {
   Instant takeover_since_;
   bool removal_waits_ = false;  // for the end of an attempt
   io::Timer takeover_retry_;
-  std::optional<Taking> taking_;
+  std::optional<TakeoverFacts> taking_;  // until it is taken over
+  bool waits_for_store_ = false;
   io::Timer store_patience_;
   io::Timer store_retry_;
   Duration shipping_cpu_{};     // since the last capture

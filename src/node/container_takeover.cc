@@ -113,13 +113,6 @@ void ContainerService::look_for_it() {
 
 // ---- What others hold ----
 
-// What was running and is dead goes on from what its standbys hold, if it has any.
-bool ContainerService::needs_others(const Found& found) const {
-  return recovery_.elsewhere && found.state != Found::State::kAlive && record_.in_cluster() && record_.state.begun &&
-         record_.state.desired == policy::DesiredState::kRunning && record_.state.gave_up.empty() &&
-         !record_.state.handing_over && policy::options_from(spec_).statefulness != policy::Statefulness::kStateless;
-}
-
 void ContainerService::ask_others() {
   taking_->others_asked = true;
   takeover_error_ = "it is dead, and its record and its standbys, which are asked for its newest generation, do not answer yet";
@@ -138,31 +131,37 @@ void ContainerService::ask_others() {
 
 // ---- All together ----
 
-// Without what is stored a dead container would begin anew, its state lost.
-bool ContainerService::needs_store(const Taking& taking) const {
-  if (taking.stored || taking.found->state == Found::State::kAlive) return false;
-  if (taking.elsewhere && taking.elsewhere->capsule) return false;
-  // What is not to run now is taken over: the policy waits for what is stored when that changes.
-  return record_.state.begun && record_.state.desired == policy::DesiredState::kRunning && record_.state.gave_up.empty() &&
-         policy::options_from(spec_).statefulness != policy::Statefulness::kStateless;
+// What is not to run now needs nothing: the policy waits for what is stored when that changes.
+TakeoverNeeds ContainerService::takeover_needs() const {
+  const bool state = record_.state.begun && record_.state.desired == policy::DesiredState::kRunning && record_.state.gave_up.empty() &&
+                     policy::options_from(spec_).statefulness != policy::Statefulness::kStateless;
+  return {.state = state, .others = state && recovery_.elsewhere && record_.in_cluster() && !record_.state.handing_over};
 }
 
 // Called whenever something has come to be known.
 void ContainerService::take_over() {
-  if (!taking_->found) return;
-  if (taking_->leaves) return leave_now();
-  if (!taking_->store_ready && !taking_->store_late) return;
-  if (taking_->stored && !taking_->store_ready && taking_->found->state != Found::State::kAlive) {
-    takeover_error_ = "it is dead, and its newest generation is being read from its durable directory";
-    return tell_found();
+  switch (next_step(*taking_, takeover_needs())) {
+    case TakeoverStep::kWait:
+      return;
+    case TakeoverStep::kLeave:
+      return leave_now();
+    case TakeoverStep::kReadStore:
+      takeover_error_ = "it is dead, and its newest generation is being read from its durable directory";
+      return tell_found();
+    case TakeoverStep::kAskOthers:
+      ask_others();
+      return tell_found();
+    case TakeoverStep::kWaitForOthers:
+      return tell_found();
+    case TakeoverStep::kWaitForStore:
+      return wait_for_store();
+    case TakeoverStep::kTakeOver:
+      return perform_takeover();
   }
-  if (needs_others(*taking_->found) && !taking_->elsewhere) {
-    if (!taking_->others_asked) ask_others();
-    return tell_found();
-  }
-  if (needs_store(*taking_)) return wait_for_store();
+}
 
-  Taking known = *std::move(taking_);
+void ContainerService::perform_takeover() {
+  TakeoverFacts known = *std::move(taking_);
   end_takeover();
   takeover_error_.clear();
   if (!known.store_ready) {
@@ -196,7 +195,7 @@ void ContainerService::leave_untaken(const policy::Event& event) {
 }
 
 void ContainerService::leave_now() {
-  const Taking known = *std::move(taking_);
+  const TakeoverFacts known = *std::move(taking_);
   end_takeover();
   store_retry_.reset();
   takeover_error_.clear();
@@ -308,13 +307,14 @@ void ContainerService::recover_later(const Error& error) {
 
 void ContainerService::wait_for_store() {
   if (removal_waits_) return do_release();
-  taking_->waits_for_store = true;
+  waits_for_store_ = true;
   not_taken_over(taking_->store_error.empty() ? "it is dead, and its durable directory, which holds its state, does not answer"
                                               : taking_->store_error);
 }
 
 void ContainerService::end_takeover() {
   taking_.reset();
+  waits_for_store_ = false;
   takeover_retry_.reset();
   store_patience_.reset();
 }
@@ -329,7 +329,7 @@ Status ContainerService::ask_before_takeover(const policy::Event& operator_event
                                              "again and again: " + takeover_error_));
   }
   removal_waits_ = true;
-  if (takeover_retry_.active() || (taking_ && taking_->waits_for_store)) do_release();
+  if (takeover_retry_.active() || waits_for_store_) do_release();
   return {};
 }
 

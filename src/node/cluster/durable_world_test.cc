@@ -25,7 +25,10 @@ class DurableWorldTest : public ClusterWorld {
     shared_ = &storage_;
     standbys_wanted_ = 0;
   }
-  ~DurableWorldTest() override { storage_.hang(false); }
+  ~DurableWorldTest() override {
+    storage_.hang(false);
+    end_all();
+  }
 
   // web runs on a, and a generation of it is in the directory.
   void protect() {

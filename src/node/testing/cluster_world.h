@@ -403,7 +403,10 @@ class TestNode final : public ContainerCluster {
 
 class ClusterWorld : public ::testing::Test {
  protected:
-  ~ClusterWorld() override {
+  ~ClusterWorld() override { end_all(); }
+
+  // For who has what work on the pools uses.
+  void end_all() {
     pool_->stop();
     store_pool_->stop();
     nodes_.clear();
