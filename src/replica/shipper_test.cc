@@ -6,8 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "replica/shipper_world.h"
-#include "replica/store_destination.h"
+#include "replica/shipper_fixture.h"
 
 namespace perdure::replica {
 namespace {
@@ -19,62 +18,10 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using testing::kTestTime;
 using testing::settle;
+using testing::ShipperTest;
 using testing::TestDestination;
 using testing::TestOwner;
 using testing::TestPeer;
-
-class ShipperTest : public ::testing::Test {
- protected:
-  ShipperTest() {
-    handlers_.on_held = [this](const std::string& name, const HoldReceipt& receipt) {
-      held_[name].push_back(receipt.holding.generation.number);
-      if (on_held_) on_held_(name);
-    };
-    handlers_.on_failed = [this](const std::string& name, const Error& error) {
-      failed_[name].push_back(error);
-      if (on_failed_) on_failed_(name);
-    };
-    handlers_.find_capsule = [this](const Generation& id) {
-      const auto found = table_.find(id);
-      return found == table_.end() ? nullptr : found->second;
-    };
-    shipper_ = std::make_unique<Shipper>(
-        *loop_, *pool_, owner_.container, handlers_,
-        ShipPauses{std::chrono::milliseconds(1), std::chrono::milliseconds(4)});
-  }
-  std::shared_ptr<TestPeer> add(const std::string& name, Pace pace = Pace::kEveryGeneration,
-                                std::optional<Holding> held = std::nullopt) {
-    auto peer = std::make_shared<TestPeer>();
-    shipper_->add(name, std::make_unique<TestDestination>(peer), pace, held);
-    return peer;
-  }
-  CapsuleRef capsule(std::uint64_t number) {
-    return std::make_shared<const capsule::Capsule>(owner_.capsule(generation(number)));
-  }
-  void offer(std::uint64_t number) { shipper_->offer(capsule(number), BootClock::now()); }
-  void wait_for(const std::function<bool()>& condition) {
-    ASSERT_TRUE(loop_->run_until(condition, kTestTime));
-  }
-  void wait_for_shipment(TestPeer& peer) {
-    wait_for([&] { return !peer.pending.empty(); });
-  }
-  std::uint64_t next(TestPeer& peer) { return peer.pending.front().shipment.generation.number; }
-  std::optional<std::uint64_t> base(TestPeer& peer) {
-    const auto& holding = peer.pending.front().shipment.base;
-    return holding ? std::optional(holding->generation.number) : std::nullopt;
-  }
-
-  std::unique_ptr<io::Loop> loop_ = io::Loop::create().value();
-  std::unique_ptr<io::Pool> pool_ = testing::make_pool();
-  TestOwner owner_{"web"};
-  std::map<Generation, CapsuleRef> table_;  // the owner's memory
-  std::map<std::string, std::vector<std::uint64_t>> held_;
-  std::map<std::string, std::vector<Error>> failed_;
-  std::function<void(const std::string&)> on_held_;
-  std::function<void(const std::string&)> on_failed_;
-  ShipperHandlers handlers_;
-  std::unique_ptr<Shipper> shipper_;
-};
 
 TEST_F(ShipperTest, AFullOneThenDeltasInOneEncodingForAll) {
   const auto a = add("a");
@@ -459,103 +406,6 @@ TEST_F(ShipperTest, ItLetsTheFormerMemoryOfAGenerationGo) {
   EXPECT_EQ(base(*peer), 1u);
   EXPECT_GT(elsewhere.use_count(), 1) << "it is the base now";
   wait_for([&] { return former.use_count() == 1; });  // only the test has it
-}
-
-class StoreDestinationTest : public ShipperTest {
- protected:
-  StoreDestinationTest() {
-    DirectoryStoreOptions options;
-    options.directory = "/durable";
-    options.max_chain = 3;
-    store_ = std::shared_ptr<CapsuleStore>(DirectoryStore::open(options, files_).value());
-  }
-  ~StoreDestinationTest() override {
-    shipper_.reset();
-    pool_->stop();
-  }
-  void add_store() {
-    shipper_->add("disk", std::make_unique<StoreDestination>(*loop_, *pool_, store_),
-                  Pace::kEveryGeneration, std::nullopt);
-  }
-  MemoryFileSystem files_;
-  std::shared_ptr<CapsuleStore> store_;
-};
-
-TEST_F(StoreDestinationTest, WritesChainsThatItBeginsAnew) {
-  add_store();
-  for (std::uint64_t number = 1; number <= 7; ++number) {
-    offer(number);
-    wait_for([&] { return held_["disk"].size() == number; });
-  }
-  EXPECT_EQ(shipper_->status("disk")->full_shipments, 3u);  // 1, 4, 7
-  EXPECT_EQ(shipper_->status("disk")->delta_shipments, 4u);
-  for (std::uint64_t number = 1; number <= 7; ++number) {
-    const auto loaded = store_->load(generation(number));
-    ASSERT_TRUE(loaded) << loaded.error().message();
-    EXPECT_TRUE(same_state(**loaded, owner_.capsule(generation(number))));
-  }
-}
-
-TEST_F(StoreDestinationTest, WhatIsThereAlreadyIsHeld) {
-  const auto encoded = capsule::testing::encoded_full(*capsule(1), capsule::Compression::kZstd);
-  ASSERT_TRUE(store_->put(encoded));
-  add_store();
-  offer(1);
-  wait_for([&] { return held_["disk"].size() == 1; });
-  EXPECT_EQ(shipper_->status("disk")->held->digest, encoded.digest);
-  offer(2);
-  wait_for([&] { return held_["disk"].size() == 2; });
-  EXPECT_EQ(shipper_->status("disk")->delta_shipments, 1u);
-  EXPECT_TRUE(store_->load(generation(2)));
-}
-
-TEST_F(StoreDestinationTest, ADeltaWhoseBaseIsGoneIsWrittenAnew) {
-  add_store();
-  offer(1);
-  offer(2);
-  wait_for([&] { return held_["disk"].size() == 2; });
-  ASSERT_TRUE(files_.remove("/durable/" + file_name_of(generation(1))));
-  ASSERT_FALSE(store_->load(generation(2)));
-  add_store();  // it does not know what is there
-  wait_for([&] { return held_["disk"].size() == 3; });
-  EXPECT_TRUE(store_->load(generation(2)));
-}
-
-TEST_F(StoreDestinationTest, AFullDiskIsTriedAgain) {
-  add_store();
-  files_.restart_counting();
-  files_.fail_at(1, ErrorCode::kNoSpace);
-  offer(1);
-  wait_for([&] { return held_["disk"].size() == 1; });
-  ASSERT_EQ(failed_["disk"].size(), 1u);
-  EXPECT_EQ(failed_["disk"][0].code(), ErrorCode::kNoSpace);
-}
-
-TEST_F(StoreDestinationTest, AQueueThatIsFullIsNoLostDestination) {
-  add_store();
-  pool_->stop();
-  auto pool = testing::make_pool();
-  std::optional<Result<HoldReceipt>> answer;
-  StoreDestination destination(*loop_, *pool_, store_);
-  Shipment shipment{
-      generation(1), std::nullopt,
-      std::make_shared<const capsule::EncodedCapsule>(capsule::testing::encoded_full(*capsule(1)))};
-  destination.ship(shipment, [&](Result<HoldReceipt> result) { answer = std::move(result); });
-  wait_for([&] { return answer.has_value(); });
-  EXPECT_EQ(answer->error().code(), ErrorCode::kIo);
-}
-
-TEST_F(StoreDestinationTest, MeasuresItsBandwidth) {
-  TestOwner large("web", 200);
-  StoreDestination destination(*loop_, *pool_, store_);
-  EXPECT_EQ(destination.bytes_per_second(), 0);
-  bool held = false;
-  Shipment shipment{generation(1), std::nullopt,
-                    std::make_shared<const capsule::EncodedCapsule>(
-                        capsule::testing::encoded_full(large.capsule(generation(1))))};
-  destination.ship(shipment, [&](Result<HoldReceipt> result) { held = result.has_value(); });
-  wait_for([&] { return held; });
-  EXPECT_GT(destination.bytes_per_second(), 0);
 }
 
 }  // namespace

@@ -355,21 +355,4 @@ void Cluster::join(const JoinWish& wish, Progress progress, Done done) {
   });
 }
 
-void Cluster::adopt_all(Done done) {
-  const auto failures = std::make_shared<std::string>();
-  io::WhenAll claims([failures, done = std::move(done)] {
-    if (failures->empty()) return done({});
-    done(fail(ErrorCode::kConflict,
-              "this node is a member, but not all of its containers could be taken into the cluster: " + *failures));
-  });
-  for (ContainerService* service : options_.node.containers()) {
-    if (owned_.contains(service->spec().name)) continue;
-    claim_running(*service, [failures, ended = claims.begin(), name = service->spec().name.str()](const Status& claimed) {
-      if (!claimed) *failures += std::format("{}'{}': {}", failures->empty() ? "" : "; ", name, claimed.error().message());
-      ended();
-    });
-  }
-  claims.all_begun();
-}
-
 }  // namespace perdure::node
