@@ -204,6 +204,7 @@ class ContainerService final : private OwnedSide {
   // After a restart of the daemon: container_takeover.cc.
   enum class Stored { kKnown, kUnknown };  // to the policy
   void list_stored();
+  void load_newest_stored();
   void store_failed(const Error& error);
   void store_ready();
   void look_for_it();
@@ -211,7 +212,7 @@ class ContainerService final : private OwnedSide {
   void perform_takeover();
   TakeoverNeeds takeover_needs() const;
   void ask_others();
-  void wait_for_store();
+  void wait_for_store(const std::string& why);
   void revive(const Found& found, const HeldElsewhere& elsewhere, std::vector<policy::GenerationInfo> generations, Stored stored);
   std::optional<policy::GenerationInfo> take_in(const capsule::CapsuleRef& capsule,
                                                 const std::vector<policy::GenerationInfo>& stored);
@@ -277,6 +278,7 @@ class ContainerService final : private OwnedSide {
   bool durable_counts_ = true;  // a commit waits for the durable directory
   std::string store_trouble_;   // of the durable directory, while it lasts
   bool store_holds_more_ = false;  // than the policy has been told of
+  bool stored_untold_ = false;     // it waits for StoredKnown
   bool newer_discarded_ = false;   // than what is restored next
   ContainerBackend::Capsules capsules_at_release_ = ContainerBackend::Capsules::kDelete;
   bool stop_was_kill_ = false;

@@ -15,20 +15,6 @@ namespace {
 
 constexpr Duration kAgain = std::chrono::seconds(5);
 
-// What a store says of itself, its server or its keys, not of the capsule.
-bool may_be_read_later(const Error& error) {
-  return error.code() == ErrorCode::kIo || error.code() == ErrorCode::kTimeout || replica::ends_search(error.code());
-}
-
-// Where what may be newest cannot be read, nobody goes back behind it by himself.
-const Error* unreadable_now(const std::vector<replica::StoredGeneration>& listed) {
-  for (const replica::StoredGeneration& one : listed | std::views::reverse) {
-    if (!one.corrupt) return nullptr;
-    if (may_be_read_later(*one.corrupt)) return &*one.corrupt;
-  }
-  return nullptr;
-}
-
 }  // namespace
 
 void ContainerService::begin_after_restart(Recovery recovery) {
@@ -57,25 +43,34 @@ void ContainerService::list_stored() {
         if (!taking_) return stored_known(std::move(stored));
         taking_->store_error.clear();
         taking_->stored = std::move(stored);
-        // So that the first generation of this life is a delta, if that is possible at all.
-        const auto newest = generations_.table()->newest_durable();
-        if (!newest || generations_.store() == nullptr) return store_ready();
-        store_runner_.run(
-            [table = generations_.table(), store = generations_.store(), generation = newest->generation] {
-              return table->load(generation, *store);
-            },
-            [this](const Result<capsule::CapsuleRef>& loaded) {
-              if (!loaded && may_be_read_later(loaded.error())) {
-                if (taking_) taking_->stored.reset();
-                return store_failed(loaded.error());
-              }
-              if (!loaded) log::warning("{}: {}", spec_.name.str(), loaded.error().message());
-              store_ready();
-            });
+        load_newest_stored();
+      });
+}
+
+// So that the first generation of this life is a delta, if that is possible at all; and so that what is damaged is known before
+// others are asked for what is newer than what is in order.
+void ContainerService::load_newest_stored() {
+  const auto newest = generations_.table()->newest_durable();
+  if (!newest || generations_.store() == nullptr) return store_ready();
+  store_runner_.run(
+      [table = generations_.table(), store = generations_.store(), generation = newest->generation] {
+        return table->load(generation, *store);
+      },
+      [this, generation = newest->generation](const Result<capsule::CapsuleRef>& loaded) {
+        if (loaded) return store_ready();
+        if (replica::may_be_read_later(loaded.error().code())) {
+          if (taking_) taking_->stored.reset();
+          return store_failed(loaded.error());
+        }
+        log::warning("{}: {}", spec_.name.str(), loaded.error().message());
+        if (!taking_) return store_ready();
+        generations_.found_damaged(generation, loaded.error(), *taking_->stored);
+        load_newest_stored();
       });
 }
 
 void ContainerService::store_ready() {
+  if (!taking_ && stored_untold_) return list_stored();
   if (!taking_) return;
   taking_->store_ready = true;
   take_over();
@@ -84,7 +79,7 @@ void ContainerService::store_ready() {
 // Until the policy knows what is stored, however long that takes.
 void ContainerService::store_failed(const Error& error) {
   log::warning("{}: {}", spec_.name.str(), error.message());
-  if (!taking_ && !store_holds_more_) return;
+  if (!taking_ && !stored_untold_) return;
   store_retry_ = environment_.loop.after(kAgain, [this] { list_stored(); });
   if (!taking_) return;
   taking_->store_error = error.message();
@@ -94,7 +89,7 @@ void ContainerService::store_failed(const Error& error) {
 
 void ContainerService::stored_known(std::vector<policy::GenerationInfo> stored) {
   log::info("{}: its durable directory answers", spec_.name.str());
-  store_holds_more_ = false;
+  store_holds_more_ = stored_untold_ = false;
   handle(policy::StoredKnown{std::move(stored)});
 }
 
@@ -146,15 +141,15 @@ void ContainerService::take_over() {
     case TakeoverStep::kLeave:
       return leave_now();
     case TakeoverStep::kReadStore:
-      takeover_error_ = "it is dead, and its newest generation is being read from its durable directory";
-      return tell_found();
+      return wait_for_store("it is dead, and its newest generation is being read from its durable directory");
     case TakeoverStep::kAskOthers:
       ask_others();
       return tell_found();
     case TakeoverStep::kWaitForOthers:
       return tell_found();
     case TakeoverStep::kWaitForStore:
-      return wait_for_store();
+      return wait_for_store(taking_->store_error.empty() ? "it is dead, and its durable directory, which holds its state, does not answer"
+                                                         : taking_->store_error);
     case TakeoverStep::kTakeOver:
       return perform_takeover();
   }
@@ -171,7 +166,9 @@ void ContainerService::perform_takeover() {
                       spec_.name.str()),
           known.store_error});
   }
-  store_holds_more_ = !known.stored;
+  // What is being read still is not known to be in order.
+  if (!known.store_ready && known.found->state != Found::State::kAlive) known.stored.reset();
+  store_holds_more_ = stored_untold_ = !known.stored;
   std::optional<replica::Holding> newest;
   if (const auto durable = generations_.table()->newest_durable(); durable && known.stored) {
     newest = replica::Holding{durable->generation, durable->digest};
@@ -305,11 +302,10 @@ void ContainerService::recover_later(const Error& error) {
   not_taken_over(error.message());
 }
 
-void ContainerService::wait_for_store() {
+void ContainerService::wait_for_store(const std::string& why) {
   if (removal_waits_) return do_release();
   waits_for_store_ = true;
-  not_taken_over(taking_->store_error.empty() ? "it is dead, and its durable directory, which holds its state, does not answer"
-                                              : taking_->store_error);
+  not_taken_over(why);
 }
 
 void ContainerService::end_takeover() {

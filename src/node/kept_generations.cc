@@ -48,6 +48,14 @@ std::vector<policy::GenerationInfo> KeptGenerations::infos_of(
   return infos;
 }
 
+void KeptGenerations::found_damaged(const Generation& generation, const Error& error, std::vector<policy::GenerationInfo>& infos) {
+  mark_reasons_[generation] = error.message();
+  for (policy::GenerationInfo& info : infos) {
+    if (info.id == generation) info.mark = policy::Mark::kCorrupt;
+  }
+  (void)table_->mark_bad(generation, error.message());
+}
+
 void KeptGenerations::mark(const policy::DiscardGeneration& effect) {
   mark_reasons_[effect.generation] = effect.reason;
   if (store_ == nullptr) return;

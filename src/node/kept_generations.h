@@ -35,6 +35,9 @@ class KeptGenerations {
   // What the store lists, for the policy. Remembers the marks' reasons.
   std::vector<policy::GenerationInfo> infos_of(const std::vector<replica::StoredGeneration>& listed);
 
+  // It was listed, and turned out to be damaged when it was loaded.
+  void found_damaged(const Generation& generation, const Error& error, std::vector<policy::GenerationInfo>& infos);
+
   void mark(const policy::DiscardGeneration& effect);
   void unmark(const Generation& generation);
   void remove(const Generation& generation);

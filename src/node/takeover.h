@@ -9,6 +9,7 @@
 #include "node/container_cluster.h"
 #include "policy/container_events.h"
 #include "policy/generations.h"
+#include "replica/capsule_store.h"
 
 namespace perdure::node {
 
@@ -38,6 +39,9 @@ enum class TakeoverStep {
   kWaitForStore,   // it is dead, and without what is stored it would begin anew
   kTakeOver,
 };
+// What keeps the newest generation, or one that it builds on, from being read, though it may be in order; nullptr: nothing.
+const Error* unreadable_now(const std::vector<replica::StoredGeneration>& listed);  // as a store lists
+
 TakeoverStep next_step(const TakeoverFacts& facts, const TakeoverNeeds& needs);
 
 }  // namespace perdure::node

@@ -71,6 +71,49 @@ TEST(TakeoverStep, TheDeadAskTheirStandbysOnce) {
   EXPECT_EQ(next_step(answered(late(found(kDead)), true), kBoth), Step::kTakeOver);
 }
 
+TEST(TakeoverStep, WhatTheirStandbysHoldIsNotKeptFromThemByAStoreThatStopsAnswering) {
+  const TakeoverFacts reading = late(listed(found(kDead)));
+  EXPECT_EQ(next_step(reading, kBoth), Step::kAskOthers);
+  EXPECT_EQ(next_step(answered(reading, true), kBoth), Step::kTakeOver);
+  EXPECT_EQ(next_step(answered(reading, false), kBoth), Step::kReadStore);
+}
+
+replica::StoredGeneration stored(std::uint64_t number, std::optional<std::uint64_t> parent = {}) {
+  replica::StoredGeneration one;
+  one.generation = {Term{1}, Incarnation{1}, number};
+  one.info.emplace();
+  if (parent) one.info->manifest.parent = Generation{Term{1}, Incarnation{1}, *parent};
+  return one;
+}
+replica::StoredGeneration failing(std::uint64_t number, ErrorCode code) {
+  replica::StoredGeneration one;
+  one.generation = {Term{1}, Incarnation{1}, number};
+  one.corrupt = Error(code, std::to_string(number));
+  return one;
+}
+std::string unreadable(const std::vector<replica::StoredGeneration>& listed) {
+  const Error* error = unreadable_now(listed);
+  return error == nullptr ? "" : error->message();
+}
+
+TEST(Unreadable, IsTheNewestOrWhatItBuildsOn) {
+  EXPECT_EQ(unreadable({}), "");
+  EXPECT_EQ(unreadable({stored(1), stored(2, 1)}), "");
+  EXPECT_EQ(unreadable({stored(1), failing(2, ErrorCode::kIo)}), "2");
+  EXPECT_EQ(unreadable({failing(1, ErrorCode::kIo), stored(2, 1), stored(3, 2)}), "1");
+  EXPECT_EQ(unreadable({failing(1, ErrorCode::kIo), stored(2, 1), stored(3)}), "") << "nobody needs it";
+}
+
+TEST(Unreadable, DamageIsNoReasonToWait) {
+  EXPECT_EQ(unreadable({stored(1), failing(2, ErrorCode::kCorrupt)}), "");
+  EXPECT_EQ(unreadable({failing(1, ErrorCode::kCorrupt), stored(2, 1)}), "");
+  EXPECT_EQ(unreadable({failing(1, ErrorCode::kPermission), failing(2, ErrorCode::kCorrupt), stored(3, 2)}), "1");
+  auto marked = stored(3, 2);
+  marked.marks["suspect"] = "died at once";
+  EXPECT_EQ(unreadable({stored(1), failing(2, ErrorCode::kIo), marked}), "2");
+  EXPECT_EQ(unreadable({stored(2, 9)}), "") << "its parent is gone for good";
+}
+
 TEST(TakeoverStep, WhatAnotherOwnsIsLeftAsSoonAsItIsKnownWhatIsHere) {
   for (TakeoverFacts facts : {TakeoverFacts(), found(kDead), late(found(kAlive)), ready(found(kDead))}) {
     facts.leaves = policy::OwnershipLost{NodeName::parse("b").value(), Term{2}};

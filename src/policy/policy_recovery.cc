@@ -1,6 +1,7 @@
 // ContainerPolicy: deaths, restores, and what a restarted daemon finds.
 #include <algorithm>
 #include <format>
+#include <tuple>
 #include <utility>
 
 #include "base/assert.h"
@@ -129,7 +130,10 @@ void ContainerPolicy::on(const StoredKnown& event) {
   stored_unknown_ = stored_missed_ = false;
   const bool before_a_cold_start = std::exchange(began_anew_, false);
   for (const GenerationInfo& stored : event.generations) {
-    if (known(stored.id) != nullptr) continue;
+    // A later owner's are his: whoever stored them, the record will say so.
+    const bool later = std::tie(stored.id.term, stored.id.incarnation) > std::tie(term_, incarnation_);
+    if (later || known(stored.id) != nullptr) continue;
+    next_number_ = std::max(next_number_, stored.id.number + 1);
     GenerationInfo& added = generations_.emplace_back(stored);
     if (before_a_cold_start && added.mark == Mark::kNone)
       discard(added, Mark::kAbandoned, "the container was started afresh");

@@ -158,7 +158,7 @@ void PolicyWorld::deliver_death() {
                       !(options_.blame == Blame::kNotSigkill && status == ExitStatus::signalled(9));
   if (!blamed) return;
   for (const auto& [id, capsule] : store_) {
-    const bool since = id.number >= probation->first_number;
+    const bool since = id > probation->restored && id.number >= probation->first_number;
     if (capsule.info.state != CommitState::kCommitted || (id != probation->restored && !since))
       continue;
     require(capsule.info.mark != Mark::kNone,

@@ -38,7 +38,8 @@ void lay_blame(const RecoveryQuestion& question, std::vector<GenerationInfo>& ge
   const std::vector<GenerationInfo> before = generations;
   for (const auto& generation : before) {
     // What was captured since the restore carries the same state on, and the same death.
-    const bool since = generation.id.number >= question.probation->first_number;
+    const bool since = generation.id > question.probation->restored &&
+                       generation.id.number >= question.probation->first_number;
     if (generation.mark != Mark::kNone || generation.state != CommitState::kCommitted) continue;
     if (generation.id == question.probation->restored || since) {
       mark(generations, generation.id, Mark::kSuspect, decision);

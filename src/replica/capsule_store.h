@@ -100,4 +100,9 @@ inline bool ends_search(ErrorCode code) {
   return code == ErrorCode::kNoSpace || code == ErrorCode::kTransient || code == ErrorCode::kPermission;
 }
 
+// What a store says of itself, its server or its keys, not of the capsule: it may be read later.
+inline bool may_be_read_later(ErrorCode code) {
+  return code == ErrorCode::kIo || code == ErrorCode::kTimeout || ends_search(code);
+}
+
 }  // namespace perdure::replica

@@ -276,6 +276,10 @@ Result<StoreReceipt> DirectoryStore::put(const capsule::EncodedCapsule& encoded)
 Status DirectoryStore::mark(const Generation& generation, std::string_view word,
                             std::string_view why) {
   PERDURE_TRY(require_owner("mark " + describe(generation)));
+  if (shared() && of_later_life(generation)) {
+    return fail(ErrorCode::kFenced, std::format("mark {} in '{}': a later owner has stored it",
+                                                describe(generation), options_.directory));
+  }
   if (!is_mark(word)) {
     return fail(ErrorCode::kInvalid, std::format("mark {} as '{}': a mark is 1 to {} letters a-z",
                                                  describe(generation), word, kMaxMarkWord));

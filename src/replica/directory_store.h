@@ -69,7 +69,8 @@ class DirectoryStore final : public CapsuleStore {
   Result<std::vector<StoredGeneration>> list() override;
   Result<capsule::CapsuleRef> load(const Generation& generation) override;
   Result<RestorableGeneration> newest_restorable(const std::set<Generation>& skip) override;
-  Status mark(const Generation& generation, std::string_view word, std::string_view why) override;
+  Status mark(const Generation& generation, std::string_view word,
+              std::string_view why) override;  // shared: kFenced for what a later life stored
   Status unmark(const Generation& generation, std::string_view word) override;
   Status remove(
       const Generation& generation) override;  // shared: kFenced for what a later life stored

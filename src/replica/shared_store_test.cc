@@ -350,6 +350,7 @@ TEST(SharedStore, WhoHasBeenSucceededIsTold) {
   EXPECT_EQ(put.error().code(), ErrorCode::kFenced);
   EXPECT_THAT(put.error().message(), ::testing::HasSubstr("4.2a.3"));
   EXPECT_EQ(old_store->remove(new_life(3)).error().code(), ErrorCode::kFenced);
+  EXPECT_EQ(old_store->mark(new_life(3), "abandoned", "").error().code(), ErrorCode::kFenced);
   const auto retained = old_store->retain_only({});
   ASSERT_TRUE(retained);
   EXPECT_EQ(retained->size(), 2u);

@@ -307,7 +307,10 @@ void Shipper::advance(const std::string& name) {
   route.current = std::move(route.waiting.front());
   route.waiting.pop_front();
   route.attempt = next_attempt_++;
-  if (Status begun = begin_encoding(name, route); !begun) on_error(name, route, begun.error());
+  Status begun = begin_encoding(name, route);
+  // A pool that is full is no destination that is gone, and will report again.
+  if (!begun && begun.error().code() == ErrorCode::kTransient) begun = fail(ErrorCode::kIo, begun.error().message());
+  if (!begun) on_error(name, route, begun.error());
 }
 
 Status Shipper::begin_encoding(const std::string& name, Route& route) {

@@ -3,6 +3,8 @@
 // them; the loop, the pool and the codec are real.
 #include "replica/shipper.h"
 
+#include <atomic>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -342,6 +344,41 @@ TEST_F(ShipperTest, WhatTheContainerHasGoneBackFromIsNothingToADestinationThatRe
   peer->answer();
   shipper_->reconnected("a", *shipper_->status("a")->held);
   EXPECT_EQ(shipper_->status("a")->held->generation, generation(3));
+}
+
+TEST_F(ShipperTest, APoolThatIsFullIsNoLostDestination) {
+  auto pool = io::Pool::create({.name = "full", .threads = 1, .queue_limit = 1}).value();
+  shipper_ = std::make_unique<Shipper>(*loop_, *pool, owner_.container, handlers_,
+                                       ShipPauses{std::chrono::milliseconds(1), std::chrono::milliseconds(4)});
+  std::atomic<int> begun = 0;
+  std::atomic<bool> goes_on = false;
+  const io::Lifetime lifetime;
+  const auto occupy = [&] {
+    return pool->submit(
+        *loop_, lifetime,
+        [&] {
+          ++begun;
+          goes_on.wait(false);
+          return 0;
+        },
+        [](int) {});
+  };
+  ASSERT_TRUE(occupy());
+  wait_for([&] {
+    loop_->post([] {});
+    return begun == 1;
+  });
+  ASSERT_TRUE(occupy());  // it waits
+  const auto peer = add("a");
+  offer(1);
+  EXPECT_FALSE(shipper_->status("a")->disconnected);
+  goes_on = true;
+  goes_on.notify_all();
+  wait_for_shipment(*peer);
+  EXPECT_EQ(next(*peer), 1u);
+  EXPECT_EQ(failed_["a"].front().code(), ErrorCode::kIo);
+  shipper_.reset();
+  pool->stop();
 }
 
 TEST_F(ShipperTest, HandlersMayRemoveTheDestinationThatCalls) {

@@ -18,6 +18,7 @@
 #include "node/cluster/owned_container.h"
 #include "node/cluster/revival.h"
 #include "node/cluster/standby_service.h"
+#include "node/cluster/unsealing.h"
 #include "node/node.h"
 #include "placement/choose_standbys.h"
 #include "replica/sealed_file_system.h"
@@ -157,6 +158,7 @@ class Cluster final : public ContainerCluster {
   bool busy_ = false;  // init, join or leave is under way
   io::Timer waiting_limit_;
   io::Timer leave_timer_;
+  std::weak_ptr<Keeping> keeping_;  // of an attempt to leave, as long as it is at work
   io::Lifetime lifetime_;
 };
 

@@ -13,6 +13,7 @@
 #include "node/kept_capsules.h"
 #include "node/status_codec.h"
 #include "placement/drain.h"
+#include "replica/checked_store.h"
 #include "replica/directory_store.h"
 
 namespace perdure::node {
@@ -201,7 +202,8 @@ std::optional<SharedStore> Cluster::shared_store(const ContainerName& name, Term
   const std::string id = membership_->identity().cluster_id;
   found.open = [files = shared_files_, directory, id, options]() -> Result<std::unique_ptr<replica::CapsuleStore>> {
     PERDURE_TRY(check_durable_directory(directory, id));
-    return replica::DirectoryStore::open(options, files);
+    PERDURE_ASSIGN(auto store, replica::DirectoryStore::open(options, files));
+    return std::make_unique<replica::CheckedStore>(std::move(store), [directory, id] { return check_durable_directory(directory, id); });
   };
   found.remove = [directory, id, options]() -> Status {
     PERDURE_TRY(check_durable_directory(directory, id));

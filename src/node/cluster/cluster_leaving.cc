@@ -28,6 +28,9 @@ constexpr Duration kKeepTime = std::chrono::minutes(5);
 void Cluster::leave(bool force, Progress progress, Done done) {
   if (!member()) return done(fail(ErrorCode::kConflict, "this node is in no cluster"));
   if (busy_) return done(fail(ErrorCode::kConflict, "another change of the membership is under way"));
+  if (!keeping_.expired()) {
+    return done(fail(ErrorCode::kConflict, "an attempt to leave before still waits for the durable directory; mend that first"));
+  }
   if (!owned_.empty() && !force) {
     return done(fail(ErrorCode::kConflict,
                      std::format("this node owns {} containers; 'perdure node drain {}' moves them, --force keeps them here, in "
@@ -143,10 +146,13 @@ void Cluster::keep_without_keys(Done done) {
   }
   own_files_->seal(false);
   const auto keeping = std::make_shared<Keeping>();
+  keeping_ = keeping;
   const auto answer = std::make_shared<Done>(std::move(done));
   const auto once = [this, answer](Status kept) {
+    const Done told = std::exchange(*answer, nullptr);
+    if (!told) return;  // nobody waits for it any more; the timer is another attempt's
     leave_timer_.reset();
-    if (const Done told = std::exchange(*answer, nullptr)) told(std::move(kept));
+    told(std::move(kept));
   };
   leave_timer_ = options_.loop.after(kKeepTime, [keeping, once] {
     keeping->give_up();

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <format>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -211,7 +212,10 @@ TEST_F(DurableWorldTest, TroubleOfTheStorageIsNoDamage) {
   EXPECT_THAT(backend("a", "web").calls(), Contains("restore " + to_string(newest)));
 }
 
-TEST_F(DurableWorldTest, WhatIsDamagedInItIsTakenFromAStandby) {
+// In its header, which is seen when it is listed, or behind it.
+class DamageTest : public DurableWorldTest, public ::testing::WithParamInterface<bool> {};
+
+TEST_P(DamageTest, WhatIsDamagedIsTakenFromAStandby) {
   standbys_wanted_ = 1;
   protect();
   ASSERT_TRUE(stored_more());
@@ -220,11 +224,19 @@ TEST_F(DurableWorldTest, WhatIsDamagedInItIsTakenFromAStandby) {
   const Generation newest = held->manifest.generation;
   ASSERT_TRUE(until([&] { return newest_file().find(std::format("{:020}.capsule", newest.number)) != std::string::npos; }));
   end("a");
-  std::filesystem::resize_file(newest_file(), 100);
+  const std::string file = newest_file();
+  if (GetParam()) {
+    std::filesystem::resize_file(file, 100);
+  } else {
+    std::fstream bytes(file, std::ios::in | std::ios::out | std::ios::binary);
+    bytes.seekp(-1, std::ios::end);
+    bytes.put('\x5a');
+  }
   restart(Found::State::kNothing, held);
   ASSERT_TRUE(until([&] { return was_told("restored") && runs_on("a", "web"); }));
   EXPECT_THAT(backend("a", "web").calls(), Contains("restore " + to_string(newest)));
 }
+INSTANTIATE_TEST_SUITE_P(Where, DamageTest, ::testing::Bool());
 
 TEST_F(DurableWorldTest, WhatIsOwnedByAnotherMeanwhileIsLeftAsItIs) {
   protect();

@@ -25,6 +25,10 @@ Result<capsule::CapsuleRef> newest_of(replica::CapsuleStore& store) {
   auto found = store.newest_restorable(marked);
   if (!found && found.error().code() == ErrorCode::kNotFound) found = store.newest_restorable({});
   if (!found) return fail(std::move(found).error());
+  // Nobody goes back behind what may be in order.
+  for (const replica::SkippedGeneration& one : found->skipped) {
+    if (replica::may_be_read_later(one.reason.code())) return fail(one.reason);
+  }
   return found->capsule;
 }
 
