@@ -19,7 +19,7 @@ namespace v1 = control::v1;
 using namespace std::chrono_literals;
 
 std::string token_file(std::string_view content) {
-  const auto path = std::filesystem::path(testing::TempDir()) / "perdure-cli-token";
+  const auto path = test_directory() / "token";
   std::ofstream(path) << content;
   return path.string();
 }

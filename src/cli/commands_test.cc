@@ -286,7 +286,7 @@ TEST_F(CommandsTest, RestoreSaysWhatIsLostAndSendsTheGenerationAskedFor) {
 }
 
 std::string spec_file() {
-  const auto path = std::filesystem::path(testing::TempDir()) / "perdure-cli-web.yaml";
+  const auto path = test_directory() / "web.yaml";
   std::ofstream(path) << "name: web\n";
   return path.string();
 }
@@ -296,7 +296,7 @@ TEST_F(CommandsTest, RunSendsTheFileAndWhereRelativePathsStart) {
   EXPECT_EQ(run({"run", file}), ExitCode::kOk) << err();
   EXPECT_EQ(last_request().run().spec_yaml(), "name: web\n");
   EXPECT_EQ(last_request().run().file_name(), file);
-  EXPECT_EQ(last_request().run().base_directory() + "/perdure-cli-web.yaml", file);
+  EXPECT_EQ(last_request().run().base_directory() + "/web.yaml", file);
   EXPECT_FALSE(last_request().run().confirm_nic());
   EXPECT_EQ(run({"run", "/nonexistent/web.yaml"}), ExitCode::kNotFound);
 }

@@ -167,7 +167,7 @@ void serve_import(int socket) {
 
 TEST_F(SocketTest, ADescriptorTravelsWithItsRequest) {
   const Server server(serve_import);
-  const fs::path archive = fs::path(testing::TempDir()) / "perdure-cli-import";
+  const fs::path archive = test_directory() / "import";
   std::ofstream(archive) << "archive";
   EXPECT_EQ(run({"import", archive.string(), "--name", "web2"}, server.path), ExitCode::kOk)
       << terminal.err_text;

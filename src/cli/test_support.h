@@ -2,16 +2,38 @@
 // messages, golden files.
 #pragma once
 
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
 #include <deque>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "base/fd.h"
 #include "cli/commands.h"
 
 namespace perdure::cli {
+
+// Of this process: several run at the same time.
+inline std::filesystem::path test_directory() {
+  struct Directory {
+    Directory() {
+      std::string pattern = testing::TempDir() + "perdure-cli-XXXXXX";
+      path = ::mkdtemp(pattern.data());
+    }
+    ~Directory() {
+      std::error_code ignored;
+      std::filesystem::remove_all(path, ignored);
+    }
+    std::filesystem::path path;
+  };
+  static const Directory directory;
+  return directory.path;
+}
 
 class FakeTerminal final : public Terminal {
  public:

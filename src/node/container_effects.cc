@@ -160,7 +160,8 @@ void ContainerService::remove_what_is_superseded() {
   const auto is_good = [](const policy::GenerationInfo& info) { return info.durable && info.mark == policy::Mark::kNone; };
   if (!std::ranges::all_of(kept, is_ours) || std::ranges::count_if(kept, is_good) < kEnough) return;
   store_holds_more_ = false;
-  generations_.remove_before(std::ranges::min(kept, {}, &policy::GenerationInfo::id).id);
+  generations_.remove_before(std::ranges::min(kept, {}, &policy::GenerationInfo::id).id,
+                             [this](const Status& removed) { store_holds_more_ = store_holds_more_ || !removed; });
 }
 
 void ContainerService::not_stored(const Generation& generation, const Error& error) {

@@ -110,7 +110,7 @@ void KeptGenerations::remove_pending() {
       });
 }
 
-void KeptGenerations::remove_before(const Generation& first) {
+void KeptGenerations::remove_before(const Generation& first, std::function<void(const Status&)> done) {
   if (store_ == nullptr) return;
   runner_.run(
       [store = store_, first]() -> Status {
@@ -122,7 +122,10 @@ void KeptGenerations::remove_before(const Generation& first) {
         }
         return {};
       },
-      [this](const Status& removed) { warn_unless_gone(removed); });
+      [this, done = std::move(done)](const Status& removed) {
+        warn_unless_gone(removed);
+        done(removed);
+      });
 }
 
 void KeptGenerations::warn_unless_gone(const Status& done) const {

@@ -4,6 +4,7 @@
 // Loop thread only; what blocks goes to the pool through the runner, which must outlive this.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -42,7 +43,7 @@ class KeptGenerations {
   void unmark(const Generation& generation);
   void remove(const Generation& generation);
   // What the store holds from before `first`: what a former owner has left, say.
-  void remove_before(const Generation& first);
+  void remove_before(const Generation& first, std::function<void(const Status&)> done);
   // Why a generation is marked; empty: it is not.
   std::string mark_reason(const Generation& generation) const;
 
