@@ -18,6 +18,17 @@ namespace v1 = peer::v1;
 constexpr Duration kLeaveTime = std::chrono::seconds(10);
 constexpr Duration kLeaveLook = std::chrono::milliseconds(20);
 
+// Also one that is older than what is committed by now: what follows is laid over it.
+Result<capsule::CapsuleRef> fetch_newest(replica::StandbyTable& table, const ContainerName& name) {
+  constexpr int kTries = 5;  // a newer one may take its place meanwhile
+  for (int i = 1;; ++i) {
+    const auto held = table.find(name);
+    if (!held || !held->newest) return fail(ErrorCode::kNotFound, std::format("nothing of container '{}' is held there yet", name.str()));
+    auto newest = table.fetch(name, held->newest->generation);
+    if (newest || newest.error().code() != ErrorCode::kNotFound || i == kTries) return newest;
+  }
+}
+
 }  // namespace
 
 void StandbyService::on_move_prepare(Request request) {
@@ -63,7 +74,7 @@ void StandbyService::prepare_move(Request request, Instant leave_limit) {
 void StandbyService::stage_newest(const ContainerName& name, std::function<void(std::string)> answer) {
   Held& held = at(name);
   auto work = [table = table_, backend = held.backend, name, staged = held.staged]() -> Result<Generation> {
-    PERDURE_ASSIGN(const capsule::CapsuleRef newest, table->fetch(name, std::nullopt));
+    PERDURE_ASSIGN(const capsule::CapsuleRef newest, fetch_newest(*table, name));
     if (staged != newest->manifest.generation) PERDURE_TRY(backend->stage(*newest));
     return newest->manifest.generation;
   };
