@@ -85,7 +85,13 @@ def _lock_path(name):
 def take_lock(name):
     """A descriptor that is the lock of the lab; None: somebody holds it."""
     while True:
-        os.makedirs(RUN, mode=0o755, exist_ok=True)
+        try:
+            # FileExistsError too: it was there for mkdir(2), and gone when Python looked what it was.
+            os.makedirs(RUN, mode=0o755, exist_ok=True)
+        except FileExistsError:
+            if os.path.exists(RUN) and not os.path.isdir(RUN):
+                raise
+            continue
         try:
             descriptor = os.open(_lock_path(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:

@@ -1,6 +1,7 @@
 """A lab leaves nothing on the host: after `down`, after the death of its keeper, of its guardian, of both. Mounts, links, rules,
 cgroups, processes and files are compared with those before."""
 
+import concurrent.futures
 import os
 import signal
 import subprocess
@@ -165,3 +166,16 @@ def test_what_cannot_be_is_refused_and_leaves_nothing():
     with pytest.raises(LabError, match="below zero"):
         Lab(nodes=1, name=name, build=BUILD, boottime={1: -10**8}).__enter__()
     assert traces(name) == []
+
+
+def test_locks_of_labs_that_come_and_go_at_once(tmp_path, monkeypatch):
+    """The directory of the locks comes and goes with them."""
+    monkeypatch.setattr(remains, "RUN", str(tmp_path / "run"))
+
+    def come_and_go(name):
+        for _ in range(500):
+            remains.drop_lock(name, remains.take_lock(name))
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        for lab in [threads.submit(come_and_go, f"lab{number}") for number in range(4)]:
+            lab.result(timeout=60)
+    assert not os.path.exists(remains.RUN)
