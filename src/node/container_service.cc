@@ -53,7 +53,7 @@ void ContainerService::will_be_stopped() {
 void ContainerService::begin_stopped(const std::vector<replica::StoredGeneration>& stored) {
   generations_.table()->rebuild(stored, replica::GenerationState::kCommitted);
   replication_.use_store(generations_.store(), {});
-  finish_recovery(Found{}, generations_.infos_of(stored), Stored::kKnown);
+  finish_recovery(Found{}, generations_.infos_of(stored));
 }
 
 void ContainerService::begin_arrived(Arrival arrival) {

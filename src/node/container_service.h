@@ -202,7 +202,6 @@ class ContainerService final : private OwnedSide {
   void emit(const policy::Emit& effect);
 
   // After a restart of the daemon: container_takeover.cc.
-  enum class Stored { kKnown, kUnknown };  // to the policy
   void list_stored();
   void load_newest_stored();
   void store_failed(const Error& error);
@@ -213,10 +212,10 @@ class ContainerService final : private OwnedSide {
   TakeoverNeeds takeover_needs() const;
   void ask_others();
   void wait_for_store(const std::string& why);
-  void revive(const Found& found, const HeldElsewhere& elsewhere, std::vector<policy::GenerationInfo> generations, Stored stored);
+  void revive(const Found& found, const HeldElsewhere& elsewhere, std::vector<policy::GenerationInfo> generations);
   std::optional<policy::GenerationInfo> take_in(const capsule::CapsuleRef& capsule,
                                                 const std::vector<policy::GenerationInfo>& stored);
-  void finish_recovery(const Found& found, std::vector<policy::GenerationInfo> generations, Stored stored);
+  void finish_recovery(const Found& found, std::vector<policy::GenerationInfo> generations);
   void leave_untaken(const policy::Event& event);
   void leave_now();
   void stored_known(std::vector<policy::GenerationInfo> stored);

@@ -175,11 +175,10 @@ void ContainerService::perform_takeover() {
   }
   replication_.use_store(generations_.store(), newest);
   std::vector<policy::GenerationInfo> generations = std::move(known.stored).value_or(std::vector<policy::GenerationInfo>{});
-  const Stored what_is_stored = store_holds_more_ ? Stored::kUnknown : Stored::kKnown;
   if (known.elsewhere) {
-    revive(*known.found, *known.elsewhere, std::move(generations), what_is_stored);
+    revive(*known.found, *known.elsewhere, std::move(generations));
   } else {
-    finish_recovery(*known.found, std::move(generations), what_is_stored);
+    finish_recovery(*known.found, std::move(generations));
   }
   recovery_finished();
   tell_found();
@@ -199,14 +198,14 @@ void ContainerService::leave_now() {
   removal_waits_ = false;
   // So that nothing is restored before it is told.
   if (std::holds_alternative<policy::OwnershipLost>(*known.leaves)) handle(policy::OwnershipUnknown{"its record names another node"});
-  finish_recovery(*known.found, {}, Stored::kUnknown);
+  finish_recovery(*known.found, {});
   handle(*known.leaves);
   recovery_finished();
   tell_found();
 }
 
 void ContainerService::revive(const Found& found, const HeldElsewhere& elsewhere,
-                              std::vector<policy::GenerationInfo> generations, Stored stored) {
+                              std::vector<policy::GenerationInfo> generations) {
   if (elsewhere.term > record_.term) {
     record_.term = elsewhere.term;
     save_record();
@@ -220,7 +219,7 @@ void ContainerService::revive(const Found& found, const HeldElsewhere& elsewhere
     record_.awaits_word = false;
     save_record();
   }
-  finish_recovery(found, std::move(generations), stored);
+  finish_recovery(found, std::move(generations));
 }
 
 // Absent: what is stored here is that generation, or a newer one.
@@ -243,7 +242,7 @@ std::optional<policy::GenerationInfo> ContainerService::take_in(const capsule::C
   return info;
 }
 
-void ContainerService::finish_recovery(const Found& found, std::vector<policy::GenerationInfo> generations, Stored stored) {
+void ContainerService::finish_recovery(const Found& found, std::vector<policy::GenerationInfo> generations) {
   policy::DaemonRestarted event;
   event.state = record_.state;
   switch (found.state) {
@@ -265,7 +264,7 @@ void ContainerService::finish_recovery(const Found& found, std::vector<policy::G
   }
   event.generations = std::move(generations);
   event.awaits_word = record_.awaits_word;
-  event.stored_unknown = stored == Stored::kUnknown;
+  event.stored_unknown = stored_untold_;
   handle(event);
 }
 

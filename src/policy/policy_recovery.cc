@@ -116,8 +116,7 @@ void ContainerPolicy::advance_recovery() {
 bool ContainerPolicy::misses_stored(const RecoveryDecision& decision) {
   using Action = RecoveryDecision::Action;
   const bool for_want = decision.action == Action::kColdStart || decision.action == Action::kGiveUp;
-  const bool by_itself = question_.trouble == RecoveryQuestion::Trouble::kDied && question_.status == ExitStatus::exited(0);
-  if (!stored_unknown_ || !for_want || by_itself || options_.statefulness == Statefulness::kStateless) return false;
+  if (!stored_unknown_ || !for_want || finished_by_itself(question_) || options_.statefulness == Statefulness::kStateless) return false;
   if (newest_good(generations_) != nullptr) return false;
   if (std::exchange(stored_missed_, true)) return true;
   reason_ = decision.trouble + ", and its durable directory, which may hold its state, does not answer";
@@ -143,9 +142,8 @@ void ContainerPolicy::on(const StoredKnown& event) {
 }
 
 void ContainerPolicy::perform(const RecoveryDecision& decision) {
-  const bool by_itself = question_.trouble == RecoveryQuestion::Trouble::kDied &&
-                         question_.status == ExitStatus::exited(0);
-  const bool counts = question_.trouble != RecoveryQuestion::Trouble::kOperatorStart && !by_itself;
+  const bool counts =
+      question_.trouble != RecoveryQuestion::Trouble::kOperatorStart && !finished_by_itself(question_);
   switch (decision.action) {
     case RecoveryDecision::Action::kRestore:
       if (counts) count_restore();

@@ -65,10 +65,6 @@ std::string describe(const RecoveryQuestion& question) {
   return "an operator starts it again";
 }
 
-bool finished_by_itself(const RecoveryQuestion& question) {
-  return question.trouble == Trouble::kDied && question.status == ExitStatus::exited(0);
-}
-
 RecoveryDecision& conclude(RecoveryDecision& decision, Action action, std::string reason) {
   decision.action = action;
   decision.reason = std::move(reason);
@@ -139,6 +135,10 @@ std::string_view to_string(RestoreFailure why) {
       return "the host could not";
   }
   return "?";
+}
+
+bool finished_by_itself(const RecoveryQuestion& question) {
+  return question.trouble == Trouble::kDied && question.status == ExitStatus::exited(0);
 }
 
 RecoveryDecision decide_recovery(const RecoveryQuestion& question) {

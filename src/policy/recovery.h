@@ -99,6 +99,9 @@ struct RecoveryDecision {
   std::string remedy;                   // with kGiveUp: what an operator can do
 };
 
+// It exited with 0: no failure, so nothing is to blame and no limit counts it.
+bool finished_by_itself(const RecoveryQuestion& question);
+
 RecoveryDecision decide_recovery(const RecoveryQuestion& question);
 
 }  // namespace perdure::policy

@@ -46,6 +46,15 @@ class Shared:
     def lines(self, number):
         return self.client.lines(address(number), PORT)
 
+    def boots_and_goes_on(self, container, generation, number, life):
+        """The first node does, from this generation, whose state this is."""
+        self.one.kill()
+        self.one.boot()
+        restored = container.wait_until(lambda it: it["last_restore"], "is not restored")["last_restore"]
+        assert restored["generation"] == generation
+        lines = self.lines(50)
+        assert (lines.ask("get"), lines.ask("pid")) == (number, life)
+
 
 @pytest.fixture
 def shared(make_lab):
@@ -154,12 +163,7 @@ def test_a_node_that_leaves_keeps_its_containers_and_what_it_stores_of_them(shar
     number, life = [lines.ask("incr") for _ in range(5)][-1], lines.ask("pid")
     newest = container.checkpoint()["generation"]["generation"]
     lines.close()
-    one.kill()
-    one.boot()
-    restored = container.wait_until(lambda it: it["last_restore"], "is not restored")["last_restore"]
-    assert restored["generation"] == newest
-    lines = shared.lines(50)
-    assert (lines.ask("get"), lines.ask("pid")) == (number, life)
+    shared.boots_and_goes_on(container, newest, number, life)
     container.wait_until_protected()
     with open(os.path.join(one.state, "capsules", "web", f"{file_of(newest)}"), "rb") as file:
         assert b"counter.py" in file.read(), "what a node of its own stores is not sealed"
@@ -186,12 +190,7 @@ def test_a_node_leaves_without_its_directory_with_what_it_has_in_memory_or_not_a
     assert again != newest
     os.rename(shared.path, shared.path + ".away")
     leave(one)
-    one.kill()
-    one.boot()
-    restored = container.wait_until(lambda it: it["last_restore"], "is not restored")["last_restore"]
-    assert restored["generation"] == again
-    lines = shared.lines(50)
-    assert (lines.ask("get"), lines.ask("pid")) == (number, life)
+    shared.boots_and_goes_on(container, again, number, life)
 
 
 def test_what_a_node_takes_along_is_forgotten_by_the_cluster(shared):

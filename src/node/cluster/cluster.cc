@@ -6,7 +6,6 @@
 
 #include "base/log.h"
 #include "io/atomic_file.h"
-#include "io/when_all.h"
 #include "node/cluster/durable_directory.h"
 #include "node/cluster/peer_codec.h"
 #include "replica/directory_store.h"
