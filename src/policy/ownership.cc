@@ -62,6 +62,7 @@ void Ownership::reconcile() {
     if (ended()) return;
     if (effects_.size() == before && move_.step == step) break;
   }
+  advance_grants({});
   advance_paces();
   advance_dismissals();
   advance_store();  // a dismissal may have been the last thing that a removal waited for
@@ -82,7 +83,7 @@ void Ownership::on(const Restarted& event) {
   term_ = event.term;
   revision_ = event.revision;
   removed_ = event.removed;
-  read_wanted_ = true;
+  read_wanted_ = restarted_ = true;
   if (!event.handing_over) return;
   move_.step = MoveStep::kSwapping;
   move_.target = event.handing_over->target;
@@ -140,6 +141,7 @@ void Ownership::on(const PeerUp& event) {
   if (!same_life) {
     p.incarnation = event.life.incarnation;
     p.role = Role::kNone;
+    p.grants = Grants::kUnknown;
     if (std::exchange(p.pace, Pace::kNone) != Pace::kNone) {
       effects_.push_back(SetPace{event.life.node, Pace::kNone});
     }
@@ -166,6 +168,12 @@ void Ownership::on(const PeerDown& event) {
   p.since = now_;
   p.role = Role::kNone;
   p.dismissing = false;
+}
+
+void Ownership::note_grants(const Life& life, Grants grants) {
+  Peer& p = peer(life.node);
+  if (!p.incarnation) p.incarnation = life.incarnation;
+  if (p.incarnation == life.incarnation) p.grants = grants;
 }
 
 void Ownership::on(const Held& event) {

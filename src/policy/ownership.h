@@ -9,8 +9,9 @@
 // reached: what must the record say, who must hold what, and what of that is missing?
 //
 // A planned move is a second, smaller state beside it (MoveStep); its table is in docs/cluster.md.
-// The gate and the container are ContainerPolicy's; the grants of the standbys are to be added
-// where commits are counted (configurations()), for they need the same configurations.
+// The container is ContainerPolicy's; the gate's deadline is LeaseHolder's, which is told whose
+// grants it needs: those of the standbys of every record that may be in force (configurations()),
+// the same that a commit needs (docs/protocol.md).
 //
 // No clock, no I/O, no threads; the same events give the same effects. Memory is bounded by the
 // nodes of the cluster and by ContainerPolicy's uncommitted generations. Life: construct, then
@@ -135,11 +136,13 @@ class Ownership {
   using Set = std::set<NodeName>;
 
   enum class Role { kNone, kEnlisting, kLearner };
+  enum class Grants { kUnknown, kFlow, kStopped };
   struct Peer {
     std::optional<Incarnation> incarnation;  // of the life last seen
     bool up = false;
     Instant since{};            // up or down
     std::set<Generation> held;  // of this life, not discarded; below the newest committed only one
+    Grants grants = Grants::kUnknown;  // of this life
     Role role = Role::kNone;
     bool unseen = false;             // recorded, and not seen yet: what it holds is not known
     std::optional<Generation> goal;  // a learner that holds this has caught up
@@ -188,7 +191,10 @@ class Ownership {
   void on(const ContainerRuns&) { runs_ = true; }
   void on(const ContainerRemoved&) { removed_ = true; }
   void on(const DesiredAsked&);
+  void on(const GrantsFlow& event) { note_grants(event.life, Grants::kFlow); }
+  void on(const GrantsStopped& event) { note_grants(event.life, Grants::kStopped); }
   void on(const TimerFired&) { timer_.reset(); }
+  void note_grants(const Life& life, Grants grants);
   void take_stock(const Stock& stock);
   void reconcile();
   void settle_desired();
@@ -228,6 +234,7 @@ class Ownership {
   Record retried_record() const;
   bool record_goes() const;
   std::vector<std::vector<Life>> configurations() const;
+  void advance_grants(const std::vector<Life>& about_to_be_named);
   Set possible_standbys() const;
 
   // ownership_standbys.cc: learners, additions, drops, dismissals.
@@ -299,6 +306,8 @@ class Ownership {
   std::uint32_t unknowns_ = 0;  // answers missed in a row
   Revision hint_ = 0;
   bool known_told_ = false;
+  std::optional<NeedGrants> needs_;  // as last told
+  bool restarted_ = false;           // and no swap of this life has been applied yet
 
   std::set<Generation> generations_;  // not discarded, from the newest committed on
   std::map<Generation, Instant> captured_at_;

@@ -49,6 +49,8 @@ struct EventText {
         e.handing_over ? " handing over to " + to_string(e.handing_over->target) : "",
         e.removed ? " removed" : "");
   }
+  std::string operator()(const GrantsFlow& e) const { return "grants-flow " + to_string(e.life); }
+  std::string operator()(const GrantsStopped& e) const { return "grants-stopped " + to_string(e.life); }
   std::string operator()(const RecordRead& e) const {
     return std::format("read #{} revision {}: {}", e.request, e.revision, text_of(e.record));
   }
@@ -143,6 +145,16 @@ struct EffectText {
     return std::format("remove-record #{} at {}", e.request, e.expected);
   }
   std::string operator()(const Enlist& e) const { return "enlist " + e.node.str(); }
+  std::string operator()(const NeedGrants& e) const {
+    const auto list = [](const std::vector<NodeLife>& lives) {
+      std::string text;
+      for (const NodeLife& life : lives) text += (text.empty() ? "" : ",") + to_string(life);
+      return text.empty() ? std::string("nobody") : text;
+    };
+    return std::format("need grants of {} under term {}{}{}", list(e.required), e.term.value,
+                       e.asked.empty() ? "" : ", asked: " + list(e.asked), e.inherits ? ", inherits" : "");
+  }
+  std::string operator()(const RenewNothing&) const { return "renew-nothing"; }
   std::string operator()(const SetPace& e) const {
     return std::format("pace {} {}", e.node.str(), to_string(e.pace));
   }

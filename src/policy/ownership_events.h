@@ -2,7 +2,8 @@
 // what it wants done (effects).
 //
 // Contract of whoever performs the effects:
-// - in the order given; RaiseTerm and Remember are durable before the next one is begun;
+// - in the order given; RaiseTerm and Remember are durable, and NeedGrants is in force, before the
+//   next one is begun;
 // - ReadRecord, Swap and RemoveRecord are answered at most once, with their request's number; an
 // answer that comes after another
 //   request was made is passed on all the same and ignored here;
@@ -187,6 +188,14 @@ struct Taken {
 struct TargetCommitted {
   Term term;
 };
+// This life answers the heartbeats for the container, or has let half a grant pass without an answer
+// (lease_holder.h). Of what is not known, neither is assumed.
+struct GrantsFlow {
+  NodeLife life;
+};
+struct GrantsStopped {
+  NodeLife life;
+};
 struct TimerFired {};
 
 using Event =
@@ -195,7 +204,7 @@ using Event =
                  Dismissed, DismissRefused, Captured, Held, HoldingShrank, Durable,
                  GenerationsDiscarded, GoneBackTo, ContainerRuns, ContainerRemoved, DesiredAsked,
                  StandbysWanted, MoveAsked, MovePrepared, HandoverCaptured, HandoverCaptureFailed,
-                 Taken, TargetCommitted, TimerFired>;
+                 Taken, TargetCommitted, GrantsFlow, GrantsStopped, TimerFired>;
 
 // ---- Effects ----
 
@@ -216,6 +225,18 @@ struct Enlist {
   NodeName node;
 };
 enum class Pace { kNone, kNewest, kEvery };  // kNone: nothing is shipped there
+// Without a grant of each of these lives under this term the gate closes, from before the next
+// effect on; those that are asked are to be heard of too. `inherits`: what an earlier life of this
+// daemon has left in the gate counts for them.
+struct NeedGrants {
+  Term term;
+  std::vector<NodeLife> required;
+  std::vector<NodeLife> asked;
+  bool inherits = false;
+  bool operator==(const NeedGrants&) const = default;
+};
+// No heartbeats any more. The gate is left to the deadline it has.
+struct RenewNothing {};
 struct SetPace {
   NodeName node;
   Pace pace = Pace::kNone;
@@ -270,7 +291,7 @@ struct MoveFailed {  // for whoever asked; it stays where it is
   std::string reason;
 };
 // Another node is becoming the owner: shut the gate and freeze; HandOverFailed or OwnershipLost
-// follows.
+// follows. The state here may be the only one.
 struct Suspend {
   NodeLife owner;
   Term term;
@@ -297,7 +318,7 @@ struct Refuse {
 };
 
 using Effect =
-    std::variant<ReadRecord, Swap, RemoveRecord, Enlist, SetPace, Dismiss, Commit, Emit, SetTimer,
+    std::variant<ReadRecord, Swap, RemoveRecord, Enlist, NeedGrants, RenewNothing, SetPace, Dismiss, Commit, Emit, SetTimer,
                  RaiseTerm, Remember, TellTerm, AskPrepare, BeginHandover, TellTake, HandedOver,
                  EndCopy, HandOverFailed, MoveFailed, Suspend, OwnershipLost, OwnershipUnknown,
                  OwnershipKnown, DesiredSettled, RemovalComplete, Refuse>;

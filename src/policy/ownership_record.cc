@@ -152,6 +152,7 @@ void Ownership::judge_own(const Record& record) {
     return;
   }
   const bool suspended = knowledge_ == OwnershipKnowledge::kSuspended;
+  restarted_ = false;
   know();
   if (taken_back) {
     finish_move_back();
@@ -237,6 +238,32 @@ std::vector<std::vector<model::NodeLife>> Ownership::configurations() const {
 bool Ownership::durable_counts() const {
   const auto all = configurations();
   return all.empty() || std::ranges::any_of(all, [](const auto& standbys) { return standbys.empty(); });
+}
+
+// The gate needs the grants of everybody who may become the owner by the store's next answer. Told before a swap goes out that
+// names one more, and reduced only when it is known that a record without one is in force.
+void Ownership::advance_grants(const std::vector<Life>& about_to_be_named) {
+  const bool mine = record_ && record_->owner.node == identity_.self.node &&
+                    knowledge_ != OwnershipKnowledge::kUnknown && knowledge_ != OwnershipKnowledge::kSuspended;
+  if (!mine) {
+    if (std::exchange(needs_, std::nullopt)) effects_.push_back(RenewNothing{});
+    return;
+  }
+  std::set<Life> required;
+  for (const auto& standbys : configurations()) required.insert(standbys.begin(), standbys.end());
+  required.insert(about_to_be_named.begin(), about_to_be_named.end());
+  std::erase_if(required, [&](const Life& life) { return life.node == identity_.self.node; });
+  NeedGrants needs{.term = record_->term,
+                   .required = {required.begin(), required.end()},
+                   .asked = {},
+                   .inherits = restarted_};
+  for (const auto& [node, p] : peers_) {
+    const bool learner = p.role == Role::kLearner && p.up;
+    if (learner && !required.contains({node, *p.incarnation})) needs.asked.push_back({node, *p.incarnation});
+  }
+  if (needs == needs_) return;
+  needs_ = needs;
+  effects_.push_back(std::move(needs));
 }
 
 Ownership::Set Ownership::possible_standbys() const {
@@ -330,6 +357,7 @@ void Ownership::send_swap(Record record) {
   // In doubt, what was sent first still counts: see configurations().
   if (!doubt_ || !says_the_same(record, *record_)) sent_ = record;
   in_flight_ = record;
+  advance_grants(record.standbys);
   store_ = StoreStep::kSwapping;
   store_deadline_ = now_ + options_.swap_deadline;
   effects_.push_back(Swap{++request_, std::move(record), revision_});

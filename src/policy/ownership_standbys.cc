@@ -133,6 +133,10 @@ std::string Ownership::drop_reason(const Life& standby) const {
     return silent(standby.node) && !p->dismissed ? "it cannot be reached" : "";
   }
   if (p->up && p->incarnation != standby.incarnation) return "it was restarted";
+  // Before its last grant runs out, or the container falls silent: whatever it holds.
+  if (p->incarnation == standby.incarnation && p->grants == Grants::kStopped) {
+    return "it has not answered the heartbeats";
+  }
   if (silent(standby.node) && covered(standby, holders())) {
     return std::format("it has not been reachable for {}",
                        format_duration(options_.standby_silence));
@@ -152,7 +156,7 @@ bool Ownership::must_drop(const Life& standby) const {
 }
 
 bool Ownership::ready(const Peer& p) const {
-  if (!p.up || p.role != Role::kLearner) return false;
+  if (!p.up || p.role != Role::kLearner || p.grants != Grants::kFlow) return false;
   if (identity_.statefulness == Statefulness::kStateless) return true;
   const auto held = holds(p);
   return p.goal && held >= p.goal && held >= committed_;
@@ -203,6 +207,7 @@ void Ownership::note_standbys(const std::vector<Life>& before, const std::vector
     const bool gone = silent(standby.node);
     const bool behind = p.up && holds(p) < newest();
     const std::string why = restarted ? "it was restarted"
+                            : p.grants == Grants::kStopped ? "it has not answered the heartbeats"
                             : gone    ? "it cannot be reached"
                             : behind  ? "it is behind"
                                       : "";

@@ -189,6 +189,7 @@ class OwnerStage : public Stage {
     request_ = 0;
     revision_ = 20;
     nonce_ = 0;
+    grants_ = !has("no-grants");
     words_.insert(words_.begin() + 1, adopted ? "a/1" : "a/2");
     const OwnershipIdentity identity{
         ContainerName::parse("web").value(), life(words_[1]),
@@ -247,6 +248,8 @@ class OwnerStage : public Stage {
     if (verb == "taken") return Taken{node(word(1)), Term{8}, rest(2)};
     if (verb == "target-committed") return TargetCommitted{Term{8}};
     if (verb == "changed") return RecordChanged{std::stoll(word(1))};
+    if (verb == "grants") return ownership::GrantsFlow{life(word(1))};
+    if (verb == "grants-stopped") return ownership::GrantsStopped{life(word(1))};
     if (verb == "foreign") return StoreForeign{"the store is of another cluster"};
     ADD_FAILURE() << "what is '" << verb << "'?";
     return ownership::TimerFired{};
@@ -266,11 +269,16 @@ class OwnerStage : public Stage {
     return all;
   }
 
+  // Whoever is asked grants at once, unless the scene began with no-grants.
   void tell(const ownership::Event& event) {
+    std::vector<NodeLife> asked;
     for (const auto& effect : owner_->handle(event, now_)) {
       if (!note(effect)) output_ += ownership::to_string(effect, now_) + "\n";
+      const auto* needs = std::get_if<ownership::NeedGrants>(&effect);
+      if (needs != nullptr && grants_) asked = needs->asked;
     }
     if (std::holds_alternative<ownership::SwapApplied>(event)) stored_ = sent_;
+    for (const NodeLife& life : asked) tell(ownership::GrantsFlow{life});
   }
 
   std::string state() const override {
@@ -284,6 +292,7 @@ class OwnerStage : public Stage {
   }
 
   std::unique_ptr<Ownership> owner_;
+  bool grants_ = true;
 };
 
 // The target is b/2; the record that names it has term 8.

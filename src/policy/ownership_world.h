@@ -66,6 +66,7 @@ class OwnershipWorld {
     std::set<Generation> holds;  // in memory
     std::optional<Enlistment> enlistment;
     std::map<NodeName, ownership::Pace> paces;  // of the owner here
+    std::vector<Life> asked;                    // for grants, by the event being handled
     Copy copy = Copy::kNone;
     bool gate_open = false;
     bool prepared = false;  // the target of the move here has said so
@@ -202,6 +203,7 @@ class OwnershipWorld {
   void on(Node& node, const ownership::Swap& e);
   void on(Node& node, const ownership::RemoveRecord& e);
   void on(Node& node, const ownership::Enlist& e);
+  void on(Node& node, const ownership::NeedGrants& e);
   void on(Node& node, const ownership::SetPace& e);
   void on(Node& node, const ownership::Dismiss& e);
   void on(Node& node, const ownership::Commit& e);

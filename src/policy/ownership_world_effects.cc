@@ -1,6 +1,7 @@
 // OwnershipWorld: the machines, what they want done, and what they must never do.
 #include <algorithm>
 #include <format>
+#include <utility>
 
 #include "policy/ownership_world.h"
 
@@ -54,6 +55,12 @@ void OwnershipWorld::tell(Node& node, const ownership::Event& event) {
     node.paces.clear();
     node.uncommitted.clear();
   }
+  for (const Life& life : std::exchange(node.asked, {})) tell(node, ownership::GrantsFlow{life});
+}
+
+// Grants are not what this world is about: whoever is asked gives them.
+void OwnershipWorld::on(Node& node, const ownership::NeedGrants& e) {
+  node.asked = e.asked;
 }
 
 void OwnershipWorld::tell(Node& node, const taking::Event& event) {

@@ -67,9 +67,81 @@ void Taking::on(const taking::FoundUnfinished& event) {
   read_wanted_ = true;
 }
 
+void Taking::on(const taking::OwnerSilent& event) {
+  if (step_ != TakingStep::kNew) return;
+  takeover_ = true;
+  silent_ = event.record.owner;
+  record_ = event.record;
+  revision_ = event.revision;
+  holds_ = event.holds;
+  if (event.record.term > term_) {
+    term_ = event.record.term;
+    effects_.push_back(ownership::RaiseTerm{term_});
+  }
+  if (!may_seize(event.record)) {
+    return abandon("its record does not name this life a standby of a running container");
+  }
+  const bool moving = event.record.phase == model::RecordPhase::kMoving;
+  step_ = moving ? TakingStep::kWaiting : TakingStep::kSwapping;
+  if (moving) wait_until_ = now_ + 2 * options_.standby_silence;
+}
+
+void Taking::on(const taking::OwnerHeard&) {
+  if (step_ != TakingStep::kWaiting && step_ != TakingStep::kSwapping) return;
+  heard_ = true;
+  if (store_ == StoreStep::kSwapping || in_doubt_) return;  // it may be ours already
+  abandon("its owner is heard of again");
+}
+
+bool Taking::may_seize(const model::OwnershipRecord& record) const {
+  const model::NodeLife* own = record.standby(self_.node);
+  return own != nullptr && *own == self_ && record.owner == silent_ && record.term == term_ &&
+         record.desired == model::DesiredState::kRunning;
+}
+
+// The other standbys hold what this node holds; the former owner is none.
+model::OwnershipRecord Taking::next_record() const {
+  model::OwnershipRecord record = *record_;
+  if (step_ == TakingStep::kClaiming) record.phase = model::RecordPhase::kRunning;
+  if (step_ == TakingStep::kSwapping && !heard_) {
+    record.owner = self_;
+    record.term = Term{record.term.value + 1};
+    record.phase = model::RecordPhase::kStarting;
+    std::erase_if(record.standbys,
+                  [&](const model::NodeLife& life) { return life.node == self_.node; });
+  }
+  return record;
+}
+
+void Taking::seized() {
+  term_ = record_->term;
+  effects_.push_back(ownership::RaiseTerm{term_});
+  effects_.push_back(taking::Seized{*record_, revision_});
+  step_ = TakingStep::kRestoring;
+  restore_next();
+}
+
+void Taking::restore_next() {
+  if (holds_.empty()) {
+    step_ = TakingStep::kClaimed;
+    effects_.push_back(taking::ClaimedEmpty{
+        *record_, revision_, error_.empty() ? "nothing of it is held here" : error_});
+    return;
+  }
+  generation_ = holds_.back();
+  holds_.pop_back();
+  restoring_ = true;
+  effects_.push_back(taking::RestoreCopy{generation_});
+}
+
 void Taking::on(const taking::Restored&) {
   if (!std::exchange(restoring_, false)) return;
-  if (step_ == TakingStep::kRestoring) {
+  if (step_ == TakingStep::kRestoring && takeover_) {
+    // The record names this node already; who takes that back is a standby whose grant the gate
+    // needs.
+    step_ = TakingStep::kClaimed;
+    effects_.push_back(taking::Claimed{*record_, revision_});
+  } else if (step_ == TakingStep::kRestoring) {
     step_ = TakingStep::kClaiming;
   } else {
     effects_.push_back(taking::KillCopy{});
@@ -79,13 +151,29 @@ void Taking::on(const taking::Restored&) {
 // Nothing of ours is under way in the store yet: the source may take the term back.
 void Taking::on(const taking::RestoreFailed& event) {
   if (!std::exchange(restoring_, false)) return;
-  if (step_ == TakingStep::kRestoring) abandon(event.reason);
+  if (step_ == TakingStep::kRestoring && takeover_) {
+    error_ = event.reason;
+    effects_.push_back(Emit{Severity::kWarning, "passed_over",
+                            std::format("generation {} could not be restored: {}",
+                                        perdure::to_string(generation_), error_),
+                            {}});
+    restore_next();
+  } else if (step_ == TakingStep::kRestoring) {
+    abandon(event.reason);
+  }
 }
 
 void Taking::abandon(std::string reason) {
+  const bool has_copy = step_ >= TakingStep::kRestoring;
   step_ = TakingStep::kAbandoned;
   error_ = std::move(reason);
-  effects_.push_back(taking::KillCopy{});
+  if (has_copy || !takeover_) effects_.push_back(taking::KillCopy{});
+  if (takeover_) {
+    effects_.push_back(
+        Emit{Severity::kInfo, "not_taken_over", "this node does not take it over: " + error_, {}});
+    effects_.push_back(taking::ResumeGrants{});
+    return;
+  }
   effects_.push_back(Emit{Severity::kWarning, "not_taken", "it does not run here: " + error_, {}});
   effects_.push_back(taking::Answer{term_, error_});
 }
@@ -109,6 +197,14 @@ void Taking::on(const ownership::SwapApplied& event) {
   if (store_ != StoreStep::kSwapping || event.request != request_) return;
   store_ = StoreStep::kIdle;
   if (step_ == TakingStep::kFencing) return abandon(error_);
+  if (step_ == TakingStep::kSwapping) {
+    // What was written may have been the record as it was, for the owner is heard of again.
+    const bool seizes = seizing_;
+    record_ = written_;
+    revision_ = event.revision;
+    in_doubt_ = false;
+    return seizes ? seized() : abandon("its owner is heard of again");
+  }
   record_->phase = model::RecordPhase::kRunning;
   judge(record_, event.revision);
 }
@@ -127,7 +223,7 @@ void Taking::on(const ownership::SwapUnknown& event) {
 
 void Taking::in_doubt() {
   store_ = StoreStep::kIdle;
-  read_wanted_ = true;
+  read_wanted_ = in_doubt_ = true;
   if (++unknowns_ > 1) retry_at_ = now_ + options_.read_retry;
 }
 
@@ -164,13 +260,35 @@ void Taking::judge(const std::optional<model::OwnershipRecord>& record,
                             {}});
     return;
   }
-  if (revision != revision_) unknowns_ = 0;
+  const bool unchanged = revision == revision_;
+  if (!unchanged) unknowns_ = 0;
   const auto seen = *record;
   record_ = seen;
   revision_ = revision;
+  if (step_ == TakingStep::kWaiting || step_ == TakingStep::kSwapping) {
+    return judge_silent(seen, unchanged);
+  }
   if (seen.owner.node == self_.node) return judge_own(seen);
   if (seen.term > term_) effects_.push_back(ownership::RaiseTerm{seen.term});
   abandon(std::format("'{}' owns it, under term {}", seen.owner.node.str(), seen.term.value));
+}
+
+// What the record says while this node wants to be named. A swap that was refused, or has not come,
+// leaves it as it was or changed by somebody else; one whose answer was lost may have been applied.
+void Taking::judge_silent(const model::OwnershipRecord& record, bool unchanged) {
+  if (record.owner == self_ && record.term > term_) return seized();
+  if (!unchanged) in_doubt_ = false;
+  if (record.term > term_) {
+    term_ = record.term;
+    effects_.push_back(ownership::RaiseTerm{term_});
+  }
+  if (!may_seize(record)) {
+    return abandon(record.owner == silent_ ? "its record does not name this life a standby of a running container"
+                                           : std::format("'{}' owns it, under term {}",
+                                                         record.owner.node.str(), record.term.value));
+  }
+  // Nothing of ours is under way: the record need not be written before the owner is answered again.
+  if (heard_ && !in_doubt_) abandon("its owner is heard of again");
 }
 
 void Taking::judge_own(const model::OwnershipRecord& record) {
@@ -203,7 +321,9 @@ void Taking::advance() {
   if (step_ == TakingStep::kNew || ended() || store_ != StoreStep::kIdle) return;
   if (retry_at_ && now_ < *retry_at_) return;
   retry_at_.reset();
-  const bool writes = step_ == TakingStep::kClaiming || step_ == TakingStep::kFencing;
+  if (step_ == TakingStep::kWaiting && now_ >= wait_until_) step_ = TakingStep::kSwapping;
+  const bool writes = step_ == TakingStep::kClaiming || step_ == TakingStep::kFencing ||
+                      step_ == TakingStep::kSwapping;
   if (!read_wanted_ && !writes) return;
   store_deadline_ = now_ + options_.swap_deadline;
   if (read_wanted_) {
@@ -212,16 +332,18 @@ void Taking::advance() {
     return;
   }
   store_ = StoreStep::kSwapping;
-  model::OwnershipRecord record = *record_;
-  if (step_ == TakingStep::kClaiming) record.phase = model::RecordPhase::kRunning;
+  model::OwnershipRecord record = next_record();
+  seizing_ = step_ == TakingStep::kSwapping && !heard_;
   record.writer = self_;
   record.nonce = nonces_();
+  written_ = record;
   effects_.push_back(ownership::Swap{++request_, std::move(record), revision_});
 }
 
 void Taking::arm_timer() {
   std::optional<Instant> next = retry_at_;
   if (store_ != StoreStep::kIdle && (!next || store_deadline_ < *next)) next = store_deadline_;
+  if (step_ == TakingStep::kWaiting && (!next || wait_until_ < *next)) next = wait_until_;
   if (ended() || !next || timer_ == next) return;
   timer_ = next;
   effects_.push_back(ownership::SetTimer{*next});
@@ -233,6 +355,10 @@ std::string_view to_string(TakingStep step) {
   switch (step) {
     case TakingStep::kNew:
       return "new";
+    case TakingStep::kWaiting:
+      return "waiting";
+    case TakingStep::kSwapping:
+      return "swapping";
     case TakingStep::kReading:
       return "reading";
     case TakingStep::kRestoring:
@@ -259,6 +385,11 @@ struct EventText {
   std::string operator()(const FoundUnfinished& e) const {
     return std::format("found-unfinished term {}", e.term.value);
   }
+  std::string operator()(const OwnerSilent& e) const {
+    return std::format("owner-silent revision {}: {}, {} held", e.revision,
+                       ownership::to_string(e.record), e.holds.size());
+  }
+  std::string operator()(const OwnerHeard&) const { return "owner-heard"; }
   std::string operator()(const Restored&) const { return "restored"; }
   std::string operator()(const RestoreFailed& e) const { return "restore-failed " + e.reason; }
   std::string operator()(const auto& e) const { return ownership::to_string(ownership::Event(e)); }
@@ -270,6 +401,14 @@ struct EffectText {
     return "restore " + perdure::to_string(e.generation);
   }
   std::string operator()(const KillCopy&) const { return "kill-copy"; }
+  std::string operator()(const ResumeGrants&) const { return "resume-grants"; }
+  std::string operator()(const Seized& e) const {
+    return std::format("seized revision {}: {}", e.revision, ownership::to_string(e.record));
+  }
+  std::string operator()(const ClaimedEmpty& e) const {
+    return std::format("claimed-empty revision {}: {}: {}", e.revision,
+                       ownership::to_string(e.record), e.reason);
+  }
   std::string operator()(const Claimed& e) const {
     return std::format("claimed revision {}: {}", e.revision, ownership::to_string(e.record));
   }

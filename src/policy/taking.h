@@ -1,10 +1,16 @@
-// The target's side of a planned move: from the source's word that the record names this node, to a
-// gate that may open, or to a copy that has never spoken and is gone.
+// How a node becomes the owner of a container that another one has owned.
 //
-// One machine per container that is being taken. The source may take the term back at any time
-// until the phase is swapped; its swap and ours compare the same revision, so one of them wins. As
-// long as the outcome is not known, nothing is opened and nothing is killed. No clock, no I/O, no
-// threads.
+// In a planned move: from the source's word that the record names this node, to a gate that may
+// open, or to a copy that has never spoken and is gone. The source may take the term back at any
+// time until the phase is swapped; its swap and ours compare the same revision, so one of them wins.
+//
+// In a takeover: from the owner's silence (lease_granter.h, which grants nothing from then on) to the
+// swap that names this node, and from there to a restored copy. The owner may have changed the
+// record; then its swap wins. A swap that may still come is outdated before anything is granted
+// again (docs/protocol.md).
+//
+// One machine per container that is being taken. As long as the outcome is not known, nothing is
+// opened and nothing is killed. No clock, no I/O, no threads.
 //
 // The requests to the store, their answers and the timer are those of ownership_events.h, with the
 // same contract. Restore ends in exactly one of Restored and RestoreFailed; the copy stays behind
@@ -40,17 +46,40 @@ struct Told {
 struct FoundUnfinished {
   Term term;
 };
+// First event of a takeover: no grant of this node is in force. `record`: as last seen. `holds`: what
+// of it can be restored here, the best last.
+struct OwnerSilent {
+  model::OwnershipRecord record;
+  ownership::Revision revision = 0;
+  std::vector<Generation> holds;
+};
+// A heartbeat of the owner has come since.
+struct OwnerHeard {};
 struct Restored {};
 struct RestoreFailed {
   std::string reason;
 };
 
-using Event = std::variant<Told, FoundUnfinished, Restored, RestoreFailed, ownership::RecordRead,
+using Event = std::variant<Told, FoundUnfinished, OwnerSilent, OwnerHeard, Restored, RestoreFailed, ownership::RecordRead,
                            ownership::ReadFailed, ownership::SwapApplied, ownership::SwapRefused,
                            ownership::SwapUnknown, ownership::RecordChanged, ownership::TimerFired>;
 
 struct RestoreCopy {
   Generation generation;
+};
+// Nothing of ours can change the record any more: heartbeats may be answered again.
+struct ResumeGrants {};
+// This life is the owner now. From here on heartbeats are sent to the standbys of the record.
+struct Seized {
+  model::OwnershipRecord record;
+  ownership::Revision revision = 0;
+};
+// It owns the container, and nothing that is here could be restored: what others hold, or what is
+// durable, has to do. Ownership begins with this, as with Claimed.
+struct ClaimedEmpty {
+  model::OwnershipRecord record;
+  ownership::Revision revision = 0;
+  std::string reason;
 };
 struct KillCopy {};  // whatever of it there is; the gate stays locked
 // The record says: this life owns it and it runs. The gate may open; Ownership begins with this
@@ -68,7 +97,8 @@ struct Answer {  // MoveTaken, to the source
 
 using Effect =
     std::variant<ownership::ReadRecord, ownership::Swap, ownership::SetTimer, ownership::RaiseTerm,
-                 RestoreCopy, KillCopy, Claimed, ClaimedBefore, Answer, Emit>;
+                 RestoreCopy, KillCopy, ResumeGrants, Seized, Claimed, ClaimedEmpty, ClaimedBefore,
+                 Answer, Emit>;
 std::string to_string(const Event& event);
 std::string to_string(const Effect& effect, Instant origin);
 
@@ -76,7 +106,9 @@ std::string to_string(const Effect& effect, Instant origin);
 
 enum class TakingStep {
   kNew,
-  kReading,  // does the record name us?
+  kWaiting,   // a move is going on: its source may take the container back
+  kSwapping,  // the record is being made to name this node
+  kReading,   // does the record name us?
   kRestoring,
   kClaiming,  // the phase is being swapped
   kFencing,   // it failed here: a lost swap of ours must not come any more
@@ -102,6 +134,8 @@ class Taking {
 
   void on(const taking::Told&);
   void on(const taking::FoundUnfinished&);
+  void on(const taking::OwnerSilent&);
+  void on(const taking::OwnerHeard&);
   void on(const taking::Restored&);
   void on(const taking::RestoreFailed&);
   void on(const ownership::RecordRead&);
@@ -114,6 +148,11 @@ class Taking {
   void judge(const std::optional<model::OwnershipRecord>& record, ownership::Revision revision);
   void judge_own(const model::OwnershipRecord& record);
   void advance();
+  void judge_silent(const model::OwnershipRecord& record, bool unchanged);
+  bool may_seize(const model::OwnershipRecord& record) const;
+  void seized();
+  void restore_next();
+  model::OwnershipRecord next_record() const;
   void abandon(std::string reason);
   void arm_timer();
   void in_doubt();
@@ -128,6 +167,14 @@ class Taking {
   Term term_;
   Generation generation_;
   bool restoring_ = false;  // in flight
+  bool takeover_ = false;
+  std::optional<model::NodeLife> silent_;  // the owner that is silent
+  Instant wait_until_{};                   // kWaiting
+  bool heard_ = false;                     // again
+  bool in_doubt_ = false;                  // a swap of ours may still come that compares revision_
+  std::optional<model::OwnershipRecord> written_;  // by the swap in flight
+  bool seizing_ = false;                           // it names this node
+  std::vector<Generation> holds_;
   std::string error_;
   StoreStep store_ = StoreStep::kIdle;
   ownership::Request request_ = 0;

@@ -1,0 +1,81 @@
+#include "policy/lease_granter.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace perdure::policy::lease {
+
+void LeaseGranter::watch(const ContainerName& container, const std::optional<Charge>& charge, Instant now) {
+  const auto found = held_.find(container);
+  if (found == held_.end() && !charge) return;
+  Held& held = held_[container];
+  if (held.charge == charge) return;
+  const bool same_owner = held.charge && charge && held.charge->owner == charge->owner && held.charge->term == charge->term;
+  held.charge = charge;
+  if (!same_owner) {
+    held.since = now;
+    held.last_heard = {};
+    held.withheld = held.heard_told = false;
+  }
+  std::erase_if(held_, [&](const auto& row) { return !row.second.charge && row.second.wait_until <= now; });
+}
+
+void LeaseGranter::resume(const ContainerName& container, Instant now) {
+  const auto found = held_.find(container);
+  if (found == held_.end()) return;
+  found->second.withheld = found->second.heard_told = false;
+  found->second.since = now;
+}
+
+std::vector<GranterEffect> LeaseGranter::on(const Heartbeat& heartbeat, Instant now) {
+  std::vector<GranterEffect> effects;
+  const Duration granted = std::min(heartbeat.grant, kLongestGrant);
+  Grant grant{.from = self_, .to = heartbeat.from.incarnation, .sequence = heartbeat.sequence, .grant = granted, .rows = {}};
+  for (const Row& row : heartbeat.rows) {
+    const auto found = held_.find(row.container);
+    if (found == held_.end() || !found->second.charge) continue;
+    Held& held = found->second;
+    if (row.term > held.charge->term) {
+      effects.push_back(TermUnknown{row.container, row.term});
+      continue;
+    }
+    if (held.charge->owner != heartbeat.from || row.term < held.charge->term) continue;
+    if (held.withheld) {
+      if (!std::exchange(held.heard_told, true)) effects.push_back(OwnerHeard{row.container});
+      continue;
+    }
+    held.last_heard = now;
+    held.wait_until = std::max(held.wait_until, now + wait_after(granted, timing_.margin));
+    grant.rows.push_back(row);
+  }
+  if (!grant.rows.empty()) effects.push_back(SendGrant{heartbeat.from.node, std::move(grant)});
+  return effects;
+}
+
+// Who has not been heard of since it became the owner may be about to speak: it is given the time of a grant.
+Instant LeaseGranter::silent_at(const Held& held) const {
+  return std::max(held.wait_until, held.since + wait_after(timing_.grant, timing_.margin));
+}
+
+std::vector<GranterEffect> LeaseGranter::tick(Instant now) {
+  std::vector<GranterEffect> effects;
+  for (auto& [container, held] : held_) {
+    if (!held.charge || held.charge->role != Charge::Role::kStandby || held.withheld) continue;
+    if (now < silent_at(held)) continue;
+    held.withheld = true;
+    held.heard_told = false;
+    effects.push_back(OwnerSilent{container, *held.charge, std::max(held.last_heard, held.since)});
+  }
+  return effects;
+}
+
+Instant LeaseGranter::next_tick() const {
+  Instant next = Instant::max();
+  for (const auto& [container, held] : held_) {
+    if (!held.charge || held.charge->role != Charge::Role::kStandby || held.withheld) continue;
+    next = std::min(next, silent_at(held));
+  }
+  return next;
+}
+
+}  // namespace perdure::policy::lease

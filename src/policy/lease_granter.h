@@ -1,0 +1,84 @@
+// The standby's side of the grants: whose heartbeats are answered for which container, and when has its owner been silent for long
+// enough to take it over?
+//
+// From the moment at which silence is told, nothing is granted until resume(): a swap may be under way by then. No clock, no I/O,
+// no threads; it lives on the thread of the heartbeats, behind one lock.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <variant>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "model/cluster.h"
+#include "policy/lease_messages.h"
+#include "policy/lease_timing.h"
+
+namespace perdure::policy::lease {
+
+// What this node is to a container of another one.
+struct Charge {
+  model::NodeLife owner;
+  Term term;
+  enum class Role { kLearner, kStandby } role = Role::kLearner;  // only a standby takes over
+  bool operator==(const Charge&) const = default;
+};
+
+struct SendGrant {
+  NodeName to;
+  Grant grant;
+};
+// No grant of this node is in force any more, to nobody; none is given until resume().
+struct OwnerSilent {
+  ContainerName container;
+  Charge charge;
+  Instant last_heard{};  // its last heartbeat that was answered, or when it was first expected
+};
+// A heartbeat came after OwnerSilent, and was not answered.
+struct OwnerHeard {
+  ContainerName container;
+};
+// A heartbeat of a term that is not known here: the record has changed.
+struct TermUnknown {
+  ContainerName container;
+  Term term;
+};
+
+using GranterEffect = std::variant<SendGrant, OwnerSilent, OwnerHeard, TermUnknown>;
+
+class LeaseGranter {
+ public:
+  LeaseGranter(model::NodeLife self, const Timing& timing) : self_(std::move(self)), timing_(timing) {}
+
+  // Absent: this node has nothing to do with it (any more). What was granted before is waited out all the same. The same
+  // charge again changes nothing.
+  void watch(const ContainerName& container, const std::optional<Charge>& charge, Instant now);
+  // After OwnerSilent: the record is as it was, and no swap of ours can change it any more.
+  void resume(const ContainerName& container, Instant now);
+
+  std::vector<GranterEffect> on(const Heartbeat& heartbeat, Instant now);
+  // At next_tick(), or later.
+  std::vector<GranterEffect> tick(Instant now);
+  // Instant::max(): nothing is waited for.
+  Instant next_tick() const;
+
+ private:
+  struct Held {
+    std::optional<Charge> charge;
+    Instant since{};                  // of the charge
+    Instant last_heard{};             // answered
+    Instant wait_until = Instant::min();  // the end of the longest grant given to anybody, with its margin
+    bool withheld = false;
+    bool heard_told = false;
+  };
+  Instant silent_at(const Held& held) const;
+
+  const model::NodeLife self_;
+  const Timing timing_;
+  std::map<ContainerName, Held> held_;
+};
+
+}  // namespace perdure::policy::lease

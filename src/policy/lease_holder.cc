@@ -1,0 +1,158 @@
+#include "policy/lease_holder.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace perdure::policy::lease {
+
+// ---- What is needed ----
+
+std::vector<HolderEffect> LeaseHolder::need(const ContainerName& container, const Needs& needs, Instant now) {
+  std::vector<HolderEffect> effects;
+  Lease& lease = leases_[container];
+  const bool another_term = lease.needs.term != needs.term;
+  lease.needs = needs;
+  std::map<model::NodeLife, Given> before = std::exchange(lease.given, {});
+  const auto keep = [&](const model::NodeLife& life) {
+    const auto known = before.find(life);
+    Given& given = lease.given[life];
+    if (known != before.end()) given = known->second;
+    if (known == before.end() || another_term) {
+      given = Given{.asked_since = now};
+      next_tick_ = std::min(next_tick_, now);
+    }
+  };
+  std::ranges::for_each(needs.required, keep);
+  std::ranges::for_each(needs.asked, keep);
+  if (needs.inherited) {
+    for (const model::NodeLife& life : needs.required) {
+      Given& given = lease.given[life];
+      given.end = std::max(given.end, *needs.inherited);
+    }
+  }
+  set_deadline(container, lease, effects);
+  std::erase_if(peers_, [&](const auto& row) {
+    return std::ranges::none_of(leases_, [&](const auto& other) {
+      return std::ranges::any_of(other.second.given, [&](const auto& given) { return given.first.node == row.first; });
+    });
+  });
+  return effects;
+}
+
+void LeaseHolder::forget(const ContainerName& container) {
+  leases_.erase(container);
+}
+
+std::vector<HolderEffect> LeaseHolder::shut(const ContainerName& container) {
+  leases_.erase(container);
+  return {SetGate{container, kShut}};
+}
+
+void LeaseHolder::ask_long(Duration grant) {
+  long_grant_ = std::min(grant, kLongestGrant);
+  long_told_ = false;
+  next_tick_ = kShut;
+}
+
+void LeaseHolder::set_deadline(const ContainerName& container, Lease& lease, std::vector<HolderEffect>& effects) {
+  Instant deadline = kOpen;
+  for (const model::NodeLife& life : lease.needs.required) deadline = std::min(deadline, lease.given.at(life).end);
+  lease.deadline = deadline;
+  effects.push_back(SetGate{container, deadline});
+}
+
+// ---- Grants ----
+
+std::vector<HolderEffect> LeaseHolder::on(const Grant& grant, Instant now) {
+  std::vector<HolderEffect> effects;
+  const auto peer = peers_.find(grant.from.node);
+  if (grant.to != self_.incarnation || peer == peers_.end()) return effects;
+  const auto sent = std::ranges::find(peer->second, grant.sequence, &Sent::sequence);
+  if (sent == peer->second.end() || grant.sequence == 0) return effects;
+  const Instant end = sent->at + std::min(grant.grant, sent->asked);
+  for (const Row& row : grant.rows) {
+    const auto found = leases_.find(row.container);
+    if (found == leases_.end() || found->second.needs.term != row.term) continue;
+    Lease& lease = found->second;
+    const auto given = lease.given.find(grant.from);
+    if (given == lease.given.end()) continue;
+    given->second.answered = std::max(given->second.answered, sent->at);
+    given->second.end = std::max(given->second.end, end);
+    if (end > now && (!given->second.flows || !given->second.told)) {
+      given->second.flows = given->second.told = true;
+      effects.push_back(GrantsFlow{row.container, grant.from});
+    }
+    set_deadline(row.container, lease, effects);
+  }
+  if (long_grant_ && !long_told_ && long_grants_held(now)) {
+    long_told_ = true;
+    effects.push_back(LongGrantsHeld{});
+  }
+  return effects;
+}
+
+bool LeaseHolder::long_grants_held(Instant now) const {
+  return std::ranges::all_of(leases_, [&](const auto& row) {
+    return row.second.deadline == kOpen || row.second.deadline >= now + *long_grant_ - timing_.grant;
+  });
+}
+
+// ---- Time ----
+
+std::vector<HolderEffect> LeaseHolder::tick(Instant now) {
+  std::vector<HolderEffect> effects;
+  if (now < next_tick_) return effects;
+  // This thread has not run for so long that nobody had anything to answer.
+  if (last_tick_ && now - *last_tick_ >= timing_.grant / 2) {
+    for (auto& [container, lease] : leases_) {
+      for (auto& [life, given] : lease.given) given.asked_since = now;
+    }
+  }
+  last_tick_ = now;
+  next_tick_ = now + timing_.heartbeat;
+  send_heartbeats(now, effects);
+  tell_silence(now, effects);
+  if (long_grant_ && !long_told_ && long_grants_held(now)) {
+    long_told_ = true;
+    effects.push_back(LongGrantsHeld{});
+  }
+  return effects;
+}
+
+void LeaseHolder::send_heartbeats(Instant now, std::vector<HolderEffect>& effects) {
+  std::map<NodeName, std::vector<Row>> rows;
+  for (const auto& [container, lease] : leases_) {
+    for (const auto& [life, given] : lease.given) {
+      std::vector<Row>& to = rows[life.node];
+      const Row row{container, lease.needs.term};
+      if (to.empty() || to.back() != row) to.push_back(row);
+    }
+  }
+  const Duration asked = long_grant_.value_or(timing_.grant);
+  for (auto& [node, all] : rows) {
+    peers_[node][beat_ % kRemembered] = {.sequence = ++sequence_, .at = now, .asked = asked};
+    effects.push_back(
+        SendHeartbeat{node, Heartbeat{.from = self_, .sequence = sequence_, .grant = asked, .rows = std::move(all)}});
+  }
+  ++beat_;
+}
+
+void LeaseHolder::tell_silence(Instant now, std::vector<HolderEffect>& effects) {
+  for (auto& [container, lease] : leases_) {
+    for (auto& [life, given] : lease.given) {
+      const Instant since = std::max(given.answered, given.asked_since);
+      if (now - since < timing_.grant / 2 || (!given.flows && given.told)) continue;
+      given.flows = false;
+      given.told = true;
+      effects.push_back(GrantsStopped{container, life});
+    }
+  }
+}
+
+std::optional<Instant> LeaseHolder::deadline(const ContainerName& container) const {
+  const auto found = leases_.find(container);
+  if (found == leases_.end()) return std::nullopt;
+  return found->second.deadline;
+}
+
+}  // namespace perdure::policy::lease

@@ -1,0 +1,37 @@
+// Heartbeats and what they are answered with: lease grants (docs/protocol.md, "Grants"). One message is about all containers of
+// a pair of nodes, or about as many as fit into a datagram.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "model/cluster.h"
+
+namespace perdure::policy::lease {
+
+struct Row {
+  ContainerName container;
+  Term term;
+  auto operator<=>(const Row&) const = default;
+};
+
+struct Heartbeat {
+  model::NodeLife from;  // the owner; its node is what the seal proves
+  std::uint64_t sequence = 0;
+  Duration grant{};  // asked for
+  std::vector<Row> rows;
+  bool operator==(const Heartbeat&) const = default;
+};
+
+struct Grant {
+  model::NodeLife from;
+  Incarnation to;              // whose heartbeat is answered
+  std::uint64_t sequence = 0;  // of it
+  Duration grant{};            // counted by the owner from when it sent the heartbeat
+  std::vector<Row> rows;       // what is granted of it
+  bool operator==(const Grant&) const = default;
+};
+
+}  // namespace perdure::policy::lease

@@ -1,0 +1,41 @@
+// How long a grant holds, and how long is waited after it (docs/protocol.md, "Timers").
+#pragma once
+
+#include <chrono>
+#include <string_view>
+
+#include "base/clock.h"
+#include "base/result.h"
+
+namespace perdure::policy::lease {
+
+struct Timing {
+  Duration heartbeat = std::chrono::milliseconds(50);  // from one to the next
+  // A container speaks for so long after the last heartbeat that all its standbys have answered. Heartbeats that follow each
+  // other within half of it may be lost.
+  Duration grant = std::chrono::milliseconds(250);
+  // A standby waits for so long after its last grant has run out: for what the clocks of two hosts may differ in rate, and for
+  // frames that are under way.
+  Duration margin = std::chrono::milliseconds(50);
+  bool operator==(const Timing&) const = default;
+};
+
+// For a LAN with hosts that answer within a few milliseconds.
+inline constexpr Timing kFastTiming{.heartbeat = std::chrono::milliseconds(20),
+                                    .grant = std::chrono::milliseconds(80),
+                                    .margin = std::chrono::milliseconds(20)};
+// Asked for before a planned restart of perdured; the standby waits it out.
+inline constexpr Duration kLongGrant = std::chrono::seconds(30);
+inline constexpr Duration kLongestGrant = std::chrono::minutes(5);
+
+// The clocks of two hosts run apart by no more than one part in so many: 1000 ppm, where quartz stays below 100 and the
+// kernel's slewing below 500.
+inline constexpr int kClockDrift = 1000;
+
+// From when a grant was given until its giver may act as if it had run out at the owner.
+Duration wait_after(Duration grant, Duration margin);
+
+// heartbeat 5 ms to 5 s; grant 3 heartbeats to kLongestGrant; margin 5 ms to the grant. kInvalid says which and why.
+Status check(const Timing& timing);
+
+}  // namespace perdure::policy::lease
