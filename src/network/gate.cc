@@ -44,7 +44,8 @@ bpf_tc_opts make_options() {
 }
 
 std::uint64_t to_entry(Instant deadline, const KernelClock& clock) {
-  return deadline == kNoDeadline ? PD_GATE_NO_DEADLINE : clock.to_kernel(deadline);
+  if (deadline == kNoDeadline) return PD_GATE_NO_DEADLINE;
+  return deadline <= Instant{} ? 0 : clock.to_kernel(deadline);
 }
 
 Instant from_entry(std::uint64_t deadline_ns, const KernelClock& clock) {
@@ -206,7 +207,37 @@ void Gate::set_flags(GateFlags flags) {
 
 void Gate::open() {
   set_flags(state().flags & (GateFlags::kHoldOnDeath | GateFlags::kHoldOnInitDeath));
-  set_deadline(kNoDeadline);
+}
+
+// ---- The deadline, for another thread ----
+
+Result<Gate::DeadlineWriter> Gate::deadline_writer() const {
+  PERDURE_ASSIGN(pd_gate_entry* const entry, map_gate_entry(map_.get()));
+  return DeadlineWriter(clock_, entry);
+}
+
+Gate::DeadlineWriter::DeadlineWriter(DeadlineWriter&& other) noexcept
+    : clock_(other.clock_), entry_(std::exchange(other.entry_, nullptr)) {}
+
+Gate::DeadlineWriter& Gate::DeadlineWriter::operator=(DeadlineWriter&& other) noexcept {
+  if (this != &other) {
+    unmap_gate_entry(entry_);
+    clock_ = other.clock_;
+    entry_ = std::exchange(other.entry_, nullptr);
+  }
+  return *this;
+}
+
+Gate::DeadlineWriter::~DeadlineWriter() {
+  unmap_gate_entry(entry_);
+}
+
+void Gate::DeadlineWriter::set(Instant deadline) {
+  store(entry_->deadline_ns, to_entry(deadline, clock_));
+}
+
+Instant Gate::DeadlineWriter::get() const {
+  return from_entry(load(entry_->deadline_ns), clock_);
 }
 
 GateState Gate::state() const {

@@ -85,9 +85,12 @@ class Gate {
   void clear_flags(GateFlags flags) { set_flags(state().flags & ~flags); }
   void lock() { add_flags(GateFlags::kLocked); }
   void unlock() { clear_flags(GateFlags::kLocked); }
-  // No deadline, no lock, no ARP-only, no guard, no input lock; the hold flags stay. Does not end a
-  // hold.
+  // No lock, no ARP-only, no guard, no input lock; the hold flags stay, and so does the deadline. Does
+  // not end a hold.
   void open();
+  // Sets this gate's deadline from any thread, for as long as it lives, also when the Gate is gone.
+  class DeadlineWriter;
+  Result<DeadlineWriter> deadline_writer() const;
 
   GateState state() const;
   GateCounters counters() const;
@@ -119,6 +122,21 @@ class Gate {
   UniqueFd map_;
   UniqueFd refusals_;
   pd_gate_entry* entry_ = nullptr;  // mapped; shared with the kernel
+};
+
+class Gate::DeadlineWriter {
+ public:
+  DeadlineWriter(DeadlineWriter&& other) noexcept;
+  DeadlineWriter& operator=(DeadlineWriter&& other) noexcept;
+  ~DeadlineWriter();
+  void set(Instant deadline);  // one store; no lock, no system call
+  Instant get() const;
+
+ private:
+  friend class Gate;
+  DeadlineWriter(KernelClock clock, pd_gate_entry* entry) : clock_(clock), entry_(entry) {}
+  KernelClock clock_;
+  pd_gate_entry* entry_;  // a mapping of its own
 };
 
 struct Feature {

@@ -144,9 +144,27 @@ TEST_F(GateTest, LockDropsEverythingAndUnlockKeepsTheRest) {
   EXPECT_TRUE(passes());
   EXPECT_EQ(gate().state().flags, GateFlags::kRstGuard | GateFlags::kHoldOnDeath);
   gate().lock();
-  gate().set_deadline(BootClock::now());
   gate().open();
   EXPECT_EQ(gate().state().flags, GateFlags::kHoldOnDeath) << "open() does not disarm the hook";
+  EXPECT_TRUE(passes());
+}
+
+TEST_F(GateTest, OpeningAGateWhoseDeadlineHasPassedLetsNothingOut) {
+  gate().lock();
+  gate().set_deadline(BootClock::now());
+  gate().open();
+  EXPECT_TRUE(drops(&GateCounters::dropped_deadline));
+  gate().set_deadline(kNoDeadline);
+  EXPECT_TRUE(passes());
+}
+
+TEST_F(GateTest, ADeadlineIsWrittenWithoutTheGateItself) {
+  auto writer = gate().deadline_writer().value();
+  writer.set(Instant::min());
+  EXPECT_TRUE(drops(&GateCounters::dropped_deadline));
+  const Instant later = BootClock::now() + 3600s;
+  writer.set(later);
+  EXPECT_EQ(writer.get(), gate().state().deadline);
   EXPECT_TRUE(passes());
 }
 

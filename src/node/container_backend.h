@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -75,6 +76,16 @@ struct Captured {
 // Set by the loop to end a capture that is in the way (the container died, an operator waits).
 using CancelFlag = std::atomic<bool>;
 
+// Until when the gate of a container is open, whatever else closes it. Any thread; lives as long as somebody has it.
+class GateDeadline {
+ public:
+  virtual ~GateDeadline() = default;
+  virtual void set(Instant deadline) = 0;  // of the gate that is there, and of those attached later; Instant::max(): none
+  virtual Instant get() const = 0;
+  // Of the gates attached from now on; one that is there stays as it is.
+  virtual void begin_with(Instant deadline) = 0;
+};
+
 class ContainerBackend {
  public:
   virtual ~ContainerBackend() = default;
@@ -127,6 +138,8 @@ class ContainerBackend {
   enum class Frozen { kThaw, kKeepFrozen };
   virtual Result<Found> recover(const std::optional<RuntimeFacts>& facts, Frozen frozen) = 0;
 
+  // No deadline unless somebody sets one; after prepare_standby() one that has passed.
+  virtual std::shared_ptr<GateDeadline> gate_deadline() = 0;
   virtual void hold_gate() = 0;
   virtual void open_gate() = 0;
   // Whether the exit hook has closed the gate since the last open_gate().

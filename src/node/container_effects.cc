@@ -405,7 +405,7 @@ void ContainerService::emit(const policy::Emit& effect) {
   event.set_kind(effect.kind);
   event.set_text(effect.text);
   event.set_reason(effect.reason);
-  if (effect.kind == "restored") meter_.add_details(event);
+  if (effect.kind == "restored" || effect.kind == "taken_over") meter_.add_details(event);
   environment_.events.append(std::move(event));
 }
 

@@ -56,6 +56,14 @@ void ContainerService::begin_stopped(const std::vector<replica::StoredGeneration
   finish_recovery(Found{}, generations_.infos_of(stored));
 }
 
+void ContainerService::begin_seized(Recovery recovery) {
+  record_.state.desired = policy::DesiredState::kRunning;
+  record_.state.begun = true;
+  record_.first_start_done = true;
+  save_record();
+  begin_after_restart(std::move(recovery));
+}
+
 void ContainerService::begin_arrived(Arrival arrival) {
   const Generation generation = arrival.capsule->manifest.generation;
   if (Status added = generations_.table()->add(arrival.capsule, {}, replica::GenerationTable::Probe::kNone); !added) {
@@ -74,6 +82,12 @@ void ContainerService::begin_arrived(Arrival arrival) {
   event.pid = arrival.restored.life.facts.init.pid;
   event.state = record_.state;
   event.generation = generation;
+  if (arrival.takeover) {
+    event.silent_owner = arrival.takeover->from;
+    const Duration age = environment_.clock.wall() - arrival.capsule->manifest.created;
+    meter_.taken_over(*arrival.takeover, generation, environment_.clock.now() - std::max<Duration>(age, Duration::zero()),
+                      arrival.restored);
+  }
   policy::GenerationInfo info;
   info.id = generation;
   info.state = policy::CommitState::kCommitted;

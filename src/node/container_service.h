@@ -20,6 +20,7 @@
 #include "model/spec.h"
 #include "node/capture_job.h"
 #include "node/cluster/owned_container.h"
+#include "node/cluster/takeover_times.h"
 #include "node/container_backend.h"
 #include "node/container_cluster.h"
 #include "node/container_record.h"
@@ -48,10 +49,11 @@ struct ServiceEnvironment {
   Duration store_patience{};            // of begin_after_restart()
 };
 
-// A container that a move has brought here: it runs, behind an open gate.
+// A container that a move or a takeover has brought here: it runs, behind an open gate.
 struct Arrival {
   capsule::CapsuleRef capsule;
   RestoreResult restored;
+  std::optional<TakeoverTimes> takeover = {};
 };
 
 class ContainerService final : private OwnedSide {
@@ -78,6 +80,8 @@ class ContainerService final : private OwnedSide {
   void will_be_stopped();  // before its generations are stored
   void begin_stopped(const std::vector<replica::StoredGeneration>& stored);
   void begin_arrived(Arrival arrival);
+  // This node has become the owner of a container that nothing runs of: `elsewhere` says what there is to go back to.
+  void begin_seized(Recovery recovery);
 
   // From now on generations go there. What the former one holds must be found through `store` as long as it is needed.
   void change_store(std::shared_ptr<replica::CapsuleStore> store);
@@ -190,6 +194,7 @@ class ContainerService final : private OwnedSide {
   void durable_counts(bool counts) override;
   std::string spec_yaml() const override;
   std::string image_digest() const override { return record_.image_digest; }
+  std::shared_ptr<GateDeadline> gate_deadline() override { return backend_->gate_deadline(); }
   std::uint64_t state_bytes() const override;
   Status remember(Term term, const std::optional<policy::ownership::HandingOver>& handing_over) override;
   Counters counters() const override { return {record_.restores, record_.failures, record_.created}; }

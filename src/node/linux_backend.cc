@@ -83,6 +83,7 @@ Status LinuxBackend::make_surroundings(AddressProbe probe, const ProgressFunctio
 
 Result<Preparation> LinuxBackend::prepare_standby(const std::string& image_digest) {
   image_digest_ = image_digest;
+  gate_deadline_->set(Instant::min());
   std::vector<runtime::Finding> findings = runtime::check_standby(spec_, host_.facts);
   if (std::ranges::any_of(findings, is_refusal)) return Preparation{image_digest, std::move(findings)};
   const ProgressFunction quiet = [](std::string_view, std::string_view) {};
@@ -155,10 +156,17 @@ Status LinuxBackend::attach_network() {
   if (spec_.network.ipv4_gateway) request.gateways.push_back(*spec_.network.ipv4_gateway);
   if (spec_.network.ipv6_gateway) request.gateways.push_back(*spec_.network.ipv6_gateway);
   request.initial.flags = network::GateFlags::kLocked | network::GateFlags::kHoldOnDeath;
+  request.initial.deadline = gate_deadline_->next();
   auto attached = network::attach(request);
   if (!attached) return fail(std::move(attached).error());
+  return take_attachment(*std::move(attached), LinuxGateDeadline::Present::kIsWritten);
+}
+
+Status LinuxBackend::take_attachment(network::Attachment attachment, LinuxGateDeadline::Present present) {
+  PERDURE_ASSIGN(auto writer, attachment.gate.deadline_writer());
+  gate_deadline_->use(std::move(writer), present);
   const std::lock_guard lock(gate_mutex_);
-  attachment_.emplace(*std::move(attached));
+  attachment_.emplace(std::move(attachment));
   return {};
 }
 
@@ -365,6 +373,7 @@ Status LinuxBackend::release(Capsules capsules) {
   {
     const std::lock_guard lock(gate_mutex_);
     attachment_.reset();
+    gate_deadline_->leave();
   }
   PERDURE_TRY(network::detach(spec_.name));
   netns_.reset();
@@ -400,8 +409,7 @@ Result<Found> LinuxBackend::recover(const std::optional<RuntimeFacts>& facts, Fr
   if (netns_ && spec_.network.attached() && !attachment_) {
     auto attached = network::recover_attachment(spec_.name);
     if (attached) {
-      const std::lock_guard lock(gate_mutex_);
-      attachment_.emplace(*std::move(attached));
+      PERDURE_TRY(take_attachment(*std::move(attached), LinuxGateDeadline::Present::kIsKept));
     } else {
       PERDURE_TRY(attach_network());
     }
@@ -442,6 +450,8 @@ Status LinuxBackend::announce() {
 }
 
 // ---- The gate ----
+
+std::shared_ptr<GateDeadline> LinuxBackend::gate_deadline() { return gate_deadline_; }
 
 void LinuxBackend::hold_gate() {
   const std::lock_guard lock(gate_mutex_);

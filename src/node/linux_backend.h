@@ -20,6 +20,7 @@
 #include "network/netns.h"
 #include "network/tcp_probe.h"
 #include "node/container_backend.h"
+#include "node/linux_gate_deadline.h"
 #include "node/paths.h"
 #include "runtime/cgroup.h"
 #include "runtime/host_facts.h"
@@ -58,6 +59,7 @@ class LinuxBackend final : public ContainerBackend {
   Status kill_all() override;
   Status release(Capsules capsules) override;
   Result<Found> recover(const std::optional<RuntimeFacts>& facts, Frozen frozen) override;
+  std::shared_ptr<GateDeadline> gate_deadline() override;
   void hold_gate() override;
   void open_gate() override;
   bool gate_held_by_death() const override;
@@ -129,6 +131,7 @@ class LinuxBackend final : public ContainerBackend {
   std::uint32_t settle_connections(network::PeerProber& prober, std::span<const ProbedConnection> connections) const;
   void settle_late_answers(Probed& probed, std::stop_token stop) const;
 
+  Status take_attachment(network::Attachment attachment, LinuxGateDeadline::Present present);
   void tidy(UniqueFd old_root, Probed probed);
   void warm_up_trees();
   Status prepare_for_restore(RestoreKind kind);
@@ -164,6 +167,7 @@ class LinuxBackend final : public ContainerBackend {
 
   mutable std::mutex gate_mutex_;  // attach (pool) against hold and open (loop)
   std::optional<network::Attachment> attachment_;
+  const std::shared_ptr<LinuxGateDeadline> gate_deadline_ = std::make_shared<LinuxGateDeadline>();
 };
 
 }  // namespace perdure::node

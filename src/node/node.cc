@@ -176,7 +176,11 @@ Result<ContainerService*> Node::take_in(Arrived arrived) {
   PERDURE_ASSIGN(auto service,
                  make_service(std::move(arrived.spec), std::move(arrived.record), Origin::kKnown, std::move(arrived.backend)));
   ContainerService* raw = adopt(std::move(service));
-  raw->begin_arrived(std::move(arrived.arrival));
+  if (arrived.arrival) {
+    raw->begin_arrived(*std::move(arrived.arrival));
+  } else {
+    raw->begin_seized({.found = {}, .recovered = {}, .elsewhere = std::move(arrived.elsewhere)});
+  }
   return raw;
 }
 

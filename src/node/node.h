@@ -61,12 +61,13 @@ class Node {
   void serve_peers(PeerRequestTable table) { peer_requests_ = std::move(table); }
   const PeerRequestTable& peer_requests() const { return peer_requests_; }
 
-  // From another node, by a move: it runs here already.
+  // From another node, by a move or a takeover.
   struct Arrived {
     model::ContainerSpec spec;
     ContainerRecord record;
     std::shared_ptr<ContainerBackend> backend;
-    Arrival arrival;
+    std::optional<Arrival> arrival;              // absent: nothing of it runs yet
+    ContainerService::Elsewhere elsewhere = {};  // then: what there is to go back to, beside its store
   };
   Result<ContainerService*> take_in(Arrived arrived);
 

@@ -64,6 +64,22 @@ void RecoveryMeter::restored(const Generation& generation, std::optional<Instant
   forget();
 }
 
+void RecoveryMeter::taken_over(const TakeoverTimes& times, const Generation& generation, Instant captured_at,
+                               const RestoreResult& result) {
+  failed_at_ = times.last_heard;
+  noticed_at_ = times.noticed;
+  reason_ = std::format("'{}' is silent", times.from.str());
+  restored(generation, captured_at, result);
+  details_->set_text(std::format("; silent for {}, named the owner {} later, restored in {}; {} of {} connections were reset",
+                                 format_duration(times.noticed - times.last_heard),
+                                 format_duration(times.swapped - times.noticed),
+                                 format_duration(times.restored - times.swapped), result.connections_reset,
+                                 result.connections));
+  auto& durations = *details_->mutable_durations_ns();
+  durations["swapped"] = (times.swapped - times.last_heard).count();
+  durations["restored"] = (times.restored - times.last_heard).count();
+}
+
 void RecoveryMeter::keep_details(const RestoreReport& report, const RestoreResult& result) {
   control::v1::Event& details = details_.emplace();
   details.set_text(std::format("; {} after the failure; {} of {} connections were reset",

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/ids.h"
 #include "io/loop.h"
+#include "node/cluster/takeover_times.h"
 #include "node/container_backend.h"
 #include "node/event_log.h"
 
@@ -64,7 +65,11 @@ class RecoveryMeter {
   void restored(const Generation& generation, std::optional<Instant> captured_at,
                 const RestoreResult& result);
 
-  // Adds what only the meter knows to the event by which the policy tells of the restore.
+  // It has come here because its owner is silent: the last heartbeat that was answered counts as the failure, for nobody here
+  // knows of a later sign of life.
+  void taken_over(const TakeoverTimes& times, const Generation& generation, Instant captured_at, const RestoreResult& result);
+
+  // Adds what only the meter knows to the event by which the policy tells of the restore or the takeover.
   void add_details(control::v1::Event& event) const;
   void drop_details() { details_.reset(); }
 

@@ -114,8 +114,9 @@ struct EventText {
     return std::format("stored-known generations={}", e.generations.size());
   }
   std::string operator()(const TakenOver& e) const {
-    return std::format("{} pid={} {} generations={}", describe("taken-over", e.generation), e.pid,
-                       describe(e.state), e.generations.size());
+    return std::format("{} pid={} {} generations={}{}", describe("taken-over", e.generation), e.pid,
+                       describe(e.state), e.generations.size(),
+                       e.silent_owner ? " silent=" + e.silent_owner->str() : "");
   }
   std::string operator()(const ImageReady&) const { return "image-ready"; }
   std::string operator()(const ImageFailed& e) const {

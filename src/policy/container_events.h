@@ -93,13 +93,14 @@ struct DaemonRestarted {
 struct StoredKnown {
   std::vector<GenerationInfo> generations;
 };
-// First event on a node that a move has made the owner: the container has been restored from
+// First event on a node that a move or a takeover has made the owner: the container has been restored from
 // `generation`, behind its held gate. `state`: as it is written on this host.
 struct TakenOver {
   pid_t pid = -1;
   PersistentState state;
   std::vector<GenerationInfo> generations;
   Generation generation;
+  std::optional<NodeName> silent_owner{};  // it was not moved: this one has fallen silent
 };
 struct ImageReady {};
 struct ImageFailed {

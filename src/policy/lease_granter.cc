@@ -54,14 +54,16 @@ std::vector<GranterEffect> LeaseGranter::on(const Heartbeat& heartbeat, Instant 
 
 // Who has not been heard of since it became the owner may be about to speak: it is given the time of a grant.
 Instant LeaseGranter::silent_at(const Held& held) const {
-  return std::max(held.wait_until, held.since + wait_after(timing_.grant, timing_.margin));
+  const Instant expected = held.since + wait_after(timing_.grant, timing_.margin);
+  return std::max({held.wait_until, expected, patient_until_});
 }
 
 std::vector<GranterEffect> LeaseGranter::tick(Instant now) {
   std::vector<GranterEffect> effects;
+  if (last_tick_ && now - *last_tick_ >= timing_.grant / 2) patient_until_ = now + timing_.heartbeat;
+  last_tick_ = now;
   for (auto& [container, held] : held_) {
-    if (!held.charge || held.charge->role != Charge::Role::kStandby || held.withheld) continue;
-    if (now < silent_at(held)) continue;
+    if (!is_waited_for(held) || now < silent_at(held)) continue;
     held.withheld = true;
     held.heard_told = false;
     effects.push_back(OwnerSilent{container, *held.charge, std::max(held.last_heard, held.since)});
@@ -72,10 +74,10 @@ std::vector<GranterEffect> LeaseGranter::tick(Instant now) {
 Instant LeaseGranter::next_tick() const {
   Instant next = Instant::max();
   for (const auto& [container, held] : held_) {
-    if (!held.charge || held.charge->role != Charge::Role::kStandby || held.withheld) continue;
-    next = std::min(next, silent_at(held));
+    if (is_waited_for(held)) next = std::min(next, silent_at(held));
   }
-  return next;
+  if (next == Instant::max()) return next;
+  return last_tick_ ? std::min(next, *last_tick_ + timing_.heartbeat) : Instant::min();
 }
 
 }  // namespace perdure::policy::lease

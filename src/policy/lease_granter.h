@@ -56,11 +56,13 @@ class LeaseGranter {
   // Absent: this node has nothing to do with it (any more). What was granted before is waited out all the same. The same
   // charge again changes nothing.
   void watch(const ContainerName& container, const std::optional<Charge>& charge, Instant now);
+  void use(const Timing& timing) { timing_ = timing; }
   // After OwnerSilent: the record is as it was, and no swap of ours can change it any more.
   void resume(const ContainerName& container, Instant now);
 
   std::vector<GranterEffect> on(const Heartbeat& heartbeat, Instant now);
-  // At next_tick(), or later.
+  // At next_tick(), or later, when what has arrived by then has been handled. Who calls it much later was paused, and gives the
+  // owner one more heartbeat's time.
   std::vector<GranterEffect> tick(Instant now);
   // Instant::max(): nothing is waited for.
   Instant next_tick() const;
@@ -75,9 +77,14 @@ class LeaseGranter {
     bool heard_told = false;
   };
   Instant silent_at(const Held& held) const;
+  static bool is_waited_for(const Held& held) {
+    return held.charge && held.charge->role == Charge::Role::kStandby && !held.withheld;
+  }
 
   const model::NodeLife self_;
-  const Timing timing_;
+  Timing timing_;
+  std::optional<Instant> last_tick_;
+  Instant patient_until_ = Instant::min();
   std::map<ContainerName, Held> held_;
 };
 

@@ -72,6 +72,7 @@ class LeaseHolder {
   void forget(const ContainerName& container);
   // ... and it is shut at once: another node is the owner.
   std::vector<HolderEffect> shut(const ContainerName& container);
+  void use(const Timing& timing) { timing_ = timing; }
   // Heartbeats ask for longer grants from now on: perdured is about to be restarted.
   void ask_long(Duration grant);
 
@@ -111,7 +112,7 @@ class LeaseHolder {
   bool long_grants_held(Instant now) const;
 
   const model::NodeLife self_;
-  const Timing timing_;
+  Timing timing_;
   std::optional<Duration> long_grant_;
   bool long_told_ = false;
   Instant next_tick_ = kShut;

@@ -33,9 +33,15 @@ void ContainerPolicy::on(const TakenOver& event) {
     if (taken) generation.state = CommitState::kCommitted;
   }
   leave_uncommitted("not part of the move");
-  emit(Severity::kInfo, "arrived",
-       std::format("it has moved here, from generation {}, and runs as process {}",
-                   perdure::to_string(event.generation), event.pid));
+  if (event.silent_owner) {
+    emit(Severity::kWarning, "taken_over",
+         std::format("taken over from '{}', which has fallen silent, with generation {}; runs as process {}",
+                     event.silent_owner->str(), perdure::to_string(event.generation), event.pid));
+  } else {
+    emit(Severity::kInfo, "arrived",
+         std::format("it has moved here, from generation {}, and runs as process {}",
+                     perdure::to_string(event.generation), event.pid));
+  }
   open_gate();
   set_fresh(now_);
   if (options_.statefulness == Statefulness::kStateless) {

@@ -312,6 +312,7 @@ void Taking::judge_own(const model::OwnershipRecord& record) {
   } else if (step_ == TakingStep::kReading) {
     step_ = TakingStep::kRestoring;
     restoring_ = true;
+    effects_.push_back(taking::Seized{record, revision_});
     effects_.push_back(taking::RestoreCopy{generation_});
   }
 }

@@ -69,7 +69,7 @@ struct RestoreCopy {
 };
 // Nothing of ours can change the record any more: heartbeats may be answered again.
 struct ResumeGrants {};
-// This life is the owner now. From here on heartbeats are sent to the standbys of the record.
+// The record names this life the owner. From here on heartbeats are sent to its standbys: the gate needs their grants.
 struct Seized {
   model::OwnershipRecord record;
   ownership::Revision revision = 0;

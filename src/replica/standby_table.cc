@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <format>
+#include <ranges>
 #include <utility>
 
 #include "base/log.h"
@@ -324,6 +325,35 @@ Result<capsule::CapsuleRef> StandbyTable::fetch(const ContainerName& container,
                                       to_string(*floor))
                         : std::string(),
                   reasons));
+}
+
+Result<capsule::CapsuleRef> StandbyTable::fetch_any(const ContainerName& container) {
+  std::vector<Generation> generations;
+  {
+    const std::scoped_lock guard(mutex_);
+    if (const auto found = containers_.find(container); found != containers_.end()) {
+      for (const auto& [generation, held] : found->second->held.all()) {
+        if (!held.provisional) generations.push_back(generation);
+      }
+    }
+  }
+  Error last(ErrorCode::kNotFound, std::format("container '{}': nothing of it is held on this node", container.str()));
+  for (const Generation& generation : generations | std::views::reverse) {
+    auto fetched = fetch(container, generation);
+    if (fetched) return fetched;
+    last = fetched.error();
+  }
+  return fail(std::move(last));
+}
+
+std::vector<Generation> StandbyTable::restorable(const ContainerName& container) const {
+  const std::scoped_lock guard(mutex_);
+  std::vector<Generation> generations;
+  const auto found = containers_.find(container);
+  if (found == containers_.end()) return generations;
+  for (const HeldGeneration& held : found->second->held.restorable()) generations.push_back(held.holding.generation);
+  std::ranges::reverse(generations);
+  return generations;
 }
 
 }  // namespace perdure::replica

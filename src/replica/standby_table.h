@@ -134,11 +134,15 @@ class StandbyTable {
   // Absent: nothing is held.
   std::optional<HeldContainer> find(const ContainerName& container) const;
   std::vector<HeldContainer> all() const;  // by name
+  // What may be restored: complete, neither provisional nor discarded, none older than the newest committed; the best last.
+  std::vector<Generation> restorable(const ContainerName& container) const;
   // For a restore here, or for another node: the complete capsule. Absent generation: the newest
   // that may be restored; one that does not load is passed over for the one before, but never below
   // the newest committed one the holder was told of (kCorrupt then).
   Result<capsule::CapsuleRef> fetch(const ContainerName& container,
                                     std::optional<Generation> generation);
+  // The newest of all that loads, also behind what is committed: for when nothing newer is to be had anywhere.
+  Result<capsule::CapsuleRef> fetch_any(const ContainerName& container);
   Bytes memory() const;
 
  private:

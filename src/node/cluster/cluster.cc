@@ -34,6 +34,7 @@ void Cluster::end_membership() {
   owned_.clear();
   standbys_.reset();
   images_.reset();
+  leases_.reset();
   membership_.reset();
   reported_.clear();
   claimed_.clear();
@@ -74,6 +75,7 @@ Status Cluster::enter(ClusterIdentity identity, pki::NodeIdentity files, const c
                                  membership_handlers());
   if (!opened) return fail(std::move(opened).error().context("the cluster's membership of this node"));
   membership_ = *std::move(opened);
+  PERDURE_TRY(start_leases(self));
   images_ = std::make_unique<ImageExchange>(options_.loop, options_.pool, membership_->peers(), options_.host.paths.images());
   images_->find_in_place = [this](const std::string& digest) -> std::optional<std::string> {
     for (const ContainerService* service : options_.node.containers()) {
@@ -82,6 +84,28 @@ Status Cluster::enter(ClusterIdentity identity, pki::NodeIdentity files, const c
     }
     return std::nullopt;
   };
+  standbys_ = std::make_unique<StandbyService>(
+      StandbyEnvironment{.loop = options_.loop,
+                         .pool = options_.pool,
+                         .clock = options_.clock,
+                         .events = options_.events,
+                         .host = options_.host,
+                         .make_backend = options_.node.backend_factory(),
+                         .peers = membership_->peers(),
+                         .leases = *leases_,
+                         .records = membership_->records(),
+                         .view = membership_->view(),
+                         .images = *images_,
+                         .self = self,
+                         .witness = witness,
+                         .highest_revision = [this] { return membership_->highest_revision(); }},
+      table_options(), standby_handlers());
+  shared_files_ = std::make_shared<replica::SealedFileSystem>(files_, nullptr);
+  use_ring();
+  return membership_->start(etcd, std::move(found));
+}
+
+StandbyHandlers Cluster::standby_handlers() {
   StandbyHandlers handlers;
   handlers.taken = [this](TakenContainer it) { taken(std::move(it)); };
   handlers.claimed_before = [this](const ContainerName& name) {
@@ -104,24 +128,7 @@ Status Cluster::enter(ClusterIdentity identity, pki::NodeIdentity files, const c
     return true;
   };
   handlers.runs_here = [this](const ContainerName& name) { return options_.node.find(name) != nullptr; };
-  standbys_ = std::make_unique<StandbyService>(
-      StandbyEnvironment{.loop = options_.loop,
-                         .pool = options_.pool,
-                         .clock = options_.clock,
-                         .events = options_.events,
-                         .host = options_.host,
-                         .make_backend = options_.node.backend_factory(),
-                         .peers = membership_->peers(),
-                         .records = membership_->records(),
-                         .view = membership_->view(),
-                         .images = *images_,
-                         .self = self,
-                         .witness = witness,
-                         .highest_revision = [this] { return membership_->highest_revision(); }},
-      table_options(), std::move(handlers));
-  shared_files_ = std::make_shared<replica::SealedFileSystem>(files_, nullptr);
-  use_ring();
-  return membership_->start(etcd, std::move(found));
+  return handlers;
 }
 
 // Handlers find the service when they are called: it is made after the sessions that call them.
@@ -157,6 +164,11 @@ MembershipHandlers Cluster::membership_handlers() {
   MembershipHandlers handlers;
   handlers.peer_up = [this](const model::NodeLife& life) { peer_up(life); };
   handlers.peer_down = [this](const model::NodeLife& life, const Error&) { peer_down(life); };
+  handlers.peer_keys = [this](const model::NodeLife& life, const std::array<std::byte, 32>& material,
+                              pki::ChannelRole role) { peer_keys(life, material, role); };
+  handlers.peer_keys_known = [this](const model::NodeLife& life) {
+    if (leases_) leases_->session_confirmed(life);
+  };
   handlers.record_changed = [this](const ContainerName& name) { record_changed(name); };
   handlers.nodes_changed = [this] { tell_candidates(); };
   handlers.settings_changed = [this] {

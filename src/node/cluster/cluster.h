@@ -14,6 +14,7 @@
 #include "io/timers.h"
 #include "node/cluster/founding.h"
 #include "node/cluster/image_exchange.h"
+#include "node/cluster/lease_service.h"
 #include "node/cluster/membership.h"
 #include "node/cluster/owned_container.h"
 #include "node/cluster/revival.h"
@@ -80,6 +81,9 @@ class Cluster final : public ContainerCluster {
   void attach_recovered(ContainerService& service) override;
   void recovered(ContainerService& service) override;
   void find_elsewhere(const ContainerName& name, Term known, std::function<void(HeldElsewhere)> done) override;
+  // Of a container that was taken over and could not be restored from what is held here as newest: what others hold, or else
+  // what is older here.
+  void find_elsewhere_or_here(const ContainerName& name, Term term, std::function<void(HeldElsewhere)> done);
   void detached(const ContainerName& name, bool left) override;
   void when_released(const ContainerName& name, std::function<void()> done) override;
   std::optional<SharedStore> shared_store(const ContainerName& name, Term term) override;
@@ -107,6 +111,10 @@ class Cluster final : public ContainerCluster {
   void forget_founding(const ClusterIdentity& identity);
   PeerRequestTable request_table();
   MembershipHandlers membership_handlers();
+  StandbyHandlers standby_handlers();
+  Status start_leases(const model::NodeLife& self);
+  LeaseHandlers lease_handlers();
+  void peer_keys(const model::NodeLife& life, const std::array<std::byte, 32>& material, pki::ChannelRole role);
   replica::StandbyTableOptions table_options() const;
   void adopt_all(Done done);
   void claim_running(ContainerService& service, Done done);
@@ -145,6 +153,7 @@ class Cluster final : public ContainerCluster {
   const std::shared_ptr<replica::SealedFileSystem> own_files_ = std::make_shared<replica::SealedFileSystem>(files_, nullptr);
   std::shared_ptr<replica::SealedFileSystem> shared_files_;
   std::unique_ptr<Membership> membership_;
+  std::unique_ptr<LeaseService> leases_;
   std::unique_ptr<ImageExchange> images_;
   std::unique_ptr<StandbyService> standbys_;
   std::unique_ptr<Joining> joining_;

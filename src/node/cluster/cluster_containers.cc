@@ -43,6 +43,7 @@ OwnedContainer& Cluster::make_owned(const ContainerName& name, ContainerService*
                                .events = options_.events,
                                .records = membership_->records(),
                                .peers = membership_->peers(),
+                               .leases = *leases_,
                                .self = membership_->self(),
                                .store_revision = [this] { return membership_->view().revision(); }};
   OwnedContainer::Handlers handlers;
@@ -133,6 +134,20 @@ void Cluster::find_elsewhere(const ContainerName& name, Term known, std::functio
                                                 revivals_.erase(name);
                                                 done(found);
                                               });
+}
+
+void Cluster::find_elsewhere_or_here(const ContainerName& name, Term term, std::function<void(HeldElsewhere)> done) {
+  find_elsewhere(name, term, [this, name, term, done = std::move(done)](HeldElsewhere found) {
+    if (found.capsule) return done(std::move(found));
+    const Status submitted = options_.pool.submit(
+        options_.loop, lifetime_, [table = standbys_->shared_table(), name] { return table->fetch_any(name); },
+        [term, done](Result<capsule::CapsuleRef> held) {
+          if (held) return done({.capsule = *std::move(held), .term = term, .lost = false});
+          log::error("{}", held.error().message());
+          done({.capsule = nullptr, .term = term, .lost = true});
+        });
+    if (!submitted) done({.capsule = nullptr, .term = term, .lost = true});
+  });
 }
 
 void Cluster::detached(const ContainerName& name, bool left) {
@@ -337,8 +352,15 @@ void Cluster::hold_handed(const ContainerName& name, Term term, const replica::H
 
 void Cluster::taken(TakenContainer it) {
   const ContainerName name = it.spec.name;
-  announce(name, it.backend, kAnnouncements);
-  auto service = options_.node.take_in(arrived_from(it));
+  const bool runs = it.restored.has_value();
+  if (runs) announce(name, it.backend, kAnnouncements);
+  Node::Arrived arrived = arrived_from(it);
+  if (!runs) {
+    arrived.elsewhere = [this, name, term = it.record.term](std::function<void(HeldElsewhere)> done) {
+      find_elsewhere_or_here(name, term, std::move(done));
+    };
+  }
+  auto service = options_.node.take_in(std::move(arrived));
   if (!service) {
     log::error("{}: {}", name.str(), service.error().message());
     return;

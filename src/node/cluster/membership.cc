@@ -153,6 +153,8 @@ Status Membership::make_peers() {
   table_[peer::v1::Message::kRenew] = [this](PeerRequest request) { on_renew(std::move(request)); };
   table_[peer::v1::Message::kStartMember] = [this](PeerRequest request) { on_start_member(std::move(request)); };
   PeerNetworkHandlers handlers;
+  handlers.on_keys = handlers_.peer_keys;
+  handlers.on_keys_known = handlers_.peer_keys_known;
   handlers.on_up = [this](const model::NodeLife& life) {
     log::info("node {}: connected", life.node.str());
     if (handlers_.peer_up) handlers_.peer_up(life);

@@ -40,6 +40,9 @@ struct MembershipOptions {
 struct MembershipHandlers {
   std::function<void(const model::NodeLife&)> peer_up;
   std::function<void(const model::NodeLife&, const Error&)> peer_down;
+  // PeerNetworkHandlers.
+  std::function<void(const model::NodeLife&, const std::array<std::byte, 32>&, pki::ChannelRole)> peer_keys;
+  std::function<void(const model::NodeLife&)> peer_keys_known;
   std::function<void(const ContainerName&)> record_changed;
   std::function<void()> nodes_changed;
   std::function<void()> settings_changed;

@@ -114,6 +114,8 @@ struct OwnedContainer::Performer {
   void operator()(const own::Swap& it) { self.swap(it); }
   void operator()(const own::RemoveRecord& it) { self.remove(it); }
   void operator()(const own::Enlist& it) { self.enlist(it); }
+  void operator()(const own::NeedGrants& it) { self.need_grants(it); }
+  void operator()(const own::RenewNothing&) { self.environment_.leases.forget(self.identity_.container); }
   void operator()(const own::SetPace& it) { self.set_pace(it); }
   void operator()(const own::Dismiss& it) { self.dismiss(it); }
   void operator()(const own::Commit& it) { self.commit(it); }
@@ -148,15 +150,22 @@ struct OwnedContainer::Performer {
     self.move_->generation = self.handed_;
     self.move_->bytes = self.handed_bytes_;
   }
-  void operator()(const own::EndCopy&) { tell(policy::HandedOver{}); }
+  void operator()(const own::EndCopy&) {
+    self.shut_gate();
+    tell(policy::HandedOver{});
+  }
   void operator()(const own::HandOverFailed& it) { tell(policy::HandOverFailed{it.reason, it.term}); }
   void operator()(const own::MoveFailed& it) {
     self.move_ = MoveResult{.target = it.target, .failure = it.reason, .generation = {}};
   }
   void operator()(const own::Suspend& it) {
+    self.shut_gate();
     tell(policy::OwnershipUnknown{std::format("node '{}' is becoming its owner", it.owner.node.str())});
   }
-  void operator()(const own::OwnershipLost& it) { tell(policy::OwnershipLost{it.owner.node, it.term}); }
+  void operator()(const own::OwnershipLost& it) {
+    self.shut_gate();
+    tell(policy::OwnershipLost{it.owner.node, it.term});
+  }
   void operator()(const own::OwnershipUnknown& it) { tell(policy::OwnershipUnknown{it.reason}); }
   void operator()(const own::OwnershipKnown&) { tell(policy::OwnershipKnown{}); }
   void operator()(const own::DesiredSettled& it) { self.settled_ = it.desired; }
@@ -217,6 +226,19 @@ void OwnedContainer::remove(const own::RemoveRecord& effect) {
                                 handle(own::SwapUnknown{request, removed ? "the record has changed"
                                                                          : removed.error().message()});
                               });
+}
+
+// ---- Grants ----
+
+void OwnedContainer::need_grants(const own::NeedGrants& effect) {
+  const std::shared_ptr<GateDeadline> gate = side_ == nullptr ? nullptr : side_->gate_deadline();
+  policy::lease::Needs needs{.term = effect.term, .required = effect.required, .asked = effect.asked};
+  if (effect.inherits && gate) needs.inherited = gate->get();
+  environment_.leases.need(identity_.container, needs, gate);
+}
+
+void OwnedContainer::shut_gate() {
+  environment_.leases.shut(identity_.container, side_ == nullptr ? nullptr : side_->gate_deadline());
 }
 
 // ---- Standbys ----

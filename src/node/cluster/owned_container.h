@@ -16,6 +16,7 @@
 #include "coord/record_store.h"
 #include "io/loop.h"
 #include "model/cluster.h"
+#include "node/cluster/leases.h"
 #include "node/cluster/peers.h"
 #include "node/event_log.h"
 #include "policy/container_events.h"
@@ -35,6 +36,7 @@ class OwnedSide {
   virtual void durable_counts(bool counts) = 0;
   virtual std::string spec_yaml() const = 0;
   virtual std::string image_digest() const = 0;
+  virtual std::shared_ptr<GateDeadline> gate_deadline() = 0;
   virtual std::uint64_t state_bytes() const = 0;             // of its newest generation, complete
   // Durable when it returns.
   virtual Status remember(Term term, const std::optional<policy::ownership::HandingOver>& handing_over) = 0;
@@ -52,6 +54,7 @@ struct OwnedEnvironment {
   EventLog& events;
   coord::RecordStore& records;
   Peers& peers;
+  Leases& leases;
   model::NodeLife self;
   std::function<coord::Revision()> store_revision;  // up to which the store has been seen
 };
@@ -118,6 +121,8 @@ class OwnedContainer {
   void swap(const policy::ownership::Swap& effect);
   void remove(const policy::ownership::RemoveRecord& effect);
   void enlist(const policy::ownership::Enlist& effect);
+  void need_grants(const policy::ownership::NeedGrants& effect);
+  void shut_gate();
   void set_pace(const policy::ownership::SetPace& effect);
   void dismiss(const policy::ownership::Dismiss& effect);
   void commit(const policy::ownership::Commit& effect);

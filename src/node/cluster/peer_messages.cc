@@ -155,7 +155,17 @@ void PeerNetwork::check_up(Session& session) {
   session.state = PeerState{*control->peer, {}, options_.clock.now()};
   session.trouble.clear();
   forget_refusals({control->connection->peer().address});
+  make_keys(session, *control);
   if (handlers_.on_up) handlers_.on_up(session.state->life);
+}
+
+void PeerNetwork::make_keys(const Session& session, const Line& control) {
+  if (!handlers_.on_keys) return;
+  const auto material = control.connection->export_key(pki::kChannelKeyLabel);
+  if (!material) return;  // closed meanwhile
+  const bool dialled = control.dialled.has_value();
+  handlers_.on_keys(session.state->life, *material, dialled ? pki::ChannelRole::kClient : pki::ChannelRole::kServer);
+  if (dialled) ping(session.node.life.node);  // who was dialled knows by this that the session is up here
 }
 
 void PeerNetwork::asked(Line& line, PeerMessage content) {
@@ -165,7 +175,10 @@ void PeerNetwork::asked(Line& line, PeerMessage content) {
     pong.set_id(id);
     pong.set_is_answer(true);
     pong.mutable_ping();
-    if (!send(line, pong)) hang_up(line);
+    if (!send(line, pong)) return hang_up(line);
+    const auto session = sessions_.find(line.peer->node);
+    const bool is_up = session != sessions_.end() && session->second->state && session->second->state->life == *line.peer;
+    if (is_up && !line.dialled && handlers_.on_keys_known) handlers_.on_keys_known(*line.peer);
     return;
   }
   ResponderRef respond = id == 0 ? nullptr : std::make_shared<LineResponder>(*this, line.id, id);

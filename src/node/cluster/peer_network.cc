@@ -272,17 +272,20 @@ void PeerNetwork::ping() {
     }
   }
   for (const auto& [name, session] : sessions_) {
-    if (!session->state) continue;
-    v1::Message message;
-    message.mutable_ping();
-    request(name, Channel::kControl, std::move(message), {}, options_.silence,
-            [this, node = name, sent = now](const auto& answer) {
-              const auto found = sessions_.find(node);
-              if (!answer || found == sessions_.end() || !found->second->state) return;
-              found->second->state->round_trip = options_.clock.now() - sent;
-              found->second->state->last_heard = options_.clock.now();
-            });
+    if (session->state) ping(name);
   }
+}
+
+void PeerNetwork::ping(const NodeName& node) {
+  v1::Message message;
+  message.mutable_ping();
+  request(node, Channel::kControl, std::move(message), {}, options_.silence,
+          [this, node, sent = options_.clock.now()](const auto& answer) {
+            const auto found = sessions_.find(node);
+            if (!answer || found == sessions_.end() || !found->second->state) return;
+            found->second->state->round_trip = options_.clock.now() - sent;
+            found->second->state->last_heard = options_.clock.now();
+          });
 }
 
 const PeerState* PeerNetwork::find(const NodeName& node) const {

@@ -5,6 +5,8 @@
 // connections are made anew. Loop thread only.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -16,6 +18,7 @@
 #include "io/loop.h"
 #include "io/tls.h"
 #include "node/cluster/peers.h"
+#include "pki/sealed_channel.h"
 
 namespace perdure::node {
 
@@ -38,6 +41,10 @@ struct PeerNetworkOptions {
 struct PeerNetworkHandlers {
   std::function<void(const model::NodeLife&)> on_up;
   std::function<void(const model::NodeLife&, const Error&)> on_down;
+  // A session is up: what keys of another channel between the two are made of, and who dialled. Before on_up.
+  std::function<void(const model::NodeLife&, const std::array<std::byte, 32>& material, pki::ChannelRole)> on_keys;
+  // Who dialled knows of the session that is up, and so has the keys.
+  std::function<void(const model::NodeLife&)> on_keys_known;
   // Whether this peer may be a peer (known, not revoked); its certificate has been verified against the authority.
   std::function<Status(const io::TlsPeer&)> check;
   // From a connection without a certificate.
@@ -91,6 +98,8 @@ class PeerNetwork final : public Peers {
   void dial(Session& session, Channel channel);
   void redial_later(Session& session, Channel channel, const Error& error);
   void check_up(Session& session);
+  void make_keys(const Session& session, const Line& control);
+  void ping(const NodeName& node);
   void end(Session& session, const Error& error);
   void lost(Session& session, const Error& error);
   void ping();

@@ -33,6 +33,7 @@ struct StandbyService::Held {
   peer::v1::MoveTake take;
   capsule::CapsuleRef taken_capsule;
   std::optional<RestoreResult> restored;
+  std::optional<TakeoverTimes> takeover;
   StepRunner runner;
 };
 

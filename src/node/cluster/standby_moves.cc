@@ -1,4 +1,4 @@
-// A planned move to this node: prepared, taken, claimed.
+// Becoming the owner: by a planned move, or because the owner is silent.
 #include <format>
 #include <utility>
 
@@ -128,6 +128,51 @@ bool StandbyService::is_taking(const ContainerName& container) const {
   return found != held_.end() && found->second->taking;
 }
 
+// ---- A takeover ----
+
+void StandbyService::owner_silent(const policy::lease::OwnerSilent& silent) {
+  const ContainerName& name = silent.container;
+  const coord::StoredRecord* record = environment_.view.record(name);
+  Held* held = find(name);
+  const bool can = record != nullptr && held != nullptr && held->prepared && !held->dropping && !held->taking &&
+                   !handlers_.runs_here(name);
+  // What is not known well enough is asked again after another grant's time.
+  if (!can) return environment_.leases.resume(name);
+  log::warning("{}: '{}' has been silent for {}", name.str(), silent.charge.owner.node.str(),
+               format_duration(environment_.clock.now() - silent.last_heard));
+  held->take.Clear();
+  held->takeover = TakeoverTimes{.from = silent.charge.owner.node,
+                                 .last_heard = silent.last_heard,
+                                 .noticed = environment_.clock.now()};
+  held->taking = std::make_unique<policy::Taking>(name, environment_.self, table_->term_of(name),
+                                                  policy::OwnershipOptions{}, random_nonce);
+  handle_taking(name, policy::taking::OwnerSilent{record->record, record->revision, table_->restorable(name)});
+}
+
+void StandbyService::owner_heard(const ContainerName& container) {
+  const Held* held = find(container);
+  if (held == nullptr || !held->taking) return environment_.leases.resume(container);
+  handle_taking(container, policy::taking::OwnerHeard{});
+}
+
+// From here on the other standbys are asked for their grants, and the segment learns where the address is: what arrives meanwhile
+// waits for the restored sockets.
+void StandbyService::seized(const ContainerName& name, const policy::taking::Seized& seized) {
+  Held& held = at(name);
+  if (held.takeover) held.takeover->swapped = environment_.clock.now();
+  environment_.leases.need(name, {.term = seized.record.term, .required = seized.record.standbys, .asked = {}},
+                           held.backend->gate_deadline());
+  if (!held.takeover) return;
+  const Status submitted = environment_.pool.submit(
+      environment_.loop, lifetime_, [backend = held.backend] { return backend->announce(); },
+      [name](const Status& announced) {
+        if (!announced) log::warning("{}: announce its addresses: {}", name.str(), announced.error().message());
+      });
+  if (!submitted) log::warning("{}: announce its addresses: {}", name.str(), submitted.error().message());
+}
+
+// ---- The machine ----
+
 void StandbyService::handle_taking(const ContainerName& name, const policy::taking::Event& event) {
   Held* held = find(name);
   if (held == nullptr || !held->taking) return;
@@ -147,6 +192,7 @@ void StandbyService::handle_taking(const ContainerName& name, const policy::taki
     const bool claimed = held->taking->step() == policy::TakingStep::kClaimed;
     held->taking.reset();
     held->taking_timer.reset();
+    held->takeover.reset();
     held->staged.reset();
     if (claimed) {
       environment_.loop.post([this, token = lifetime_.token(), name] {
@@ -160,54 +206,30 @@ void StandbyService::perform_taking(const ContainerName& name, const policy::tak
   namespace own = policy::ownership;
   namespace taking = policy::taking;
   Held& held = at(name);
-  const Instant deadline = environment_.clock.now() + policy::OwnershipOptions{}.swap_deadline;
-  const auto later = [this, token = lifetime_.token(), name](const taking::Event& event) {
-    if (token.alive()) handle_taking(name, event);
-  };
   if (const auto* read = std::get_if<own::ReadRecord>(&effect)) {
-    environment_.records.read(name, deadline, [this, later, request = read->request](
-                                                  Result<std::optional<coord::StoredRecord>> found) {
-      if (!found) return later(own::ReadFailed{request, found.error().message()});
-      if (!*found) return later(own::RecordRead{request, std::nullopt, environment_.view.revision()});
-      later(own::RecordRead{request, (*found)->record, (*found)->revision});
-    });
+    read_for_taking(name, *read);
   } else if (const auto* swap = std::get_if<own::Swap>(&effect)) {
-    environment_.records.swap(
-        {.record = swap->record, .expected = swap->expected, .spec_yaml = {}, .nonce = swap->record.nonce}, deadline,
-        [this, later, request = swap->request](coord::SwapOutcome outcome) {
-          using Kind = coord::SwapOutcome::Kind;
-          const coord::Revision revision = outcome.now ? outcome.now->revision : environment_.view.revision();
-          if (outcome.kind == Kind::kApplied) return later(own::SwapApplied{request, revision});
-          if (outcome.kind == Kind::kUnknown) {
-            return later(own::SwapUnknown{request, outcome.error ? outcome.error->message() : "no answer"});
-          }
-          later(own::SwapRefused{request, outcome.now ? std::optional(outcome.now->record) : std::nullopt, revision});
-        });
+    swap_for_taking(name, *swap);
   } else if (const auto* timer = std::get_if<own::SetTimer>(&effect)) {
-    held.taking_timer = environment_.loop.at(timer->at, [later] { later(own::TimerFired{}); });
+    held.taking_timer = environment_.loop.at(timer->at, [this, name] { handle_taking(name, own::TimerFired{}); });
   } else if (const auto* raise = std::get_if<own::RaiseTerm>(&effect)) {
     table_->raise_term(name, raise->term);
+  } else if (std::holds_alternative<taking::ResumeGrants>(effect)) {
+    environment_.leases.resume(name);
+  } else if (const auto* seizure = std::get_if<taking::Seized>(&effect)) {
+    seized(name, *seizure);
   } else if (const auto* restore = std::get_if<taking::RestoreCopy>(&effect)) {
     restore_copy(name, restore->generation);
   } else if (std::holds_alternative<taking::KillCopy>(effect)) {
-    held.restored.reset();
-    held.taken_capsule.reset();
-    if (held.backend) {
-      run(name, [backend = held.backend] { return backend->kill_all(); }, [name](Held&, const Status& killed) {
-        if (!killed) log::error("{}: {}", name.str(), killed.error().message());
-      });
-    }
+    kill_copy(name);
   } else if (const auto* claim = std::get_if<taking::Claimed>(&effect)) {
     claimed(name, *claim);
+  } else if (const auto* empty = std::get_if<taking::ClaimedEmpty>(&effect)) {
+    claimed_empty(name, *empty);
   } else if (std::holds_alternative<taking::ClaimedBefore>(effect)) {
     handlers_.claimed_before(name);
   } else if (const auto* answer = std::get_if<taking::Answer>(&effect)) {
-    if (!held.take_respond) return;
-    v1::Message message;
-    message.mutable_move_taken()->set_running(answer->error.empty());
-    message.mutable_move_taken()->set_error(answer->error);
-    if (held.restored) message.mutable_move_taken()->set_restored_ns(held.restored->total.count());
-    std::exchange(held.take_respond, nullptr)->answer(std::move(message));
+    answer_mover(held, *answer);
   } else if (const auto* emit = std::get_if<policy::Emit>(&effect)) {
     control::v1::Event event;
     event.set_severity(static_cast<control::v1::Severity>(static_cast<int>(emit->severity) + 1));
@@ -219,13 +241,64 @@ void StandbyService::perform_taking(const ContainerName& name, const policy::tak
   }
 }
 
+void StandbyService::read_for_taking(const ContainerName& name, const policy::ownership::ReadRecord& read) {
+  namespace own = policy::ownership;
+  environment_.records.read(
+      name, environment_.clock.now() + policy::OwnershipOptions{}.swap_deadline,
+      [this, token = lifetime_.token(), name, request = read.request](Result<std::optional<coord::StoredRecord>> found) {
+        if (!token.alive()) return;
+        if (!found) return handle_taking(name, own::ReadFailed{request, found.error().message()});
+        if (!*found) return handle_taking(name, own::RecordRead{request, std::nullopt, environment_.view.revision()});
+        handle_taking(name, own::RecordRead{request, (*found)->record, (*found)->revision});
+      });
+}
+
+void StandbyService::swap_for_taking(const ContainerName& name, const policy::ownership::Swap& swap) {
+  namespace own = policy::ownership;
+  environment_.records.swap(
+      {.record = swap.record, .expected = swap.expected, .spec_yaml = {}, .nonce = swap.record.nonce},
+      environment_.clock.now() + policy::OwnershipOptions{}.swap_deadline,
+      [this, token = lifetime_.token(), name, request = swap.request](coord::SwapOutcome outcome) {
+        if (!token.alive()) return;
+        using Kind = coord::SwapOutcome::Kind;
+        const coord::Revision revision = outcome.now ? outcome.now->revision : environment_.view.revision();
+        if (outcome.kind == Kind::kApplied) return handle_taking(name, own::SwapApplied{request, revision});
+        if (outcome.kind == Kind::kUnknown) {
+          return handle_taking(name,
+                               own::SwapUnknown{request, outcome.error ? outcome.error->message() : "no answer"});
+        }
+        handle_taking(
+            name, own::SwapRefused{request, outcome.now ? std::optional(outcome.now->record) : std::nullopt, revision});
+      });
+}
+
+void StandbyService::kill_copy(const ContainerName& name) {
+  Held& held = at(name);
+  held.restored.reset();
+  held.taken_capsule.reset();
+  if (!held.backend) return;
+  environment_.leases.shut(name, held.backend->gate_deadline());
+  run(name, [backend = held.backend] { return backend->kill_all(); }, [name](Held&, const Status& killed) {
+    if (!killed) log::error("{}: {}", name.str(), killed.error().message());
+  });
+}
+
+void StandbyService::answer_mover(Held& held, const policy::taking::Answer& answer) {
+  if (!held.take_respond) return;
+  v1::Message message;
+  message.mutable_move_taken()->set_running(answer.error.empty());
+  message.mutable_move_taken()->set_error(answer.error);
+  if (held.restored) message.mutable_move_taken()->set_restored_ns(held.restored->total.count());
+  std::exchange(held.take_respond, nullptr)->answer(std::move(message));
+}
+
 void StandbyService::restore_copy(const ContainerName& name, const Generation& generation) {
   struct Copy {
     capsule::CapsuleRef capsule;
     RestoreResult restored;
   };
-  const auto kind = at(name).take.goes_back() ? ContainerBackend::RestoreKind::kRolledBack
-                                              : ContainerBackend::RestoreKind::kMovedHere;
+  const bool goes_back = at(name).takeover.has_value() || at(name).take.goes_back();
+  const auto kind = goes_back ? ContainerBackend::RestoreKind::kRolledBack : ContainerBackend::RestoreKind::kMovedHere;
   auto work = [table = table_, backend = at(name).backend, name, generation, kind]() -> Result<Copy> {
     Copy copy;
     PERDURE_ASSIGN(copy.capsule, table->fetch(name, generation));
@@ -236,31 +309,49 @@ void StandbyService::restore_copy(const ContainerName& name, const Generation& g
     if (!copy) return handle_taking(name, policy::taking::RestoreFailed{copy.error().message()});
     held.taken_capsule = copy->capsule;
     held.restored = std::move(copy->restored);
+    if (held.takeover) held.takeover->restored = environment_.clock.now();
     handle_taking(name, policy::taking::Restored{});
   });
+}
+
+TakenContainer StandbyService::taken_from(Held& held, const model::OwnershipRecord& record,
+                                          coord::Revision revision) const {
+  TakenContainer taken{.spec = *held.spec,
+                       .image_digest = held.image_digest,
+                       .backend = held.backend,
+                       .capsule = held.taken_capsule,
+                       .generation = held.taken_capsule ? held.taken_capsule->manifest.generation : Generation{},
+                       .restored = std::exchange(held.restored, std::nullopt),
+                       .record = record,
+                       .revision = revision,
+                       .restores = held.take.restores(),
+                       .failures = held.take.failures(),
+                       .created = record.created,
+                       .takeover = held.takeover};
+  if (held.take.created_unix_ms() > 0) taken.created = wall_time_of(held.take.created_unix_ms());
+  for (const v1::MoveTake::HeldBy& row : held.take.held()) {
+    const auto node = NodeName::parse(row.node());
+    const auto holding = from_peer(row.newest());
+    if (node && holding) taken.held_by.insert_or_assign({*node, Incarnation{row.incarnation()}}, *holding);
+  }
+  return taken;
 }
 
 void StandbyService::claimed(const ContainerName& name, const policy::taking::Claimed& claim) {
   Held& held = at(name);
   PERDURE_ASSERT(held.restored && held.taken_capsule && held.spec);
   held.backend->open_gate();
-  TakenContainer taken{.spec = *held.spec,
-                       .image_digest = held.image_digest,
-                       .backend = held.backend,
-                       .capsule = held.taken_capsule,
-                       .generation = held.taken_capsule->manifest.generation,
-                       .restored = *std::move(held.restored),
-                       .record = claim.record,
-                       .revision = claim.revision,
-                       .restores = held.take.restores(),
-                       .failures = held.take.failures(),
-                       .created = wall_time_of(held.take.created_unix_ms())};
-  for (const v1::MoveTake::HeldBy& row : held.take.held()) {
-    const auto node = NodeName::parse(row.node());
-    const auto holding = from_peer(row.newest());
-    if (node && holding) taken.held_by.insert_or_assign({*node, Incarnation{row.incarnation()}}, *holding);
-  }
-  handlers_.taken(std::move(taken));
+  handlers_.taken(taken_from(held, claim.record, claim.revision));
+}
+
+// Its policy looks for what others hold and what is durable, and decides.
+void StandbyService::claimed_empty(const ContainerName& name, const policy::taking::ClaimedEmpty& claim) {
+  Held& held = at(name);
+  PERDURE_ASSERT(held.spec);
+  log::error("{}: this node owns it, and nothing that is held here could be restored: {}", name.str(), claim.reason);
+  held.restored.reset();
+  held.taken_capsule.reset();
+  handlers_.taken(taken_from(held, claim.record, claim.revision));
 }
 
 }  // namespace perdure::node

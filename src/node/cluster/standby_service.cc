@@ -167,6 +167,7 @@ void StandbyService::enlist(const ContainerName& name, model::ContainerSpec spec
             if (!reasons.empty()) return refuse_enlist(request, std::move(reasons));
             v1::Message message;
             message.mutable_enlisted();
+            look_at(name);
             const auto holding = table_->find(name);
             if (holding && holding->newest) *message.mutable_enlisted()->mutable_newest() = to_peer(*holding->newest);
             request.respond->answer(std::move(message));
@@ -367,6 +368,7 @@ void StandbyService::look_at(const ContainerName& container) {
                                   .store_known = environment_.view.current()};
   if (const coord::StoredRecord* record = environment_.view.record(container)) question.record = record->record;
   const policy::HolderDecision decision = policy::decide_holder(question);
+  watch(container, decision);
   if (decision.term > question.term) table_->raise_term(container, decision.term);
   if (held != nullptr && held->taking) {
     handle_taking(container, policy::ownership::RecordChanged{
@@ -376,6 +378,20 @@ void StandbyService::look_at(const ContainerName& container) {
   if (!decision.drop || handlers_.runs_here(container)) return;
   if (held != nullptr && (held->busy || held->dropping)) return;  // looked at again with the next change
   drop(container, decision.reason, {});
+}
+
+// Whoever's capsules are taken is answered, and nobody else.
+void StandbyService::watch(const ContainerName& name, const policy::HolderDecision& decision) {
+  using policy::lease::Charge;
+  // While the store says nothing, owner and standby go on as they are.
+  if (decision.role == policy::HolderRole::kUndecided) return;
+  std::optional<Charge> charge;
+  if (decision.sender) {
+    charge = Charge{.owner = *decision.sender,
+                    .term = decision.term,
+                    .role = decision.role == policy::HolderRole::kStandby ? Charge::Role::kStandby : Charge::Role::kLearner};
+  }
+  environment_.leases.watch(name, charge);
 }
 
 void StandbyService::look_at_all() {

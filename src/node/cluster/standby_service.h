@@ -21,7 +21,9 @@
 #include "model/cluster.h"
 #include "model/spec.h"
 #include "node/cluster/image_exchange.h"
+#include "node/cluster/leases.h"
 #include "node/cluster/peers.h"
+#include "node/cluster/takeover_times.h"
 #include "node/container_backend.h"
 #include "node/event_log.h"
 #include "node/node.h"
@@ -39,6 +41,7 @@ struct StandbyEnvironment {
   const HostServices& host;
   BackendFactory make_backend;
   Peers& peers;
+  Leases& leases;
   coord::RecordStore& records;
   coord::ClusterView& view;
   ImageExchange& images;
@@ -47,20 +50,21 @@ struct StandbyEnvironment {
   std::function<coord::Revision()> highest_revision;  // of the store, in earlier lives too
 };
 
-// A container that a move has brought here: restored, claimed, its gate open.
+// A container that a move or a takeover has brought here: restored, claimed, its gate open as far as grants allow.
 struct TakenContainer {
   model::ContainerSpec spec;
   std::string image_digest;
   std::shared_ptr<ContainerBackend> backend;
   capsule::CapsuleRef capsule;
   Generation generation;
-  RestoreResult restored;
+  std::optional<RestoreResult> restored;  // absent: nothing that is here could be restored, and nothing runs
   model::OwnershipRecord record;
   coord::Revision revision = 0;
   std::uint64_t restores = 0;
   std::uint64_t failures = 0;
   WallTime created{};
   std::map<model::NodeLife, replica::Holding> held_by = {};  // the other standbys, as the former owner knows it
+  std::optional<TakeoverTimes> takeover = {};                // absent: it was moved
 };
 
 struct StandbyHandlers {
@@ -98,6 +102,10 @@ class StandbyService {
   // A move that is going on here, if any.
   bool is_taking(const ContainerName& container) const;
 
+  // From the grants: no grant of this node for the container is in force.
+  void owner_silent(const policy::lease::OwnerSilent& silent);
+  void owner_heard(const ContainerName& container);
+
   replica::StandbyTable& table() { return *table_; }
   std::shared_ptr<replica::StandbyTable> shared_table() { return table_; }
   std::string image_of(const ContainerName& container) const;  // empty: not known
@@ -130,8 +138,16 @@ class StandbyService {
   void on_move_take(Request request);
   void handle_taking(const ContainerName& name, const policy::taking::Event& event);
   void perform_taking(const ContainerName& name, const policy::taking::Effect& effect);
+  void swap_for_taking(const ContainerName& name, const policy::ownership::Swap& swap);
+  void read_for_taking(const ContainerName& name, const policy::ownership::ReadRecord& read);
+  void kill_copy(const ContainerName& name);
+  void answer_mover(Held& held, const policy::taking::Answer& answer);
+  void seized(const ContainerName& name, const policy::taking::Seized& seized);
+  void watch(const ContainerName& name, const policy::HolderDecision& decision);
   void restore_copy(const ContainerName& name, const Generation& generation);
+  TakenContainer taken_from(Held& held, const model::OwnershipRecord& record, coord::Revision revision) const;
   void claimed(const ContainerName& name, const policy::taking::Claimed& claim);
+  void claimed_empty(const ContainerName& name, const policy::taking::ClaimedEmpty& claim);
   void drop(const ContainerName& name, const std::string& reason, std::function<void(Status)> done);
   Held* find(const ContainerName& name);
   Held& at(const ContainerName& name);

@@ -25,6 +25,7 @@
 #include "node/cluster/standby_service.h"
 #include "node/kept_capsules.h"
 #include "node/testing/fake_backend.h"
+#include "node/testing/fake_leases.h"
 #include "node/testing/fake_peers.h"
 #include "replica/directory_store.h"
 
@@ -129,6 +130,8 @@ class TestNode final : public ContainerCluster {
     io::Pool& store_pool;
     std::uint32_t standbys = 1;
     SharedStorage* shared = nullptr;  // null: each node has its own directory
+    FakeLeaseNetwork& leases;
+    policy::lease::Timing timing = {};
   };
 
   // `backends` and `directory` outlive it: what a host keeps.
@@ -140,6 +143,7 @@ class TestNode final : public ContainerCluster {
         peers_(world.network, self_),
         records_(world.loop, way_, self_),
         view_(world.loop, way_),
+        leases_({world.loop, world.clock, world.network, world.leases, world.timing}, self_, lease_handlers()),
         images_(world.loop, world.pool, peers_, directory + "/images") {
     host_.paths.run_dir = directory + "/run";
     host_.paths.state_dir = directory + "/state";
@@ -172,6 +176,7 @@ class TestNode final : public ContainerCluster {
   StandbyService& standbys() { return *standbys_; }
   coord::MemoryCoordination& way() { return way_; }
   FakePeers& peers() { return peers_; }
+  FakeLeases& leases() { return leases_; }
   EventLog& events() { return events_; }
   bool current() const { return view_.current(); }
   OwnedContainer* owned(std::string_view name) {
@@ -297,6 +302,7 @@ class TestNode final : public ContainerCluster {
                                                                     .host = host_,
                                                                     .make_backend = node_->backend_factory(),
                                                                     .peers = peers_,
+                                                                    .leases = leases_,
                                                                     .records = records_,
                                                                     .view = view_,
                                                                     .images = images_,
@@ -311,6 +317,21 @@ class TestNode final : public ContainerCluster {
       reported_.erase(life.node);
       for (const auto& [name, owned] : owned_) owned->handle(own::PeerDown{life.node});
     };
+  }
+  LeaseHandlers lease_handlers() {
+    LeaseHandlers handlers;
+    const auto tell = [this](const ContainerName& name, const own::Event& event) {
+      if (const auto found = owned_.find(name); found != owned_.end()) found->second->handle(event);
+    };
+    handlers.grants_flow = [tell](const ContainerName& name, const model::NodeLife& life) { tell(name, own::GrantsFlow{life}); };
+    handlers.grants_stopped = [tell](const ContainerName& name, const model::NodeLife& life) {
+      tell(name, own::GrantsStopped{life});
+    };
+    handlers.owner_silent = [this](const policy::lease::OwnerSilent& silent) { standbys_->owner_silent(silent); };
+    handlers.owner_heard = [this](const ContainerName& name) { standbys_->owner_heard(name); };
+    handlers.term_unknown = [](const ContainerName&, Term) {};
+    handlers.long_grants_held = [] {};
+    return handlers;
   }
   coord::ViewHandlers view_handlers() {
     coord::ViewHandlers handlers;
@@ -354,6 +375,7 @@ class TestNode final : public ContainerCluster {
                                                               .events = events_,
                                                               .records = records_,
                                                               .peers = peers_,
+                                                              .leases = leases_,
                                                               .self = self_,
                                                               .store_revision = [this] { return view_.revision(); }},
                                              policy::OwnershipIdentity{.container = name, .self = self_}, options,
@@ -377,7 +399,13 @@ class TestNode final : public ContainerCluster {
   }
   void taken(TakenContainer it) {
     const ContainerName name = it.spec.name;
-    auto service = node_->take_in(arrived_from(it));
+    Node::Arrived arrived = arrived_from(it);
+    if (!arrived.arrival) {
+      arrived.elsewhere = [this, name, term = it.record.term](std::function<void(HeldElsewhere)> done) {
+        find_elsewhere(name, term, std::move(done));
+      };
+    }
+    auto service = node_->take_in(std::move(arrived));
     ASSERT_TRUE(service) << service.error().message();
     claimed_.insert_or_assign(name, coord::StoredRecord{it.record, it.revision, {}});
     attach(**service);
@@ -391,6 +419,7 @@ class TestNode final : public ContainerCluster {
   FakePeers peers_;
   coord::RecordStore records_;
   coord::ClusterView view_;
+  FakeLeases leases_;
   ImageExchange images_;
   std::map<ContainerName, std::unique_ptr<OwnedContainer>> owned_;
   std::map<ContainerName, coord::StoredRecord> claimed_;
@@ -420,7 +449,7 @@ class ClusterWorld : public ::testing::Test {
     register_node(life);
     auto& added = nodes_[name];
     added = std::make_unique<TestNode>(TestNode::World{*loop_, *pool_, clock_, network_, store_, files_, *store_pool_,
-                                                       standbys_wanted_, shared_},
+                                                       standbys_wanted_, shared_, leases_, timing_},
                                        life, directory_ / name, backends_[name]);
     EXPECT_TRUE(until([&] { return added->current(); }));
     for (const auto& [other, there] : nodes_) {
@@ -462,6 +491,11 @@ class ClusterWorld : public ::testing::Test {
   std::unique_ptr<io::Pool> store_pool_ = io::Pool::create({.name = "test-store", .threads = 4}).value();
   SharedStorage* shared_ = nullptr;
   FakeNetwork network_{*loop_};
+  FakeLeaseNetwork leases_;
+  // A machine that is held up for a moment takes nobody over.
+  policy::lease::Timing timing_{.heartbeat = std::chrono::milliseconds(20),
+                                .grant = std::chrono::seconds(5),
+                                .margin = std::chrono::milliseconds(50)};
   coord::MemoryStore store_;
   coord::MemoryCoordination administrator_{*loop_, store_};
   std::map<std::string, std::uint64_t> lives_;

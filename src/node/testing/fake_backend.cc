@@ -95,6 +95,7 @@ Result<Captured> FakeBackend::capture(const Generation& generation, const Runtim
 Status FakeBackend::resume() { return ask({}, "resume"); }
 
 Result<Preparation> FakeBackend::prepare_standby(const std::string& image_digest) {
+  deadline_->set(Instant::min());
   PERDURE_TRY(ask(prepare_, "prepare_standby"));
   return Preparation{image_digest, {}};
 }

@@ -54,6 +54,7 @@ class FakeBackend final : public ContainerBackend {
   Status kill_all() override;
   Status release(Capsules capsules) override;
   Result<Found> recover(const std::optional<RuntimeFacts>& facts, Frozen frozen) override;
+  std::shared_ptr<GateDeadline> gate_deadline() override { return deadline_; }
   void hold_gate() override { open_ = false; }
   void open_gate() override { open_ = true; }
   bool gate_held_by_death() const override { return false; }
@@ -62,7 +63,8 @@ class FakeBackend final : public ContainerBackend {
   std::string cgroup_directory() const override { return "/nowhere"; }
   std::vector<pid_t> processes() const override;
 
-  bool gate_is_open() const { return open_; }
+  bool gate_is_open() const { return open_; }  // but for its deadline
+  Instant deadline() const { return deadline_->get(); }
   void pass_frame() { ++frames_; }
 
  private:
@@ -80,6 +82,16 @@ class FakeBackend final : public ContainerBackend {
   std::atomic<bool> open_ = false;
   std::atomic<std::uint64_t> frames_ = 0;
   std::atomic<Found::State> found_ = Found::State::kNothing;
+  class Deadline final : public GateDeadline {
+   public:
+    void set(Instant deadline) override { deadline_ = deadline; }
+    Instant get() const override { return deadline_; }
+    void begin_with(Instant deadline) override { deadline_ = deadline; }
+
+   private:
+    std::atomic<Instant> deadline_ = Instant::max();
+  };
+  const std::shared_ptr<Deadline> deadline_ = std::make_shared<Deadline>();
 };
 
 // All backends that a node has made, by container; the last one of each name.

@@ -31,6 +31,7 @@ class FakeNetwork {
     return found == delivered_.end() ? 0 : found->second;
   }
 
+  bool connected(const NodeName& one, const NodeName& other) const { return connection(one, other) != 0; }
   inline void connect(const NodeName& one, const NodeName& other);
   inline void cut(const NodeName& one, const NodeName& other);  // both are told
 
