@@ -25,6 +25,7 @@ struct StandbyService::Held {
   bool dropping = false;
   std::vector<std::function<void()>> when_idle;  // requests that wait for the end of the step
   std::optional<Generation> staged;
+  Instant staged_at{};  // or tried
   std::unique_ptr<policy::Taking> taking;
   std::vector<policy::taking::Event> taking_events;
   bool handling_taking = false;

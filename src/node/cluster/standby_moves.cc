@@ -17,6 +17,8 @@ namespace v1 = peer::v1;
 // For what is left of a container that has moved away.
 constexpr Duration kLeaveTime = std::chrono::seconds(10);
 constexpr Duration kLeaveLook = std::chrono::milliseconds(20);
+// What a container writes in this time is written by the restore; more often would cost the standby more than it saves.
+constexpr Duration kStageAgain = std::chrono::seconds(10);
 
 // Also one that is older than what is committed by now: what follows is laid over it.
 Result<capsule::CapsuleRef> fetch_newest(replica::StandbyTable& table, const ContainerName& name) {
@@ -82,6 +84,18 @@ void StandbyService::stage_newest(const ContainerName& name, std::function<void(
     if (!staged) return answer(staged.error().message());
     prepared.staged = *staged;
     answer("");
+  });
+}
+
+// So that a takeover writes only the files that have changed since, and does not start a CRIU first.
+void StandbyService::stage_again(const ContainerName& name) {
+  Held* held = find(name);
+  if (held == nullptr || !held->prepared || held->busy || held->dropping || held->taking) return;
+  const Instant now = environment_.clock.now();
+  if (held->staged_at != Instant{} && now - held->staged_at < kStageAgain) return;
+  held->staged_at = now;
+  stage_newest(name, [name](const std::string& trouble) {
+    if (!trouble.empty()) log::warning("{}: its files are not laid out here yet: {}", name.str(), trouble);
   });
 }
 
@@ -293,6 +307,10 @@ void StandbyService::answer_mover(Held& held, const policy::taking::Answer& answ
 }
 
 void StandbyService::restore_copy(const ContainerName& name, const Generation& generation) {
+  if (Held& held = at(name); held.busy) {
+    held.when_idle.emplace_back([this, name, generation] { restore_copy(name, generation); });
+    return;
+  }
   struct Copy {
     capsule::CapsuleRef capsule;
     RestoreResult restored;

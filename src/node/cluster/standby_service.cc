@@ -237,7 +237,7 @@ void StandbyService::on_commit(const Request& request) {
   }
   const Status committed = table_->commit(*name, term, from_peer(notice.generation()));
   if (!committed) log::debug("{}: commit: {}", name->str(), committed.error().message());
-  if (committed) (void)handlers_.target_committed(*name, term);
+  if (committed && !handlers_.target_committed(*name, term)) stage_again(*name);
 }
 
 void StandbyService::on_discard(const Request& request) {

@@ -126,6 +126,7 @@ class StandbyService {
                const NodeName& owner, Prepared done);
   void prepare_backend(const ContainerName& name, Prepared done);
   void stage_newest(const ContainerName& name, std::function<void(std::string)> answer);
+  void stage_again(const ContainerName& name);
   void refuse_enlist(const Request& request, std::vector<std::string> reasons);
   void on_ship(Request request);
   void make_ready(const ContainerName& name, std::size_t bytes);
