@@ -190,8 +190,16 @@ class Keeper:
         return {}
 
     def op_kill(self, connection, request):
-        self._machine(request).kill()
+        """One, or several at once: all are silent before the first dies."""
+        victims = [self._machine({"node": number}) for number in request.get("nodes") or [request["node"]]]
+        for one in victims:
+            one.silence()
+        for one in victims:
+            one.kill()
         return {}
+
+    def op_on_air(self, connection, request):
+        return {"ports": {one.name: list(one.on_air) for one in self.machines.values()}}
 
     def op_pause(self, connection, request):
         one = self._machine(request)

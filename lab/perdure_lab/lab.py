@@ -26,6 +26,7 @@ from .clients import Client
 from .cluster import form_cluster
 from .host import DEADLINE, RUN_DIR, Events, Host
 from .keeper import start_guardian
+from .monitor import Monitor
 from .programs import Programs
 from .remains import LabError
 from .switch import EVERYBODY
@@ -393,6 +394,10 @@ class Lab:
 
     def remove_client(self, client):
         self.connection.ask("remove_client", interface=client.interface)
+
+    def monitor(self, *whom, asking_from=None):
+        """Who speaks for a container, or for addresses, from now on: see Monitor."""
+        return Monitor(self, *whom, asking_from=asking_from)
 
     def enter_clients_cgroup(self):
         """For what runs in a client's namespace; between fork and exec."""

@@ -7,12 +7,14 @@
 The keeper, which is its parent, drives it from one thread; the node dies with the keeper.
 """
 
+import collections
 import errno
 import json
 import os
 import signal
 import socket
 import sys
+import time
 
 from . import cgroups, kernel
 from .remains import LabError
@@ -20,6 +22,7 @@ from .switch import run_ip
 
 BRIDGE = "br0"
 RUN_DIR = "/run/perdure"
+LIVES_KEPT = 256  # of each node: when it was plugged in and when it lost its power
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PREFIX_V4, _PREFIX_V6 = "10.78.0", "fd78:"
 
@@ -48,6 +51,7 @@ class Machine:
         self.pid = None        # of its init, here
         self.state = "down"    # down, booting, up, paused, dying
         self.boots = 0
+        self.on_air = collections.deque(maxlen=LIVES_KEPT)  # [plugged, silenced or None], CLOCK_MONOTONIC in ns
         self.init = None       # socket
         self.pending = b""
         self.waiting = {}      # token: called with init's answer
@@ -113,6 +117,7 @@ class Machine:
 
     def _connect(self):
         mac = f"02:70:64:00:00:{self.number:02x}"
+        self.on_air.append([time.monotonic_ns(), None])
         self.switch.plug(self.name, self.pid, mac)
         v4, v6 = addresses(self.number)
         # An address of its own: the bridge would take the lowest of its ports', and change it with them.
@@ -120,12 +125,17 @@ class Machine:
                 f"link set eth0 master {BRIDGE}", "link set eth0 up", f"link set {BRIDGE} up",
                 f"address add {v4} dev {BRIDGE}", f"address add {v6} dev {BRIDGE} nodad"], self.pid)
 
+    def silence(self):
+        """Nothing that it sends gets anywhere."""
+        if self.name in self.switch.ports and self.on_air[-1][1] is None:
+            self.on_air[-1][1] = time.monotonic_ns()
+            self.switch.silence(self.name)
+
     def kill(self):
         """As a host dies that loses its power: it sends nothing more, no FIN either."""
         if self.state in ("down", "dying"):
             return
-        if self.name in self.switch.ports:
-            self.switch.silence(self.name)
+        self.silence()
         self.state = "dying"
         os.kill(self.pid, signal.SIGKILL)
         # What runs on it from outside as well; and the frozen ones, which die as they are.
