@@ -12,14 +12,19 @@ import time
 
 from . import cgroups, remains
 from .cluster import NoCluster, form_cluster
+from .faults import daemon, disk, etcd, network, pick, power, show_cuts, watch
 from .host import CommandFailed
 from .lab import Lab, finish
 from .machine import PATH
+from .output import Step, age, ending, say, table
 from .programs import Programs, ProgramsMissing
 from .remains import LabError
+from .switch import EVERYTHING, SERVICES
 
 DEFAULT_NAME = "lab"
 STATE_WORDS = {"down": "off", "dying": "off"}
+SMALLEST_DISK = 256 << 20  # etcd sets aside 128 MiB for its log
+_SHIFTS = {"K": 10, "M": 20, "G": 30, "T": 40}
 ANSWER_TIME = 5.0  # seconds that `status` gives each perdured
 
 EPILOG = """\
@@ -32,25 +37,6 @@ containers 10.78.0.50 to .199; clients are 10.78.0.200 and up.
 """
 
 
-def say(text=""):
-    print(text, flush=True)
-
-
-class Step:
-    """A line of progress: what is done, and how long it took."""
-
-    unfinished = False
-
-    def __init__(self, text):
-        self.begin = time.monotonic()
-        Step.unfinished = True
-        print(f"  {text:<60}", end="", flush=True)
-
-    def done(self, word="done"):
-        Step.unfinished = False
-        print(f"{word:>10} {time.monotonic() - self.begin:5.1f} s", flush=True)
-
-
 # ---- What is given ----
 
 def a_node(text):
@@ -61,8 +47,8 @@ def a_node(text):
 
 
 def a_port(text):
-    """A node by its number or name, a client, or all."""
-    if re.fullmatch(r"client\d+|all", text):
+    """A node by its number or name, a client, or some of them by a word."""
+    if re.fullmatch(r"client\d+|all|clients|nodes", text):
         return text
     return a_node(text)
 
@@ -79,12 +65,19 @@ def a_boottime(text):
     return int(match.group(1)), int(match.group(2)) * unit
 
 
+def a_size(text):
+    match = re.fullmatch(r"(\d+)([KMGT])", text)
+    if not match or int(match.group(1)) << _SHIFTS[match.group(2)] < SMALLEST_DISK:
+        raise argparse.ArgumentTypeError(f"'{text}' is no size of a disk, such as 2G (at least {SMALLEST_DISK >> 20}M)")
+    return int(match.group(1)) << _SHIFTS[match.group(2)]
+
+
 # ---- Verbs ----
 
 def up(options):
     programs = Programs.find(options.build, options.perdure)
     lab = Lab(options.nodes, options.name, options.state, options=options.perdured_option,
-              boottime=dict(options.boottime), witness=options.witness, programs=programs)
+              boottime=dict(options.boottime), witness=options.witness, programs=programs, disk_size=options.disk_size)
     lab.for_people = True
     begin = time.monotonic()
     step = Step(f"lab '{lab.name}': a LAN for {lab.wanted_nodes} nodes")
@@ -146,74 +139,6 @@ def down(options):
     return 0
 
 
-def power(options):
-    lab = Lab.attach(options.name)
-    lab.for_people = True
-    node = pick(lab, options.node)
-    if options.verb == "kill":
-        node.kill()
-        say(f"{node.name} is off, as without power: its memory is gone, its peers heard nothing.\n"
-            f"'boot {node.number}' starts it with its disk.")
-    elif options.verb == "boot":
-        step = Step(f"{node.name} boots")
-        node.boot()
-        step.done()
-    elif options.verb == "pause":
-        node.pause()
-        say(f"{node.name} stands still, its clocks go on; 'resume {node.number}' lets it go on.")
-    else:
-        node.resume()
-        say(f"{node.name} goes on.")
-    return 0
-
-
-def network(options):
-    lab = Lab.attach(options.name)
-    if options.verb == "cut":
-        lab.cut(options.a, options.b, options.one_way)
-    else:
-        lab.heal(options.a, options.b)
-    show_cuts(lab.cuts())
-    return 0
-
-
-def show_cuts(cuts):
-    if not cuts:
-        say("Nothing is cut.")
-    for one, other in cuts:
-        both = (other, one) in cuts
-        if both and (other, one) < (one, other):
-            continue
-        if "all" in (one, other):
-            port = other if one == "all" else one
-            say(f"cut: {port} " + ("is cut from everything" if both else
-                                   "hears nobody" if one == "all" else "is heard by nobody"))
-        else:
-            say(f"cut: {one} and {other} hear nothing of each other" if both else
-                f"cut: {other} hears nothing of {one}")
-
-
-def daemon(options):
-    lab = Lab.attach(options.name)
-    lab.for_people = True
-    node = pick(lab, options.node)
-    if options.action == "start":
-        step = Step(f"perdured of {node.name} starts")
-        node.start_daemon()
-        step.done()
-    else:
-        status = node.kill_daemon(signal.SIGTERM if options.action == "stop" else signal.SIGKILL)
-        say(f"perdured of {node.name} is gone ({ending(status)}); its containers run on.")
-    return 0
-
-
-def ending(status):
-    if status is None:
-        return "ended"
-    code = os.waitstatus_to_exitcode(status)
-    return f"exit status {code}" if code >= 0 else f"signal {-code}"
-
-
 # ---- Status ----
 
 def status(options):
@@ -243,6 +168,7 @@ def describe(name):
         entry["address"] = lab.nodes[entry["number"]].address
         entry["containers"] = containers_of(lab.nodes[entry["number"]], entry)
     del found["libexec"]
+    found["cuts"] = [list(cut) for cut in lab.cuts()]
     return {"state": "up", **found}
 
 
@@ -278,32 +204,7 @@ def show_lab(lab):
         show_cuts([tuple(cut) for cut in lab["cuts"]])
 
 
-def table(rows):
-    columns = [list(column) for column in zip(*rows)]
-    if not any(columns[-1][1:]):
-        columns.pop()
-    widths = [max(len(cell) for cell in column) for column in columns]
-    room = 80 - sum(widths) - 2 * (len(widths) - 1)
-    if room < 0:  # the containers give way
-        widths[4] = max(len("CONTAINERS"), widths[4] + room)
-    for cells in zip(*columns):
-        fitted = [cell if len(cell) <= width else cell[:width - 3] + "..." for cell, width in zip(cells, widths)]
-        say("  ".join(cell.ljust(width) for cell, width in zip(fitted, widths)).rstrip())
-
-
-def age(seconds):
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
-
-
 # ---- Commands inside ----
-
-def pick(lab, number):
-    if number not in lab.nodes:
-        raise LabError(f"there is no node {number}", f"the nodes of this lab are 1 to {max(lab.nodes)}")
-    return lab.nodes[number]
-
 
 def environment(lab, where):
     return dict(os.environ, PATH=f"{os.path.dirname(lab.perdure)}:{PATH}", PERDURE_LAB=lab.name, PERDURE_LAB_AT=where)
@@ -392,6 +293,8 @@ def make_parser():
     one.add_argument("--witness", action="store_true", help="one more node, the last, that only votes: it runs no containers")
     one.add_argument("--state", metavar="DIR", help="the nodes' disks are directories here, and stay when the lab is down; "
                      f"default: {remains.STATE}/LAB, which 'down' removes")
+    one.add_argument("--disk-size", type=a_size, metavar="SIZE", help="each node's disk is a file system of this size, such as 2G, "
+                     "which can be full; only the node sees it")
     one.add_argument("--no-cluster", action="store_true", help="the nodes stand alone")
     one.add_argument("--boottime", type=a_boottime, action="append", default=[], metavar="NODE=OFFSET",
                      help="the boot clock of this node is so far from the host's: 2=1h, 3=-90s; may be repeated")
@@ -409,19 +312,22 @@ def make_parser():
     one.add_argument("--json", action="store_true", help="print one JSON object")
     one.add_argument("--all", action="store_true", help="every lab of this machine")
 
-    for word, text in (("kill", "a node loses its power: it sends nothing more, no FIN either; its memory is gone"),
-                       ("boot", "a killed node starts again, with its disk and with empty memory and /run"),
+    one = verb("kill", power, "a node loses its power, or several at once: it sends nothing more, no FIN either; its memory is gone")
+    one.add_argument("nodes", type=a_node, nargs="+", metavar="N")
+    for word, text in (("boot", "a killed node starts again, with its disk and with empty memory and /run"),
                        ("pause", "a node stands still as a whole, its clocks go on"),
                        ("resume", "a paused node goes on")):
         verb(word, power, text).add_argument("node", type=a_node, metavar="N")
 
     one = verb("cut", network, "silent loss on the LAN",
                "What A and B send each other is lost, while the links stay up; without B, what A and everybody send each "
-               "other. A and B are nodes by their numbers, clients by their names (client200), or 'all'. Cuts stay in force "
-               "when a node is killed and boots.")
+               "other. A and B are nodes by their numbers, clients by their names (client200), or 'all', 'nodes', 'clients'. "
+               "Cuts stay in force when a node is killed and boots.")
     one.add_argument("a", type=a_port, metavar="A")
     one.add_argument("b", type=a_port, nargs="?", metavar="B")
     one.add_argument("--one-way", action="store_true", help="only what A sends is lost; 'cut all 1 --one-way': node 1 is deaf")
+    one.add_argument("--only", choices=[name for name in SERVICES if name], default=EVERYTHING,
+                     help="only this is lost: etcd (its clients' and members' TCP), heartbeats (UDP), perdured (all between perdureds)")
     one = verb("heal", network, "end cuts: all, those of A, or those between A and B")
     one.add_argument("a", type=a_port, nargs="?", metavar="A")
     one.add_argument("b", type=a_port, nargs="?", metavar="B")
@@ -436,9 +342,20 @@ def make_parser():
     one.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND...")
     one = verb("client", client, "a shell, or a command, in a new client on the LAN")
     one.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND...")
-    one = verb("daemon", daemon, "stop, start or kill perdured alone; its containers run on")
+    one = verb("daemon", daemon, "stop, start, kill, pause or resume perdured alone; its containers run on")
     one.add_argument("node", type=a_node, metavar="N")
-    one.add_argument("action", choices=["stop", "start", "kill"])
+    one.add_argument("action", choices=["stop", "start", "kill", "pause", "resume"])
+    one = verb("etcd", etcd, "kill, pause or resume the etcd of a node alone")
+    one.add_argument("node", type=a_node, metavar="N")
+    one.add_argument("action", choices=["kill", "pause", "resume"])
+    one = verb("disk", disk, "fill a node's disk (of 'up --disk-size') or its /run, or make room again")
+    one.add_argument("node", type=a_node, metavar="N")
+    one.add_argument("action", choices=["fill", "free"])
+    one.add_argument("--run", action="store_true", help="the memory disk on /run instead")
+    one = verb("watch", watch, "show which node speaks for an address, and each change of it",
+               "Shows which node or client speaks for the addresses (MAC, IPv4, IPv6) of one container, and each change of it, "
+               "as the ports of the LAN see it, until it is interrupted. It asks for the addresses all the time.")
+    one.add_argument("addresses", nargs="+", metavar="ADDRESS")
     return parser
 
 

@@ -165,7 +165,7 @@ class Keeper:
 
     def _port(self, name):
         known = {f"node{n}" for n in self.machines} | {f"client{n}" for n in self.clients.holders}
-        if name != switch.EVERYBODY and name not in known:
+        if name not in (switch.EVERYBODY, switch.CLIENTS, switch.NODES) and name not in known:
             raise LabError(f"there is no '{name}' on the LAN", "there are " + ", ".join(sorted(known)))
         return name
 
@@ -175,7 +175,7 @@ class Keeper:
         return {"name": self.lab.name, "disks": self.lab.disks, "disks_are_ours": self.lab.disks_are_ours,
                 "nodes": [m.describe() for m in self.machines.values()], "cuts": sorted(self.lan.cuts),
                 "clients": [f"client{n}" for n in sorted(self.clients.holders)], "keeper_pid": os.getpid(), "guardian_pid": self.guardian_pid,
-                "age_s": time.time() - self.started, "witness": self.lab.witness,
+                "age_s": time.time() - self.started, "disk_size": self.lab.disk_size, "witness": self.lab.witness,
                 "libexec": self.lab.libexec, "perdure": self.lab.perdure, "perdured": self.lab.perdured}
 
     def op_tether(self, connection, request):
@@ -247,15 +247,26 @@ class Keeper:
         os.kill(one.daemon["pid"], request["signal"])
         return {}
 
+    def op_find_etcd(self, connection, request):
+        one = self._machine(request)
+        pid = one.find_etcd()
+        if pid is None:
+            raise LabError(f"no etcd runs on {one.name}", "the first three nodes of a cluster have one, of five the first five")
+        return {"pid": pid}
+
     def op_find_pid(self, connection, request):
         one = self._machine(request)
         return {"pid": machine.find_pid(one.cgroup, request["pid"])}
 
     def op_cut(self, connection, request):
         a, b = self._port(request["from"]), self._port(request["to"])
-        if a == b:
+        if a == b and a != switch.NODES:
             raise LabError(f"'{a}' cannot be cut from itself", "name two")
-        self.lan.cut(a, b, request["both_ways"])
+        service = request.get("service", switch.EVERYTHING)
+        if service not in switch.SERVICES:
+            raise LabError(f"'{service}' is nothing that a cut can be limited to",
+                           "there are " + ", ".join(filter(None, switch.SERVICES)))
+        self.lan.cut(a, b, request["both_ways"], service)
         return {}
 
     def op_heal(self, connection, request):

@@ -15,21 +15,21 @@ import itertools
 import json
 import os
 import select
-import signal
 import socket
 import subprocess
 import sys
 import threading
 
-from . import cgroups, machine, remains
+from . import cgroups, remains
 from .clients import Client
 from .cluster import form_cluster
-from .host import DEADLINE, RUN_DIR, Events, Host
+from .host import DEADLINE
 from .keeper import start_guardian
 from .monitor import Monitor
+from .node import LabNode, open_process
 from .programs import Programs
 from .remains import LabError
-from .switch import EVERYBODY
+from .switch import EVERYBODY, EVERYTHING
 
 REMOVAL_TIME = 60.0
 
@@ -112,129 +112,11 @@ class Connection:
         self._socket.close()
 
 
-class LabNode(Host):
-    def __init__(self, lab, number):
-        super().__init__()
-        self.lab = lab
-        self.number = number
-        self.name = f"node{number}"
-        self.address = machine.address(number)
-        self.cgroup = f"{lab.cgroup}/{self.name}"
-        self.containers_cgroup = f"{self.cgroup}/containers"
-        self.commands_cgroup = f"{self.cgroup}/commands"
-        self.state = os.path.join(lab.disks, self.name)
-        self.log = os.path.join(lab.disks, f"{self.name}.log")
-        self.perdure = lab.perdure
-
-    def describe(self):
-        with self.lab.connection.changed:
-            return self.lab.connection.nodes[self.number]
-
-    def _ask(self, op, **arguments):
-        return self.lab.connection.ask(op, node=self.number, **arguments)
-
-    def _wait(self, condition, what, deadline=DEADLINE):
-        self.lab.connection.wait_for(lambda: condition(self.lab.connection.nodes[self.number]),
-                                     f"{self.name}: {what}", deadline)
-
-    # ---- The host ----
-
-    def boot(self, daemon=True):
-        """Starts the host with its disk, and perdured on it; waits until that is ready."""
-        self._ask("boot")
-        self.wait_until_up()
-        if daemon:
-            self.start_daemon()
-
-    def wait_until_up(self):
-        self._wait(lambda node: node["state"] != "booting", "does not boot")
-        if self.describe()["state"] != "up":
-            raise LabError(f"{self.name} did not boot", f"see {remains.directory(self.lab.name)}/keeper.log")
-
-    def kill(self):
-        """The host loses its power: its port is dead first, then everything on it. Returns when it is off."""
-        self._ask("kill")
-        self._wait(lambda node: node["state"] == "down", "does not die")
-        self._forget_events()
-
-    def pause(self):
-        """The whole host stands still, its clocks go on."""
-        self._ask("pause")
-
-    def resume(self):
-        self._ask("resume")
-
-    def cut(self, other=None, one_way=False):
-        """See Lab.cut()."""
-        self.lab.cut(self, other, one_way)
-
-    def heal(self, other=None):
-        self.lab.heal(self, other)
-
-    # ---- perdured ----
-
-    @property
-    def daemon_pid(self):
-        return self.describe()["daemon"]["pid"]
-
-    def start_daemon(self, wait=True, log=None, options=()):
-        """`options`: of this life of perdured only."""
-        pid = self._ask("start_daemon", log=log, options=list(options))["pid"]
-        if wait:
-            self.wait_until_ready()
-        if self.events is None and not self.lab.for_people:
-            self.events = Events(self)
-        return pid
-
-    def wait_until_ready(self, deadline=DEADLINE):
-        self._wait(lambda node: node["daemon"]["state"] in ("ready", "ended", "none"), "perdured is not ready", deadline)
-        if self.describe()["daemon"]["state"] != "ready":
-            raise LabError(f"perdured of {self.name} ended instead of becoming ready:\n{self.daemon_log()[-3000:]}",
-                           f"its log is {self.log}")
-
-    def daemon_runs(self):
-        return self.describe()["daemon"]["state"] in ("starting", "ready")
-
-    def kill_daemon(self, number=signal.SIGKILL):
-        """Ends perdured and waits until it is gone; returns its wait status."""
-        self._ask("signal_daemon", signal=int(number))
-        return self.wait_for_daemon_end()
-
-    def wait_for_daemon_end(self, deadline=DEADLINE):
-        self._wait(lambda node: node["daemon"]["state"] not in ("starting", "ready"), "perdured does not end", deadline)
-        return self.describe()["daemon"]["status"]
-
-    def daemon_cgroup(self):
-        """perdured and what it starts: CRIU, runc, loggers; the node's init too."""
-        return f"{self.cgroup}/system"
-
-    # ---- Commands on it ----
-
-    def argv(self, arguments):
-        node = self.describe()
-        if node["state"] == "paused":  # what enters it would stand still as well
-            raise LabError(f"{self.name} is paused", f"'resume {self.number}' lets it go on")
-        if node["state"] != "up":
-            raise LabError(f"{self.name} is off", f"'boot {self.number}' starts it")
-        # With the PID namespace nsenter forks; what it started is not to outlive it.
-        return ["nsenter", "-t", str(node["pid"]), "-m", "-u", "-n", "-p",
-                *(["-T"] if node["boottime"] is not None else []),
-                "--", "setpriv", "--pdeathsig", "KILL", *arguments]
-
-    def host_pid(self, pid):
-        return None if pid is None else self._ask("find_pid", pid=pid)["pid"]
-
-    def _forget_events(self):
-        """A host that boots again has another perdured, which counts its events from where its disk says."""
-        if self.events is not None:
-            self.events.close()
-            self.events = None
-
-
 class Lab:
     def __init__(self, nodes=3, name=None, disks=None, build=None, options=(), boottime=None, witness=False,
-                 cluster=False, programs=None):
-        """`boottime`: {number of a node: seconds that its boot clock is ahead}. `disks`: a directory that stays; without it
+                 cluster=False, programs=None, disk_size=None):
+        """`disk_size`: bytes; each node's disk is a file system of that size, which can be full, and only the node sees it.
+        `boottime`: {number of a node: seconds that its boot clock is ahead}. `disks`: a directory that stays; without it
         one is made and removed. `witness`: one more node, the last, which is to run no containers. `cluster`: the `with`
         block begins when the nodes are one; without it they stand alone."""
         self.name = remains.check_name(name or f"test-{os.getpid()}-{next(_numbers)}")
@@ -245,7 +127,7 @@ class Lab:
             if not 1 <= number <= total:
                 raise LabError(f"a boot clock for node {number}", f"the nodes are 1 to {total}")
         self.programs = programs or Programs.find(build)
-        self._wanted = {"nodes": total, "witness": witness, "options": list(options),
+        self._wanted = {"nodes": total, "witness": witness, "options": list(options), "disk_size": disk_size,
                         "boottime": {str(number): offset for number, offset in (boottime or {}).items()}}
         self._named_disks = disks
         self.wanted_nodes, self._cluster = total, cluster
@@ -274,6 +156,7 @@ class Lab:
         self.cgroup = remains.CGROUP_PREFIX + self.name
         self.nodes = {node["number"]: LabNode(self, node["number"]) for node in description["nodes"]}
         self.witness = max(self.nodes) if description["witness"] else None
+        self.disk_size = description["disk_size"]
 
     def start(self, tethered=True):
         """The keeper with the switch; no node is on. Removes what a dead lab of this name left."""
@@ -357,7 +240,7 @@ class Lab:
         ends = []
         try:
             description = self.connection.ask("describe")
-            ends = [_open_process(description[role]) for role in ("keeper_pid", "guardian_pid")]
+            ends = [open_process(description[role]) for role in ("keeper_pid", "guardian_pid")]
             self.connection.ask("down", purge=purge)
         except LabError:
             pass  # the keeper is gone: its guardian is at work already
@@ -369,21 +252,28 @@ class Lab:
         for child in self._children:
             child.wait()
 
+    def kill(self, *nodes):
+        """Several hosts lose their power at once: none hears of another's death."""
+        those = [node if isinstance(node, LabNode) else self.nodes[node] for node in nodes]
+        self.connection.ask("kill", nodes=[node.number for node in those])
+        for node in those:
+            node.wait_until_off()
+
     # ---- Faults of the network ----
 
-    def cut(self, one, other=None, one_way=False):
+    def cut(self, one, other=None, one_way=False, only=EVERYTHING):
         """What the one sends does not reach the other (None: anybody), and the other way round unless `one_way`; the carrier
-        stays. One and other are nodes, their numbers, clients or "all"."""
+        stays. One and other are nodes, their numbers, clients, or "all", "nodes", "clients". `only`: of switch.SERVICES."""
         self.connection.ask("cut", **{"from": _port(one), "to": _port(EVERYBODY if other is None else other)},
-                            both_ways=not one_way)
+                            both_ways=not one_way, service=only)
 
     def heal(self, one=None, other=None):
         """Ends all cuts, those of one, or those between two."""
         self.connection.ask("heal", one=None if one is None else _port(one), other=None if other is None else _port(other))
 
     def cuts(self):
-        """(from, to) by the names of their ports."""
-        return [tuple(cut) for cut in self.connection.ask("describe")["cuts"]]
+        """(from, to) by the names of their ports, of those that are limited to a service (from, to, service)."""
+        return [tuple(filter(None, cut)) for cut in self.connection.ask("describe")["cuts"]]
 
     # ---- Clients ----
 
@@ -405,14 +295,6 @@ class Lab:
 
 
 _numbers = itertools.count(1)
-
-
-def _open_process(pid):
-    """Readable when the process has ended; None: it has."""
-    try:
-        return os.pidfd_open(pid)
-    except ProcessLookupError:
-        return None
 
 
 def _port(what):

@@ -18,7 +18,7 @@ import time
 
 from . import cgroups, kernel
 from .remains import LabError
-from .switch import run_ip
+from .switch import run, run_ip
 
 BRIDGE = "br0"
 RUN_DIR = "/run/perdure"
@@ -106,6 +106,8 @@ class Machine:
             kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
             kernel.mount("tmpfs", "/run", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755")
             kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
+            if self.lab.disk_size is not None:
+                self._mount_disk()
             socket.sethostname(self.name)
             os.dup2(keeper.fileno(), 0)
             program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "init.py")
@@ -114,6 +116,16 @@ class Machine:
             print(f"{self.name}: {error}", file=sys.stderr, flush=True)
         finally:
             os._exit(1)
+
+    def _mount_disk(self):
+        """A file system of its own, seen by the node alone; what is on it outlives the node."""
+        image = f"{self.disk}.disk"
+        if not os.path.exists(image):
+            with open(image + ".new", "wb") as file:
+                file.truncate(self.lab.disk_size)
+            run("mkfs.ext4", "-q", "-F", "-m", "0", image + ".new")
+            os.rename(image + ".new", image)
+        run("mount", "-o", "loop", image, self.disk)
 
     def _connect(self):
         mac = f"02:70:64:00:00:{self.number:02x}"
@@ -224,6 +236,18 @@ class Machine:
             "token": self.tokens, "argv": argv, "environment": environment, "log": log or self.log,
             "cgroup": os.path.join(cgroups.v2_mount(), self.cgroup, "system")}).encode() + b"\n")
         self.tell()
+
+    def find_etcd(self):
+        """The PID here of the node's etcd; None: it does not run."""
+        for pid in cgroups.processes(self.cgroup):
+            try:
+                with open(f"/proc/{pid}/cmdline", "rb") as file:
+                    words = file.read().split(b"\0")
+            except OSError:
+                continue
+            if os.path.basename(words[0]) == b"etcd" and f"--data-dir={self.disk}/etcd".encode() in words:
+                return pid
+        return None
 
     def daemon_runs(self):
         return self.daemon["state"] in ("starting", "ready")

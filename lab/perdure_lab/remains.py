@@ -4,6 +4,7 @@ by the next command that finds a lab without both.
   /run/perdure-lab/NAME.lock   held by keeper and guardian: the lab is alive while somebody holds it
   /run/perdure-lab/NAME/       lab.json (Description), control.sock, keeper.log
   DISKS/nodeN, DISKS/nodeN.log the nodes' disks; DISKS is /var/lib/perdure-lab/NAME unless the user names one
+  DISKS/nodeN.disk             the file system that a disk with a size is, mounted in the node alone
 
 Namespaces, mounts and links vanish with the last process; processes are killed by cgroup.
 """
@@ -53,6 +54,7 @@ class Description:
     perdured: str
     perdure: str
     libexec: str
+    disk_size: int | None = None  # bytes of a node's disk; None: it is a directory of this machine's
 
     @property
     def cgroup(self):
@@ -154,7 +156,7 @@ def remove_disks(disks):
         path = os.path.join(disks, entry)
         if entry == "libexec" or re.fullmatch(r"node\d+", entry):
             shutil.rmtree(path)
-        elif re.fullmatch(r"node\d+\.log", entry):
+        elif re.fullmatch(r"node\d+\.(log|disk|disk\.new)", entry):
             os.unlink(path)
 
 

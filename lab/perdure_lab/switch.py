@@ -1,14 +1,24 @@
 """The LAN: a bridge in the network namespace of the keeper, which nobody else is in. One port per node and client.
 
 Cuts lose frames silently and leave the carrier up, as a dead path behind a switch does: rules of an nft table of family
-bridge, by the names of the ports, so that they stay in force when a node is killed and comes again. Where the kernel
-lacks that table, a node can still be cut from everything: its port leaves the bridge, which the node does not see.
+bridge, by the names of the ports, so that they stay in force when a node is killed and comes again. A cut may be of one
+service only, by its ports of TCP and UDP. Where the kernel lacks that table, a node can still be cut from everything: its
+port leaves the bridge, which the node does not see.
 """
 
 import subprocess
 
 BRIDGE = "lan"
-EVERYBODY = "all"
+EVERYBODY, CLIENTS, NODES = "all", "clients", "nodes"  # instead of a port's name; also those that come later
+EVERYTHING = ""
+# What a cut may be limited to (node/cluster/cluster_identity.h): {protocol: ports}.
+SERVICES = {
+    EVERYTHING: {},
+    "etcd": {"tcp": (7401, 7402)},                  # of its clients and between its members
+    "heartbeats": {"udp": (7400,)},
+    "perdured": {"tcp": (7400,), "udp": (7400,)},   # all that perdured says to another perdured
+}
+_PATTERNS = {EVERYBODY: "*", CLIENTS: "client*", NODES: "node*"}
 _TABLE = "lab"
 
 
@@ -31,7 +41,7 @@ def run_ip(lines, pid=None):
 class Switch:
     def __init__(self):
         self.ports = set()
-        self.cuts = set()  # (from, to): names of ports, or EVERYBODY for one of them
+        self.cuts = set()  # (from, to, service): names of ports, or one of _PATTERNS
         for which in ("all", "default"):  # it forwards, and has nothing to say itself
             with open(f"/proc/sys/net/ipv6/conf/{which}/disable_ipv6", "w") as file:
                 file.write("1")
@@ -63,13 +73,14 @@ class Switch:
         """Nothing passes any more, while the carrier stays up: the port is no part of the bridge."""
         run_ip([f"link set {port} nomaster"])
 
-    def cut(self, sender, receiver, both_ways):
-        self._change(self.cuts | {(sender, receiver)} | ({(receiver, sender)} if both_ways else set()))
+    def cut(self, sender, receiver, both_ways, service=EVERYTHING):
+        self._change(self.cuts | {(sender, receiver, service)} | ({(receiver, sender, service)} if both_ways else set()))
 
     def heal(self, one=None, other=None):
         """All cuts; those that `one` has to do with; those between the two."""
         def stays(cut):
-            return one is not None and (one not in cut or (other is not None and set(cut) != {one, other}))
+            ends = set(cut[:2])
+            return one is not None and (one not in ends or (other is not None and ends != {one, other}))
         self._change({cut for cut in self.cuts if stays(cut)})
 
     def _change(self, cuts):
@@ -85,24 +96,15 @@ class Switch:
             raise
 
     def _load_rules(self):
-        def elements(texts):
-            return f"elements = {{ {', '.join(sorted(texts))} }};" if texts else ""
-        senders = elements([f'"{a}"' for a, b in self.cuts if b == EVERYBODY])
-        receivers = elements([f'"{b}"' for a, b in self.cuts if a == EVERYBODY])
-        pairs = elements([f'"{a}" . "{b}"' for a, b in self.cuts if EVERYBODY not in (a, b)])
+        rules = "\n".join(f"    {rule}" for cut in sorted(self.cuts) for rule in _rules(*cut))
         # One transaction.
         run("nft", "-f", "-", text=f"""
 table bridge {_TABLE} {{}}
 delete table bridge {_TABLE}
 table bridge {_TABLE} {{
-  set senders {{ type ifname; {senders} }}
-  set receivers {{ type ifname; {receivers} }}
-  set pairs {{ type ifname . ifname; {pairs} }}
   chain forward {{
     type filter hook forward priority 0; policy accept;
-    iifname @senders drop
-    oifname @receivers drop
-    iifname . oifname @pairs drop
+{rules}
   }}
 }}
 """)
@@ -110,7 +112,8 @@ table bridge {_TABLE} {{
     # ---- Without nft ----
 
     def _isolated(self):
-        return {a for a, b in self.cuts if b == EVERYBODY and (b, a) in self.cuts}
+        return {a for a, b, service in self.cuts
+                if b == EVERYBODY and service == EVERYTHING and (b, a, EVERYTHING) in self.cuts}
 
     def _membership(self, port):
         is_out = self.reason is not None and port in self._isolated()
@@ -118,6 +121,16 @@ table bridge {_TABLE} {{
 
     def _check_possible(self):
         isolated = self._isolated()
-        if any(not isolated & {a, b} for a, b in self.cuts):
+        if any(not isolated & {a, b} or service for a, b, service in self.cuts):
             raise CutImpossible(f"this kernel has no nft table of family bridge ({self.reason}): "
                                 "only a node can be cut from everything, both ways")
+
+
+def _rules(sender, receiver, service):
+    """What drops the frames of a cut."""
+    ends = [f'{word} "{_PATTERNS.get(name, name)}"' for word, name in (("iifname", sender), ("oifname", receiver))
+            if name != EVERYBODY]
+    if service == EVERYTHING:
+        return [" ".join([*ends, "drop"])]
+    return [" ".join([*ends, f"{protocol} {side} {{ {', '.join(map(str, ports))} }}", "drop"])
+            for protocol, ports in SERVICES[service].items() for side in ("sport", "dport")]

@@ -3,20 +3,17 @@ an address, streams that miss no byte, and where a container and what is left of
 
 import hashlib
 import os
-import select
 import signal
 import socket
-import struct
 import threading
 import time
 
 from lab_specs import PORT, lab_spec
 from pump import pieces
-from support import cgroups, kernel
+from support import cgroups
 from support.node import Container, until
 
 from perdure_lab import Lab
-from perdure_lab.clients import family_of
 
 # On a node /run is its own. Restores wait while /run/hold-criu is there, and fail while /run/fail-criu is.
 _CRIU = """#!/bin/sh
@@ -233,95 +230,19 @@ class Move(threading.Thread):
 # ---- The LAN ----
 
 class Speakers:
-    """Which port of the LAN each frame from the addresses comes from, while somebody asks for them all the time."""
+    """Which node speaks for the addresses, while somebody asks for them all the time."""
 
     def __init__(self, lab, client, *addresses):
-        self.addresses = [socket.inet_pton(family_of(a), a) for a in addresses]
-        self.frames = []  # (kernel's time, node's number, MAC, "arp", "nd" or "ip")
-        self.closing = False
-        keeper = lab.connection.ask("describe")["keeper_pid"]
-        self.ports = {}
-        for number, node in lab.nodes.items():
-            with kernel.network_namespace(keeper):
-                one = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
-                one.setsockopt(socket.SOL_SOCKET, 35, 1)  # SO_TIMESTAMPNS
-                one.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE
-                one.bind((node.name, 3))
-            self.ports[one] = number
-        with kernel.network_namespace(client.pid):
-            self.prober = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
-        self.prober.bind(("eth0", 0))
-        mac = self.prober.getsockname()[4]
-        own = [next(a for a in client.addresses if family_of(a) == family_of(b)) for b in addresses]
-        self.questions = [_question(mac, socket.inet_pton(family_of(a), a), b) for a, b in zip(own, self.addresses)]
-        self.threads = [threading.Thread(target=one, daemon=True) for one in (self._listen, self._probe)]
-        for thread in self.threads:
-            thread.start()
-
-    def _probe(self):
-        while not self.closing:
-            for question in self.questions:
-                self.prober.send(question)
-            time.sleep(0.02)
-
-    def _listen(self):
-        while not self.closing:
-            for one in select.select(list(self.ports), [], [], 0.1)[0]:
-                try:
-                    while True:
-                        frame, ancillary, _, where = one.recvmsg(128, 64, socket.MSG_DONTWAIT)
-                        kind = self._kind(frame)
-                        if kind is None or where[2] == socket.PACKET_OUTGOING:
-                            continue
-                        seconds, nanoseconds = struct.unpack("qq", ancillary[0][2][:16])
-                        self.frames.append((seconds * 10**9 + nanoseconds, self.ports[one], frame[6:12].hex(":"), kind))
-                except OSError:  # nothing more now; or its host was killed, which is said once
-                    pass
-
-    def _kind(self, frame):
-        """None: it is not from one of the addresses."""
-        protocol = frame[12:14]
-        if protocol == b"\x08\x06":
-            return "arp" if frame[28:32] in self.addresses else None
-        if protocol == b"\x08\x00":
-            return "ip" if frame[26:30] in self.addresses else None
-        if protocol != b"\x86\xdd":
-            return None
-        if frame[20] == socket.IPPROTO_ICMPV6 and frame[54] == 136:  # its neighbour advertisement, from whatever address
-            return "nd" if frame[62:78] in self.addresses else None
-        return "ip" if frame[22:38] in self.addresses else None
+        self.monitor = lab.monitor(*addresses, asking_from=client)
 
     def close(self):
-        """The nodes that spoke, one after the other; fails if a node spoke again without having been asked to in between."""
-        self.closing = True
-        for thread in self.threads:
-            thread.join()
-        for one in [*self.ports, self.prober]:
-            one.close()
-        assert len({mac for _, _, mac, _ in self.frames}) == 1, "one MAC address"
-        order = []
-        for _, number, _, _ in sorted(self.frames):
-            if not order or order[-1] != number:
-                order.append(number)
-        return order
+        """The nodes that spoke, one after the other."""
+        self.monitor.close()
+        assert len({frame.mac for frame in self.monitor.frames()}) == 1, "one MAC address"
+        return [int(port.removeprefix("node")) for port in self.monitor.path()]
 
     def kinds(self, number):
-        return {kind for _, speaker, _, kind in self.frames if speaker == number}
-
-
-def _question(mac, own, wanted):
-    """Who has the address? To everybody."""
-    if len(wanted) == 4:
-        return b"\xff" * 6 + mac + b"\x08\x06" + struct.pack("!HHBBH", 1, 0x800, 6, 4, 1) + mac + own + bytes(6) + wanted
-    group = bytes.fromhex("ff0200000000000000000001ff") + wanted[13:]
-    body = bytes(4) + wanted + b"\x01\x01" + mac
-    pseudo = own + group + struct.pack("!II", len(body) + 4, socket.IPPROTO_ICMPV6) + b"\x87\x00\x00\x00" + body
-    total = sum(struct.unpack(f"!{len(pseudo) // 2}H", pseudo))
-    while total >> 16:
-        total = (total & 0xffff) + (total >> 16)
-    packet = b"\x87\x00" + struct.pack("!H", ~total & 0xffff) + body
-    return (b"\x33\x33" + group[12:] + mac + b"\x86\xdd" + struct.pack("!IHBB", 6 << 28, len(packet), socket.IPPROTO_ICMPV6, 255) +
-            own + group + packet)
+        return self.monitor.kinds(f"node{number}")
 
 
 class Streams:
