@@ -82,7 +82,7 @@ def daemon(options):
         step.done()
     elif options.action == "pause":
         node.pause_daemon()
-        say(f"perdured of {node.name} stands still, its containers run on; 'daemon {node.number} resume' lets it go on.")
+        say(f"perdured of {node.name} stands still, its containers run on.\n'daemon {node.number} resume' lets it go on.")
     elif options.action == "resume":
         node.resume_daemon()
         say(f"perdured of {node.name} goes on.")
@@ -99,7 +99,7 @@ def etcd(options):
         say(f"etcd of {node.name} is gone; its perdured starts another one.")
     elif options.action == "pause":
         node.pause_etcd()
-        say(f"etcd of {node.name} does not answer any more; 'etcd {node.number} resume' lets it go on.")
+        say(f"etcd of {node.name} does not answer any more.\n'etcd {node.number} resume' lets it go on.")
     else:
         node.resume_etcd()
         say(f"etcd of {node.name} goes on.")

@@ -161,10 +161,13 @@ class LabNode(Host):
     def fill_run(self):
         """Its memory disk, /run, has no room for another page."""
         used = os.statvfs(f"/proc/{self.describe()['pid']}/root/run")
-        self._size_run(str((used.f_blocks - used.f_bfree) * used.f_bsize))
+        # One page more than there is, for 0 would be no limit; that page is taken.
+        self._size_run(str((used.f_blocks - used.f_bfree + 1) * used.f_bsize))
+        self.execute("sh", "-c", "head -c 4096 /dev/zero > /run/filler", check=False)
 
     def free_run(self):
         self._size_run("50%")
+        self.execute("rm", "-f", "/run/filler")
 
     def _size_run(self, size):
         self.execute("mount", "-o", f"remount,size={size}", "/run")

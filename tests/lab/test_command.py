@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 
 import pytest
@@ -47,6 +48,8 @@ def test_nodes_are_killed_and_booted_paused_and_resumed():
     assert state()["nodes"][1]["state"] == "paused"
     assert "'resume 2'" in perdure_lab("daemon", "2", "start", code=1)
     perdure_lab("resume", "2")
+    assert "stands still" in perdure_lab("daemon", "2", "pause")
+    assert "goes on" in perdure_lab("daemon", "2", "resume")
     assert "signal 9" in perdure_lab("daemon", "2", "kill")
     perdure_lab("daemon", "2", "start")
     assert [node["daemon"]["state"] for node in state()["nodes"]] == ["ready", "ready"]
@@ -55,6 +58,9 @@ def test_nodes_are_killed_and_booted_paused_and_resumed():
 def test_cuts_are_told_in_words():
     assert "node1 and node2 hear nothing of each other" in perdure_lab("cut", "1", "2")
     assert "node2 is heard by nobody" in perdure_lab("cut", "2", "--one-way")
+    assert "node1 and node2 hear nothing of each other, as far as etcd goes" in perdure_lab("cut", "1", "2", "--only", "etcd")
+    assert "clients hear nothing of node1\n" in perdure_lab("cut", "1", "clients", "--one-way")
+    assert ["node1", "node2", "etcd"] in state()["cuts"] and ["node1", "clients"] in state()["cuts"]
     assert "Nothing is cut" in perdure_lab("heal")
 
 
@@ -66,6 +72,29 @@ def test_commands_run_on_nodes_and_clients_in_the_directory_of_the_caller(tmp_pa
     assert "10.78.0.200/24" in perdure_lab("client", "ip", "-br", "-4", "address", "show", "eth0")
     perdure_lab("exec", "all", "sh", "-c", 'test "$(hostname)" = node1', code=1)
     assert state()["clients"] == []
+
+
+def test_who_speaks_for_an_address_is_watched():
+    with subprocess.Popen([f"{BUILD}/src/cli/perdure", "lab", "--name", NAME, "watch", "10.78.0.1"], stdout=subprocess.PIPE,
+                          text=True) as watching:
+        assert "node1 speaks" in watching.stdout.readline()
+        perdure_lab("shell", "2", "ip", "address", "add", "10.78.0.1/24", "dev", "br0")
+        assert "node2 speaks, after a silence of" in watching.stdout.readline()
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(30) == 130
+    perdure_lab("shell", "2", "ip", "address", "delete", "10.78.0.1/24", "dev", "br0")
+
+
+def test_disks_are_filled_and_etcd_is_killed_where_there_are_any():
+    assert "/run of node1 is full" in perdure_lab("disk", "1", "fill", "--run")
+    assert "has room again" in perdure_lab("disk", "1", "free", "--run")
+    assert "--disk-size" in perdure_lab("disk", "1", "fill", code=1)
+    assert "no etcd runs on node2" in perdure_lab("etcd", "2", "kill", code=1)
+    assert "starts another" in perdure_lab("etcd", "1", "kill")
+    assert "boot 1" in perdure_lab("kill", "1", "2")
+    assert [node["state"] for node in state()["nodes"]] == ["down", "down"]
+    for number in ("1", "2"):
+        perdure_lab("boot", number)
 
 
 def test_mistakes_are_named():
