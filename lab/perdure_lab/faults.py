@@ -37,10 +37,13 @@ def power(options):
 
 def kill(lab, nodes):
     lab.kill(*nodes)
-    names, many = " and ".join(node.name for node in nodes), len(nodes) > 1
-    say(f"{names} {'are' if many else 'is'} off, as without power: {'their' if many else 'its'} memory is gone, "
-        f"{'nobody' if many else 'its peers'} heard {'of it' if many else 'nothing'}.\n" +
-        "\n".join(f"'boot {node.number}' starts {node.name if many else 'it'} with its disk." for node in nodes))
+    if len(nodes) == 1:
+        say(f"{nodes[0].name} is off, as without power: its memory is gone, its peers heard nothing.\n"
+            f"'boot {nodes[0].number}' starts it with its disk.")
+    else:
+        say(f"{', '.join(node.name for node in nodes)} are off, as without power; nobody heard of it.")
+        for node in nodes:
+            say(f"'boot {node.number}' starts {node.name} with its disk.")
     return 0
 
 
