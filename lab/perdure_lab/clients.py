@@ -9,7 +9,7 @@ import termios
 import threading
 import time
 
-from . import kernel
+from . import interruptions, kernel
 
 _SO_TIMESTAMPNS = 35  # asm-generic/socket.h: the kernel's time of arrival with every datagram
 TIMEOUT = 30.0
@@ -143,6 +143,14 @@ class Ticker:
     def snapshot(self):
         with self.changed:
             return list(self.arrivals)
+
+    def mark(self):
+        """For interruption(): the last arrival until now."""
+        return max(0, self.count() - 1)
+
+    def interruption(self, mark=0):
+        """See interruptions.py."""
+        return interruptions.interruption(self.snapshot(), mark)
 
     def longest_gap_ms(self, since=0):
         """Between two arrivals, of those from index `since` on."""

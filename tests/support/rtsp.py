@@ -8,6 +8,7 @@ import threading
 import time
 
 from perdure_lab.clients import TIMEOUT, family_of
+from perdure_lab.interruptions import interruption
 
 _SO_TIMESTAMPNS = 35
 KEEP_ALIVE = 20.0  # VLC forgets a session after 60 s
@@ -18,7 +19,7 @@ class RtspError(Exception):
 
 
 class RtspClient:
-    """Plays a clip and logs (kernel's time of arrival in ns, RTP sequence number) of each packet of its first track.
+    """Plays a clip and logs (kernel's time of arrival in ns, RTP sequence number, RTP time) of each packet of its first track.
 
     Keep-alives go over the control connection; when that is reset the client connects again, as players do."""
 
@@ -135,7 +136,7 @@ class RtspClient:
                 data, ancillary, _, _ = one.recvmsg(2048, 64, socket.MSG_DONTWAIT)
                 seconds, nanoseconds = struct.unpack("qq", ancillary[0][2][:16])
                 if len(data) >= 12:
-                    batch.append((seconds * 1_000_000_000 + nanoseconds, struct.unpack(">H", data[2:4])[0]))
+                    batch.append((seconds * 1_000_000_000 + nanoseconds, *struct.unpack(">HI", data[2:8])))
         except BlockingIOError:
             pass
 
@@ -157,6 +158,17 @@ class RtspClient:
     def snapshot(self, since=0):
         with self.changed:
             return self.arrivals[since:]
+
+    def mark(self):
+        """For interruption(): the last packet until now."""
+        return max(0, self.count() - 1)
+
+    def interruption(self, mark=0):
+        """By the time in the clip, which goes on from what was restored."""
+        packets = self.snapshot()
+        first = packets[0][2] if packets else 0
+        # 32 bits that begin anywhere (RFC 3550, 5.1): no clip of these tests goes half way round.
+        return interruption([(at, (stamp - first + (1 << 31)) % (1 << 32)) for at, _, stamp in packets], mark)
 
     def wait_for_packets(self, number, deadline=TIMEOUT):
         """... more than there are now."""
