@@ -8,6 +8,8 @@
   exit N         ends with exit code N
   crash          reads address 0
   touch MB       changes so much of the ballast
+  note TEXT      keeps it in memory, and nothing else of before
+  noted          answers it
 """
 
 import ctypes
@@ -22,6 +24,7 @@ from line_server import LineServer
 ballast = bytearray(random.randbytes(1 << 20) * int(sys.argv[1] if len(sys.argv) > 1 else 1))
 life = random.getrandbits(64)
 count = 0
+note = ""
 
 
 def write_count():
@@ -41,7 +44,7 @@ def stream(connection, lines):
 
 
 def answer(line, connection):
-    global count
+    global count, note
     word, *arguments = line.split()
     if word == "incr":
         count += 1
@@ -60,6 +63,11 @@ def answer(line, connection):
         for page in range(int(arguments[0]) * 256):
             ballast[page * 4096] = (ballast[page * 4096] + 1) & 0xff
         return "touched"
+    if word == "note":
+        note = arguments[0]
+        return "noted"
+    if word == "noted":
+        return note
     if word == "exit":
         os._exit(int(arguments[0]))
     if word == "crash":
