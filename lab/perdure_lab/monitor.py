@@ -113,8 +113,8 @@ class Monitor:
         return [silence for silence in found if silence.ms >= threshold_ms]
 
     def wait_for_speaker(self, *ports, since=0, deadline=DEADLINE):
-        """Until one of the ports (nodes, names) has spoken since then; returns its name."""
-        names = [getattr(port, "name", port) for port in ports]
+        """Until one of the ports (nodes, their numbers, names) has spoken since then; returns its name."""
+        names = [_name(port) for port in ports]
         until(lambda: set(names) & set(self.path(since)), f"none of {names} speaks for {self.addresses}: {self.path()}", deadline, 0.05)
         return next(name for name in self.path(since) if name in names)
 
@@ -122,7 +122,7 @@ class Monitor:
 
     def handed_back(self, port):
         """From now on the port may speak once more though others have spoken after it."""
-        self._handed_back.append((getattr(port, "name", port), time.monotonic_ns()))
+        self._handed_back.append((_name(port), time.monotonic_ns()))
 
     def returns(self, since=0):
         """Turns of a port that speaks again after another has spoken, without handed_back(): two at a time, or the former."""
@@ -143,7 +143,7 @@ class Monitor:
         """At no time did two speak: whoever has been followed by another is silent. `path`: exactly these, one after the other."""
         turns = self.speakers(since)
         if path is not None:
-            names = [getattr(port, "name", port) for port in path]
+            names = [_name(port) for port in path]
             assert [turn.port for turn in turns] == names, f"spoke: {_words(turns)}; wanted: {names}"
         else:
             back = self.returns(since)
@@ -177,6 +177,10 @@ class Monitor:
         except (AssertionError, LabError, OSError):
             if kind is None:  # or it would hide why the block ended
                 raise
+
+
+def _name(port):
+    return f"node{port}" if isinstance(port, int) else getattr(port, "name", port)
 
 
 def _is_mac(address):
