@@ -67,6 +67,8 @@ class ReconnectingClient(_Reader):
                 with self.client.connect(*self.target, ATTEMPT) as one:
                     self.connections += 1
                     self._ask_on(one)
+            except FileNotFoundError:
+                return  # the client itself is gone, with its namespace
             except OSError:
                 time.sleep(RETRY)
 

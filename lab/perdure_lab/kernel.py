@@ -80,14 +80,16 @@ def children_in_new_pid_namespace(boottime_offset=None):
 @contextmanager
 def network_namespace(pid):
     """The calling thread is in the network namespace of `pid`; sockets made here stay there."""
-    own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    other = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    other = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)  # fails when the process is gone
     try:
-        _enter(other, CLONE_NEWNET, f"enter the network namespace of process {pid}")
+        own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            yield
+            _enter(other, CLONE_NEWNET, f"enter the network namespace of process {pid}")
+            try:
+                yield
+            finally:
+                _enter(own, CLONE_NEWNET, "return to the own network namespace")
         finally:
-            _enter(own, CLONE_NEWNET, "return to the own network namespace")
+            os.close(own)
     finally:
-        os.close(own)
         os.close(other)

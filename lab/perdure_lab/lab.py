@@ -132,7 +132,7 @@ class Lab:
         self._named_disks = disks
         self.wanted_nodes, self._cluster = total, cluster
         self.for_people = False
-        self._children = []
+        self._children, self._monitors = [], []
 
     # ---- Beginning and end ----
 
@@ -141,7 +141,7 @@ class Lab:
         """To a lab that runs; its end is not ours."""
         lab = cls.__new__(cls)
         lab.name = remains.check_name(name)
-        lab.for_people, lab._children, lab.programs = False, [], None
+        lab.for_people, lab._children, lab._monitors, lab.programs = False, [], [], None
         try:
             lab.connection = Connection(name)
         except OSError:
@@ -237,6 +237,8 @@ class Lab:
         """Ends everything and waits until nothing is left. `purge`: the disks too, also in a directory that was named."""
         for node in self.nodes.values():
             node._forget_events()
+        for monitor in self._monitors:
+            monitor.abandon()
         ends = []
         try:
             description = self.connection.ask("describe")
@@ -286,8 +288,10 @@ class Lab:
         self.connection.ask("remove_client", interface=client.interface)
 
     def monitor(self, *whom, asking_from=None):
-        """Who speaks for a container, or for addresses, from now on: see Monitor."""
-        return Monitor(self, *whom, asking_from=asking_from)
+        """Who speaks for a container, or for addresses, from now on: see Monitor. It ends with the lab at the latest."""
+        monitor = Monitor(self, *whom, asking_from=asking_from)
+        self._monitors = [one for one in self._monitors if one.is_recording()] + [monitor]
+        return monitor
 
     def enter_clients_cgroup(self):
         """For what runs in a client's namespace; between fork and exec."""

@@ -153,20 +153,28 @@ class Monitor:
         """For `since`."""
         return time.monotonic_ns()
 
+    def is_recording(self):
+        return self._process is not None
+
     def close(self):
         """Ends the recording; what was seen can still be asked."""
+        try:
+            if self._process is not None:
+                self.frames()
+        finally:
+            self.abandon()
+
+    def abandon(self):
+        """Ends the recording; what was not asked for until now is lost."""
         if self._asker is not None:
             self._asker.close()
             self._asker = None
         if self._process is not None:
-            try:
-                self.frames()
-            finally:
-                process, self._process = self._process, None
-                process.stdin.close()
-                process.wait(DEADLINE)
-                process.stdout.close()
-                self._file.close()
+            process, self._process = self._process, None
+            process.stdin.close()
+            process.wait(DEADLINE)
+            process.stdout.close()
+            self._file.close()
 
     def __enter__(self):
         return self
