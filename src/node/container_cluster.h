@@ -66,6 +66,8 @@ class ContainerCluster {
   virtual void settle(const ContainerName& name, model::DesiredState desired, std::function<void(Status)> done) = 0;
   virtual void fill(control::v1::ContainerStatus& status, const ContainerName& name) const = 0;
   virtual std::vector<control::v1::ContainerStatus> others() const = 0;
+  // What the record of a container says that is not here; absent: there is none.
+  virtual std::optional<control::v1::ContainerStatus> row_of(const ContainerName& name) const = 0;
 };
 
 }  // namespace perdure::node

@@ -75,6 +75,12 @@ ContainerService* ControlRequest::find_or_fail(const std::string& name) {
     return nullptr;
   }
   ContainerService* service = node().find(*parsed);
+  const ContainerCluster* cluster = node().cluster();
+  if (service == nullptr && cluster != nullptr && cluster->row_of(*parsed)) {
+    fail(Error(ErrorCode::kTransient, std::format("container '{}' is on its way to this node, or was, and does not run here yet", name)),
+         "try again in a moment; 'perdure inspect' and 'perdure events' show how far it is");
+    return nullptr;
+  }
   if (service == nullptr || service->removed()) {
     fail(Error(ErrorCode::kNotFound, std::format("there is no container '{}'", name)),
          "'perdure list' shows the containers of this host");

@@ -60,19 +60,35 @@ class InspectRequest final : public ControlRequest {
  public:
   using ControlRequest::ControlRequest;
   void begin() override {
-    const ContainerService* service = find_or_fail(message().inspect().name());
-    if (service == nullptr) return;
+    const std::string& name = message().inspect().name();
     v1::Response response;
     v1::InspectReply& inspect = *response.mutable_inspect();
-    *inspect.mutable_status() = status_of(*service, node().clock());
-    inspect.set_spec_yaml(model::to_yaml(service->spec()));
+    if (auto row = record_alone(name)) {
+      *inspect.mutable_status() = *std::move(row);
+    } else if (const ContainerService* service = find_or_fail(name)) {
+      *inspect.mutable_status() = status_of(*service, node().clock());
+      inspect.set_spec_yaml(model::to_yaml(service->spec()));
+    } else {
+      return;
+    }
+    add_events(inspect, name);
+    finish(std::move(response));
+  }
+
+ private:
+  // Of a container that this node is about to run, or should: there is no service of it yet.
+  std::optional<v1::ContainerStatus> record_alone(const std::string& name) {
+    const auto parsed = ContainerName::parse(name);
+    const ContainerCluster* cluster = node().cluster();
+    return parsed && cluster != nullptr ? cluster->row_of(*parsed) : std::nullopt;
+  }
+  void add_events(v1::InspectReply& inspect, const std::string& name) {
     std::vector<const v1::Event*> events;
     for (const v1::Event& event : node().events().recent()) {
-      if (event.container() == service->spec().name.str()) events.push_back(&event);
+      if (event.container() == name) events.push_back(&event);
     }
     const std::size_t first = events.size() - std::min(events.size(), control::kMaxRecentEvents);
     for (std::size_t i = first; i < events.size(); ++i) *inspect.add_recent_events() = *events[i];
-    finish(std::move(response));
   }
 };
 

@@ -95,6 +95,7 @@ class Cluster final : public ContainerCluster {
   void fill(control::v1::ContainerStatus& status, const ContainerName& name) const override;
   // Rows of containers that other nodes own, from the records alone.
   std::vector<control::v1::ContainerStatus> others() const override;
+  std::optional<control::v1::ContainerStatus> row_of(const ContainerName& name) const override;
 
   // Moves it and waits until it runs there, or stays.
   void move(const ContainerName& name, const NodeName& target, std::function<void(Result<OwnedContainer::MoveResult>)> done);

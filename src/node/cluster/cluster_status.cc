@@ -174,16 +174,22 @@ std::vector<v1::ContainerStatus> Cluster::others() const {
   std::vector<v1::ContainerStatus> rows;
   if (!membership_) return rows;
   for (const auto& [name, record] : membership_->view().records()) {
-    if (options_.node.find(name) != nullptr) continue;
-    v1::ContainerStatus& row = rows.emplace_back();
-    row.set_name(name.str());
-    row.set_phase(phase_of(record.record));
-    row.set_created_unix_ms(unix_ms(record.record.created));
-    row.set_spec_digest(record.record.spec_digest);
-    row.set_image_digest(record.record.image_digest);
-    fill(row, name);
+    if (auto row = row_of(name)) rows.push_back(*std::move(row));
   }
   return rows;
+}
+
+std::optional<v1::ContainerStatus> Cluster::row_of(const ContainerName& name) const {
+  const coord::StoredRecord* stored = membership_ ? membership_->view().record(name) : nullptr;
+  if (stored == nullptr || options_.node.find(name) != nullptr) return std::nullopt;
+  v1::ContainerStatus row;
+  row.set_name(name.str());
+  row.set_phase(phase_of(stored->record));
+  row.set_created_unix_ms(unix_ms(stored->record.created));
+  row.set_spec_digest(stored->record.spec_digest);
+  row.set_image_digest(stored->record.image_digest);
+  fill(row, name);
+  return row;
 }
 
 }  // namespace perdure::node

@@ -279,6 +279,7 @@ class TestNode final : public ContainerCluster {
   }
   void fill(control::v1::ContainerStatus&, const ContainerName&) const override {}
   std::vector<control::v1::ContainerStatus> others() const override { return {}; }
+  std::optional<control::v1::ContainerStatus> row_of(const ContainerName&) const override { return std::nullopt; }
 
  private:
   void make_standbys() {
