@@ -76,16 +76,10 @@ itimerspec timer_value(Instant at) {
   return {.it_interval = {}, .it_value = {.tv_sec = seconds.count(), .tv_nsec = (since_boot - seconds).count()}};
 }
 
-Status add_to(int epoll, int fd) {
-  epoll_event event{.events = EPOLLIN, .data = {.fd = fd}};
+Status add_to(int epoll, int fd, std::uint32_t events) {
+  epoll_event event{.events = events, .data = {.fd = fd}};
   if (::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) != 0) return fail_errno(std::format("watch descriptor {}", fd));
   return {};
-}
-
-// What an eventfd or a timerfd counted; nothing is waited for.
-void drain(int fd) {
-  std::uint64_t count = 0;
-  PERDURE_ASSERT(::read(fd, &count, sizeof count) == sizeof count || errno == EAGAIN || errno == EINTR);
 }
 
 }  // namespace
@@ -99,8 +93,9 @@ Result<std::unique_ptr<RealtimeThread>> RealtimeThread::create(RealtimeThreadOpt
   thread->wake_ = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   thread->alarm_ = UniqueFd(::timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK));
   if (!thread->epoll_ || !thread->wake_ || !thread->alarm_) return fail_errno("make the descriptors of a real-time thread");
-  PERDURE_TRY(add_to(thread->epoll_.get(), thread->wake_.get()));
-  PERDURE_TRY(add_to(thread->epoll_.get(), thread->alarm_.get()));
+  // By edge: each post and each expiry wakes once, and neither needs to be read.
+  PERDURE_TRY(add_to(thread->epoll_.get(), thread->wake_.get(), EPOLLIN | EPOLLET));
+  PERDURE_TRY(add_to(thread->epoll_.get(), thread->alarm_.get(), EPOLLIN | EPOLLET));
   PERDURE_TRY(thread->stack_.map());
   return thread;
 }
@@ -114,7 +109,7 @@ RealtimeThread::RealtimeThread(RealtimeThreadOptions options) : options_(std::mo
 RealtimeThread::~RealtimeThread() { stop(); }
 
 Status RealtimeThread::watch(int fd, std::function<void()> readable) {
-  PERDURE_TRY(add_to(epoll_.get(), fd));
+  PERDURE_TRY(add_to(epoll_.get(), fd, EPOLLIN));
   watches_[fd] = std::make_shared<std::function<void()>>(std::move(readable));
   return {};
 }
@@ -234,9 +229,8 @@ void RealtimeThread::run() {
 }
 
 void RealtimeThread::read_descriptor(int fd) {
-  if (fd == wake_.get() || fd == alarm_.get()) return drain(fd);
   const auto found = watches_.find(fd);
-  if (found == watches_.end()) return;  // an earlier callback of this round has unwatched it
+  if (found == watches_.end()) return;  // a wake-up of ours, or an earlier callback of this round has unwatched it
   const auto readable = found->second;  // it may unwatch itself
   (*readable)();
 }
@@ -258,7 +252,7 @@ bool RealtimeThread::run_posted() {
 
 void RealtimeThread::run_timer() {
   if (timer_at_ == Instant::max() || BootClock::now() < timer_at_) return;
-  clear_timer();
+  timer_at_ = Instant::max();  // what is left in the kernel wakes once at most
   if (expired_) expired_();
 }
 
