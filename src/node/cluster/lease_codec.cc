@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "lease.pb.h"
+#include "policy/lease_timing.h"
 
 namespace perdure::node {
 namespace {
@@ -17,7 +18,7 @@ namespace lease = policy::lease;
 constexpr std::size_t kRowFrameBytes = 2;
 
 std::uint64_t nanoseconds_of(Duration grant) {
-  PERDURE_ASSERT(grant > Duration::zero() && grant <= kMaxGrant);
+  PERDURE_ASSERT(grant > Duration::zero() && grant <= lease::kLongestGrant);
   return static_cast<std::uint64_t>(grant.count());
 }
 
@@ -78,9 +79,9 @@ Result<Incarnation> incarnation_from(std::uint64_t value, std::string_view whose
 
 Result<Duration> grant_from(std::uint64_t nanoseconds) {
   if (nanoseconds == 0) return fail(ErrorCode::kInvalid, "a grant of no time");
-  if (nanoseconds > static_cast<std::uint64_t>(kMaxGrant.count())) {
+  if (nanoseconds > static_cast<std::uint64_t>(lease::kLongestGrant.count())) {
     return fail(ErrorCode::kInvalid,
-                std::format("a grant of {} ns, longer than {}", nanoseconds, format_duration(kMaxGrant)));
+                std::format("a grant of {} ns, longer than {}", nanoseconds, format_duration(lease::kLongestGrant)));
   }
   return Duration(nanoseconds);
 }

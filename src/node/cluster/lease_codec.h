@@ -1,7 +1,6 @@
 // Heartbeats and grants <-> the contents of datagrams (proto/lease.proto). What comes from a peer is checked here, once.
 #pragma once
 
-#include <chrono>
 #include <cstddef>
 #include <span>
 #include <string>
@@ -20,8 +19,6 @@ inline constexpr std::size_t kMaxLeaseContentBytes = pki::kMaxChannelContentByte
 inline constexpr std::size_t kMaxLeaseHeaderBytes = 3 + 2 * 9 + 2 * 11;
 // The smallest row has 7 bytes: a name of one character, a term below 128. Fifteen of the largest fit, sixty of everyday ones.
 inline constexpr std::size_t kMaxLeaseRows = (kMaxLeaseContentBytes - kMaxLeaseHeaderBytes) / 7;
-// A planned restart asks for 30 s. Longer than an hour nobody is to wait for a dead node, whatever a peer asks for.
-inline constexpr Duration kMaxGrant = std::chrono::hours(1);
 
 // One content each, at most kMaxLeaseContentBytes; at least one, also without rows. What the reader would refuse (no incarnation,
 // a grant out of bounds, a term of 0) is a bug of the caller.
@@ -31,7 +28,7 @@ std::vector<std::string> to_datagrams(const policy::lease::Grant& grant);
 using LeaseMessage = std::variant<policy::lease::Heartbeat, policy::lease::Grant>;
 
 // `from`: whose channel opened it. Whether the incarnation in it is the one the caller knows is for the caller to compare.
-// kInvalid names the field.
+// kInvalid names the field; a grant is more than nothing and at most policy::lease::kLongestGrant.
 Result<LeaseMessage> lease_message_from(std::span<const std::byte> content, const NodeName& from);
 
 }  // namespace perdure::node
