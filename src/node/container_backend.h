@@ -63,6 +63,18 @@ struct RestoreResult {
   std::uint32_t connections_reset = 0;  // whose peer had moved on
 };
 
+// Frames at the gate, since it was put there.
+struct GateTraffic {
+  std::uint64_t passed = 0;
+  std::uint64_t dropped_deadline = 0;
+  std::uint64_t dropped_locked = 0;
+  std::uint64_t dropped_held = 0;
+  std::uint64_t dropped_guard = 0;
+  std::uint64_t dropped_arp_only = 0;
+  std::uint64_t input_passed = 0;
+  std::uint64_t input_dropped = 0;
+};
+
 struct Found {
   enum class State { kNothing, kAlive, kHalfRestored };
   State state = State::kNothing;
@@ -147,6 +159,8 @@ class ContainerBackend {
 
   // Frames of the container that the gate has let out.
   virtual std::uint64_t frames_passed() const = 0;
+  // Absent: there is no gate.
+  virtual std::optional<GateTraffic> gate_traffic() const = 0;
 
   // Kernel's name of the cgroup (for the exit hook's reports); 0 before prepare().
   virtual std::uint64_t cgroup_id() const = 0;

@@ -123,6 +123,9 @@ void ContainerService::capture_failed(const Generation& generation, const Error&
 
 void ContainerService::captured(CaptureOutcome outcome) {
   ++captures_;
+  capture_totals_.frozen += outcome.report.stats.frozen;
+  capture_totals_.cpu += outcome.report.stats.cpu;
+  if (environment_.on_captured) environment_.on_captured(outcome.report);
   last_capture_error_.clear();
   hands_over_ = false;
   const Generation generation = outcome.report.generation;
@@ -328,10 +331,20 @@ void ContainerService::remove_shared_capsules() {
   });
 }
 
+void ContainerService::do_hold_gate() {
+  backend_->hold_gate();
+  if (std::exchange(gate_open_, false)) ++gate_closures_.by_perdured;
+}
+
+void ContainerService::do_open_gate() {
+  gate_open_ = true;
+  backend_->open_gate();
+}
+
 void ContainerService::do_resume() {
   // Here, not on the pool: what the policy orders next, a capture perhaps, must find it running. A thaw waits for nobody.
   if (Status resumed = backend_->resume(); !resumed) log::error("{}: {}", spec_.name.str(), resumed.error().message());
-  backend_->open_gate();
+  do_open_gate();
 }
 
 // Another node owns it: what this host had to run it goes, also what lies in its own directory, for the owner writes to its.

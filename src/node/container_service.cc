@@ -180,8 +180,8 @@ void ContainerService::perform(const policy::Effect& effect) {
     void operator()(const policy::Capture& it) { service.do_capture(it); }
     void operator()(const policy::CancelCapture&) { service.cancel_->store(true); }
     void operator()(const policy::Restore& it) { service.do_restore(it); }
-    void operator()(const policy::HoldGate&) { service.backend_->hold_gate(); }
-    void operator()(const policy::OpenGate&) { service.backend_->open_gate(); }
+    void operator()(const policy::HoldGate&) { service.do_hold_gate(); }
+    void operator()(const policy::OpenGate&) { service.do_open_gate(); }
     void operator()(const policy::Terminate&) { service.do_terminate(); }
     void operator()(const policy::Kill&) { service.do_kill(); }
     void operator()(const policy::DiscardGeneration& it) { service.discard(it); }
@@ -239,6 +239,7 @@ void ContainerService::watch_init(std::optional<runtime::ProcessWatch> process) 
 
 void ContainerService::process_killed(pid_t pid, int signal, bool is_init, Instant at) {
   meter_.failed(at);
+  if (backend_->gate_held_by_death()) ++gate_closures_.by_death;
   if (is_init) return;  // its pidfd tells
   meter_.noticed();
   handle(policy::ProcessKilled{pid, signal});

@@ -47,6 +47,7 @@ struct ServiceEnvironment {
   Incarnation incarnation;
   ContainerCluster* cluster = nullptr;  // null: there is none
   Duration store_patience{};            // of begin_after_restart()
+  std::function<void(const CaptureReport&)> on_captured{};  // may be empty
 };
 
 // A container that a move or a takeover has brought here: it runs, behind an open gate.
@@ -149,6 +150,18 @@ class ContainerService final : private OwnedSide {
   const std::optional<CaptureReport>& last_capture() const { return last_capture_; }
   const std::optional<RestoreReport>& last_restore() const { return meter_.last(); }
   std::uint64_t captures() const { return captures_; }
+  // Of all captures of this life of the daemon together.
+  struct CaptureTotals {
+    Duration frozen{};
+    Duration cpu{};
+  };
+  const CaptureTotals& capture_totals() const { return capture_totals_; }
+  // How often its gate was closed in this life of the daemon; captures, which silence it too, are not counted.
+  struct GateClosures {
+    std::uint64_t by_perdured = 0;
+    std::uint64_t by_death = 0;  // the kernel was first
+  };
+  const GateClosures& gate_closures() const { return gate_closures_; }
   std::uint64_t capture_failures() const { return capture_failures_; }
   // Of the last preparation or start that failed: its kind, for who asked for it.
   std::optional<ErrorCode> start_error() const { return start_error_; }
@@ -183,6 +196,8 @@ class ContainerService final : private OwnedSide {
   void not_stored(const Generation& generation, const Error& error);
   void commit(const Generation& generation);
   void discard(const policy::DiscardGeneration& effect);
+  void do_hold_gate();
+  void do_open_gate();
   void do_resume();
   void do_leave();
   Replication::Handlers replication_handlers();
@@ -266,6 +281,9 @@ class ContainerService final : private OwnedSide {
   RecoveryMeter meter_;
   std::optional<CaptureReport> last_capture_;
   std::uint64_t captures_ = 0;
+  CaptureTotals capture_totals_;
+  GateClosures gate_closures_;
+  bool gate_open_ = false;  // as the policy has ordered it
   std::uint64_t capture_failures_ = 0;
   std::string last_capture_error_;
   std::optional<ErrorCode> start_error_;

@@ -39,6 +39,8 @@ class VersionRequest final : public ControlRequest {
     version.set_kernel(host.facts.kernel_release);
     version.set_criu(version_of(host.facts.criu));
     version.set_runtime("runc " + version_of(host.facts.runc));
+    version.set_metrics_address(node().metrics_state().address);
+    version.set_metrics_error(node().metrics_state().trouble);
     finish(std::move(response));
   }
 };

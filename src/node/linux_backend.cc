@@ -475,6 +475,20 @@ std::uint64_t LinuxBackend::frames_passed() const {
   return attachment_ ? attachment_->gate.counters().passed : 0;
 }
 
+std::optional<GateTraffic> LinuxBackend::gate_traffic() const {
+  const std::lock_guard lock(gate_mutex_);
+  if (!attachment_) return std::nullopt;
+  const network::GateCounters counters = attachment_->gate.counters();
+  return GateTraffic{.passed = counters.passed,
+                     .dropped_deadline = counters.dropped_deadline,
+                     .dropped_locked = counters.dropped_locked,
+                     .dropped_held = counters.dropped_held,
+                     .dropped_guard = counters.dropped_guard,
+                     .dropped_arp_only = counters.dropped_arp_only,
+                     .input_passed = counters.input_passed,
+                     .input_dropped = counters.input_dropped};
+}
+
 std::uint64_t LinuxBackend::cgroup_id() const { return cgroup_id_; }
 
 std::string LinuxBackend::cgroup_directory() const { return cgroup_ ? cgroup_->directory() : std::string(); }

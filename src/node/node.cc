@@ -164,7 +164,8 @@ Result<std::unique_ptr<ContainerService>> Node::make_service(model::ContainerSpe
                                  .term = term,
                                  .incarnation = options_.identity.incarnation,
                                  .cluster = cluster_,
-                                 .store_patience = options_.store_patience};
+                                 .store_patience = options_.store_patience,
+                                 .on_captured = options_.on_captured};
   return std::make_unique<ContainerService>(environment, std::move(spec), paths, std::move(backend), std::move(store),
                                             std::move(record));
 }

@@ -42,6 +42,13 @@ struct NodeOptions {
   // For the durable directory of a container that is taken over after a restart. Long enough for a server that is busy, far
   // below what starting perdured may take.
   Duration store_patience = std::chrono::seconds(5);
+  std::function<void(const CaptureReport&)> on_captured{};  // of any container, on the loop; may be empty
+};
+
+// Where the metrics are served.
+struct MetricsState {
+  std::string address;  // "127.0.0.1:7480"; empty: they are switched off
+  std::string trouble;  // why they are not served there; empty: they are
 };
 
 class Node {
@@ -89,6 +96,9 @@ class Node {
   // After a container was removed: forgets it. Called by whoever waited for the removal, or by itself.
   void forget_removed();
 
+  void set_metrics_state(MetricsState state) { metrics_state_ = std::move(state); }
+  const MetricsState& metrics_state() const { return metrics_state_; }
+
   const HostServices& host() const { return options_.host; }
   const NodeIdentity& identity() const { return options_.identity; }
   EventLog& events() { return options_.events; }
@@ -119,6 +129,7 @@ class Node {
   const std::shared_ptr<replica::FileSystem> file_system_ = std::make_shared<replica::PosixFileSystem>();
   ContainerCluster* cluster_ = nullptr;
   PeerRequestTable peer_requests_;
+  MetricsState metrics_state_;
   std::map<ContainerName, std::unique_ptr<ContainerService>> services_;
   io::Watch deaths_watch_;
   io::SignalHandler child_signal_;

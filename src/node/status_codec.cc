@@ -55,6 +55,23 @@ bool is_stale(const policy::ContainerStatus& status, Instant now) {
          now - *status.fresh_since > kStaleIntervals * status.pace.interval;
 }
 
+// What keeps a container that should run from being protected; empty where nothing does.
+std::string_view cause_of(Phase phase, v1::ProtectionState state) {
+  switch (phase) {
+    case Phase::kRecovering: return "recovering";
+    case Phase::kWaiting: return "waiting";
+    case Phase::kMoving: return "moving";
+    case Phase::kFailed: return "failed";
+    default: break;
+  }
+  switch (state) {
+    case v1::PROTECTION_PENDING: return "starting";
+    case v1::PROTECTION_STALE: return "stale";
+    case v1::PROTECTION_UNPROTECTED: return "captures_fail";
+    default: return "";
+  }
+}
+
 void set_protection(v1::Protection& protection, const ContainerService& service,
                     const policy::ContainerStatus& status, Instant now) {
   switch (status.phase) {
@@ -101,6 +118,7 @@ void set_not_taken_over(v1::ContainerStatus& status, const ContainerService& ser
   status.set_phase_since_unix_ms(unix_ms(clock.wall() - since));
   v1::Protection& protection = *status.mutable_protection();
   protection.set_state(v1::PROTECTION_UNPROTECTED);
+  protection.set_cause("not_taken_over");
   protection.set_reason("perdured does not look after it yet");
   protection.set_remedy("it is tried again and again; mend what is said");
 }
@@ -146,6 +164,23 @@ void set_volumes(v1::ContainerStatus& status, const ContainerService& service) {
     volume.set_kind(spec.kind == model::VolumeKind::kCaptured ? v1::VOLUME_CAPTURED : v1::VOLUME_SHARED);
     volume.set_read_only(spec.access == model::Access::kReadOnly);
   }
+}
+
+void set_gate(v1::GateStatus& gate, const ContainerService& service, const policy::ContainerStatus& status) {
+  gate.set_open(status.gate == policy::GateState::kOpen);
+  gate.set_closures_by_perdured(service.gate_closures().by_perdured);
+  gate.set_closures_by_death(service.gate_closures().by_death);
+  const std::optional<GateTraffic> traffic = service.backend().gate_traffic();
+  if (!traffic) return;
+  v1::GateTraffic& frames = *gate.mutable_traffic();
+  frames.set_passed(traffic->passed);
+  frames.set_dropped_deadline(traffic->dropped_deadline);
+  frames.set_dropped_locked(traffic->dropped_locked);
+  frames.set_dropped_held(traffic->dropped_held);
+  frames.set_dropped_guard(traffic->dropped_guard);
+  frames.set_dropped_arp_only(traffic->dropped_arp_only);
+  frames.set_input_passed(traffic->input_passed);
+  frames.set_input_dropped(traffic->input_dropped);
 }
 
 std::string image_name(const model::ContainerSpec& spec) {
@@ -269,6 +304,7 @@ v1::ContainerStatus status_of(const ContainerService& service, const Clock& cloc
   const bool runs = status.phase() == v1::PHASE_RUNNING;
   if (!runs) status.set_phase_reason(policy.reason);
   set_protection(*status.mutable_protection(), service, policy, now);
+  status.mutable_protection()->set_cause(std::string(cause_of(policy.phase, status.protection().state())));
   if (!service.takeover_error().empty()) set_not_taken_over(status, service, clock);
   if (policy.pid > 0) status.set_init_pid(policy.pid);
   set_network(status, service.spec());
@@ -280,6 +316,9 @@ v1::ContainerStatus status_of(const ContainerService& service, const Clock& cloc
   }
   if (service.last_capture()) *status.mutable_last_capture() = to_proto(*service.last_capture());
   status.set_captures(service.captures());
+  status.set_frozen_total_ns(service.capture_totals().frozen.count());
+  status.set_capture_cpu_total_ns(service.capture_totals().cpu.count());
+  set_gate(*status.mutable_gate(), service, policy);
   status.set_capture_failures(service.capture_failures());
   status.set_failures(record.failures);
   status.set_restores(record.restores);

@@ -21,6 +21,7 @@
 #include "node/cluster/standby_service.h"
 #include "node/cluster/unsealing.h"
 #include "node/node.h"
+#include "node/takeover_meter.h"
 #include "placement/choose_standbys.h"
 #include "replica/sealed_file_system.h"
 
@@ -38,6 +39,8 @@ struct ClusterOptions {
   Bytes standby_memory;
   Duration key_life;
   replica::Spill spill = replica::Spill::kToDisk;
+  TakeoverLog* takeovers = nullptr;                      // null in tests that measure none
+  std::function<void(const MoveResult&)> on_moved{};     // from here to another node; may be empty
 };
 
 class Cluster final : public ContainerCluster {

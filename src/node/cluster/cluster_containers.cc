@@ -45,7 +45,8 @@ OwnedContainer& Cluster::make_owned(const ContainerName& name, ContainerService*
                                .peers = membership_->peers(),
                                .leases = *leases_,
                                .self = membership_->self(),
-                               .store_revision = [this] { return membership_->view().revision(); }};
+                               .store_revision = [this] { return membership_->view().revision(); },
+                               .on_moved = options_.on_moved};
   OwnedContainer::Handlers handlers;
   handlers.ended = [this, name] { owned_ended(name); };
   handlers.runs = [this, name] {

@@ -109,6 +109,9 @@ struct OwnedContainer::Performer {
   void tell(const policy::Event& event) const {
     if (self.side_ != nullptr) self.side_->tell(event);
   }
+  void tell_moved() const {
+    if (self.environment_.on_moved) self.environment_.on_moved(*self.move_);
+  }
 
   void operator()(const own::ReadRecord& it) { self.read(it); }
   void operator()(const own::Swap& it) { self.swap(it); }
@@ -149,6 +152,7 @@ struct OwnedContainer::Performer {
     self.move_->frozen = self.environment_.clock.now() - self.frozen_at_;
     self.move_->generation = self.handed_;
     self.move_->bytes = self.handed_bytes_;
+    tell_moved();
   }
   void operator()(const own::EndCopy&) {
     self.shut_gate();
@@ -157,6 +161,7 @@ struct OwnedContainer::Performer {
   void operator()(const own::HandOverFailed& it) { tell(policy::HandOverFailed{it.reason, it.term}); }
   void operator()(const own::MoveFailed& it) {
     self.move_ = MoveResult{.target = it.target, .failure = it.reason, .generation = {}};
+    tell_moved();
   }
   void operator()(const own::Suspend& it) {
     self.shut_gate();

@@ -25,6 +25,15 @@
 
 namespace perdure::node {
 
+// How a move ended.
+struct MoveResult {
+  NodeName target;
+  std::string failure;      // empty: it runs there
+  Duration frozen{};        // from the freeze here to the target's word
+  std::optional<Generation> generation;
+  std::uint64_t bytes = 0;  // of the last delta
+};
+
 // What ownership needs of the container that runs here. ContainerService is it; null once that is gone.
 class OwnedSide {
  public:
@@ -57,6 +66,7 @@ struct OwnedEnvironment {
   Leases& leases;
   model::NodeLife self;
   std::function<coord::Revision()> store_revision;  // up to which the store has been seen
+  std::function<void(const MoveResult&)> on_moved{};  // or not; may be empty
 };
 
 class OwnedContainer {
@@ -98,13 +108,7 @@ class OwnedContainer {
   }
   const std::string& last_refusal() const { return refusal_; }
   const std::optional<model::DesiredState>& settled() const { return settled_; }
-  struct MoveResult {
-    NodeName target;
-    std::string failure;      // empty: it runs there
-    Duration frozen{};        // from the freeze here to the target's word
-    std::optional<Generation> generation;
-    std::uint64_t bytes = 0;  // of the last delta
-  };
+  using MoveResult = node::MoveResult;
   void clear_move() { move_.reset(); }
   const std::optional<MoveResult>& last_move() const { return move_; }
   // Of a standby, for `inspect`.

@@ -56,16 +56,24 @@ class FakeBackend final : public ContainerBackend {
   Result<Found> recover(const std::optional<RuntimeFacts>& facts, Frozen frozen) override;
   std::shared_ptr<GateDeadline> gate_deadline() override { return deadline_; }
   void hold_gate() override { open_ = false; }
-  void open_gate() override { open_ = true; }
-  bool gate_held_by_death() const override { return false; }
+  void open_gate() override {
+    open_ = true;
+    held_by_death_ = false;
+  }
+  bool gate_held_by_death() const override { return held_by_death_; }
   std::uint64_t frames_passed() const override { return frames_; }
+  std::optional<GateTraffic> gate_traffic() const override {
+    return GateTraffic{.passed = frames_, .dropped_locked = dropped_locked_};
+  }
   std::uint64_t cgroup_id() const override { return 1; }
   std::string cgroup_directory() const override { return "/nowhere"; }
   std::vector<pid_t> processes() const override;
 
   bool gate_is_open() const { return open_; }  // but for its deadline
   Instant deadline() const { return deadline_->get(); }
+  void hold_by_death() { held_by_death_ = true; }  // as the exit hook does
   void pass_frame() { ++frames_; }
+  void drop_locked_frame() { ++dropped_locked_; }
 
  private:
   void set(Step& target, Step step);
@@ -81,6 +89,8 @@ class FakeBackend final : public ContainerBackend {
   std::atomic<pid_t> pid_ = -1;
   std::atomic<bool> open_ = false;
   std::atomic<std::uint64_t> frames_ = 0;
+  std::atomic<std::uint64_t> dropped_locked_ = 0;
+  std::atomic<bool> held_by_death_ = false;
   std::atomic<Found::State> found_ = Found::State::kNothing;
   class Deadline final : public GateDeadline {
    public:
