@@ -1,9 +1,6 @@
 // Requests that change nothing: version, list, inspect, generations, events.
-#include <unistd.h>
-
 #include <algorithm>
 #include <format>
-#include <limits.h>
 
 #include "control_limits.h"
 #include "model/spec_yaml.h"
@@ -15,32 +12,12 @@ namespace {
 
 namespace v1 = control::v1;
 
-std::string host_name() {
-  char name[HOST_NAME_MAX + 1] = {};
-  return ::gethostname(name, sizeof name - 1) == 0 ? name : "";
-}
-
-std::string version_of(const runtime::Program& program) {
-  return program.version ? runtime::to_string(*program.version) : std::string();
-}
-
 class VersionRequest final : public ControlRequest {
  public:
   using ControlRequest::ControlRequest;
   void begin() override {
-    const HostServices& host = node().host();
     v1::Response response;
-    v1::VersionReply& version = *response.mutable_version();
-    version.set_version(PERDURE_VERSION);
-    version.set_node(host_name());
-    version.set_incarnation(std::format("{:x}", node().identity().incarnation.value));
-    version.set_pid(::getpid());
-    version.set_started_unix_ms(unix_ms(node().identity().started));
-    version.set_kernel(host.facts.kernel_release);
-    version.set_criu(version_of(host.facts.criu));
-    version.set_runtime("runc " + version_of(host.facts.runc));
-    version.set_metrics_address(node().metrics_state().address);
-    version.set_metrics_error(node().metrics_state().trouble);
+    *response.mutable_version() = daemon_version(node());
     finish(std::move(response));
   }
 };

@@ -23,6 +23,7 @@
 #include "node/daemon_directories.h"
 #include "node/event_log.h"
 #include "node/image_collector.h"
+#include "node/metrics/metrics_service.h"
 #include "node/node.h"
 #include "node/service_manager.h"
 #include "runtime/preflight.h"
@@ -80,6 +81,7 @@ class Daemon {
   void recover_interfaces();
   void tell_findings();
   Status join_cluster();
+  void serve_metrics();
   void collect_images();
   void stop_pools();
   void stop(const char* signal);
@@ -95,6 +97,10 @@ class Daemon {
   std::optional<network::ExitHook> exit_hook_;
   std::string no_exit_hook_;
   std::optional<EventLog> events_;
+  OperationMetrics operations_;
+  TakeoverLog takeovers_{clock_,
+                         {.on_step = [this](TakeoverMeter::Step step, Duration since) { operations_.takeover_step(step, since); },
+                          .on_end = [this](TakeoverMeter::End end) { operations_.takeover_ended(end); }}};
   std::unique_ptr<io::Loop> loop_;
   io::SignalHandler terminate_;
   io::SignalHandler interrupt_;
@@ -107,6 +113,7 @@ class Daemon {
   std::unique_ptr<ControlService> control_;
   std::optional<WatchdogFeeder> watchdog_;
   std::optional<ImageCollector> image_collector_;
+  std::optional<MetricsService> metrics_;
 };
 
 Status Daemon::find_group() {
@@ -144,6 +151,7 @@ Status Daemon::open_events() {
     opened = EventLog::open({.path = {}}, clock_);
   }
   PERDURE_ASSIGN(events_, std::move(opened));
+  events_->subscribe([this](const v1::Event& event) { operations_.happened(event); });
   return {};
 }
 
@@ -213,7 +221,9 @@ Status Daemon::join_cluster() {
                                                       .incarnation = identity_.incarnation,
                                                       .version = PERDURE_VERSION,
                                                       .standby_memory = options_.standby_memory,
-                                                      .key_life = options_.key_life});
+                                                      .key_life = options_.key_life,
+                                                      .takeovers = &takeovers_,
+                                                      .on_moved = [this](const MoveResult& result) { operations_.moved(result); }});
   cluster_of_requests_ = cluster_.get();
   node_->use(*cluster_);
   return cluster_->open();
@@ -243,7 +253,8 @@ Status Daemon::start() {
                                              .events = *events_,
                                              .host = host_,
                                              .identity = identity_,
-                                             .make_backend = {}});
+                                             .make_backend = {},
+                                             .on_captured = [this](const CaptureReport& report) { operations_.captured(report); }});
   PERDURE_TRY(join_cluster());
   PERDURE_ASSIGN(control_, ControlService::listen(*node_, {options_.paths.socket(), group_, cluster_.get()}));
   report(*events_, v1::SEVERITY_INFO, "daemon_started",
@@ -252,6 +263,7 @@ Status Daemon::start() {
          {});
   tell_findings();
   recover_interfaces();
+  serve_metrics();
   watchdog_.emplace(manager_, *loop_, *pool_, clock_);
   node_->recover([this] {
     control_->containers_known();
@@ -260,6 +272,16 @@ Status Daemon::start() {
     collect_images();
   });
   return {};
+}
+
+void Daemon::serve_metrics() {
+  if (options_.metrics.empty()) return;
+  metrics_.emplace(MetricsServiceOptions{.node = *node_,
+                                         .cluster = cluster_.get(),
+                                         .operations = operations_,
+                                         .address = options_.metrics,
+                                         .standby_memory = options_.standby_memory});
+  metrics_->start();
 }
 
 void Daemon::collect_images() {
@@ -280,6 +302,7 @@ void Daemon::run() {
   // No answer is half sent, no new work begins; what blocks is finished, then everything goes in the reverse
   // order of its making.
   control_.reset();
+  metrics_.reset();
   forwarded_.reset();
   watchdog_.reset();
   image_collector_.reset();

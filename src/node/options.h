@@ -26,6 +26,7 @@ struct DaemonOptions {
   std::size_t pool_threads = 0;
   Bytes standby_memory;  // for capsules of other nodes' containers
   Duration image_life = std::chrono::days(1);  // of an image that no container needs
+  std::string metrics = "127.0.0.1:7480";      // where they are served; empty: nowhere
   bool trial_process = false;  // hidden: the process that doctor takes a trial checkpoint of
   Duration wall_clock_offset{};  // hidden: for tests of clocks that are wrong; boot time is not touched
   Duration key_life = std::chrono::days(30);  // hidden, for tests: age at which the key of stored capsules is replaced

@@ -36,6 +36,7 @@ TEST(OptionsTest, DefaultsAreThoseOfThePaths) {
   EXPECT_TRUE(parsed.options.paths.libexec_dir.starts_with('/')) << parsed.options.paths.libexec_dir;
   EXPECT_TRUE(parsed.options.paths.libexec_dir.ends_with("/lib/perdure")) << parsed.options.paths.libexec_dir;
   EXPECT_FALSE(parsed.options.trial_process);
+  EXPECT_EQ(parsed.options.metrics, "127.0.0.1:7480");
 }
 
 TEST(OptionsTest, EveryFlagIsTaken) {
@@ -115,7 +116,7 @@ TEST(OptionsTest, GivingADefaultChangesNothing) {
     if (option.value.empty() || std::ranges::contains(spoken_of, option.name)) continue;
     arguments.insert(arguments.end(), {std::string(option.name), option.fallback});
   }
-  EXPECT_EQ(arguments.size(), 16U);
+  EXPECT_EQ(arguments.size(), 18U);
   const ParsedOptions parsed = parse(arguments);
   ASSERT_FALSE(parsed.exit_status);
   const DaemonOptions& given = parsed.options;
@@ -128,6 +129,7 @@ TEST(OptionsTest, GivingADefaultChangesNothing) {
   EXPECT_EQ(given.programs.criu, defaults.programs.criu);
   EXPECT_EQ(given.programs.runc, defaults.programs.runc);
   EXPECT_EQ(given.image_life, defaults.image_life);
+  EXPECT_EQ(given.metrics, defaults.metrics);
 }
 
 TEST(OptionsTest, EveryLogLevelHasItsWord) {
@@ -142,6 +144,16 @@ TEST(OptionsTest, PoolThreadsAreBounded) {
   EXPECT_EQ(parse({"--pool-threads", "1"}).options.pool_threads, 1U);
   EXPECT_EQ(parse({"--pool-threads", "1024"}).options.pool_threads, 1024U);
   EXPECT_TRUE(parse({"--pool-threads", "1025"}).exit_status);
+}
+
+TEST(OptionsTest, MetricsAreServedWhereTheyAreAskedForOrNowhere) {
+  EXPECT_EQ(parse({"--metrics", "0.0.0.0:9000"}).options.metrics, "0.0.0.0:9000");
+  EXPECT_EQ(parse({"--metrics", "192.0.2.1"}).options.metrics, "192.0.2.1:7480");
+  EXPECT_EQ(parse({"--metrics", "[::1]"}).options.metrics, "[::1]:7480");
+  EXPECT_EQ(parse({"--metrics", "off"}).options.metrics, "");
+  for (const char* wrong : {"", "on", "localhost:7480", "127.0.0.1:", "127.0.0.1:70000", ":7480"}) {
+    EXPECT_TRUE(parse({"--metrics", wrong}).exit_status) << wrong;
+  }
 }
 
 TEST(OptionsTest, TheWallClockIsAheadOrBehind) {

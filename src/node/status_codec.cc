@@ -1,5 +1,8 @@
 #include "node/status_codec.h"
 
+#include <limits.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <format>
 #include <map>
@@ -183,6 +186,15 @@ void set_gate(v1::GateStatus& gate, const ContainerService& service, const polic
   frames.set_input_dropped(traffic->input_dropped);
 }
 
+std::string host_name() {
+  char name[HOST_NAME_MAX + 1] = {};
+  return ::gethostname(name, sizeof name - 1) == 0 ? name : "";
+}
+
+std::string version_of(const runtime::Program& program) {
+  return program.version ? runtime::to_string(*program.version) : std::string();
+}
+
 std::string image_name(const model::ContainerSpec& spec) {
   struct Namer {
     std::string operator()(const model::DirectoryRoot& root) const { return root.path; }
@@ -335,6 +347,22 @@ v1::ContainerStatus status_of(const ContainerService& service, const Clock& cloc
   if (record.exit_status) status.set_exit_status(*record.exit_status);
   if (service.cluster() != nullptr) service.cluster()->fill(status, service.spec().name);
   return status;
+}
+
+v1::VersionReply daemon_version(const Node& node) {
+  const HostServices& host = node.host();
+  v1::VersionReply version;
+  version.set_version(PERDURE_VERSION);
+  version.set_node(host_name());
+  version.set_incarnation(std::format("{:x}", node.identity().incarnation.value));
+  version.set_pid(::getpid());
+  version.set_started_unix_ms(unix_ms(node.identity().started));
+  version.set_kernel(host.facts.kernel_release);
+  version.set_criu(version_of(host.facts.criu));
+  version.set_runtime("runc " + version_of(host.facts.runc));
+  version.set_metrics_address(node.metrics_state().address);
+  version.set_metrics_error(node.metrics_state().trouble);
+  return version;
 }
 
 std::vector<v1::GenerationRow> generation_rows(const ContainerService& service, const Clock& clock) {

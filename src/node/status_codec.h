@@ -8,6 +8,7 @@
 #include "base/result.h"
 #include "control.pb.h"
 #include "node/container_service.h"
+#include "node/node.h"
 
 namespace perdure::node {
 
@@ -21,6 +22,7 @@ control::v1::Error given_up(const ContainerService& service, std::string_view wh
 std::int64_t unix_ms(WallTime time);
 
 control::v1::ContainerStatus status_of(const ContainerService& service, const Clock& clock);
+control::v1::VersionReply daemon_version(const Node& node);
 // Newest first.
 std::vector<control::v1::GenerationRow> generation_rows(const ContainerService& service, const Clock& clock);
 control::v1::Capture to_proto(const CaptureReport& report);

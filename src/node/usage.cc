@@ -10,6 +10,8 @@
 #include <thread>
 #include <utility>
 
+#include "io/endpoint.h"
+
 namespace perdure::node {
 namespace {
 
@@ -158,6 +160,28 @@ UsageOption image_life_option() {
           }};
 }
 
+// Beside the ports of a cluster (7400 to 7402).
+constexpr std::uint16_t kMetricsPort = 7480;
+constexpr std::string_view kNoMetrics = "off";
+
+UsageOption metrics_option() {
+  return {.kind = Kind::kValue,
+          .name = "--metrics",
+          .value = "ADDRESS:PORT",
+          .help = "Where metrics for Prometheus are served, without encryption: http://ADDRESS:PORT/metrics. off serves none; without a "
+                  "port it is 7480. Another address than a loopback one lets everybody who reaches it read the names of containers and nodes.",
+          .fallback = default_options().metrics,
+          .take = [](DaemonOptions& options, const std::string& given) -> Status {
+            if (given == kNoMetrics) {
+              options.metrics.clear();
+              return {};
+            }
+            PERDURE_ASSIGN(const io::Endpoint endpoint, io::Endpoint::parse(given, kMetricsPort));
+            options.metrics = to_string(endpoint);
+            return {};
+          }};
+}
+
 // As an indented block of lines.
 std::string wrapped(std::string_view text, std::string_view indent) {
   constexpr std::size_t kWidth = 80;
@@ -209,6 +233,7 @@ std::vector<UsageOption> option_table() {
       threads_option(),
       standby_memory_option(),
       image_life_option(),
+      metrics_option(),
       {.kind = Kind::kHelp, .name = "--help", .letter = "-h", .help = "Print help and exit."},
       {.kind = Kind::kVersion, .name = "--version", .help = "Print the version and exit."},
   };
