@@ -43,7 +43,7 @@ class Examination {
     facts_ = *std::move(facts);
     findings_ = runtime::check_host(facts_);
     using Check = void (Examination::*)();
-    constexpr std::array<std::pair<std::string_view, Check>, 15> kChecks{{
+    constexpr std::array<std::pair<std::string_view, Check>, 16> kChecks{{
         {"kernel", &Examination::kernel},
         {"criu", &Examination::criu},
         {"trial checkpoint", &Examination::trial},
@@ -59,6 +59,7 @@ class Examination {
         {"space", &Examination::space},
         {"bridge netfilter", &Examination::bridge_netfilter},
         {"layer 2", &Examination::layer2},
+        {"metrics", &Examination::metrics},
     }};
     for (const auto& [name, check] : kChecks) {
       progress_(name);
@@ -101,6 +102,7 @@ class Examination {
   void space();
   void bridge_netfilter();
   void layer2();
+  void metrics();
   void program(std::string_view name, const runtime::Program& program, std::string_view package);
   void feature(std::string_view check, const network::Feature& feature, v1::CheckState without,
                std::string follows, std::string remedy);
@@ -302,6 +304,16 @@ void Examination::layer2() {
       "drop frames from any but the machine's own",
       "ask the provider: no pinned MAC or IP address, no port security or anti-spoofing at this port (VMware: allow "
       "forged transmits and promiscuous mode); or attach containers to an internal bridge");
+}
+
+void Examination::metrics() {
+  if (options_.metrics_address.empty()) return add("metrics", v1::CHECK_OK, "switched off (--metrics off)", "", "");
+  if (options_.metrics_trouble.empty()) {
+    return add("metrics", v1::CHECK_OK, std::format("served at http://{}/metrics", options_.metrics_address), "", "");
+  }
+  add("metrics", v1::CHECK_LIMITED, "not served: " + options_.metrics_trouble,
+      "nothing can watch this perdured; containers are looked after as ever",
+      std::format("end what holds {}, or give perdured --metrics ADDRESS:PORT; it is tried again and again", options_.metrics_address));
 }
 
 // ---- Files ----

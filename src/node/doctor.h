@@ -15,6 +15,8 @@ struct DoctorOptions {
   Paths paths;
   runtime::ProgramPaths programs;
   capsule::MemoryTracking tracking = capsule::MemoryTracking::kOn;
+  std::string metrics_address = {};  // where the daemon that asks serves them; empty: nowhere
+  std::string metrics_trouble = {};  // why not; empty: it does
   std::string no_hook;  // why the daemon that asks has no exit hook; empty: it has one
   std::string trial_program = "/proc/self/exe";
 };

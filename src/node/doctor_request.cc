@@ -26,6 +26,8 @@ class DoctorRequest final : public ControlRequest {
     if (!host.facts.runc.path.empty()) options.programs.runc = host.facts.runc.path;
     if (!host.facts.criu.path.empty()) options.programs.criu = host.facts.criu.path;
     options.tracking = host.tracking;
+    options.metrics_address = node().metrics_state().address;
+    options.metrics_trouble = node().metrics_state().trouble;
     if (host.exit_hook == nullptr) options.no_hook = "it could not be installed when perdured began";
     auto work = [slot = *std::move(slot), options, now = now_] {
       return examine_host(options, [&now](std::string_view check) {

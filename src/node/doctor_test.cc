@@ -54,7 +54,7 @@ class DoctorTest : public ::testing::Test {
 TEST_F(DoctorTest, EveryCheckAnswersAndWhatIsNotWellSaysWhatFollows) {
   const auto lines = examine();
   for (const char* check : {"kernel", "criu", "memory tracking", "runc", "helpers", "capabilities", "cgroups", "/run",
-                            "gate", "overlayfs", "reflinks", "space", "bridge netfilter", "layer 2"}) {
+                            "gate", "overlayfs", "reflinks", "space", "bridge netfilter", "layer 2", "metrics"}) {
     ASSERT_TRUE(lines.contains(check)) << check;
     EXPECT_TRUE(told_.contains(check));
   }
@@ -93,6 +93,16 @@ TEST_F(DoctorTest, ProgramsThatAreNotThereAreMissing) {
   EXPECT_EQ(lines.at("criu").state(), v1::CHECK_MISSING);
   EXPECT_EQ(lines.at("runc").state(), v1::CHECK_MISSING);
   EXPECT_FALSE(lines.contains("trial checkpoint"));
+}
+
+TEST_F(DoctorTest, MetricsThatAreNotServedAreALimit) {
+  options_.metrics_address = "127.0.0.1:7480";
+  EXPECT_EQ(examine().at("metrics").found(), "served at http://127.0.0.1:7480/metrics");
+  options_.metrics_trouble = "listen on 127.0.0.1:7480: another program listens there";
+  const v1::DoctorLine line = examine().at("metrics");
+  EXPECT_EQ(line.state(), v1::CHECK_LIMITED);
+  EXPECT_NE(line.found().find("another program"), std::string::npos);
+  EXPECT_NE(line.remedy().find("--metrics"), std::string::npos);
 }
 
 TEST_F(DoctorTest, SwitchedOffTrackingIsALimit) {
