@@ -45,6 +45,7 @@ class CommandContext {
 using CommandFunction = Outcome<ExitCode> (*)(CommandContext&);
 
 // read_commands.cc
+Outcome<ExitCode> run_status(CommandContext& context);
 Outcome<ExitCode> run_list(CommandContext& context);
 Outcome<ExitCode> run_inspect(CommandContext& context);
 Outcome<ExitCode> run_logs(CommandContext& context);

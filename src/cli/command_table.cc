@@ -58,6 +58,11 @@ constexpr std::array kGenerationsExamples{Example{
     "perdure generations --json web | jq -r '.generations[] | select(.durable) | .generation'",
     "The generations that survive a power cut."}};
 
+// status
+constexpr std::array kStatusExamples{
+    Example{"perdure status --json | jq -r '.problems[] | .object + \": \" + .what'",
+            "What is not as it should be, one per line."}};
+
 // restore
 constexpr std::array kRestoreOptions{kGenerationToUse, kYes, kJson};
 constexpr std::array kRestoreExamples{
@@ -160,6 +165,23 @@ constexpr std::array kCommands{
             .options = kYesAndJson,
             .examples = kRunExamples,
             .json = "run"},
+    Command{.id = CommandId::kStatus,
+            .name = "status",
+            .summary = "say on one screen whether all is well, and what to do if it is not",
+            .description =
+                "The cluster (if this host is in one), the containers of all its nodes, and below "
+                "them what is not as it should be, each with what to do. BY names those who bring a "
+                "container back: the standbys that are ready, or its host alone. "
+                "COMMITTED is what a failure now would lose, DURABLE what a power cut of all nodes "
+                "would. LAST RECOVERY is the newest restore or takeover since perdured started: how "
+                "long it took, to the first packet if that is known, and when it was.\n"
+                "Exits with code 8 if a container that should run is not protected or has fewer "
+                "standbys than wanted, if the cluster has no quorum, if a node cannot be reached or "
+                "if this node's certificate was not renewed. Advice changes nothing of that.",
+            .arguments = {},
+            .options = kJsonOnly,
+            .examples = kStatusExamples,
+            .json = "status"},
     Command{.id = CommandId::kList,
             .name = "list",
             .summary = "show all containers and whether they are protected",

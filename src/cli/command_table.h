@@ -12,6 +12,7 @@ namespace perdure::cli {
 
 enum class CommandId {
   kRun,
+  kStatus,
   kList,
   kInspect,
   kLogs,

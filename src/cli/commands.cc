@@ -18,6 +18,8 @@ CommandFunction function_of(CommandId id) {
   switch (id) {
     case CommandId::kRun:
       return run_run;
+    case CommandId::kStatus:
+      return run_status;
     case CommandId::kList:
       return run_list;
     case CommandId::kInspect:

@@ -24,8 +24,8 @@ constexpr std::array<ExitCodeRow, 11> kTable{{
     {ExitCode::kTimeout, "timeout",
      "A deadline passed. Whether it was done afterwards is not known."},
     {ExitCode::kUnprotected, "unprotected",
-     "It was done, but a container is not protected, or (doctor) none can be on this host, or "
-     "(cluster status) the cluster has no quorum."},
+     "It was done, but a container is not protected, or (status) something is not as it should be, "
+     "or (doctor) none can be protected on this host, or (cluster status) the cluster has no quorum."},
     {ExitCode::kPermission, "permission", "The caller may not do this."},
     {ExitCode::kCorrupt, "corrupt", "Stored data does not verify. It was not used."},
 }};

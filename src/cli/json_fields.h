@@ -1,68 +1,12 @@
 // The fields of containers and of all that answers are made of. A part of json_output.cc, which
-// alone includes it: nlohmann/json costs seconds in every file that sees it.
+// alone includes it.
 #pragma once
 
-#define JSON_USE_IMPLICIT_CONVERSIONS 0
-#include <nlohmann/json.hpp>
-
-#include "cli/json_output.h"
-#include "cli/words.h"
+#include "cli/json_gate.h"
+#include "cli/json_parts.h"
 
 namespace perdure::cli {
 namespace {
-
-namespace v1 = control::v1;
-using Json = nlohmann::ordered_json;
-
-template <typename T>
-struct Field {
-  const char* name;
-  const char* type;
-  const char* meaning;
-  Json (*get)(const T&);
-};
-
-// Specialised for every message that has a JSON form.
-template <typename T>
-std::span<const Field<T>> fields();
-
-template <typename T>
-Json object(const T& message) {
-  Json result = Json::object();
-  for (const Field<T>& field : fields<T>()) result[field.name] = field.get(message);
-  return result;
-}
-
-template <typename T>
-Json array(const google::protobuf::RepeatedPtrField<T>& messages) {
-  Json result = Json::array();
-  for (const T& message : messages) result.push_back(object(message));
-  return result;
-}
-
-Json texts(const google::protobuf::RepeatedPtrField<std::string>& values) {
-  Json result = Json::array();
-  for (const std::string& value : values) result.push_back(value);
-  return result;
-}
-
-Json text(std::string_view value) {
-  return std::string(value);
-}
-Json text_or_null(const std::string& value) {
-  return value.empty() ? Json() : Json(value);
-}
-Json time_or_null(bool known, std::int64_t unix_ms) {
-  return known ? Json(rfc3339(unix_ms)) : Json();
-}
-template <typename T>
-Json number_or_null(bool known, T value) {
-  return known ? Json(value) : Json();
-}
-template <typename T>
-Json object_or_null(bool known, const T& message) {
-  return known ? object(message) : Json();
-}
 
 using Point = v1::GenerationPoint;
 template <>
@@ -94,6 +38,10 @@ std::span<const Field<Shield>> fields<Shield>() {
        [](const Shield& m) { return text_or_null(m.remedy()); }},
       {"criu_lines", "list of text", "the last error lines of CRIU, oldest first",
        [](const Shield& m) { return texts(m.criu_lines()); }},
+      {"cause", "text or null",
+       "why it is not protected, as one word: starting, stale, captures_fail, recovering, waiting, "
+       "moving, failed, not_taken_over; null: it is, or should not run",
+       [](const Shield& m) { return text_or_null(m.cause()); }},
       {"since", "time or null", "of this state",
        [](const Shield& m) { return time_or_null(m.has_since_unix_ms(), m.since_unix_ms()); }},
   };
@@ -191,6 +139,8 @@ std::span<const Field<Standby>> fields<Standby>() {
        [](const Standby& m) { return text_or_null(m.reason()); }},
       {"newest", "generation point or null", "what it holds",
        [](const Standby& m) { return object_or_null(m.has_newest(), m.newest()); }},
+      {"behind", "integer or null", "generations captured since",
+       [](const Standby& m) { return number_or_null(m.has_behind(), m.behind()); }},
       {"lag_ns", "integer or null", "how far that is behind the newest generation",
        [](const Standby& m) { return number_or_null(m.has_lag_ns(), m.lag_ns()); }},
       {"acknowledged_ns", "integer or null",
@@ -246,6 +196,10 @@ std::span<const Field<Container>> fields<Container>() {
        [](const Container& m) -> Json { return m.captures(); }},
       {"capture_failures", "integer", "the same",
        [](const Container& m) -> Json { return m.capture_failures(); }},
+      {"frozen_total_ns", "integer", "the same, of all captures together",
+       [](const Container& m) -> Json { return m.frozen_total_ns(); }},
+      {"capture_cpu_total_ns", "integer", "processor time that they cost",
+       [](const Container& m) -> Json { return m.capture_cpu_total_ns(); }},
       {"capsule_memory_bytes", "integer", "memory of the host that its generations take",
        [](const Container& m) -> Json { return m.capsule_memory_bytes(); }},
       {"capsule_disk_bytes", "integer", "the same in the durable store",
@@ -256,6 +210,13 @@ std::span<const Field<Container>> fields<Container>() {
        [](const Container& m) -> Json { return m.restores(); }},
       {"last_restore", "restore record or null", "the newest",
        [](const Container& m) { return object_or_null(m.has_last_restore(), m.last_restore()); }},
+      {"last_takeover", "takeover record or null",
+       "the newest by its present owner; null: none since that perdured started",
+       [](const Container& m) {
+         return object_or_null(m.has_last_takeover(), m.last_takeover());
+       }},
+      {"gate", "gate or null", "null: not known here",
+       [](const Container& m) { return object_or_null(m.has_gate(), m.gate()); }},
       {"addresses", "list of text", "with prefix lengths: \"10.88.0.5/24\"",
        [](const Container& m) { return texts(m.addresses()); }},
       {"mac_address", "text or null", "of its interface",
@@ -408,6 +369,10 @@ std::span<const Field<Daemon>> fields<Daemon>() {
       {"kernel", "text", "release", [](const Daemon& m) -> Json { return m.kernel(); }},
       {"criu", "text", "version", [](const Daemon& m) -> Json { return m.criu(); }},
       {"runtime", "text", "name and version", [](const Daemon& m) -> Json { return m.runtime(); }},
+      {"metrics_address", "text or null", "where metrics are served; null: they are switched off",
+       [](const Daemon& m) { return text_or_null(m.metrics_address()); }},
+      {"metrics_error", "text or null", "why they are not served",
+       [](const Daemon& m) { return text_or_null(m.metrics_error()); }},
   };
   return kFields;
 }

@@ -140,6 +140,39 @@ std::span<const Field<v1::RemoveReply>> fields<v1::RemoveReply>() {
   return kFields;
 }
 
+template <>
+std::span<const Field<Problem>> fields<Problem>() {
+  static constexpr Field<Problem> kFields[]{
+      {"object", "text", "container NAME, node NAME or cluster",
+       [](const Problem& m) -> Json { return m.object; }},
+      {"what", "text", "what is not as it should be", [](const Problem& m) -> Json { return m.what; }},
+      {"remedy", "text or null", "what to do", [](const Problem& m) { return text_or_null(m.remedy); }},
+  };
+  return kFields;
+}
+
+template <>
+std::span<const Field<Overview>> fields<Overview>() {
+  static constexpr Field<Overview> kFields[]{
+      {"well", "boolean", "there is no problem",
+       [](const Overview& m) -> Json { return problems_of(m).empty(); }},
+      {"problems", "list of problem", "what is not as it should be",
+       [](const Overview& m) {
+         Json result = Json::array();
+         for (const Problem& problem : problems_of(m)) result.push_back(object(problem));
+         return result;
+       }},
+      {"advice", "list of text", "what could be better and harms nobody now",
+       [](const Overview& m) -> Json { return advice_of(m); }},
+      {"daemon", "daemon", "that answers", [](const Overview& m) { return object(m.daemon); }},
+      {"cluster", "cluster or null", "null: this host is in none",
+       [](const Overview& m) { return object_or_null(!m.cluster.id().empty(), m.cluster); }},
+      {"containers", "list of container", "of all nodes, by name",
+       [](const Overview& m) { return array(m.list.containers()); }},
+  };
+  return kFields;
+}
+
 struct DoctorAnswer {
   const v1::DoctorReport* report;
   DaemonReached reached;
@@ -257,6 +290,9 @@ std::string to_json(const v1::MoveReply& reply) {
   return dump(object(reply), kIndent);
 }
 
+std::string overview_to_json(const Overview& overview) {
+  return dump(object(overview), kIndent);
+}
 std::string doctor_to_json(const v1::DoctorReport& report, DaemonReached reached) {
   return dump(object(DoctorAnswer{&report, reached}), kIndent);
 }
@@ -278,6 +314,7 @@ std::string failure_to_json_line(const Failure& failure) {
 std::vector<JsonShape> json_shapes() {
   std::vector<JsonShape> shapes;
   document<v1::RunReply>(shapes, "run");
+  document<Overview>(shapes, "status");
   document<v1::ListReply>(shapes, "list");
   document<v1::InspectReply>(shapes, "inspect");
   document<LogLine>(shapes, "log line");
@@ -298,12 +335,16 @@ std::vector<JsonShape> json_shapes() {
   document<v1::NodeListReply>(shapes, "node list");
   document<v1::NodeDrainReply>(shapes, "drain");
   document<v1::MoveReply>(shapes, "move");
+  document<Problem>(shapes, "problem");
   document<v1::ContainerStatus>(shapes, "container");
   document<v1::Protection>(shapes, "protection");
   document<v1::IntervalStatus>(shapes, "interval");
   document<v1::GenerationPoint>(shapes, "generation point");
   document<v1::Capture>(shapes, "capture");
   document<v1::RestoreRecord>(shapes, "restore record");
+  document<v1::TakeoverRecord>(shapes, "takeover record");
+  document<v1::GateStatus>(shapes, "gate");
+  document<v1::GateTraffic>(shapes, "gate traffic");
   document<v1::Volume>(shapes, "volume");
   document<v1::StandbyStatus>(shapes, "standby");
   document<v1::GenerationRow>(shapes, "generation");

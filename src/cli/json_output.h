@@ -1,5 +1,5 @@
-// The JSON form of every answer: stable, documented names. One table of fields (json_fields.h,
-// json_output.cc) makes the output and the documentation. A field is never renamed or removed; new
+// The JSON form of every answer: stable, documented names. One table of fields (json_fields.h and its
+// like, json_output.cc) makes the output and the documentation. A field is never renamed or removed; new
 // ones may come. Unknown values are null.
 #pragma once
 
@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cli/exit_code.h"
+#include "cli/health.h"
 #include "control.pb.h"
 
 namespace perdure::cli {
@@ -33,6 +34,7 @@ std::string to_json(const control::v1::ClusterRecoverReply& reply);
 std::string to_json(const control::v1::NodeListReply& reply);
 std::string to_json(const control::v1::NodeDrainReply& reply);
 std::string to_json(const control::v1::MoveReply& reply);
+std::string overview_to_json(const Overview& overview);
 enum class DaemonReached { kYes, kNo };
 std::string doctor_to_json(const control::v1::DoctorReport& report, DaemonReached reached);
 std::string version_to_json(std::string_view own_version, const control::v1::VersionReply* daemon);

@@ -7,6 +7,7 @@
 #include "cli/log_lines.h"
 #include "cli/program.h"
 #include "cli/render.h"
+#include "cli/render_overview.h"
 #include "cli/words.h"
 
 namespace perdure::cli {
@@ -98,6 +99,27 @@ std::vector<std::string> completions(CommandContext& context) {
 }
 
 }  // namespace
+
+Outcome<ExitCode> run_status(CommandContext& context) {
+  v1::Request version;
+  version.mutable_version();
+  const auto daemon = context.read(version, v1::Response::kVersion);
+  if (!daemon) return std::unexpected(daemon.error());
+  v1::Request status;
+  status.mutable_cluster_status();
+  const auto cluster = context.read(status, v1::Response::kCluster);
+  if (!cluster) return std::unexpected(cluster.error());
+  v1::Request list;
+  list.mutable_list();
+  const auto containers = context.read(list, v1::Response::kList);
+  if (!containers) return std::unexpected(containers.error());
+  const auto now = std::chrono::duration_cast<std::chrono::milliseconds>(
+      context.services.clock.wall().time_since_epoch());
+  const Overview overview{daemon->version(), cluster->cluster(), containers->list(), now.count()};
+  return context.print(context.json() ? overview_to_json(overview)
+                                      : render_overview(overview, context.terminal().style()),
+                       problems_of(overview).empty() ? ExitCode::kOk : ExitCode::kUnprotected);
+}
 
 Outcome<ExitCode> run_list(CommandContext& context) {
   v1::Request request;

@@ -1,0 +1,13 @@
+// What people see of `perdure status`: one screen. Pure, as render.h.
+#pragma once
+
+#include <string>
+
+#include "cli/health.h"
+#include "cli/text.h"
+
+namespace perdure::cli {
+
+std::string render_overview(const Overview& overview, const Style& style);
+
+}  // namespace perdure::cli
