@@ -239,7 +239,11 @@ void ContainerService::watch_init(std::optional<runtime::ProcessWatch> process) 
 
 void ContainerService::process_killed(pid_t pid, int signal, bool is_init, Instant at) {
   meter_.failed(at);
-  if (backend_->gate_held_by_death()) ++gate_closures_.by_death;
+  // Of several deaths the first closes it.
+  if (gate_open_ && !closed_by_death_ && backend_->gate_held_by_death()) {
+    closed_by_death_ = true;
+    ++gate_closures_.by_death;
+  }
   if (is_init) return;  // its pidfd tells
   meter_.noticed();
   handle(policy::ProcessKilled{pid, signal});

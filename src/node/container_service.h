@@ -283,7 +283,8 @@ class ContainerService final : private OwnedSide {
   std::uint64_t captures_ = 0;
   CaptureTotals capture_totals_;
   GateClosures gate_closures_;
-  bool gate_open_ = false;  // as the policy has ordered it
+  bool gate_open_ = false;        // as the policy has ordered it
+  bool closed_by_death_ = false;  // since then, by the kernel
   std::uint64_t capture_failures_ = 0;
   std::string last_capture_error_;
   std::optional<ErrorCode> start_error_;

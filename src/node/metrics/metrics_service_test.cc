@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <csignal>
 #include <format>
 
 #include "base/fd.h"
@@ -99,6 +100,24 @@ TEST_F(MetricsServiceTest, AScrapeSaysThatAContainerFailedAndCameBack) {
   EXPECT_TRUE(has_line(answer, "perdure_restore_seconds_count{step=\"restored\"} 1"));
   EXPECT_TRUE(has_line(answer, "perdure_restore_seconds_count{step=\"first_packet\"} 1"));
   EXPECT_TRUE(answer.contains("\nperdure_container_last_restore_seconds{container=\"web\",step=\"restored\"} 0."));
+}
+
+TEST_F(MetricsServiceTest, OfSeveralDeathsTheFirstClosesTheGate) {
+  serve_metrics();
+  TestClient one = client();
+  run(one, "web", kSeldom);
+  const auto killed = [&](pid_t pid) { service("web").process_killed(pid, SIGKILL, false, BootClock::now()); };
+  killed(4001);
+  EXPECT_TRUE(has_line(metrics_->collect(), "perdure_gate_closures_total{container=\"web\",cause=\"death\"} 0")) << "it was not held";
+  ASSERT_TRUE(until([&] { return backend("web").gate_is_open(); }));
+  backend("web").hold_by_death();
+  killed(4002);
+  killed(4003);
+  EXPECT_TRUE(has_line(metrics_->collect(), "perdure_gate_closures_total{container=\"web\",cause=\"death\"} 1"));
+  ASSERT_TRUE(until([&] { return !backend("web").gate_held_by_death(); })) << "init lives on: it is opened";
+  backend("web").hold_by_death();
+  killed(4004);
+  EXPECT_TRUE(has_line(metrics_->collect(), "perdure_gate_closures_total{container=\"web\",cause=\"death\"} 2"));
 }
 
 TEST_F(MetricsServiceTest, AContainerThatWasGivenUpSaysSo) {
