@@ -42,7 +42,7 @@ std::string ago(std::int64_t unix_ms, std::int64_t now_unix_ms) {
   return short_duration(std::chrono::nanoseconds(age).count()) + " ago";
 }
 
-// "51 ms, 3 min ago"; how long clients had to wait.
+// "44 ms, 3 min ago". Until its processes ran again: a container that nobody asks sends its first packet late.
 std::string recovery_text(const v1::ContainerStatus& status, std::int64_t now_unix_ms) {
   const v1::TakeoverRecord& taken = status.last_takeover();
   const v1::RestoreRecord& restored = status.last_restore();
@@ -50,11 +50,8 @@ std::string recovery_text(const v1::ContainerStatus& status, std::int64_t now_un
                         (!status.has_last_restore() || taken.time_unix_ms() > restored.time_unix_ms());
   const auto text = [&](const auto& record, std::string_view kind) {
     const std::string when = ago(record.time_unix_ms(), now_unix_ms);
-    const bool known = record.has_first_packet_ns() || record.has_restored_ns();
-    const std::string took =
-        !known ? std::string()
-               : short_duration(record.has_first_packet_ns() ? record.first_packet_ns() : record.restored_ns());
-    return std::format("{}{}{}{}", kind, took, took.empty() && kind.empty() ? "" : ", ", when);
+    const std::string took = record.has_restored_ns() ? short_duration(record.restored_ns()) : "";
+    return std::format("{}{}{}{}", kind, took, took.empty() ? "" : ", ", when);
   };
   if (takeover) return text(taken, "takeover ");
   if (!status.has_last_restore()) return "";
