@@ -102,6 +102,20 @@ def wait_for_members(node, names, deadline=LONG):
                            f"{etcd_log(node)}") from None
 
 
+def wait_until_etcd_survives_one(nodes, deadline=LONG):
+    """All of these are voters, and each answers after having asked a majority: any of them may die now."""
+    wait_for_members(nodes[0], [node.name for node in nodes], deadline)
+
+    def answers(node):
+        try:
+            etcdctl(node, "endpoint", "health")
+            return True
+        except subprocess.CalledProcessError:
+            return False
+    for node in nodes:
+        until(lambda node=node: answers(node), f"etcd of {node.name} has no majority:\n{etcd_log(node)}", deadline, 0.1)
+
+
 def etcd_log(node):
     try:
         with open(os.path.join(node.state, "etcd.log")) as file:

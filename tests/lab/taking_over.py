@@ -3,7 +3,7 @@ monitor of the LAN, so that the state that comes back is known exactly, and who 
 
 import time
 
-from cluster_tools import wait_for_members
+from cluster_tools import wait_until_etcd_survives_one
 from lab_specs import PORT, address
 from moving import copies, inspect, is_stood_by, spec_of, up, wait_until_stood_by
 from support.node import until
@@ -19,7 +19,7 @@ class Guarded:
     def __init__(self, lab, number, owner=1, standbys=1, name="web", **sections):
         self.lab, self.number, self.name = lab, number, name
         self.owner = lab.nodes[owner]
-        wait_for_members(self.owner, [f"node{n}" for n in sorted(lab.nodes)[:5 if len(lab.nodes) >= 5 else 3]])
+        wait_until_etcd_survives_one([lab.nodes[n] for n in sorted(lab.nodes)[:5 if len(lab.nodes) >= 5 else 3]])
         self.client = lab.client()
         self.container = self.owner.run(spec_of(name, number, **{"checkpoint": {"interval": "1h", "standbys": standbys}, **sections}))
         self.standbys_wanted = standbys
