@@ -6,7 +6,7 @@ import time
 from cluster_tools import wait_until_etcd_survives_one
 from lab_specs import PORT, address
 from moving import copies, inspect, is_stood_by, spec_of, up, wait_until_stood_by
-from support.node import until
+from support.node import CommandFailed, until
 
 STEADY = 3.0     # seconds in which nothing has to happen: several times what a takeover takes
 TAKES = 60.0     # the longest that one may take on a loaded machine
@@ -113,9 +113,15 @@ class Guarded:
         seen = {}
 
         def look():
-            seen.update(self.status(node))
+            try:
+                seen.update(self.status(node))
+            except CommandFailed as failed:  # it is announced before it is there
+                seen.update(node=None, error=str(failed))
             return seen["node"] == node.name and seen["phase"] == "running" and seen["term"] > self.term
-        until(look, f"it is not owned by {node.name}: {seen}", TAKES, 0.05)
+        try:
+            until(look, "", TAKES, 0.05)
+        except TimeoutError:
+            raise TimeoutError(f"it is not owned by {node.name}: {seen}") from None
         self.owner, self.container, self.term = node, node.container(self.name), seen["term"]
 
     def took_over(self, node=None):

@@ -31,6 +31,8 @@ def test_its_clients_come_again_and_those_of_the_past_are_reset(cluster):
     stream = LastingStream(it.client, "10.78.0.51", 5000)
     caller.wait_for_more(50)
     stream.wait_for_more(50)
+    it.container.checkpoint()  # the stream is in what is restored, with an earlier state
+    stream.wait_for_more(50)
     first, mark = it.owner, caller.mark()
     first.kill()
     it.wait_until_taken_over()
@@ -41,6 +43,7 @@ def test_its_clients_come_again_and_those_of_the_past_are_reset(cluster):
     assert stream.broken == "reset" and stream.jumps == []
     for one in (caller, stream):
         one.close()
+    it.commit()
     it.check_end([first, it.owner])
 
 
