@@ -19,7 +19,7 @@ class Guarded:
     def __init__(self, lab, number, owner=1, standbys=1, name="web", **sections):
         self.lab, self.number, self.name = lab, number, name
         self.owner = lab.nodes[owner]
-        wait_until_etcd_survives_one([lab.nodes[n] for n in sorted(lab.nodes)[:5 if len(lab.nodes) >= 5 else 3]])
+        wait_until_etcd_survives_one([lab.nodes[n] for n in sorted(lab.nodes)[:3]])  # the managers of a lab
         self.client = lab.client()
         self.container = self.owner.run(spec_of(name, number, **{"checkpoint": {"interval": "1h", "standbys": standbys}, **sections}))
         self.standbys_wanted = standbys

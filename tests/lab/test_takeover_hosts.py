@@ -154,7 +154,7 @@ def test_two_nodes_die_and_the_standby_waits_for_a_quorum_and_says_so(cluster):
 
     def says_so(event):
         return any(word in f"{event['text']} {event.get('reason') or ''}" for word in ("quorum", "etcd"))
-    standby.events.wait(says_so, it.name, after, TAKES)
+    standby.events.wait(says_so, None, after, TAKES)
     it.nobody_speaks()
     third.boot()
     it.wait_until_taken_over([standby])
