@@ -191,6 +191,12 @@ void Taking::on(const ownership::ReadFailed& event) {
   store_ = StoreStep::kIdle;
   read_wanted_ = true;
   retry_at_ = now_ + options_.read_retry;
+  if (step_ != TakingStep::kSwapping || std::exchange(waiting_told_, true)) return;
+  effects_.push_back(Emit{Severity::kError, "waiting",
+                          std::format("'{}' is silent, and etcd does not answer: it is not taken over before a majority of its "
+                                      "members can be reached",
+                                      silent_->node.str()),
+                          event.reason});
 }
 
 void Taking::on(const ownership::SwapApplied& event) {

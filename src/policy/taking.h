@@ -185,6 +185,7 @@ class Taking {
   ownership::Revision revision_ = 0;
   bool read_wanted_ = false;
   std::uint32_t unknowns_ = 0;  // answers missed in a row
+  bool waiting_told_ = false;   // that there is no quorum
   bool strange_told_ = false;   // that the record makes no sense
 };
 
