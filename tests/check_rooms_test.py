@@ -37,6 +37,10 @@ class CheckRooms(unittest.TestCase):
         self.write("src/model/yaml_adapter.cc", "#include <yaml-cpp/parser.h>\n")
         self.assertEqual(self.breaches(0), [])
 
+    def test_prometheus_is_seen_in_one_directory(self):
+        self.write("src/model/a.cc", "#include <prometheus/registry.h>\n")
+        self.assertEqual(self.breaches(), ["src/model/a.cc:1:"])
+
     def test_arrow_to_a_later_room(self):
         self.write("src/model/deep/a.cc", '#include "base/fd.h"\n#  include "network/link.h"\n')
         self.assertEqual(self.breaches(), ["src/model/deep/a.cc:2:"])

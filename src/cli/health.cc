@@ -13,7 +13,8 @@ namespace v1 = control::v1;
 
 // A node's certificate is valid for a day and renewed when a third of that is left: then it has not
 // worked for two hours.
-constexpr std::int64_t kCertificateLateMs = std::chrono::milliseconds(std::chrono::hours(6)).count();
+constexpr std::int64_t kCertificateLateMs =
+    std::chrono::milliseconds(std::chrono::hours(6)).count();
 
 // Of a container whose owner does not answer only the record is known.
 bool is_record_alone(const v1::ContainerStatus& status) {
@@ -66,7 +67,8 @@ void add_node(std::vector<Problem>& problems, const v1::NodeRow& node, std::int6
   if (node.state() == v1::NODE_UNREACHABLE) {
     problems.push_back(
         {object, with_reason("it cannot be reached", node.reason()),
-         std::format("bring it back; if it is gone for good: 'perdure node remove {}'", node.name())});
+         std::format("bring it back; if it is gone for good: 'perdure node remove {}'",
+                     node.name())});
   }
   if (!node.has_certificate_expires_unix_ms() ||
       node.certificate_expires_unix_ms() - now_unix_ms > kCertificateLateMs)
@@ -115,10 +117,10 @@ std::vector<Problem> problems_of(const Overview& overview) {
   const v1::ClusterReply& cluster = overview.cluster;
   if (cluster.id().empty()) return problems;
   if (!cluster.has_quorum()) {
-    problems.push_back({"cluster",
-                        with_reason("no quorum, so that no container can change its owner",
-                                    cluster.etcd_error()),
-                        "if members of etcd are lost for good: 'perdure cluster recover'"});
+    problems.push_back(
+        {"cluster",
+         with_reason("no quorum, so that no container can change its owner", cluster.etcd_error()),
+         "if members of etcd are lost for good: 'perdure cluster recover'"});
   }
   for (const v1::NodeRow& node : cluster.nodes()) add_node(problems, node, overview.now_unix_ms);
   return problems;

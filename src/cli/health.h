@@ -28,8 +28,9 @@ bool should_run(const control::v1::ContainerStatus& status);
 bool is_protected(const control::v1::ContainerStatus& status);
 std::int64_t ready_standbys(const control::v1::ContainerStatus& status);
 
-// Containers that should run and are not protected or lack standbys, a cluster without quorum, nodes that are not reached, a
-// certificate that was not renewed: in that order. Texts are as they came: not cleaned.
+// Containers that should run and are not protected or lack standbys, a cluster without quorum,
+// nodes that are not reached, a certificate that was not renewed: in that order. Texts are as they
+// came: not cleaned.
 std::vector<Problem> problems_of(const Overview& overview);
 // What could be better and harms nobody now.
 std::vector<std::string> advice_of(const Overview& overview);

@@ -1,5 +1,5 @@
-// Proves: what counts as a problem and what as advice, with what to do about it; what `perdure status` shows of it at 80 columns
-// (golden files in testdata/), and with which exit code it ends.
+// Proves: what counts as a problem and what as advice, with what to do about it; what `perdure
+// status` shows of it at 80 columns (golden files in testdata/), and with which exit code it ends.
 #include "cli/health.h"
 
 #include <gtest/gtest.h>
@@ -48,10 +48,10 @@ v1::ContainerStatus taken_over_db() {
   v1::StandbyStatus& standby = *db.add_standbys();
   standby.set_node("alpha");
   standby.set_state(v1::STANDBY_READY);
-  db.clear_last_restore();
-  v1::TakeoverRecord& taken = *db.mutable_last_takeover();
+  v1::RestoreRecord& taken = *db.mutable_last_restore();
   taken.set_time_unix_ms(kNoon - 120'000);
-  taken.set_from_node("gamma");
+  taken.set_reason("'gamma' is silent");
+  taken.set_taken_from("gamma");
   taken.set_noticed_ns(300 * kMs);
   taken.set_swapped_ns(331 * kMs);
   taken.set_restored_ns(408 * kMs);
@@ -61,7 +61,8 @@ v1::ContainerStatus taken_over_db() {
 
 // Three nodes, one of which is silent; web lacks a standby, mail's owner is the silent one.
 Overview troubled_cluster() {
-  Overview overview{.daemon = daemon(), .cluster = three_node_cluster(), .list = {}, .now_unix_ms = kNoon};
+  Overview overview{
+      .daemon = daemon(), .cluster = three_node_cluster(), .list = {}, .now_unix_ms = kNoon};
   *overview.list.add_containers() = taken_over_db();
   v1::ContainerStatus& mail = *overview.list.add_containers();
   mail.set_name("mail");
@@ -96,7 +97,8 @@ TEST(HealthTest, WhatIsWellIsNoProblem) {
 }
 
 TEST(HealthTest, WhatWasStoppedIsNoProblem) {
-  for (const v1::Phase phase : {v1::PHASE_STOPPED, v1::PHASE_EXITED, v1::PHASE_STOPPING, v1::PHASE_REMOVING}) {
+  for (const v1::Phase phase :
+       {v1::PHASE_STOPPED, v1::PHASE_EXITED, v1::PHASE_STOPPING, v1::PHASE_REMOVING}) {
     Overview overview = single_host();
     overview.list.mutable_containers(0)->set_phase(phase);
     overview.list.mutable_containers(0)->mutable_protection()->Clear();
@@ -111,13 +113,17 @@ TEST(HealthTest, EveryContainerThatShouldRunAndIsNotProtectedIsOne) {
     const char* cause;
     const char* what;
   };
-  for (const Case& it : {Case{v1::PHASE_RUNNING, v1::PROTECTION_UNPROTECTED, "captures_fail", "unprotected: R"},
-                         Case{v1::PHASE_RUNNING, v1::PROTECTION_STALE, "stale", "stale: R"},
-                         Case{v1::PHASE_RUNNING, v1::PROTECTION_PENDING, "starting", "its first generation is not committed yet: R"},
-                         Case{v1::PHASE_RUNNING, v1::PROTECTION_UNSPECIFIED, "moving", "it stands still for its move"},
-                         Case{v1::PHASE_RECOVERING, v1::PROTECTION_UNSPECIFIED, "waiting", "recovering: P"},
-                         Case{v1::PHASE_CREATING, v1::PROTECTION_PENDING, "starting", "creating: P"},
-                         Case{v1::PHASE_FAILED, v1::PROTECTION_UNSPECIFIED, "failed", "it does not run, recovery was given up: P"}}) {
+  for (const Case& it :
+       {Case{v1::PHASE_RUNNING, v1::PROTECTION_UNPROTECTED, "captures_fail", "unprotected: R"},
+        Case{v1::PHASE_RUNNING, v1::PROTECTION_STALE, "stale", "stale: R"},
+        Case{v1::PHASE_RUNNING, v1::PROTECTION_PENDING, "starting",
+             "its first generation is not committed yet: R"},
+        Case{v1::PHASE_RUNNING, v1::PROTECTION_UNSPECIFIED, "moving",
+             "it stands still for its move"},
+        Case{v1::PHASE_RECOVERING, v1::PROTECTION_UNSPECIFIED, "waiting", "recovering: P"},
+        Case{v1::PHASE_CREATING, v1::PROTECTION_PENDING, "starting", "creating: P"},
+        Case{v1::PHASE_FAILED, v1::PROTECTION_UNSPECIFIED, "failed",
+             "it does not run, recovery was given up: P"}}) {
     Overview overview = single_host();
     v1::ContainerStatus& web = *overview.list.mutable_containers(0);
     web.set_phase(it.phase);
@@ -150,17 +156,21 @@ TEST(HealthTest, AStatelessContainerIsAsSafeAsItsSpecificationWants) {
 }
 
 TEST(HealthTest, ACluster) {
-  EXPECT_EQ(lines(problems_of(troubled_cluster())),
-            (std::vector<std::string>{
-                "container mail: nothing is known of it but its record: its node 'gamma' does not answer",
-                "container nightly-report: it does not run, recovery was given up: it was restored 5 times within 1 min and failed again",
-                "container web: 1 of 2 standbys ready: gamma is refused: its CPU lacks avx512f",
-                "node gamma: it cannot be reached: connect to '[2001:db8::3]:7400': connection timed out"}));
+  EXPECT_EQ(
+      lines(problems_of(troubled_cluster())),
+      (std::vector<std::string>{
+          "container mail: nothing is known of it but its record: its node 'gamma' does not answer",
+          "container nightly-report: it does not run, recovery was given up: it was restored 5 "
+          "times within 1 min and failed again",
+          "container web: 1 of 2 standbys ready: gamma is refused: its CPU lacks avx512f",
+          "node gamma: it cannot be reached: connect to '[2001:db8::3]:7400': connection timed "
+          "out"}));
   Overview overview = healthy_cluster();
   overview.cluster.set_has_quorum(false);
   overview.cluster.set_etcd_error("no leader");
   EXPECT_EQ(lines(problems_of(overview)),
-            (std::vector<std::string>{"cluster: no quorum, so that no container can change its owner: no leader"}));
+            (std::vector<std::string>{
+                "cluster: no quorum, so that no container can change its owner: no leader"}));
 }
 
 TEST(HealthTest, ACertificateThatWasNotRenewedIsOne) {
@@ -181,9 +191,10 @@ TEST(HealthTest, AdviceIsNoProblemAndSaysNothingTwice) {
   EXPECT_EQ(advice_of(overview).size(), 3U);
   overview.cluster.mutable_nodes(2)->set_state(v1::NODE_UNREACHABLE);
   EXPECT_EQ(advice_of(overview),
-            (std::vector<std::string>{"two nodes: add a third one",
-                                      "metrics are not served: listen on 127.0.0.1:7480: another program listens there; "
-                                      "'perdure doctor' says what to do"}));
+            (std::vector<std::string>{
+                "two nodes: add a third one",
+                "metrics are not served: listen on 127.0.0.1:7480: another program listens there; "
+                "'perdure doctor' says what to do"}));
 }
 
 // ---- What is shown ----
@@ -208,14 +219,14 @@ TEST(OverviewTest, EveryWidthHoldsTheTable) {
   }
 }
 
-TEST(OverviewTest, TheNewestOfRestoreAndTakeoverIsShown) {
+TEST(OverviewTest, ARecoveryIsShownWithItsKindItsTimeAndItsAge) {
   Overview overview = healthy_cluster();
   v1::ContainerStatus& db = *overview.list.mutable_containers(0);
   EXPECT_TRUE(render_overview(overview, kWide).contains("takeover 408 ms, 2 min ago"));
-  db.mutable_last_takeover()->clear_restored_ns();
+  db.mutable_last_restore()->clear_restored_ns();
   EXPECT_TRUE(render_overview(overview, kWide).contains("takeover 2 min ago"));
   db.mutable_last_restore()->set_time_unix_ms(kNoon - 3'000);
-  db.mutable_last_restore()->set_generation("1.1.1");
+  db.mutable_last_restore()->clear_taken_from();
   db.mutable_last_restore()->set_restored_ns(44 * kMs);
   EXPECT_TRUE(render_overview(overview, kWide).contains("  44 ms, 3 s ago"));
   db.mutable_last_restore()->clear_generation();
@@ -256,7 +267,8 @@ TEST_F(StatusCommandTest, TheExitCodeSaysWhetherAllIsWell) {
   EXPECT_TRUE(program.terminal.out_text.starts_with("1 problem\n")) << program.terminal.out_text;
   program.terminal.out_text.clear();
   EXPECT_EQ(program.run({"status", "--json"}), ExitCode::kUnprotected);
-  EXPECT_TRUE(program.terminal.out_text.starts_with("{\n  \"well\": false")) << program.terminal.out_text;
+  EXPECT_TRUE(program.terminal.out_text.starts_with("{\n  \"well\": false"))
+      << program.terminal.out_text;
   EXPECT_EQ(program.terminal.err_text, "");
 }
 

@@ -105,6 +105,14 @@ std::span<const Field<Restored>> fields<Restored>() {
       {"lost_ns", "integer or null",
        "age of the generation at the failure: the state that was lost",
        [](const Restored& m) { return number_or_null(m.has_lost_ns(), m.lost_ns()); }},
+      {"taken_from", "text or null",
+       "of a takeover: the former owner, whose last sign of life is the failure; null: recovered "
+       "in "
+       "place",
+       [](const Restored& m) { return text_or_null(m.taken_from()); }},
+      {"swapped_ns", "integer or null",
+       "of a takeover: from the failure until the record named this node",
+       [](const Restored& m) { return number_or_null(m.has_swapped_ns(), m.swapped_ns()); }},
   };
   return kFields;
 }
@@ -208,13 +216,8 @@ std::span<const Field<Container>> fields<Container>() {
        [](const Container& m) -> Json { return m.failures(); }},
       {"restores", "integer", "the same; restarts without state included",
        [](const Container& m) -> Json { return m.restores(); }},
-      {"last_restore", "restore record or null", "the newest",
+      {"last_restore", "restore record or null", "the newest, takeovers among them",
        [](const Container& m) { return object_or_null(m.has_last_restore(), m.last_restore()); }},
-      {"last_takeover", "takeover record or null",
-       "the newest by its present owner; null: none since that perdured started",
-       [](const Container& m) {
-         return object_or_null(m.has_last_takeover(), m.last_takeover());
-       }},
       {"gate", "gate or null", "null: not known here",
        [](const Container& m) { return object_or_null(m.has_gate(), m.gate()); }},
       {"addresses", "list of text", "with prefix lengths: \"10.88.0.5/24\"",

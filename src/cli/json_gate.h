@@ -1,33 +1,10 @@
-// The fields of a container's gate and of its last takeover. A part of json_output.cc, which alone
-// includes it.
+// The fields of a container's gate. A part of json_output.cc, which alone includes it.
 #pragma once
 
 #include "cli/json_parts.h"
 
 namespace perdure::cli {
 namespace {
-
-using Taken = v1::TakeoverRecord;
-template <>
-std::span<const Field<Taken>> fields<Taken>() {
-  static constexpr Field<Taken> kFields[]{
-      {"time", "time", "when it was begun",
-       [](const Taken& m) -> Json { return rfc3339(m.time_unix_ms()); }},
-      {"from", "text or null", "the former owner, which was silent",
-       [](const Taken& m) { return text_or_null(m.from_node()); }},
-      {"noticed_ns", "integer or null", "from its last sign of life until that was noticed",
-       [](const Taken& m) { return number_or_null(m.has_noticed_ns(), m.noticed_ns()); }},
-      {"swapped_ns", "integer or null", "the same, until the record named this node",
-       [](const Taken& m) { return number_or_null(m.has_swapped_ns(), m.swapped_ns()); }},
-      {"restored_ns", "integer or null", "the same, until its processes ran",
-       [](const Taken& m) { return number_or_null(m.has_restored_ns(), m.restored_ns()); }},
-      {"first_packet_ns", "integer or null", "the same, until the first packet from its address",
-       [](const Taken& m) {
-         return number_or_null(m.has_first_packet_ns(), m.first_packet_ns());
-       }},
-  };
-  return kFields;
-}
 
 using Frames = v1::GateTraffic;
 template <>

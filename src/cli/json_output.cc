@@ -134,7 +134,8 @@ std::span<const Field<v1::RemoveReply>> fields<v1::RemoveReply>() {
        [](const v1::RemoveReply& m) -> Json { return m.freed_bytes(); }},
       {"kept_capsules", "text or null", "directory of the generations that were kept",
        [](const v1::RemoveReply& m) { return text_or_null(m.kept_capsules()); }},
-      {"still_claimed", "boolean", "a standby has not confirmed: name and addresses are not free yet",
+      {"still_claimed", "boolean",
+       "a standby has not confirmed: name and addresses are not free yet",
        [](const v1::RemoveReply& m) -> Json { return m.still_claimed(); }},
   };
   return kFields;
@@ -145,8 +146,10 @@ std::span<const Field<Problem>> fields<Problem>() {
   static constexpr Field<Problem> kFields[]{
       {"object", "text", "container NAME, node NAME or cluster",
        [](const Problem& m) -> Json { return m.object; }},
-      {"what", "text", "what is not as it should be", [](const Problem& m) -> Json { return m.what; }},
-      {"remedy", "text or null", "what to do", [](const Problem& m) { return text_or_null(m.remedy); }},
+      {"what", "text", "what is not as it should be",
+       [](const Problem& m) -> Json { return m.what; }},
+      {"remedy", "text or null", "what to do",
+       [](const Problem& m) { return text_or_null(m.remedy); }},
   };
   return kFields;
 }
@@ -342,7 +345,6 @@ std::vector<JsonShape> json_shapes() {
   document<v1::GenerationPoint>(shapes, "generation point");
   document<v1::Capture>(shapes, "capture");
   document<v1::RestoreRecord>(shapes, "restore record");
-  document<v1::TakeoverRecord>(shapes, "takeover record");
   document<v1::GateStatus>(shapes, "gate");
   document<v1::GateTraffic>(shapes, "gate traffic");
   document<v1::Volume>(shapes, "volume");

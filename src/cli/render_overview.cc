@@ -42,20 +42,16 @@ std::string ago(std::int64_t unix_ms, std::int64_t now_unix_ms) {
   return short_duration(std::chrono::nanoseconds(age).count()) + " ago";
 }
 
-// "44 ms, 3 min ago". Until its processes ran again: a container that nobody asks sends its first packet late.
+// "44 ms, 3 min ago". Until its processes ran again: a container that nobody asks sends its first
+// packet late.
 std::string recovery_text(const v1::ContainerStatus& status, std::int64_t now_unix_ms) {
-  const v1::TakeoverRecord& taken = status.last_takeover();
-  const v1::RestoreRecord& restored = status.last_restore();
-  const bool takeover = status.has_last_takeover() &&
-                        (!status.has_last_restore() || taken.time_unix_ms() > restored.time_unix_ms());
-  const auto text = [&](const auto& record, std::string_view kind) {
-    const std::string when = ago(record.time_unix_ms(), now_unix_ms);
-    const std::string took = record.has_restored_ns() ? short_duration(record.restored_ns()) : "";
-    return std::format("{}{}{}{}", kind, took, took.empty() ? "" : ", ", when);
-  };
-  if (takeover) return text(taken, "takeover ");
   if (!status.has_last_restore()) return "";
-  return text(restored, restored.generation().empty() ? "afresh " : "");
+  const v1::RestoreRecord& last = status.last_restore();
+  const std::string_view kind = !last.taken_from().empty()  ? "takeover "
+                                : last.generation().empty() ? "afresh "
+                                                            : "";
+  const std::string took = last.has_restored_ns() ? short_duration(last.restored_ns()) + ", " : "";
+  return std::format("{}{}{}", kind, took, ago(last.time_unix_ms(), now_unix_ms));
 }
 
 std::string container_table(const Overview& overview, const Style& style) {
@@ -77,8 +73,10 @@ std::string container_table(const Overview& overview, const Style& style) {
     if (in_cluster) row.push_back({clean(status.node())});
     row.push_back(state_cell(status));
     row.push_back(protector_cell(status));
-    row.push_back({status.has_newest_committed() ? short_duration(status.newest_committed().age_ns()) : ""});
-    row.push_back({status.has_newest_durable() ? short_duration(status.newest_durable().age_ns()) : ""});
+    row.push_back(
+        {status.has_newest_committed() ? short_duration(status.newest_committed().age_ns()) : ""});
+    row.push_back(
+        {status.has_newest_durable() ? short_duration(status.newest_durable().age_ns()) : ""});
     row.push_back({recovery_text(status, overview.now_unix_ms)});
   }
   return render_table(columns, rows, style);
@@ -94,7 +92,8 @@ Fact cluster_fact(const v1::ClusterReply& cluster) {
                                : "etcd with " + count_text(cluster.etcd_members(), "member");
   const bool well = cluster.has_quorum() && up == cluster.nodes_size();
   return {"cluster",
-          std::format("{} of {} up, {}, {}", up, count_text(static_cast<std::uint64_t>(cluster.nodes_size()), "node"),
+          std::format("{} of {} up, {}, {}", up,
+                      count_text(static_cast<std::uint64_t>(cluster.nodes_size()), "node"),
                       cluster.has_quorum() ? "quorum" : "no quorum", etcd),
           well                   ? Colour::kGood
           : cluster.has_quorum() ? Colour::kDoubtful
@@ -120,7 +119,8 @@ std::vector<Fact> facts_of(const Overview& overview) {
   std::vector<Fact> facts{
       {"here", std::format("{}, perdured {} since {}", clean(name), clean(daemon.version()),
                            time_text(daemon.started_unix_ms()))},
-      cluster_fact(overview.cluster), containers_fact(overview.list)};
+      cluster_fact(overview.cluster),
+      containers_fact(overview.list)};
   if (daemon.metrics_address().empty()) {
     facts.push_back({"metrics", "switched off"});
   } else if (daemon.metrics_error().empty()) {
@@ -143,16 +143,17 @@ std::string problem_text(const Problem& problem, const Style& style) {
 
 std::string render_overview(const Overview& overview, const Style& style) {
   const std::vector<Problem> problems = problems_of(overview);
-  std::string text =
-      problems.empty() ? paint("all is well", Colour::kGood, style)
-                       : paint(count_text(problems.size(), "problem"), Colour::kBad, style);
+  std::string text = problems.empty()
+                         ? paint("all is well", Colour::kGood, style)
+                         : paint(count_text(problems.size(), "problem"), Colour::kBad, style);
   text += "\n" + render_facts(facts_of(overview), style);
   if (!overview.list.containers().empty()) text += "\n" + container_table(overview, style);
   if (!problems.empty()) text += "\n";
   for (const Problem& problem : problems) text += problem_text(problem, style);
   const std::vector<std::string> advice = advice_of(overview);
   if (!advice.empty()) text += "\n";
-  for (const std::string& line : advice) text += wrap("advice: " + clean(line), style.width, "", "  ");
+  for (const std::string& line : advice)
+    text += wrap("advice: " + clean(line), style.width, "", "  ");
   return text;
 }
 

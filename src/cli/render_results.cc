@@ -107,6 +107,7 @@ std::string restore_durations(const v1::RestoreRecord& record) {
       text += std::format("{}{} {}", text.empty() ? "; " : ", ", what, duration_text(duration));
   };
   add(record.has_noticed_ns(), "noticed after", record.noticed_ns());
+  add(record.has_swapped_ns(), "owned after", record.swapped_ns());
   add(record.has_restored_ns(), "running after", record.restored_ns());
   add(record.has_first_packet_ns(), "first packet after", record.first_packet_ns());
   add(record.has_lost_ns(), "lost", record.lost_ns());

@@ -183,27 +183,15 @@ std::string gate_fact(const v1::GateStatus& gate) {
                                 frames.dropped_held() + frames.dropped_guard() +
                                 frames.dropped_arp_only();
   return std::format("{}; closed {} by perdured, {} by a death; {} out, {} dropped",
-                     gate.open() ? "open" : "closed", count_text(gate.closures_by_perdured(), "time"),
-                     gate.closures_by_death(), count_text(frames.passed(), "frame"), dropped);
-}
-
-void add_takeover(std::vector<Fact>& facts, const v1::TakeoverRecord& record) {
-  std::string text = std::format("{} from {}", time_text(record.time_unix_ms()), clean(record.from_node()));
-  const auto step = [&](bool known, std::string_view what, std::int64_t duration_ns) {
-    if (known) text += std::format(", {} after {}", what, duration_text(duration_ns));
-  };
-  step(record.has_noticed_ns(), "noticed", record.noticed_ns());
-  step(record.has_swapped_ns(), "owned", record.swapped_ns());
-  step(record.has_restored_ns(), "running", record.restored_ns());
-  step(record.has_first_packet_ns(), "first packet", record.first_packet_ns());
-  add(facts, "last takeover", text);
+                     gate.open() ? "open" : "closed",
+                     count_text(gate.closures_by_perdured(), "time"), gate.closures_by_death(),
+                     count_text(frames.passed(), "frame"), dropped);
 }
 
 void add_recovery(std::vector<Fact>& facts, const v1::ContainerStatus& status) {
   add(facts, "failures", std::to_string(status.failures()));
   add(facts, "restores", std::to_string(status.restores()));
   if (status.has_last_restore()) add(facts, "last restore", restore_text(status.last_restore()));
-  if (status.has_last_takeover()) add_takeover(facts, status.last_takeover());
   if (status.gate().has_traffic()) add(facts, "gate", gate_fact(status.gate()));
 }
 

@@ -35,8 +35,8 @@ constexpr std::size_t kMaxIgnoredBytes = std::size_t{64} << 10;
 
 class HttpServerImpl;
 
-// Reads one request, writes one answer, then waits for the client's end: a socket that is closed with unread input
-// takes back what the client has not read yet.
+// Reads one request, writes one answer, then waits for the client's end: a socket that is closed
+// with unread input takes back what the client has not read yet.
 class HttpConnection final {
  public:
   HttpConnection(HttpServerImpl& server, std::uint64_t id, UniqueFd socket);
@@ -68,7 +68,10 @@ class HttpConnection final {
 class HttpServerImpl final : public HttpServer {
  public:
   HttpServerImpl(Loop& loop, HttpServerOptions options, HttpHandler handler)
-      : loop_(loop), options_(std::move(options)), endpoint_(options_.listen), handler_(std::move(handler)) {
+      : loop_(loop),
+        options_(std::move(options)),
+        endpoint_(options_.listen),
+        handler_(std::move(handler)) {
     PERDURE_ASSERT(handler_);
   }
   Status start();
@@ -97,17 +100,21 @@ class HttpServerImpl final : public HttpServer {
   Timer accept_retry_;
 };
 
-std::string path_of(std::string_view target) { return std::string(target.substr(0, target.find('?'))); }
+std::string path_of(std::string_view target) {
+  return std::string(target.substr(0, target.find('?')));
+}
 
 HttpResponse refusal(http::status status) {
-  return {.status = static_cast<unsigned>(status), .body = std::string(http::obsolete_reason(status)) + "\n"};
+  return {.status = static_cast<unsigned>(status),
+          .body = std::string(http::obsolete_reason(status)) + "\n"};
 }
 
 std::string encode(const HttpResponse& response) {
   const auto status = static_cast<http::status>(response.status);
-  std::string text = std::format("HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n",
-                                 response.status, std::string_view(http::obsolete_reason(status)), response.content_type,
-                                 response.body.size());
+  std::string text = std::format(
+      "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n",
+      response.status, std::string_view(http::obsolete_reason(status)), response.content_type,
+      response.body.size());
   if (status == http::status::method_not_allowed) text += "Allow: GET\r\n";
   return text + "\r\n" + response.body;
 }
@@ -120,13 +127,16 @@ HttpConnection::HttpConnection(HttpServerImpl& server, std::uint64_t id, UniqueF
 }
 
 Status HttpConnection::start() {
-  PERDURE_ASSIGN(watch_, server_.loop().watch(socket_.get(), POLLIN, [this](short event) { on_ready(event); }));
+  PERDURE_ASSIGN(watch_, server_.loop().watch(socket_.get(), POLLIN,
+                                              [this](short event) { on_ready(event); }));
   deadline_ = server_.loop().after(server_.options().connection_time, [this] { end(); });
   return {};
 }
 
 // Last statement of whoever calls it: this is gone.
-void HttpConnection::end() { server_.forget(id_); }
+void HttpConnection::end() {
+  server_.forget(id_);
+}
 
 void HttpConnection::on_ready(short event) {
   if (event == POLLOUT) return write_answer();
@@ -146,15 +156,18 @@ void HttpConnection::read_request() {
 void HttpConnection::parse(std::size_t fresh) {
   read_bytes_ += fresh;
   boost::system::error_code error;
-  const std::size_t used = parser_.put(boost::asio::const_buffer(input_.data(), input_.size()), error);
+  const std::size_t used =
+      parser_.put(boost::asio::const_buffer(input_.data(), input_.size()), error);
   input_.erase(0, used);
   const bool whole = parser_.is_header_done();
-  const bool too_long = error == http::error::header_limit || (!whole && read_bytes_ > server_.options().max_request_bytes);
+  const bool too_long = error == http::error::header_limit ||
+                        (!whole && read_bytes_ > server_.options().max_request_bytes);
   if (too_long) return answer(refusal(http::status::request_header_fields_too_large));
   if (!whole && error == http::error::need_more) return;
   // A body that is announced is none of our business; its method is looked at first.
   if (!whole) return answer(refusal(http::status::bad_request));
-  if (parser_.get().method() != http::verb::get) return answer(refusal(http::status::method_not_allowed));
+  if (parser_.get().method() != http::verb::get)
+    return answer(refusal(http::status::method_not_allowed));
   answer(server_.respond(path_of(std::string_view(parser_.get().target()))));
 }
 
@@ -167,7 +180,8 @@ void HttpConnection::answer(const HttpResponse& response) {
 
 void HttpConnection::write_answer() {
   while (sent_bytes_ < output_.size()) {
-    const ssize_t count = ::send(socket_.get(), output_.data() + sent_bytes_, output_.size() - sent_bytes_, MSG_NOSIGNAL);
+    const ssize_t count = ::send(socket_.get(), output_.data() + sent_bytes_,
+                                 output_.size() - sent_bytes_, MSG_NOSIGNAL);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0 && errno == EAGAIN) return watch_.set_events(POLLOUT);
     if (count < 0) return end();
@@ -201,7 +215,8 @@ void HttpServerImpl::accept_some() {
     if (!socket) {
       const int error = errno;
       if (error == EAGAIN) return;
-      if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) return accept_failed(error);
+      if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM)
+        return accept_failed(error);
       continue;  // that connection has failed already (accept(2), "Error handling")
     }
     if (connections_.size() < options_.max_connections) open_connection(std::move(socket));
@@ -209,7 +224,9 @@ void HttpServerImpl::accept_some() {
 }
 
 void HttpServerImpl::accept_failed(int error_number) {
-  log::error("{}", Error::from_errno(std::format("accept on {}", to_string(endpoint_)), error_number).message());
+  log::error(
+      "{}",
+      Error::from_errno(std::format("accept on {}", to_string(endpoint_)), error_number).message());
   accept_watch_.set_events(0);
   accept_retry_ = loop_.after(kAcceptRetryTime, [this] { accept_watch_.set_events(POLLIN); });
 }
@@ -226,7 +243,8 @@ void HttpServerImpl::open_connection(UniqueFd socket) {
 
 }  // namespace
 
-Result<std::unique_ptr<HttpServer>> HttpServer::listen(Loop& loop, HttpServerOptions options, HttpHandler handler) {
+Result<std::unique_ptr<HttpServer>> HttpServer::listen(Loop& loop, HttpServerOptions options,
+                                                       HttpHandler handler) {
   auto server = std::make_unique<HttpServerImpl>(loop, std::move(options), std::move(handler));
   PERDURE_TRY(server->start());
   return server;

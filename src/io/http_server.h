@@ -1,8 +1,8 @@
-// Answers GET over HTTP/1.1, for what is read by machines (metrics). No TLS, no bodies of requests, one request per
-// connection.
+// Answers GET over HTTP/1.1, for what is read by machines (metrics). No TLS, no bodies of requests,
+// one request per connection.
 //
-// Every client is suspect: none can make the server hold more than the bounds below, keep a connection longer than its
-// deadline, or keep the server from answering others. Loop thread only.
+// Every client is suspect: none can make the server hold more than the bounds below, keep a
+// connection longer than its deadline, or keep the server from answering others. Loop thread only.
 #pragma once
 
 #include <chrono>
@@ -18,8 +18,8 @@
 
 namespace perdure::io {
 
-// Connections at once; the next is closed without an answer. A scraper has one at a time, a handful of people with browsers come
-// on top.
+// Connections at once; the next is closed without an answer. A scraper has one at a time, a handful
+// of people with browsers come on top.
 inline constexpr std::size_t kMaxHttpConnections = 16;
 // Request line and fields; more is answered by 431. What scrapers and browsers send is below 2 KiB.
 inline constexpr std::size_t kMaxHttpRequestBytes = std::size_t{8} << 10;
@@ -45,7 +45,8 @@ using HttpHandler = std::function<HttpResponse(const std::string& path)>;
 class HttpServer {
  public:
   // kConflict: another program listens there. kInvalid: no interface of this host has the address.
-  static Result<std::unique_ptr<HttpServer>> listen(Loop& loop, HttpServerOptions options, HttpHandler handler);
+  static Result<std::unique_ptr<HttpServer>> listen(Loop& loop, HttpServerOptions options,
+                                                    HttpHandler handler);
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
   virtual ~HttpServer() = default;

@@ -1,5 +1,6 @@
-// Proves that a GET is answered, however it arrives, that everything else is refused, and that no client can exceed the
-// server's bounds or keep it from answering another one. Real sockets on 127.0.0.1, with a port that the kernel chooses.
+// Proves that a GET is answered, however it arrives, that everything else is refused, and that no
+// client can exceed the server's bounds or keep it from answering another one. Real sockets on
+// 127.0.0.1, with a port that the kernel chooses.
 #include "io/http_server.h"
 
 #include <poll.h>
@@ -29,15 +30,19 @@ class HttpServerTest : public ::testing::Test {
     ASSERT_TRUE(server) << server.error().message();
     server_ = *std::move(server);
   }
-  static HttpServerOptions any_port() { return {.listen = Endpoint::parse("127.0.0.1:0", 1).value()}; }
+  static HttpServerOptions any_port() {
+    return {.listen = Endpoint::parse("127.0.0.1:0", 1).value()};
+  }
 
   UniqueFd connect() {
     UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    EXPECT_EQ(::connect(socket.get(), server_->endpoint().address(), server_->endpoint().size()), 0);
+    EXPECT_EQ(::connect(socket.get(), server_->endpoint().address(), server_->endpoint().size()),
+              0);
     return socket;
   }
   static void send(const UniqueFd& socket, std::string_view text) {
-    ASSERT_EQ(::send(socket.get(), text.data(), text.size(), MSG_NOSIGNAL), static_cast<ssize_t>(text.size()));
+    ASSERT_EQ(::send(socket.get(), text.data(), text.size(), MSG_NOSIGNAL),
+              static_cast<ssize_t>(text.size()));
   }
   // All that comes until the server closes.
   std::string receive(const UniqueFd& socket) {
@@ -46,7 +51,8 @@ class HttpServerTest : public ::testing::Test {
     const auto read_some = [&] {
       char buffer[65536];
       ssize_t count = 0;
-      while ((count = ::recv(socket.get(), buffer, sizeof buffer, MSG_DONTWAIT)) > 0) text.append(buffer, count);
+      while ((count = ::recv(socket.get(), buffer, sizeof buffer, MSG_DONTWAIT)) > 0)
+        text.append(buffer, count);
       ended = count == 0 || errno != EAGAIN;
       return ended;
     };
@@ -78,7 +84,8 @@ class HttpServerTest : public ::testing::Test {
 TEST_F(HttpServerTest, AGetIsAnswered) {
   listen(any_port());
   EXPECT_EQ(ask(kGet),
-            "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 4\r\nConnection: close\r\n\r\na 1\n");
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: "
+            "4\r\nConnection: close\r\n\r\na 1\n");
   EXPECT_EQ(paths_, std::vector<std::string>{"/metrics"});
   EXPECT_TRUE(until_open(0));
 }
@@ -104,8 +111,10 @@ TEST_F(HttpServerTest, ARequestMayComeInPieces) {
 TEST_F(HttpServerTest, OtherMethodsAreRefused) {
   listen(any_port());
   for (const char* method : {"POST", "HEAD", "PUT", "DELETE", "OPTIONS", "CONNECT", "BREW"}) {
-    const std::string answer = ask(std::string(method) + " /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello");
-    EXPECT_TRUE(answer.starts_with("HTTP/1.1 405 Method Not Allowed\r\n")) << method << ": " << answer;
+    const std::string answer = ask(
+        std::string(method) + " /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello");
+    EXPECT_TRUE(answer.starts_with("HTTP/1.1 405 Method Not Allowed\r\n"))
+        << method << ": " << answer;
     EXPECT_NE(answer.find("Allow: GET\r\n"), std::string::npos);
   }
   EXPECT_TRUE(paths_.empty());
@@ -113,9 +122,10 @@ TEST_F(HttpServerTest, OtherMethodsAreRefused) {
 
 TEST_F(HttpServerTest, WhatIsNoHttpIsRefused) {
   listen(any_port());
-  for (const std::string& garbage : {std::string("hello\r\n\r\n"), std::string("\0\1\2\3\r\n\r\n", 8),
-                                     std::string("GET /\r\n\r\n"), std::string("GET / HTTP/1.1\r\n: x\r\n\r\n"),
-                                     std::string("GET / HTTP/9.9\r\n\r\n"), std::string("\x16\x03\x01\x02 a TLS hello")}) {
+  for (const std::string& garbage :
+       {std::string("hello\r\n\r\n"), std::string("\0\1\2\3\r\n\r\n", 8),
+        std::string("GET /\r\n\r\n"), std::string("GET / HTTP/1.1\r\n: x\r\n\r\n"),
+        std::string("GET / HTTP/9.9\r\n\r\n"), std::string("\x16\x03\x01\x02 a TLS hello")}) {
     EXPECT_TRUE(ask(garbage).starts_with("HTTP/1.1 400 Bad Request\r\n")) << garbage;
   }
   EXPECT_TRUE(paths_.empty());
@@ -194,11 +204,13 @@ TEST_F(HttpServerTest, AClientThatGoesAwayCostsNothing) {
 
 TEST_F(HttpServerTest, AnAddressThatIsTakenOrForeignSaysSo) {
   listen(any_port());
-  const auto taken = HttpServer::listen(*loop_, {.listen = server_->endpoint()}, [](const auto&) { return HttpResponse{}; });
+  const auto taken = HttpServer::listen(*loop_, {.listen = server_->endpoint()},
+                                        [](const auto&) { return HttpResponse{}; });
   ASSERT_FALSE(taken);
   EXPECT_EQ(taken.error().code(), ErrorCode::kConflict);
-  const auto foreign = HttpServer::listen(*loop_, {.listen = Endpoint::parse("192.0.2.1:7480").value()},
-                                          [](const auto&) { return HttpResponse{}; });
+  const auto foreign =
+      HttpServer::listen(*loop_, {.listen = Endpoint::parse("192.0.2.1:7480").value()},
+                         [](const auto&) { return HttpResponse{}; });
   ASSERT_FALSE(foreign);
   EXPECT_EQ(foreign.error().code(), ErrorCode::kInvalid);
 }

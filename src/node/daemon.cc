@@ -81,6 +81,7 @@ class Daemon {
   void recover_interfaces();
   void tell_findings();
   Status join_cluster();
+  void note_first_packet(const v1::Event& event);
   void serve_metrics();
   void collect_images();
   void stop_pools();
@@ -98,9 +99,9 @@ class Daemon {
   std::string no_exit_hook_;
   std::optional<EventLog> events_;
   OperationMetrics operations_;
-  TakeoverLog takeovers_{clock_,
-                         {.on_step = [this](TakeoverMeter::Step step, Duration since) { operations_.takeover_step(step, since); },
-                          .on_end = [this](TakeoverMeter::End end) { operations_.takeover_ended(end); }}};
+  TakeoverTracker takeovers_{
+      {.on_step = [this](TakeoverMeter::Step step, Duration since) { operations_.takeover_step(step, since); },
+       .on_end = [this](TakeoverMeter::End end) { operations_.takeover_ended(end); }}};
   std::unique_ptr<io::Loop> loop_;
   io::SignalHandler terminate_;
   io::SignalHandler interrupt_;
@@ -151,8 +152,20 @@ Status Daemon::open_events() {
     opened = EventLog::open({.path = {}}, clock_);
   }
   PERDURE_ASSIGN(events_, std::move(opened));
-  events_->subscribe([this](const v1::Event& event) { operations_.happened(event); });
+  events_->subscribe([this](const v1::Event& event) {
+    operations_.happened(event);
+    note_first_packet(event);
+  });
   return {};
+}
+
+// Of a container that was taken over; its RecoveryMeter sees it.
+void Daemon::note_first_packet(const v1::Event& event) {
+  const auto swapped = event.durations_ns().find("swapped");
+  const auto first = event.durations_ns().find("first_packet");
+  const auto name = ContainerName::parse(event.container());
+  if (!name || swapped == event.durations_ns().end() || first == event.durations_ns().end()) return;
+  takeovers_.reached(*name, TakeoverMeter::Step::kFirstPacket, Duration(first->second));
 }
 
 void Daemon::install_exit_hook() {

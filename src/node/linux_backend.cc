@@ -478,15 +478,11 @@ std::uint64_t LinuxBackend::frames_passed() const {
 std::optional<GateTraffic> LinuxBackend::gate_traffic() const {
   const std::lock_guard lock(gate_mutex_);
   if (!attachment_) return std::nullopt;
-  const network::GateCounters counters = attachment_->gate.counters();
-  return GateTraffic{.passed = counters.passed,
-                     .dropped_deadline = counters.dropped_deadline,
-                     .dropped_locked = counters.dropped_locked,
-                     .dropped_held = counters.dropped_held,
-                     .dropped_guard = counters.dropped_guard,
-                     .dropped_arp_only = counters.dropped_arp_only,
-                     .input_passed = counters.input_passed,
-                     .input_dropped = counters.input_dropped};
+  const network::GateCounters now = attachment_->gate.counters();
+  return GateTraffic{.passed = now.passed, .dropped_deadline = now.dropped_deadline,
+                     .dropped_locked = now.dropped_locked, .dropped_held = now.dropped_held,
+                     .dropped_guard = now.dropped_guard, .dropped_arp_only = now.dropped_arp_only,
+                     .input_passed = now.input_passed, .input_dropped = now.input_dropped};
 }
 
 std::uint64_t LinuxBackend::cgroup_id() const { return cgroup_id_; }

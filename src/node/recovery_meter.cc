@@ -70,6 +70,9 @@ void RecoveryMeter::taken_over(const TakeoverTimes& times, const Generation& gen
   noticed_at_ = times.noticed;
   reason_ = std::format("'{}' is silent", times.from.str());
   restored(generation, captured_at, result);
+  last_->taken_from = times.from;
+  last_->swapped = times.swapped - times.last_heard;
+  last_->restored = times.restored - times.last_heard;
   details_->set_text(std::format("; silent for {}, named the owner {} later, restored in {}; {} of {} connections were reset",
                                  format_duration(times.noticed - times.last_heard),
                                  format_duration(times.swapped - times.noticed),
@@ -120,6 +123,7 @@ void RecoveryMeter::watch_first_packet(Instant failed_at, Instant give_up) {
     event.set_text(
         std::format("first packet {} after the failure", format_duration(now - failed_at)));
     (*event.mutable_durations_ns())["first_packet"] = (now - failed_at).count();
+    if (last_->swapped) (*event.mutable_durations_ns())["swapped"] = last_->swapped->count();  // it was a takeover
     environment_.events.append(std::move(event));
     changed_();
   });

@@ -29,6 +29,9 @@ struct RestoreReport {
   std::optional<Duration> first_packet;
   std::optional<Duration> lost;  // age of the generation at the failure
   std::uint32_t connections_reset = 0;
+  // Of a takeover: the failure is the last heartbeat of the former owner that was answered.
+  std::optional<NodeName> taken_from;
+  std::optional<Duration> swapped;
 };
 
 class RecoveryMeter {

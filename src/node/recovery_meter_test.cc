@@ -86,6 +86,33 @@ TEST_F(RecoveryMeterTest, TheEventOfARestoreGetsItsDurationsUntilTheyAreDropped)
   EXPECT_EQ(later.text(), "");
 }
 
+TEST_F(RecoveryMeterTest, ATakeoverCountsFromTheLastSignOfLife) {
+  clock_.advance(1000ms);
+  const Instant heard = clock_.now();
+  const TakeoverTimes times{.from = NodeName::parse("alpha").value(),
+                            .last_heard = heard,
+                            .noticed = heard + 300ms,
+                            .swapped = heard + 320ms,
+                            .restored = heard + 400ms};
+  clock_.advance(405ms);
+  meter_.taken_over(times, generation(), heard - 200ms, result(2, 0));
+  ASSERT_TRUE(meter_.last());
+  EXPECT_EQ(meter_.last()->taken_from, times.from);
+  EXPECT_EQ(meter_.last()->noticed, 300ms);
+  EXPECT_EQ(meter_.last()->swapped, 320ms);
+  EXPECT_EQ(meter_.last()->restored, 400ms);
+  EXPECT_EQ(meter_.last()->lost, 200ms);
+  clock_.advance(5ms);
+  backend_->pass_frame();
+  ASSERT_TRUE(loop_->run_until([this] { return changes_ > 0; }, io::kTestTime));
+  EXPECT_EQ(events_.recent().back().durations_ns().at("first_packet"), Duration(410ms).count());
+  EXPECT_EQ(events_.recent().back().durations_ns().at("swapped"), Duration(320ms).count()) << "which says that it was a takeover";
+
+  meter_.noticed();  // a recovery in place is none
+  meter_.restored(generation(), std::nullopt, result(0, 0));
+  EXPECT_FALSE(meter_.last()->taken_from || meter_.last()->swapped);
+}
+
 TEST_F(RecoveryMeterTest, AStartFromTheBeginningIsARecoveryWithoutGeneration) {
   meter_.noticed();
   clock_.advance(70ms);

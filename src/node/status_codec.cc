@@ -301,6 +301,8 @@ v1::RestoreRecord to_proto(const RestoreReport& report) {
   if (report.restored) record.set_restored_ns(report.restored->count());
   if (report.first_packet) record.set_first_packet_ns(report.first_packet->count());
   if (report.lost) record.set_lost_ns(report.lost->count());
+  if (report.taken_from) record.set_taken_from(report.taken_from->str());
+  if (report.swapped) record.set_swapped_ns(report.swapped->count());
   return record;
 }
 

@@ -26,40 +26,32 @@ std::string_view word(TakeoverMeter::End end) {
   return "unknown";
 }
 
-void TakeoverLog::begun(const ContainerName& container, const NodeName& former) {
-  ended(container, End::kFailed);
-  under_way_.insert_or_assign(container, TakeoverRecord{.former = former, .at = clock_.wall()});
+void TakeoverTracker::begun(const ContainerName& container) {
+  ended(container, End::kLost);
+  takeovers_.insert_or_assign(container, UnderWay{});
 }
 
-void TakeoverLog::reached(const ContainerName& container, Step step, Duration since_silence) {
-  auto found = under_way_.find(container);
-  if (found == under_way_.end()) {
-    if (step != Step::kFirstPacket) return;
-    found = completed_.find(container);
-    if (found == completed_.end()) return;
-  }
-  std::optional<Duration>& reached = found->second.steps[static_cast<std::size_t>(step)];
-  if (reached) return;
-  reached = since_silence;
+void TakeoverTracker::reached(const ContainerName& container, Step step, Duration since_silence) {
+  const auto found = takeovers_.find(container);
+  if (found == takeovers_.end() || found->second.completed != (step == Step::kFirstPacket)) return;
+  if (std::exchange(found->second.reached[static_cast<std::size_t>(step)], true)) return;
+  if (step == Step::kFirstPacket) takeovers_.erase(found);
   if (observers_.on_step) observers_.on_step(step, since_silence);
 }
 
-void TakeoverLog::ended(const ContainerName& container, End end) {
-  auto ended = under_way_.extract(container);
-  if (ended.empty()) return;
-  if (end == End::kCompleted) keep(container, std::move(ended.mapped()));
+void TakeoverTracker::ended(const ContainerName& container, End end) {
+  const auto found = takeovers_.find(container);
+  if (found == takeovers_.end() || found->second.completed) return;
+  if (end == End::kCompleted) {
+    found->second.completed = true;
+    if (takeovers_.size() > kMaxAwaitedPackets) {
+      const auto waits = std::ranges::find_if(takeovers_, [](const auto& entry) { return entry.second.completed; });
+      takeovers_.erase(waits);
+    }
+  } else {
+    takeovers_.erase(found);
+  }
   if (observers_.on_end) observers_.on_end(end);
-}
-
-void TakeoverLog::keep(const ContainerName& container, TakeoverRecord record) {
-  completed_.insert_or_assign(container, std::move(record));
-  if (completed_.size() <= kMaxTakeoverRecords) return;
-  completed_.erase(std::ranges::min_element(completed_, {}, [](const auto& entry) { return entry.second.at; }));
-}
-
-const TakeoverRecord* TakeoverLog::last(const ContainerName& container) const {
-  const auto found = completed_.find(container);
-  return found == completed_.end() ? nullptr : &found->second;
 }
 
 }  // namespace perdure::node

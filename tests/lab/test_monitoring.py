@@ -4,7 +4,7 @@ are away."""
 import json
 
 from cluster_tools import wait_for_standby
-from lab_specs import lab_spec
+from lab_specs import PORT, address, lab_spec
 from support.metrics import scrape
 from support.node import until
 
@@ -88,3 +88,40 @@ def test_standbys_moves_and_nodes_that_are_away(make_lab):
     away.boot()
     until(lambda: scrape(target).value("perdure_cluster_quorum") == 1, "has no quorum", LONG)
     wait_until_well(target)
+
+
+def test_a_takeover_is_measured_by_the_node_that_has_done_it(make_lab):
+    lab = make_lab(nodes=3, cluster=True)
+    one = lab.nodes[1]
+    client = lab.client()
+    container = one.run(lab_spec("web", 50))
+    taker = {node.name: node for node in lab.nodes.values()}[wait_for_standby(container)]
+    before = scrape(taker)
+    assert before.value("perdure_takeovers_total", result="completed") == 0
+    one.kill()
+
+    def answers():
+        try:
+            client.connect(address(50), PORT, timeout=1).close()
+        except OSError:
+            return False
+        return scrape(taker).value("perdure_takeovers_total", result="completed") == 1
+    until(answers, "is not taken over", LONG)
+    until(lambda: scrape(taker).value("perdure_takeover_seconds_count", step="first_packet") == 1, "has sent nothing", LONG)
+    after = scrape(taker)
+    steps = ["noticed", "swapped", "restored", "first_packet"]
+    assert [after.value("perdure_takeover_seconds_count", step=step) for step in steps] == [1, 1, 1, 1]
+    took = [after.value("perdure_takeover_seconds_sum", step=step) for step in steps]
+    assert took == sorted(took) and 0 < took[0], took
+    last = [after.value("perdure_container_last_takeover_seconds", container="web", step=step) for step in steps]
+    assert [round(seconds, 6) for seconds in last] == [round(seconds, 6) for seconds in took]
+    assert after.value("perdure_container_last_takeover_lost_seconds", container="web") > 0
+    assert after.value("perdure_container_last_restore_seconds", container="web", step="restored") is None
+    assert after.value("perdure_restore_seconds_count", step="restored") == 0
+    assert after.value("perdure_takeovers_total", result="failed") == 0
+    until(lambda: scrape(taker).value("perdure_container_protected", container="web") == 1, "is not protected", LONG)
+    code, answer = status(taker)
+    assert code == UNPROTECTED and "node node1" in [problem["object"] for problem in answer["problems"]]
+    web = answer["containers"][0]
+    assert (web["node"], web["last_restore"]["taken_from"]) == (taker.name, "node1")
+    assert "takeover " in taker.try_cli("status").stdout

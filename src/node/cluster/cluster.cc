@@ -98,7 +98,8 @@ Status Cluster::enter(ClusterIdentity identity, pki::NodeIdentity files, const c
                          .images = *images_,
                          .self = self,
                          .witness = witness,
-                         .highest_revision = [this] { return membership_->highest_revision(); }},
+                         .highest_revision = [this] { return membership_->highest_revision(); },
+                         .takeovers = options_.takeovers},
       table_options(), standby_handlers());
   shared_files_ = std::make_shared<replica::SealedFileSystem>(files_, nullptr);
   use_ring();

@@ -39,7 +39,7 @@ struct ClusterOptions {
   Bytes standby_memory;
   Duration key_life;
   replica::Spill spill = replica::Spill::kToDisk;
-  TakeoverLog* takeovers = nullptr;                      // null in tests that measure none
+  TakeoverMeter* takeovers = nullptr;                    // null: nobody measures them
   std::function<void(const MoveResult&)> on_moved{};     // from here to another node; may be empty
 };
 

@@ -16,16 +16,6 @@ v1::Phase phase_of(const model::OwnershipRecord& record) {
   return record.phase == model::RecordPhase::kStarting ? v1::PHASE_STARTING : v1::PHASE_RUNNING;
 }
 
-void set_takeover(v1::TakeoverRecord& row, const TakeoverRecord& record) {
-  using Step = TakeoverMeter::Step;
-  row.set_time_unix_ms(unix_ms(record.at));
-  row.set_from_node(record.former.str());
-  if (const auto& noticed = record.step(Step::kNoticed)) row.set_noticed_ns(noticed->count());
-  if (const auto& swapped = record.step(Step::kSwapped)) row.set_swapped_ns(swapped->count());
-  if (const auto& restored = record.step(Step::kRestored)) row.set_restored_ns(restored->count());
-  if (const auto& packet = record.step(Step::kFirstPacket)) row.set_first_packet_ns(packet->count());
-}
-
 }  // namespace
 
 v1::NodeRow Cluster::node_row(const NodeName& name) const {
@@ -132,9 +122,6 @@ void Cluster::fill(v1::ContainerStatus& status, const ContainerName& name) const
     return;
   }
   const policy::ownership::OwnershipStatus ownership = found->second->status();
-  if (options_.takeovers != nullptr) {
-    if (const TakeoverRecord* taken = options_.takeovers->last(name)) set_takeover(*status.mutable_last_takeover(), *taken);
-  }
   status.set_node(membership_->identity().node.str());
   if (ownership.record) status.set_term(ownership.record->term.value);
   status.set_standbys_wanted(ownership.wanted);

@@ -158,6 +158,8 @@ void StandbyService::owner_silent(const policy::lease::OwnerSilent& silent) {
   held->takeover = TakeoverTimes{.from = silent.charge.owner.node,
                                  .last_heard = silent.last_heard,
                                  .noticed = environment_.clock.now()};
+  if (environment_.takeovers != nullptr) environment_.takeovers->begun(name);
+  measure(name, TakeoverMeter::Step::kNoticed, held->takeover->noticed);
   held->taking = std::make_unique<policy::Taking>(name, environment_.self, table_->term_of(name),
                                                   policy::OwnershipOptions{}, random_nonce);
   handle_taking(name, policy::taking::OwnerSilent{record->record, record->revision, table_->restorable(name)});
@@ -177,6 +179,7 @@ void StandbyService::seized(const ContainerName& name, const policy::taking::Sei
   environment_.leases.need(name, {.term = seized.record.term, .required = seized.record.standbys, .asked = {}},
                            held.backend->gate_deadline());
   if (!held.takeover) return;
+  measure(name, TakeoverMeter::Step::kSwapped, held.takeover->swapped);
   const Status submitted = environment_.pool.submit(
       environment_.loop, lifetime_, [backend = held.backend] { return backend->announce(); },
       [name](const Status& announced) {
@@ -206,6 +209,7 @@ void StandbyService::handle_taking(const ContainerName& name, const policy::taki
     const bool claimed = held->taking->step() == policy::TakingStep::kClaimed;
     held->taking.reset();
     held->taking_timer.reset();
+    takeover_ended(name, TakeoverMeter::End::kLost);  // unless it had another end
     held->takeover.reset();
     held->staged.reset();
     if (claimed) {
@@ -327,7 +331,10 @@ void StandbyService::restore_copy(const ContainerName& name, const Generation& g
     if (!copy) return handle_taking(name, policy::taking::RestoreFailed{copy.error().message()});
     held.taken_capsule = copy->capsule;
     held.restored = std::move(copy->restored);
-    if (held.takeover) held.takeover->restored = environment_.clock.now();
+    if (held.takeover) {
+      held.takeover->restored = environment_.clock.now();
+      measure(name, TakeoverMeter::Step::kRestored, held.takeover->restored);
+    }
     handle_taking(name, policy::taking::Restored{});
   });
 }
@@ -359,6 +366,7 @@ void StandbyService::claimed(const ContainerName& name, const policy::taking::Cl
   Held& held = at(name);
   PERDURE_ASSERT(held.restored && held.taken_capsule && held.spec);
   held.backend->open_gate();
+  takeover_ended(name, TakeoverMeter::End::kCompleted);
   handlers_.taken(taken_from(held, claim.record, claim.revision));
 }
 
@@ -369,7 +377,18 @@ void StandbyService::claimed_empty(const ContainerName& name, const policy::taki
   log::error("{}: this node owns it, and nothing that is held here could be restored: {}", name.str(), claim.reason);
   held.restored.reset();
   held.taken_capsule.reset();
+  takeover_ended(name, TakeoverMeter::End::kFailed);
   handlers_.taken(taken_from(held, claim.record, claim.revision));
+}
+
+void StandbyService::measure(const ContainerName& name, TakeoverMeter::Step step, Instant at) const {
+  const auto held = held_.find(name);
+  if (environment_.takeovers == nullptr || held == held_.end() || !held->second->takeover) return;
+  environment_.takeovers->reached(name, step, at - held->second->takeover->last_heard);
+}
+
+void StandbyService::takeover_ended(const ContainerName& name, TakeoverMeter::End end) const {
+  if (environment_.takeovers != nullptr) environment_.takeovers->ended(name, end);
 }
 
 }  // namespace perdure::node

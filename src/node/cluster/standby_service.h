@@ -27,6 +27,7 @@
 #include "node/container_backend.h"
 #include "node/event_log.h"
 #include "node/node.h"
+#include "node/takeover_meter.h"
 #include "policy/standing_by.h"
 #include "policy/taking.h"
 #include "replica/standby_table.h"
@@ -48,6 +49,7 @@ struct StandbyEnvironment {
   model::NodeLife self;
   bool witness = false;
   std::function<coord::Revision()> highest_revision;  // of the store, in earlier lives too
+  TakeoverMeter* takeovers = nullptr;                 // null: nobody measures them
 };
 
 // A container that a move or a takeover has brought here: restored, claimed, its gate open as far as grants allow.
@@ -147,6 +149,8 @@ class StandbyService {
   void watch(const ContainerName& name, const policy::HolderDecision& decision);
   void restore_copy(const ContainerName& name, const Generation& generation);
   TakenContainer taken_from(Held& held, const model::OwnershipRecord& record, coord::Revision revision) const;
+  void measure(const ContainerName& name, TakeoverMeter::Step step, Instant at) const;
+  void takeover_ended(const ContainerName& name, TakeoverMeter::End end) const;
   void claimed(const ContainerName& name, const policy::taking::Claimed& claim);
   void claimed_empty(const ContainerName& name, const policy::taking::ClaimedEmpty& claim);
   void drop(const ContainerName& name, const std::string& reason, std::function<void(Status)> done);

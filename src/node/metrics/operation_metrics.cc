@@ -71,7 +71,8 @@ void OperationMetrics::captured(const CaptureReport& report) { parts_->frozen.Ob
 
 void OperationMetrics::happened(const v1::Event& event) {
   parts_->events.Add({{"kind", event.kind()}, {"severity", std::string(severity_word(event.severity()))}}).Increment();
-  if (event.kind() != "restored" && event.kind() != "first_packet") return;
+  const bool measured = event.kind() == "restored" || event.kind() == "first_packet";
+  if (!measured || event.durations_ns().contains("swapped")) return;  // a takeover is measured by its TakeoverMeter
   for (const char* step : kRestoreSteps) {
     const auto found = event.durations_ns().find(step);
     if (found == event.durations_ns().end()) continue;

@@ -91,25 +91,20 @@ void add_captures(Families& families, const v1::ContainerStatus& status) {
   }
 }
 
-void add_recoveries(Families& families, const v1::ContainerStatus& status) {
-  const std::string& name = status.name();
-  families.add("perdure_container_failures_total", {{"container", name}}, status.failures());
-  families.add("perdure_container_restores_total", {{"container", name}}, status.restores());
-  if (status.has_last_restore()) {
-    const v1::RestoreRecord& last = status.last_restore();
-    const auto step = [&](std::string_view word, std::int64_t duration_ns) {
-      families.add_seconds("perdure_container_last_restore_seconds", {{"container", name}, {"step", word}}, duration_ns);
-    };
-    families.add_time("perdure_container_last_restore_timestamp_seconds", {{"container", name}}, last.time_unix_ms());
-    if (last.has_noticed_ns()) step("noticed", last.noticed_ns());
-    if (last.has_restored_ns()) step("restored", last.restored_ns());
-    if (last.has_first_packet_ns()) step("first_packet", last.first_packet_ns());
-    if (last.has_lost_ns()) {
-      families.add_seconds("perdure_container_last_restore_lost_seconds", {{"container", name}}, last.lost_ns());
-    }
+void add_last_restore(Families& families, const std::string& name, const v1::RestoreRecord& last) {
+  const auto step = [&](std::string_view word, std::int64_t duration_ns) {
+    families.add_seconds("perdure_container_last_restore_seconds", {{"container", name}, {"step", word}}, duration_ns);
+  };
+  families.add_time("perdure_container_last_restore_timestamp_seconds", {{"container", name}}, last.time_unix_ms());
+  if (last.has_noticed_ns()) step("noticed", last.noticed_ns());
+  if (last.has_restored_ns()) step("restored", last.restored_ns());
+  if (last.has_first_packet_ns()) step("first_packet", last.first_packet_ns());
+  if (last.has_lost_ns()) {
+    families.add_seconds("perdure_container_last_restore_lost_seconds", {{"container", name}}, last.lost_ns());
   }
-  if (!status.has_last_takeover()) return;
-  const v1::TakeoverRecord& last = status.last_takeover();
+}
+
+void add_last_takeover(Families& families, const std::string& name, const v1::RestoreRecord& last) {
   const auto step = [&](std::string_view word, std::int64_t duration_ns) {
     families.add_seconds("perdure_container_last_takeover_seconds", {{"container", name}, {"step", word}}, duration_ns);
   };
@@ -118,6 +113,22 @@ void add_recoveries(Families& families, const v1::ContainerStatus& status) {
   if (last.has_swapped_ns()) step("swapped", last.swapped_ns());
   if (last.has_restored_ns()) step("restored", last.restored_ns());
   if (last.has_first_packet_ns()) step("first_packet", last.first_packet_ns());
+  if (last.has_lost_ns()) {
+    families.add_seconds("perdure_container_last_takeover_lost_seconds", {{"container", name}}, last.lost_ns());
+  }
+}
+
+void add_recoveries(Families& families, const v1::ContainerStatus& status) {
+  const std::string& name = status.name();
+  families.add("perdure_container_failures_total", {{"container", name}}, status.failures());
+  families.add("perdure_container_restores_total", {{"container", name}}, status.restores());
+  if (!status.has_last_restore()) return;
+  const v1::RestoreRecord& last = status.last_restore();
+  if (last.taken_from().empty()) {
+    add_last_restore(families, name, last);
+  } else {
+    add_last_takeover(families, name, last);
+  }
 }
 
 void add_gate(Families& families, const v1::ContainerStatus& status) {

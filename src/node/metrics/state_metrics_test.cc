@@ -84,12 +84,6 @@ v1::ContainerStatus known_web() {
   restore.set_restored_ns(kSecond / 20);
   restore.set_first_packet_ns(kSecond / 10);
   restore.set_lost_ns(kSecond);
-  v1::TakeoverRecord& takeover = *status.mutable_last_takeover();
-  takeover.set_time_unix_ms(1'700'000'001'000);
-  takeover.set_noticed_ns(kSecond * 3 / 10);
-  takeover.set_swapped_ns(kSecond * 4 / 10);
-  takeover.set_restored_ns(kSecond / 2);
-  takeover.set_first_packet_ns(kSecond * 6 / 10);
   v1::GateStatus& gate = *status.mutable_gate();
   gate.set_open(true);
   gate.set_closures_by_perdured(5);
@@ -119,8 +113,23 @@ v1::ContainerStatus known_web() {
   return status;
 }
 
+v1::ContainerStatus taken_over() {
+  v1::ContainerStatus status = web();
+  status.set_name("mail");
+  v1::RestoreRecord& takeover = *status.mutable_last_restore();
+  takeover.set_taken_from("b");
+  takeover.set_time_unix_ms(1'700'000'001'000);
+  takeover.set_noticed_ns(kSecond * 3 / 10);
+  takeover.set_swapped_ns(kSecond * 4 / 10);
+  takeover.set_restored_ns(kSecond / 2);
+  takeover.set_first_packet_ns(kSecond * 6 / 10);
+  takeover.set_lost_ns(kSecond);
+  return status;
+}
+
 NodeState known_state() {
   NodeState state = with(known_web());
+  state.containers.push_back(taken_over());
   state.daemon.set_version("0.1.0");
   state.daemon.set_criu("4.2");
   state.daemon.set_runtime("runc 1.1.5");
@@ -163,7 +172,8 @@ TEST(StateMetricsTest, WhatIsKnownIsSaid) {
       {"perdure_container_last_capture_kept_bytes{container=\"web\"}", 100},
       {"perdure_container_last_restore_timestamp_seconds{container=\"web\"}", 1'700'000'000.5},
       {"perdure_container_last_restore_seconds{container=\"web\",step=\"first_packet\"}", 0.1},
-      {"perdure_container_last_takeover_seconds{container=\"web\",step=\"swapped\"}", 0.4},
+      {"perdure_container_last_takeover_seconds{container=\"mail\",step=\"swapped\"}", 0.4},
+      {"perdure_container_last_takeover_lost_seconds{container=\"mail\"}", 1},
       {"perdure_gate_open{container=\"web\"}", 1},
       {"perdure_gate_closures_total{container=\"web\",cause=\"death\"}", 2},
       {"perdure_gate_frames_dropped_total{container=\"web\",reason=\"deadline\"}", 1},
@@ -174,7 +184,7 @@ TEST(StateMetricsTest, WhatIsKnownIsSaid) {
       {"perdure_standby_ready{container=\"web\",node=\"c\"}", 0},
       {"perdure_standby_generations_behind{container=\"web\",node=\"b\"}", 1},
       {"perdure_standby_held_bytes{container=\"web\",node=\"b\"}", 500},
-      {"perdure_containers{phase=\"running\"}", 1},
+      {"perdure_containers{phase=\"running\"}", 2},
       {"perdure_containers{phase=\"failed\"}", 0},
       {"perdure_cluster_quorum", 1},
       {"perdure_cluster_nodes{state=\"unreachable\"}", 1},
@@ -191,6 +201,7 @@ TEST(StateMetricsTest, WhatIsKnownIsSaid) {
     ASSERT_TRUE(samples.contains(key)) << key;
     EXPECT_DOUBLE_EQ(samples.at(key), value) << key;
   }
+  EXPECT_FALSE(samples.contains("perdure_container_last_restore_timestamp_seconds{container=\"mail\"}")) << "it was a takeover";
 }
 
 TEST(StateMetricsTest, WhatIsNotKnownHasNoSample) {
@@ -339,6 +350,16 @@ TEST(OperationMetricsTest, RecoveriesAreMeasuredByTheirEvents) {
   EXPECT_TRUE(text.contains("perdure_restore_seconds_sum{step=\"restored\"} 0.044")) << text;
   EXPECT_TRUE(text.contains("perdure_restore_seconds_bucket{step=\"restored\",le=\"0.05\"} 1")) << text;
   EXPECT_TRUE(text.contains("perdure_restore_seconds_bucket{step=\"restored\",le=\"0.025\"} 0")) << text;
+}
+
+TEST(OperationMetricsTest, TheFirstPacketOfATakeoverIsNoneOfARecoveryInPlace) {
+  OperationMetrics operations;
+  v1::Event packet;
+  packet.set_kind("first_packet");
+  (*packet.mutable_durations_ns())["first_packet"] = 46'000'000;
+  (*packet.mutable_durations_ns())["swapped"] = 40'000'000;
+  operations.happened(packet);
+  EXPECT_EQ(samples_of(operations.collect()).at("perdure_restore_seconds{step=\"first_packet\"}"), 0);
 }
 
 TEST(OperationMetricsTest, CapturesTakeoversAndMovesAreMeasured) {
