@@ -3,7 +3,7 @@ are away."""
 
 import json
 
-from cluster_tools import wait_for_standby
+from cluster_tools import wait_for_members, wait_for_standby
 from lab_specs import PORT, address, lab_spec
 from support.metrics import scrape
 from support.node import until
@@ -67,6 +67,7 @@ def test_standbys_moves_and_nodes_that_are_away(make_lab):
 
     # A node that is away is a problem on every screen, and a sample on every other node.
     wait_until_well(one)
+    wait_for_members(one, nodes)
     away = nodes[other]
     away.kill()
     until(lambda: scrape(one).value("perdure_cluster_node_up", node=other) == 0, "is not missed", LONG)
@@ -96,6 +97,7 @@ def test_a_takeover_is_measured_by_the_node_that_has_done_it(make_lab):
     client = lab.client()
     container = one.run(lab_spec("web", 50))
     taker = {node.name: node for node in lab.nodes.values()}[wait_for_standby(container)]
+    wait_for_members(one, ["node1", "node2", "node3"])  # two must be left
     before = scrape(taker)
     assert before.value("perdure_takeovers_total", result="completed") == 0
     one.kill()
