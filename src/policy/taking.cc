@@ -93,6 +93,12 @@ void Taking::on(const taking::OwnerHeard&) {
   abandon("its owner is heard of again");
 }
 
+void Taking::on(const taking::Held& event) {
+  if (step_ != TakingStep::kWaiting && step_ != TakingStep::kSwapping) return;
+  const auto place = std::ranges::lower_bound(holds_, event.generation);
+  if (place == holds_.end() || *place != event.generation) holds_.insert(place, event.generation);
+}
+
 bool Taking::may_seize(const model::OwnershipRecord& record) const {
   const model::NodeLife* own = record.standby(self_.node);
   return own != nullptr && *own == self_ && record.owner == silent_ && record.term == term_ &&
@@ -397,6 +403,7 @@ struct EventText {
                        ownership::to_string(e.record), e.holds.size());
   }
   std::string operator()(const OwnerHeard&) const { return "owner-heard"; }
+  std::string operator()(const Held& e) const { return "held " + perdure::to_string(e.generation); }
   std::string operator()(const Restored&) const { return "restored"; }
   std::string operator()(const RestoreFailed& e) const { return "restore-failed " + e.reason; }
   std::string operator()(const auto& e) const { return ownership::to_string(ownership::Event(e)); }

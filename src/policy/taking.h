@@ -47,7 +47,8 @@ struct FoundUnfinished {
   Term term;
 };
 // First event of a takeover: no grant of this node is in force. `record`: as last seen. `holds`: what
-// of it can be restored here, the best last.
+// of it can be restored here, the best last; nothing older than the newest that this node knows to be committed, for others hold
+// that too.
 struct OwnerSilent {
   model::OwnershipRecord record;
   ownership::Revision revision = 0;
@@ -55,12 +56,17 @@ struct OwnerSilent {
 };
 // A heartbeat of the owner has come since.
 struct OwnerHeard {};
+// It has been received from the owner since, told before it is acknowledged: the owner may count it as committed, so nothing
+// older may be restored. After Seized nothing of the former owner is acknowledged any more.
+struct Held {
+  Generation generation;
+};
 struct Restored {};
 struct RestoreFailed {
   std::string reason;
 };
 
-using Event = std::variant<Told, FoundUnfinished, OwnerSilent, OwnerHeard, Restored, RestoreFailed, ownership::RecordRead,
+using Event = std::variant<Told, FoundUnfinished, OwnerSilent, OwnerHeard, Held, Restored, RestoreFailed, ownership::RecordRead,
                            ownership::ReadFailed, ownership::SwapApplied, ownership::SwapRefused,
                            ownership::SwapUnknown, ownership::RecordChanged, ownership::TimerFired>;
 
@@ -136,6 +142,7 @@ class Taking {
   void on(const taking::FoundUnfinished&);
   void on(const taking::OwnerSilent&);
   void on(const taking::OwnerHeard&);
+  void on(const taking::Held&);
   void on(const taking::Restored&);
   void on(const taking::RestoreFailed&);
   void on(const ownership::RecordRead&);
