@@ -306,8 +306,9 @@ void Taking::judge_silent(const model::OwnershipRecord& record, bool unchanged) 
 void Taking::judge_own(const model::OwnershipRecord& record) {
   const bool runs = record.phase == model::RecordPhase::kRunning;
   if (record.owner != self_) {
-    // An earlier life. What it did last decides; if it did nothing, the source takes the term back.
-    if (runs) {
+    // An earlier life. What it did last decides; in a move that it has not ended, the source takes the term back. What it has
+    // taken over nobody takes back: its former owner is no standby.
+    if (runs || record.phase == model::RecordPhase::kStarting) {
       step_ = TakingStep::kClaimed;
       effects_.push_back(taking::ClaimedBefore{});
     } else if (step_ != TakingStep::kFencing) {

@@ -94,7 +94,8 @@ struct Claimed {
   model::OwnershipRecord record;
   ownership::Revision revision = 0;
 };
-// The record says that an earlier life of this node runs it: Ownership begins with Restarted.
+// The record says that an earlier life of this node runs it, or had taken it over: Ownership begins with Restarted. A copy that
+// was restored may be here, or none.
 struct ClaimedBefore {};
 struct Answer {  // MoveTaken, to the source
   Term term;
