@@ -27,6 +27,11 @@ void LeaseGranter::resume(const ContainerName& container, Instant now) {
   found->second.since = now;
 }
 
+bool LeaseGranter::withholds(const ContainerName& container) const {
+  const auto found = held_.find(container);
+  return found != held_.end() && found->second.withheld;
+}
+
 std::vector<GranterEffect> LeaseGranter::on(const Heartbeat& heartbeat, Instant now) {
   std::vector<GranterEffect> effects;
   const Duration granted = std::min(heartbeat.grant, kLongestGrant);

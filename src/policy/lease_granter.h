@@ -57,8 +57,11 @@ class LeaseGranter {
   // charge again changes nothing.
   void watch(const ContainerName& container, const std::optional<Charge>& charge, Instant now);
   void use(const Timing& timing) { timing_ = timing; }
-  // After OwnerSilent: the record is as it was, and no swap of ours can change it any more.
+  // After OwnerSilent: the record is as it was, and no swap of ours can change it any more; or no takeover is begun, because the
+  // charge is another one by now.
   void resume(const ContainerName& container, Instant now);
+  // Whether nothing is granted because silence was told. A takeover is begun only then: another thread may have resumed since.
+  bool withholds(const ContainerName& container) const;
 
   std::vector<GranterEffect> on(const Heartbeat& heartbeat, Instant now);
   // At next_tick(), or later, when what has arrived by then has been handled. Who calls it much later was paused, and gives the
