@@ -78,11 +78,11 @@ std::vector<HolderEffect> LeaseHolder::on(const Grant& grant, Instant now) {
     if (given == lease.given.end()) continue;
     given->second.answered = std::max(given->second.answered, sent->at);
     given->second.end = std::max(given->second.end, end);
+    set_deadline(row.container, lease, effects);
     if (end > now && (!given->second.flows || !given->second.told)) {
       given->second.flows = given->second.told = true;
       effects.push_back(GrantsFlow{row.container, grant.from});
     }
-    set_deadline(row.container, lease, effects);
   }
   if (long_grant_ && !long_told_ && long_grants_held(now)) {
     long_told_ = true;

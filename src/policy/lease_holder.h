@@ -5,8 +5,9 @@
 // all grants that are needed, as an absolute time: told late, it is as right as told at once.
 //
 // Which grants are needed is the business of Ownership (NeedGrants): those of every standby of every record that may be in
-// force. No clock, no I/O, no threads; it lives on the thread of the heartbeats, behind one lock. Bounded by the containers
-// and peers it is told of. Source: Gray and Cheriton, "Leases" (SOSP 1989), section 2; PacificA (MSR-TR-2008-25), section 4.
+// force. No clock, no I/O, no threads; it lives on the thread of the heartbeats, behind one lock. SetGate is performed before
+// that lock is given up: of two threads the one that was here last has to be the one that writes last, or a deadline from before
+// need() would outlive it. Bounded by the containers and peers it is told of. Source: Gray and Cheriton, "Leases" (SOSP 1989), section 2; PacificA (MSR-TR-2008-25), section 4.
 #pragma once
 
 #include <array>
