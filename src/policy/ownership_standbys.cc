@@ -133,8 +133,10 @@ std::string Ownership::drop_reason(const Life& standby) const {
     return silent(standby.node) && !p->dismissed ? "it cannot be reached" : "";
   }
   if (p->up && p->incarnation != standby.incarnation) return "it was restarted";
-  // Before its last grant runs out, or the container falls silent: whatever it holds.
-  if (p->incarnation == standby.incarnation && p->grants == Grants::kStopped) {
+  // Before its last grant runs out, or the container falls silent: whatever it holds. What does not run here cannot fall silent,
+  // and may have to be brought back from what it holds.
+  const bool stopped = p->incarnation == standby.incarnation && p->grants == Grants::kStopped;
+  if (stopped && (runs_ || covered(standby, holders()))) {
     return "it has not answered the heartbeats";
   }
   if (silent(standby.node) && covered(standby, holders())) {
