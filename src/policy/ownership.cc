@@ -170,7 +170,11 @@ void Ownership::on(const PeerDown& event) {
   p.dismissing = false;
 }
 
+// Of whom nothing is asked any more nothing is known: that it has granted once says nothing about the day on which it is to be
+// a standby again.
 void Ownership::note_grants(const Life& life, Grants grants) {
+  const bool asked = needs_ && (std::ranges::contains(needs_->required, life) || std::ranges::contains(needs_->asked, life));
+  if (!asked) return;
   Peer& p = peer(life.node);
   if (!p.incarnation) p.incarnation = life.incarnation;
   if (p.incarnation == life.incarnation) p.grants = grants;

@@ -262,6 +262,11 @@ void Ownership::advance_grants(const std::vector<Life>& about_to_be_named) {
     if (learner && !required.contains({node, *p.incarnation})) needs.asked.push_back({node, *p.incarnation});
   }
   if (needs == needs_) return;
+  for (auto& [node, p] : peers_) {
+    if (!p.incarnation) continue;
+    const Life life{node, *p.incarnation};
+    if (!required.contains(life) && !std::ranges::contains(needs.asked, life)) p.grants = Grants::kUnknown;
+  }
   needs_ = needs;
   effects_.push_back(std::move(needs));
 }
