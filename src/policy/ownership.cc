@@ -198,6 +198,8 @@ void Ownership::on(const HoldingShrank& event) {
 // may be all there is.
 void Ownership::acknowledge(Peer& p, const Generation& generation) {
   p.has_ours = true;
+  // It has one of another owner's: the record names that one, or has.
+  if (own_term_ && generation.term > *own_term_) read_wanted_ = true;
   const bool old = !generations_.empty() && generation < *generations_.begin();
   const bool own = generation.term == term_ && generation.incarnation == identity_.self.incarnation;
   if (!generations_.contains(generation) && own && !old) return;
@@ -262,7 +264,9 @@ void Ownership::advance_commits() {
       if (standby.node == identity_.self.node) continue;  // of a record that names another owner
       const Peer* p = find_peer(standby.node);
       const bool counts = p != nullptr && p->incarnation == standby.incarnation;
-      require(counts ? holds(*p) : std::nullopt);
+      const auto held = counts ? holds(*p) : std::nullopt;
+      // What a later owner has made is later than anything here, and may have been made without it.
+      require(held && held->term > record_->term ? std::nullopt : held);
     }
   }
   if (!bound) return;
