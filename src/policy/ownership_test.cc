@@ -295,7 +295,8 @@ class OwnerStage : public Stage {
   bool grants_ = true;
 };
 
-// The target is b/2; the record that names it has term 8.
+// The target, or the standby, is b/2. In a move the record that names it has term 8; in a takeover the
+// one that it is silent under has term 7, revision 20.
 class TakerStage : public Stage {
  private:
   void act(const std::string& verb) override {
@@ -311,6 +312,15 @@ class TakerStage : public Stage {
       tell(taking::Told{term, number(word(1)), 21});
     } else if (verb == "found-unfinished") {
       tell(taking::FoundUnfinished{Term{8}});
+    } else if (verb == "silent") {  // silent RECORD [holds=1,2]
+      stored_ = record(1);
+      taking::OwnerSilent silent{.record = *stored_, .revision = revision_, .holds = {}};
+      for (const auto& text : split(option("holds"), ',')) silent.holds.push_back(number(text));
+      tell(silent);
+    } else if (verb == "heard") {
+      tell(taking::OwnerHeard{});
+    } else if (verb == "held") {
+      tell(taking::Held{number(word(1))});
     } else if (verb == "restored") {
       tell(taking::Restored{});
     } else if (verb == "restore-failed") {
