@@ -17,6 +17,7 @@ constexpr std::size_t kMaxArguments = 1024;
 constexpr std::size_t kMaxVariables = 512;
 constexpr std::size_t kMaxVolumes = 32;
 constexpr std::size_t kMaxDnsServers = 3;  // MAXNS of resolv.conf(5)
+constexpr std::size_t kMaxTcpPorts = 64;
 constexpr std::size_t kMaxCapabilities = 41;
 constexpr std::size_t kMaxSysctls = 64;
 
@@ -140,6 +141,39 @@ Keys image_keys() {
   };
 }
 
+Codec<TcpPolicy> tcp_policy_codec() {
+  return choice_codec<TcpPolicy>({{"reset", TcpPolicy::kReset}, {"splice", TcpPolicy::kSplice}});
+}
+
+// Left out when there is none: what was written before the key was known stays as it is.
+Key<ContainerSpec> tcp_ports_key() {
+  SpecKey doc{"network.tcp-ports", "list of ports", "none", std::format("0 to {} items", kMaxTcpPorts),
+              "Services whose connections have another policy than `network.tcp-policy`."};
+  return {
+      .doc = std::move(doc),
+      .read =
+          [](Reading& reading, const std::string& at, const YamlNode& node, ContainerSpec& spec) {
+            if (!expect_kind(reading, at, node, YamlNode::Kind::kSequence)) return;
+            if (!expect_size(reading, at, node, 0, kMaxTcpPorts)) return;
+            for (std::size_t i = 0; i < node.items.size(); ++i) {
+              const std::string item = std::format("{}[{}]", at, i);
+              reading.saw(item, node.items[i].position);
+              // A place for every item, good or not: rules name ports by their index.
+              TcpPortPolicy& port = spec.network.tcp_ports.emplace_back();
+              if (!expect_kind(reading, item, node.items[i], YamlNode::Kind::kMap)) continue;
+              read_table(reading, item + ".", node.items[i], tcp_port_table(), port);
+            }
+          },
+      .write = [](const ContainerSpec& spec) -> std::optional<YamlNode> {
+        if (spec.network.tcp_ports.empty()) return std::nullopt;
+        YamlNode node{.kind = YamlNode::Kind::kSequence};
+        for (const TcpPortPolicy& port : spec.network.tcp_ports) {
+          node.items.push_back(write_table(tcp_port_table(), port));
+        }
+        return node;
+      }};
+}
+
 Keys network_keys() {
   const auto attachment = [](auto& spec) -> auto& { return spec.network.attachment; };
   return {
@@ -189,15 +223,16 @@ Keys network_keys() {
           [](auto& spec) -> auto& { return spec.network.mtu; },
           {"the bridge's", "Bytes. At least 576 (RFC 791), with IPv6 1280 (RFC 8200)."}),
       scalar_key<ContainerSpec>(
-          "network.tcp-policy",
-          choice_codec<TcpPolicy>(
-              {{"reset", TcpPolicy::kReset},
-               {"splice", TcpPolicy::kReset, "splice is not supported yet; write reset"}}),
+          "network.tcp-policy", tcp_policy_codec(),
           [](auto& spec) -> auto& { return spec.network.tcp_policy; },
           {"",
            "What becomes of a TCP connection whose peer has moved on since the checkpoint. "
            "`reset`: both "
-           "ends see the connection reset, at once; never a silent stall."}),
+           "ends see the connection reset, at once; never a silent stall. `splice`: it goes on where "
+           "the peer is: what the container had sent since the checkpoint comes again, what it had "
+           "received since is missing. Right for media streams, wrong for anything exact "
+           "([recovery.md](recovery.md#connections))."}),
+      tcp_ports_key(),
   };
 }
 
@@ -388,6 +423,20 @@ Keys make_container_table() {
   return table;
 }
 
+Table<TcpPortPolicy> make_tcp_port_table() {
+  return {
+      scalar_key<TcpPortPolicy>(
+          "port", number_codec<std::uint16_t>(1, 65535), [](auto& port) -> auto& { return port.port; },
+          {std::string(kRequired),
+           "The service's port: the container's own where it listens, the other end's for connections "
+           "that the container opened. Once in the list."}),
+      // Required: what its default would be says `network.tcp-policy` already.
+      scalar_key<TcpPortPolicy>("policy", tcp_policy_codec(),
+                                [](auto& port) -> auto& { return port.policy; },
+                                {std::string(kRequired), "As `network.tcp-policy`, for this port."}),
+  };
+}
+
 Table<VolumeSpec> make_volume_table() {
   return {
       scalar_key<VolumeSpec>(
@@ -424,6 +473,11 @@ Table<VolumeSpec> make_volume_table() {
 
 const Table<ContainerSpec>& container_table() {
   static const Keys kTable = make_container_table();
+  return kTable;
+}
+
+const Table<TcpPortPolicy>& tcp_port_table() {
+  static const Table<TcpPortPolicy> kTable = make_tcp_port_table();
   return kTable;
 }
 

@@ -57,8 +57,17 @@ struct NicAttachment {
 using Attachment = std::variant<NoNetwork, BridgeAttachment, NicAttachment>;
 
 // What becomes of a TCP connection whose peer has moved on since the checkpoint. kReset: the peer
-// gets an RST and the restored socket is aborted. (`splice` is known to the reader, and refused.)
-enum class TcpPolicy { kReset };
+// gets an RST and the restored socket is aborted. kSplice: it goes on where its peer is, so that
+// what was sent since comes a second time and what was received since is missing.
+enum class TcpPolicy { kReset, kSplice };
+
+// Of the connections of one service: those that the container accepted at this port of its own, and
+// those that it opened to this port of others.
+struct TcpPortPolicy {
+  std::uint16_t port = 0;  // 1..65535
+  TcpPolicy policy = TcpPolicy::kReset;
+  auto operator<=>(const TcpPortPolicy&) const = default;
+};
 
 struct NetworkSpec {
   Attachment attachment{};
@@ -72,7 +81,8 @@ struct NetworkSpec {
   std::optional<MacAddress> mac{};                            // absent: auto, see effective_mac()
   std::vector<IpAddress> dns{};                               // in order of preference
   std::optional<std::uint32_t> mtu{};                         // bytes; absent: the bridge's
-  TcpPolicy tcp_policy = TcpPolicy::kReset;
+  TcpPolicy tcp_policy = TcpPolicy::kReset;                   // of what `tcp_ports` does not name
+  std::vector<TcpPortPolicy> tcp_ports{};                     // sorted, each port once
 
   bool attached() const { return !std::holds_alternative<NoNetwork>(attachment); }
   bool operator==(const NetworkSpec&) const = default;

@@ -34,6 +34,12 @@ void document(const std::string& prefix, const Table<Object>& table, const Objec
   }
 }
 
+void insert_behind(std::string_view path, const std::vector<SpecKey>& more, std::vector<SpecKey>& keys) {
+  const auto list = std::ranges::find(keys, path, &SpecKey::path);
+  PERDURE_ASSERT(list != keys.end());
+  keys.insert(list + 1, more.begin(), more.end());
+}
+
 struct Section {
   std::string_view prefix;  // of the paths in it
   std::string_view title;
@@ -122,9 +128,10 @@ std::vector<SpecKey> spec_keys() {
   document("", container_table(), ContainerSpec{.name = *name}, keys);
   std::vector<SpecKey> volume_keys;
   document("volumes[].", volume_table(), VolumeSpec{}, volume_keys);
-  const auto volumes = std::ranges::find(keys, "volumes", &SpecKey::path);
-  PERDURE_ASSERT(volumes != keys.end());
-  keys.insert(volumes + 1, volume_keys.begin(), volume_keys.end());
+  insert_behind("volumes", volume_keys, keys);
+  std::vector<SpecKey> port_keys;
+  document("network.tcp-ports[].", tcp_port_table(), TcpPortPolicy{}, port_keys);
+  insert_behind("network.tcp-ports", port_keys, keys);
   return keys;
 }
 

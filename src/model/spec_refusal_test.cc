@@ -185,15 +185,18 @@ TEST(SpecRefusal, ListsMapsAndTextsAreBounded) {
                 "…' is no host name; use letters, digits, '-' and '.', at most 64 bytes");
   std::string variables = "environment:\n";
   std::string volumes = "volumes:\n";
+  std::string ports = "network:\n  bridge: br0\n  ipv4: 192.0.2.10/28\n  tcp-ports:\n";
   std::string sysctls = "security:\n  sysctls:\n";
   for (int i = 0; i < 600; ++i) {
     const std::string n = std::to_string(i);
     variables += "  V" + n + ": x\n";
     if (i < 33) volumes += "- {name: v" + n + ", mount: /v" + n + "}\n";
+    if (i < 65) ports += "  - {port: " + std::to_string(i + 1) + ", policy: splice}\n";
     if (i < 65) sysctls += "    net.x" + n + ": 1\n";
   }
   EXPECT_EQ(refusal(start + variables), "4:3: environment: has 600 items; give at most 512");
   EXPECT_EQ(refusal(start + volumes), "4:1: volumes: has 33 items; give at most 32");
+  EXPECT_EQ(refusal(start + ports), "7:3: network.tcp-ports: has 65 items; give at most 64");
   EXPECT_EQ(refusal(start + sysctls), "5:5: security.sysctls: has 65 items; give at most 64");
 }
 

@@ -62,6 +62,18 @@ void check_ipv4_gateway(Reading& reading, const NetworkSpec& network) {
   }
 }
 
+void check_tcp_ports(Reading& reading, const std::vector<TcpPortPolicy>& ports) {
+  for (std::size_t i = 0; i < ports.size(); ++i) {
+    if (ports[i].port == 0) continue;  // complained about already
+    const auto end = ports.begin() + static_cast<std::ptrdiff_t>(i);
+    if (std::find_if(ports.begin(), end, [&](const auto& before) { return before.port == ports[i].port; }) == end) {
+      continue;
+    }
+    reading.complain(std::format("network.tcp-ports[{}].port", i),
+                     std::format("{} stands in the list already; keep one of them", ports[i].port));
+  }
+}
+
 void check_network(Reading& reading, const ContainerSpec& spec) {
   const bool bridge = reading.seen("network.bridge");
   const bool nic = reading.seen("network.nic");
@@ -76,9 +88,13 @@ void check_network(Reading& reading, const ContainerSpec& spec) {
       if (reading.seen(key)) reading.complain(key, "needs a network; give bridge or nic");
     }
     if (spec.network.mac) reading.complain("network.mac", "needs a network; give bridge or nic");
+    if (!spec.network.tcp_ports.empty()) {
+      reading.complain("network.tcp-ports", "needs a network; give bridge or nic");
+    }
   } else if (!reading.seen("network.ipv4") && !reading.seen("network.ipv6")) {
     reading.complain("network", "has no address; give ipv4, ipv6 or both");
   }
+  check_tcp_ports(reading, spec.network.tcp_ports);
   check_ipv4_gateway(reading, spec.network);
   const auto& router = spec.network.ipv6_gateway;
   const bool link_local = router && router->is_link_local();

@@ -25,7 +25,8 @@ Result<ContainerSpec> read_root(Reading& reading, const YamlNode& root) {
   }
   read_table(reading, "", root, container_table(), spec);
   check_rules(reading, spec);
-  // The order of capabilities means nothing, so that the same set is the same spec.
+  // The order of ports and of capabilities means nothing, so that the same set is the same spec.
+  std::ranges::sort(spec.network.tcp_ports);
   std::ranges::sort(spec.security.capabilities);
   const auto same = std::ranges::unique(spec.security.capabilities);
   spec.security.capabilities.erase(same.begin(), same.end());

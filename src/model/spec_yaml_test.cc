@@ -70,7 +70,8 @@ network:
   mac: 02:00:00:00:00:01
   dns: [192.0.2.53, "2001:db8::53"]
   mtu: 1400
-  tcp-policy: reset
+  tcp-policy: splice
+  tcp-ports: [{port: 8554, policy: splice}, {port: 6379, policy: reset}]
 volumes:
   - {name: data, mount: /data}
   - {name: films, mount: /films, kind: shared, host: /srv/films, access: read-only}
@@ -100,6 +101,8 @@ terminal: false
   expected.network.dns = {Ipv4Address::parse("192.0.2.53").value(),
                           Ipv6Address::parse("2001:db8::53").value()};
   expected.network.mtu = 1400;
+  expected.network.tcp_policy = TcpPolicy::kSplice;
+  expected.network.tcp_ports = {{6379, TcpPolicy::kReset}, {8554, TcpPolicy::kSplice}};  // the order means nothing
   expected.volumes = {{.name = "data", .mount_path = "/data"},
                       {.name = "films",
                        .mount_path = "/films",
@@ -122,6 +125,20 @@ terminal: false
                        .sysctls = {{"net.core.somaxconn", "1024"}}};
   EXPECT_EQ(spec, expected) << to_yaml(spec);
   EXPECT_EQ(read_good(to_yaml(spec)), spec);
+}
+
+TEST(SpecYaml, TcpPortsAreWrittenSortedAndOnlyIfThereAreAny) {
+  const std::string start = "name: web\nroot-filesystem: {tar: /srv/web.tar}\ncommand: [web]\n";
+  const std::string network = "network: {ipv4: 192.0.2.10/24, bridge: br0, tcp-ports: ";
+  EXPECT_EQ(to_yaml(read_good(start + network + "[]}\n")).find("tcp-ports"), std::string::npos);
+  const std::string text = to_yaml(read_good(start + network + "[{policy: splice, port: 8554}, {policy: reset, port: 80}]}\n"));
+  EXPECT_NE(text.find("  tcp-policy: reset\n"
+                      "  tcp-ports:\n"
+                      "    - port: 80\n      policy: reset\n"
+                      "    - port: 8554\n      policy: splice\n"
+                      "volumes"),
+            std::string::npos)
+      << text;
 }
 
 TEST(SpecYaml, CanonicalTextIsStable) {

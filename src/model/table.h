@@ -218,10 +218,11 @@ YamlNode write_table(const Table<Object>& table, const Object& object) {
 // --- The tables of a container, and what binds several keys ---
 
 const Table<ContainerSpec>& container_table();
+const Table<TcpPortPolicy>& tcp_port_table();
 const Table<VolumeSpec>& volume_table();
 
 // Complains about what no single key can tell: exclusive keys, gateways outside of their prefix,
-// nested volumes.
+// ports given twice, nested volumes.
 void check_rules(Reading& reading, const ContainerSpec& spec);
 
 }  // namespace perdure::model
