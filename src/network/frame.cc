@@ -12,6 +12,13 @@ constexpr std::size_t kIpv4Bytes = 20;
 constexpr std::size_t kIpv6Bytes = 40;
 constexpr std::size_t kTcpBytes = 20;
 constexpr std::size_t kMinimumFrame = 60;  // Ethernet without its checksum
+constexpr std::size_t kIcmpBytes = 8;
+constexpr std::size_t kQuotedTcpBytes = 8;
+constexpr std::uint8_t kProtocolIcmp = 1;
+constexpr std::uint8_t kIcmpUnreachable = 3;
+constexpr std::uint8_t kIcmpHostUnreachable = 1;
+constexpr std::uint8_t kIcmpv6Unreachable = 1;
+constexpr std::uint8_t kIcmpv6NoRoute = 0;
 constexpr std::uint8_t kProtocolTcp = 6;
 constexpr std::uint8_t kProtocolIcmpv6 = 58;
 constexpr std::uint8_t kNdHopLimit =
@@ -304,6 +311,29 @@ Frame make_tcp(const TcpSegment& segment) {
   out.zeros(segment.payload_bytes);
   for (const std::uint8_t byte : segment.payload) out.u8(byte);
   out.set_u16(start + 16, upper_checksum(source, destination, kProtocolTcp, out.from(start)));
+  return out.take();
+}
+
+Frame make_unreachable(const UnreachableMessage& message) {
+  const IpAddress& peer = message.peer.address;
+  const IpAddress& host = message.host.address;
+  const bool v4 = peer.is_v4();
+  Writer out;
+  out.ether(message.destination_mac, message.source_mac, v4 ? kEtherTypeIpv4 : kEtherTypeIpv6);
+  const std::uint8_t protocol = v4 ? kProtocolIcmp : kProtocolIcmpv6;
+  const std::size_t quoted = (v4 ? kIpv4Bytes : kIpv6Bytes) + kQuotedTcpBytes;
+  write_ip_header(out, host, peer, protocol, kHopLimit, kIcmpBytes + quoted);
+  const std::size_t start = out.size();
+  out.u8(v4 ? kIcmpUnreachable : kIcmpv6Unreachable);
+  out.u8(v4 ? kIcmpHostUnreachable : kIcmpv6NoRoute);
+  out.zeros(kIcmpBytes - 2);
+  write_ip_header(out, peer, host, kProtocolTcp, kHopLimit, kTcpBytes);
+  out.u16(message.peer.port);
+  out.u16(message.host.port);
+  out.u32(message.sequence);
+  const std::uint16_t checksum = v4 ? checksum_finish(checksum_add(0, out.from(start)))
+                                    : upper_checksum(host, peer, protocol, out.from(start));
+  out.set_u16(start + 2, checksum);
   return out.take();
 }
 

@@ -69,6 +69,17 @@ struct TcpSegment {
 Frame make_tcp(const TcpSegment& segment);
 std::optional<TcpSegment> parse_tcp(FrameView frame);
 
+// A router's word to `peer` that what it sent to `host` did not arrive (RFC 792: host unreachable; RFC 4443: no route),
+// with the beginning of a segment that was lost: its ports and its sequence number.
+struct UnreachableMessage {
+  MacAddress source_mac;
+  MacAddress destination_mac;
+  Endpoint peer;
+  Endpoint host;
+  std::uint32_t sequence = 0;
+};
+Frame make_unreachable(const UnreachableMessage& message);
+
 // The Internet checksum of RFC 1071 over `data`, added to `sum`; for IP headers and pseudo headers.
 std::uint32_t checksum_add(std::uint32_t sum, FrameView data);
 std::uint16_t checksum_finish(std::uint32_t sum);

@@ -73,6 +73,34 @@ TEST(TcpFrameTest, PaddingIsNoPayload) {
   EXPECT_EQ(checksum_finish(checksum_add(0, FrameView(frame).subspan(14, 20))), 0);
 }
 
+TEST(UnreachableFrameTest, QuotesTheSegmentThatWasLost) {
+  for (const auto& [host, peer] : {std::pair{kV4, kPeerV4}, std::pair{kV6, kPeerV6}}) {
+    const Frame frame = make_unreachable({kMac, kPeer, Endpoint{peer, 4321}, Endpoint{host, 80}, 0xfffffff0});
+    const bool v4 = host.is_v4();
+    const std::size_t ip_bytes = v4 ? 20 : 40;
+    const std::size_t icmp = 14 + ip_bytes;
+    const std::size_t icmp_bytes = 8 + ip_bytes + 8;
+    ASSERT_GE(frame.size(), icmp + icmp_bytes);
+    EXPECT_EQ(frame[icmp], v4 ? 3 : 1) << "destination unreachable";
+    EXPECT_EQ(frame[icmp + 1], v4 ? 1 : 0) << "the codes that RFC 6069 names for hosts";
+    if (v4) {
+      EXPECT_EQ(checksum_finish(checksum_add(0, FrameView(frame).subspan(icmp, icmp_bytes))), 0);
+    } else {
+      EXPECT_TRUE(checksum_is_right(frame, host, peer, 58, icmp_bytes));
+    }
+    // What is quoted, as the peer had sent it, is a frame but for its first 14 and its last bytes.
+    Frame quoted(frame.begin(), frame.begin() + 14);
+    quoted.insert(quoted.end(), frame.begin() + std::ptrdiff_t(icmp) + 8, frame.end());
+    quoted.resize(14 + ip_bytes + 20);
+    quoted[14 + ip_bytes + 12] = 5 << 4;
+    const auto segment = parse_tcp(quoted);
+    ASSERT_TRUE(segment);
+    EXPECT_EQ(segment->source, (Endpoint{peer, 4321}));
+    EXPECT_EQ(segment->destination, (Endpoint{host, 80}));
+    EXPECT_EQ(segment->sequence, 0xfffffff0);
+  }
+}
+
 TEST(ArpFrameTest, ParsesWhatItMakes) {
   const ArpPacket packet{ArpPacket::kReply, kMac, kV4, kPeer, kPeerV4};
   const auto parsed = parse_arp(make_arp(packet, kPeer));

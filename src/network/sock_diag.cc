@@ -42,6 +42,20 @@ IpAddress read_address(int family, const __be32 (&words)[4]) {
   return address;
 }
 
+bool is_shut_by_peer(unsigned state) { return state == TCP_CLOSE_WAIT || state == TCP_LAST_ACK || state == TCP_CLOSING; }
+
+unsigned read_retransmissions(const nlmsghdr* reply) {
+  unsigned retransmissions = 0;
+  for_each_attribute(reply, sizeof(inet_diag_msg), [&](std::uint16_t type, const nlattr* attribute) {
+    tcp_info info{};
+    if (type != INET_DIAG_INFO) return;
+    std::memcpy(&info, mnl_attr_get_payload(attribute),
+                std::min<std::size_t>(sizeof info, mnl_attr_get_payload_len(attribute)));
+    retransmissions = info.tcpi_retransmits;
+  });
+  return retransmissions;
+}
+
 std::optional<TcpSocketInfo> read_info(const nlmsghdr* reply) {
   if (mnl_nlmsg_get_payload_len(reply) < sizeof(inet_diag_msg)) return std::nullopt;
   const auto* entry = static_cast<const inet_diag_msg*>(mnl_nlmsg_get_payload(reply));
@@ -50,6 +64,8 @@ std::optional<TcpSocketInfo> read_info(const nlmsghdr* reply) {
                       ntohs(entry->id.idiag_sport)};
   info.tuple.remote = {read_address(entry->idiag_family, entry->id.idiag_dst),
                        ntohs(entry->id.idiag_dport)};
+  info.shut_by_peer = is_shut_by_peer(entry->idiag_state);
+  info.retransmissions = read_retransmissions(reply);
   info.receive_queue = entry->idiag_rqueue;
   info.send_queue = entry->idiag_wqueue;
   info.inode = entry->idiag_inode;
@@ -83,6 +99,7 @@ Status list_family(NetlinkSocket& socket, int family, std::uint32_t states,
   request.sdiag_family = static_cast<std::uint8_t>(family);
   request.sdiag_protocol = IPPROTO_TCP;
   request.idiag_states = states;
+  request.idiag_ext = 1 << (INET_DIAG_INFO - 1);
   const std::size_t before = all.size();
   const auto collect = [&](const nlmsghdr* reply) {
     if (auto info = read_info(reply)) all.push_back(*info);

@@ -8,6 +8,14 @@ namespace {
 // too low.
 constexpr std::int32_t kTimestampSlack = 1;
 
+// What the peer has sent beyond what the socket knows is still to be acknowledged: it will send it again. Whoever
+// acknowledged it did so with a timestamp later than the checkpoint's: the gate is locked while a container is frozen,
+// which takes several ticks.
+bool will_send_again(const RestoredSocket& socket, const PeerAnswer& answer) {
+  if (!socket.timestamp || !answer.timestamp_echo) return false;
+  return static_cast<std::int32_t>(*answer.timestamp_echo - *socket.timestamp) <= kTimestampSlack;
+}
+
 }  // namespace
 
 std::string_view to_string(PeerState state) {
@@ -37,13 +45,17 @@ PeerState classify(const RestoredSocket& socket, const std::optional<PeerAnswer>
   // Acknowledgements of both lives overtake an answer.
   if (answer->said) return ahead < 0 ? PeerState::kUnmoved : PeerState::kMoved;
   if (ahead < 0) return PeerState::kMoved;
-  if (socket.timestamp && answer->timestamp_echo) {
-    // Whoever acknowledged the peer's bytes did so with a timestamp later than the checkpoint's:
-    // the gate is locked while a container is frozen, which takes several ticks.
-    const auto later = static_cast<std::int32_t>(*answer->timestamp_echo - *socket.timestamp);
-    return later <= kTimestampSlack ? PeerState::kUnmoved : PeerState::kMoved;
-  }
-  return PeerState::kMoved;
+  return will_send_again(socket, *answer) ? PeerState::kUnmoved : PeerState::kMoved;
+}
+
+std::optional<SplicePoint> splice_point(const RestoredSocket& socket, const PeerAnswer& answer) {
+  if (answer.reset || answer.said) return std::nullopt;
+  const auto received = static_cast<std::int32_t>(answer.rcv_nxt - socket.snd_una);
+  const auto ahead = static_cast<std::int32_t>(answer.snd_nxt - socket.rcv_nxt);
+  if (received < 0 || ahead < 0) return std::nullopt;
+  if (socket.shut_by_container && static_cast<std::uint32_t>(received) > socket.snd_nxt - socket.snd_una) return std::nullopt;
+  if (socket.shut_by_peer && ahead > 0) return std::nullopt;
+  return SplicePoint{answer.rcv_nxt, will_send_again(socket, answer) ? socket.rcv_nxt : answer.snd_nxt};
 }
 
 }  // namespace perdure::network

@@ -81,6 +81,50 @@ TEST_P(ClassifyTest, WhatTheRestoredSocketSaysSinceCounts) {
   EXPECT_EQ(classify(socket(), answer), PeerState::kMoved) << "its bytes are not acknowledged";
 }
 
+class SplicePointTest : public ClassifyTest {};
+
+TEST_P(SplicePointTest, IsWhereThePeerIs) {
+  EXPECT_EQ(splice_point(socket(), answered(base() + 7000, base() + 9000)), (SplicePoint{base() + 7000, base() + 9000}));
+  EXPECT_EQ(splice_point(socket(), answered(base() + 50, base() + 5000)), (SplicePoint{base() + 50, base() + 5000}))
+      << "one that has not moved";
+}
+
+TEST_P(SplicePointTest, BytesThatWillComeAgainAreNotSkipped) {
+  RestoredSocket with = socket();
+  with.timestamp = base();
+  PeerAnswer answer = answered(base() + 50, base() + 5700);
+  answer.timestamp_echo = base();
+  EXPECT_EQ(splice_point(with, answer), (SplicePoint{base() + 50, base() + 5000}));
+  answer.timestamp_echo = base() + 500;
+  EXPECT_EQ(splice_point(with, answer), (SplicePoint{base() + 50, base() + 5700}));
+}
+
+TEST_P(SplicePointTest, NobodyFollowsAPeerThatIsBehindOrGone) {
+  EXPECT_FALSE(splice_point(socket(), answered(base() - 1, base() + 5000)));
+  EXPECT_FALSE(splice_point(socket(), answered(base(), base() + 4999)));
+  PeerAnswer reset;
+  reset.reset = true;
+  EXPECT_FALSE(splice_point(socket(), reset));
+}
+
+TEST_P(SplicePointTest, TooLateOnceTheRestoredSocketHasSpoken) {
+  PeerAnswer answer = answered(base() + 7000, base() + 9000);
+  answer.said = {base() + 150, base() + 5030};
+  EXPECT_FALSE(splice_point(socket(), answer));
+}
+
+TEST_P(SplicePointTest, NothingLiesBehindAnEnd) {
+  RestoredSocket shut = socket();
+  shut.shut_by_container = true;
+  EXPECT_TRUE(splice_point(shut, answered(base() + 100, base() + 9000)));
+  EXPECT_FALSE(splice_point(shut, answered(base() + 101, base() + 9000)));
+  shut = socket();
+  shut.shut_by_peer = true;
+  EXPECT_TRUE(splice_point(shut, answered(base() + 7000, base() + 5000)));
+  EXPECT_FALSE(splice_point(shut, answered(base() + 7000, base() + 5001)));
+}
+
+INSTANTIATE_TEST_SUITE_P(Wrap, SplicePointTest, testing::Values(1000u, 0xffffffceu, 0xfffff000u, 0u));
 INSTANTIATE_TEST_SUITE_P(Wrap, ClassifyTest, testing::Values(1000u, 0xffffffceu, 0xfffff000u, 0u));
 
 }  // namespace

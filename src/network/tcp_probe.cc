@@ -22,6 +22,8 @@ constexpr Duration kUnderWay = std::chrono::seconds(1);
 constexpr Duration kLookAtStop = std::chrono::milliseconds(20);
 // Of a segment that is sent again: fits on every path that is worth one (RFC 8200: 1280 bytes).
 constexpr std::size_t kResentBytes = 1200;
+// One message takes back one doubling; so many lead from Linux's longest timeout, two minutes, to its shortest, 200 ms.
+constexpr int kBackOffs = 10;
 constexpr std::string_view kContainerInterface = "eth0";
 
 struct Target {
@@ -51,7 +53,25 @@ Frame probe_segment(const ProbePath& path, const Target& target, bool old_byte) 
   segment.acknowledgement = socket.rcv_nxt;
   segment.flags = TcpSegment::kAck;
   segment.payload_bytes = old_byte ? 1 : 0;
+  // Who uses timestamps may drop what has none (RFC 7323, section 3.2); an old one is answered.
+  if (socket.timestamp) segment.timestamps = TcpTimestamps{*socket.timestamp, 0};
   return make_tcp(segment);
+}
+
+// In the socket's name, after its peer has answered.
+TcpSegment segment_of(const ProbePath& path, const RestoredSocket& socket, const PeerAnswer& answer) {
+  TcpSegment segment;
+  segment.source_mac = path.mac;
+  segment.destination_mac = answer.next_hop;
+  segment.source = socket.local;
+  segment.destination = socket.remote;
+  segment.acknowledgement = socket.rcv_nxt;
+  segment.window = socket.window;
+  // One that the peer has seen: what the socket itself says must not look older.
+  if (answer.timestamp) {
+    segment.timestamps = TcpTimestamps{answer.timestamp_echo.value_or(socket.timestamp.value_or(0)), *answer.timestamp};
+  }
+  return segment;
 }
 
 class ProbeRun {
@@ -71,7 +91,6 @@ class ProbeRun {
   Status take_neighbour(const IpAddress& address, const MacAddress& mac);
   void take_segment(const TcpSegment& segment);
   void take_said(Target& target, const TcpSegment& segment);
-  void settle(Target& target, const PeerAnswer& answer);
   void settle_what_stays_ahead(Instant now);
 
   const ProbePath& path_;
@@ -79,7 +98,8 @@ class ProbeRun {
   PacketSocket& listener_;
   std::vector<Target> targets_;
   std::map<TcpTuple, Target*> by_tuple_;
-  std::size_t open_ = 0;  // targets that can answer and have not
+  bool is_waited_for(std::size_t awaited) const;
+
   unsigned round_ = 0;
 };
 
@@ -89,10 +109,12 @@ Status ProbeRun::prepare(const std::vector<RestoredSocket>& sockets) {
     targets_.push_back(Target{socket});
     by_tuple_[TcpTuple{socket.local, socket.remote}] = &targets_.back();
   }
-  PERDURE_TRY(find_next_hops());
-  open_ = static_cast<std::size_t>(std::ranges::count_if(
-      targets_, [](const Target& target) { return target.next_hop.has_value(); }));
-  return {};
+  return find_next_hops();
+}
+
+bool ProbeRun::is_waited_for(std::size_t awaited) const {
+  const auto end = targets_.begin() + static_cast<std::ptrdiff_t>(std::min(awaited, targets_.size()));
+  return std::any_of(targets_.begin(), end, [](const Target& target) { return target.next_hop && !target.answer; });
 }
 
 Status ProbeRun::find_next_hops() {
@@ -156,11 +178,6 @@ Status ProbeRun::take_neighbour(const IpAddress& address, const MacAddress& mac)
   return {};
 }
 
-void ProbeRun::settle(Target& target, const PeerAnswer& answer) {
-  target.answer = answer;
-  --open_;
-}
-
 // What the restored socket says itself: its peer's answers are to be compared with that.
 void ProbeRun::take_said(Target& target, const TcpSegment& segment) {
   if (segment.flags & TcpSegment::kRst) return;
@@ -175,7 +192,7 @@ void ProbeRun::take_said(Target& target, const TcpSegment& segment) {
                  more_acknowledged ? segment.acknowledgement : before.acknowledged};
   if (!target.ahead || is_later(target.ahead->snd_nxt, target.said->acknowledged)) return;
   target.ahead->said = target.said;
-  settle(target, *target.ahead);
+  target.answer = target.ahead;
 }
 
 void ProbeRun::take_segment(const TcpSegment& segment) {
@@ -191,7 +208,8 @@ void ProbeRun::take_segment(const TcpSegment& segment) {
   answer.said = target.said;
   if (segment.flags & TcpSegment::kRst) {
     answer.reset = true;
-    return settle(target, answer);
+    target.answer = answer;
+    return;
   }
   // Only a bare ACK tells SND.NXT; data and FIN are old ones, sent again. One below what the peer
   // had sent at the checkpoint is its own keep-alive probe.
@@ -209,7 +227,7 @@ void ProbeRun::take_segment(const TcpSegment& segment) {
     if (!target.ahead) target.ahead_since = BootClock::now();
     target.ahead = answer;
   } else {
-    settle(target, answer);
+    target.answer = answer;
   }
 }
 
@@ -217,7 +235,7 @@ void ProbeRun::settle_what_stays_ahead(Instant now) {
   for (Target& target : targets_) {
     if (target.answer || !target.ahead || now - target.ahead_since < kUnderWay) continue;
     target.ahead->said = target.said;
-    settle(target, *target.ahead);
+    target.answer = target.ahead;
   }
 }
 
@@ -239,7 +257,8 @@ Status ProbeRun::run(const ProbeOptions& options) {
   const Instant end = start + options.deadline;
   const Duration interval = std::min<Duration>(options.deadline / kRoundsAtLeast, kRoundAtMost);
   Instant next = start;
-  while (open_ > 0 && !options.stop.stop_requested()) {
+  const std::size_t awaited = options.awaited.value_or(targets_.size());
+  while (is_waited_for(awaited) && !options.stop.stop_requested()) {
     const Instant now = BootClock::now();
     if (now >= end) break;
     settle_what_stays_ahead(now);
@@ -314,20 +333,30 @@ Status PeerProber::reset(const RestoredSocket& socket, const PeerAnswer& answer)
   return impl_->injector.send(make_tcp(segment));
 }
 
+Status PeerProber::go_on(const RestoredSocket& socket, const PeerAnswer& answer, std::string_view queue) {
+  if (answer.reset) return {};
+  PERDURE_TRY(send_again(socket, answer, queue));
+  TcpSegment segment = segment_of(impl_->path, socket, answer);
+  segment.flags = TcpSegment::kAck;
+  segment.sequence = answer.rcv_nxt;
+  PERDURE_TRY(impl_->injector.send(make_tcp(segment)));
+  const Frame lost = make_unreachable({.source_mac = impl_->path.mac,
+                                       .destination_mac = answer.next_hop,
+                                       .peer = socket.remote,
+                                       .host = socket.local,
+                                       .sequence = socket.rcv_nxt});
+  for (int i = 0; answer.snd_nxt != socket.rcv_nxt && i < kBackOffs; ++i) PERDURE_TRY(impl_->injector.send(lost));
+  // Last, for its answer opens the window. One old byte: a bare segment would be ignored so soon after the first.
+  segment.sequence = answer.rcv_nxt - 1;
+  segment.payload_bytes = 1;
+  return impl_->injector.send(make_tcp(segment));
+}
+
 Status PeerProber::send_again(const RestoredSocket& socket, const PeerAnswer& answer, std::string_view queue) {
   const std::uint32_t known = answer.rcv_nxt - socket.snd_una;
   if (answer.reset || known >= queue.size()) return {};
-  TcpSegment segment;
-  segment.source_mac = impl_->path.mac;
-  segment.destination_mac = answer.next_hop;
-  segment.source = socket.local;
-  segment.destination = socket.remote;
-  segment.acknowledgement = socket.rcv_nxt;
+  TcpSegment segment = segment_of(impl_->path, socket, answer);
   segment.flags = TcpSegment::kAck | TcpSegment::kPsh;
-  segment.window = UINT16_MAX;
-  if (answer.timestamp) {
-    segment.timestamps = TcpTimestamps{answer.timestamp_echo.value_or(socket.timestamp.value_or(0)), *answer.timestamp};
-  }
   for (std::size_t at = known; at < queue.size(); at += kResentBytes) {
     const std::string_view payload = queue.substr(at, kResentBytes);
     segment.sequence = socket.snd_una + static_cast<std::uint32_t>(at);

@@ -26,6 +26,10 @@ struct RestoredSocket {
   std::uint32_t snd_una = 0;  // oldest byte the peer had not acknowledged at the checkpoint
   std::uint32_t snd_nxt = 0;  // end of the send queue at the checkpoint, FIN included
   std::uint32_t rcv_nxt = 0;  // next byte expected from the peer at the checkpoint
+  std::uint16_t window = 0;   // offered to the peer, as on the wire
+  // Which side had been closed: what it has sent ends with its FIN, which counts as one byte.
+  bool shut_by_container = false;
+  bool shut_by_peer = false;
   // The socket's own timestamp clock at the checkpoint (TCP_TIMESTAMP), if the option is in use.
   std::optional<std::uint32_t> timestamp;
 };
@@ -64,6 +68,18 @@ std::string_view to_string(PeerState state);
 // since counts instead.
 PeerState classify(const RestoredSocket& socket, const std::optional<PeerAnswer>& answer);
 
+// Where a connection whose peer has moved on can go on, if not where it was.
+struct SplicePoint {
+  std::uint32_t snd_una = 0;  // the peer has everything before, of whichever life
+  std::uint32_t rcv_nxt = 0;  // nothing before comes any more
+  bool operator==(const SplicePoint&) const = default;
+};
+
+// Pure. Nothing: the peer does not know the connection, is behind what it had acknowledged or sent, or has gone on behind
+// the end of a side that was closed. The peer's bytes that are still to be acknowledged, if that can be told (see
+// classify()), are not skipped. For answers from before the restored socket spoke.
+std::optional<SplicePoint> splice_point(const RestoredSocket& socket, const PeerAnswer& answer);
+
 struct ProbePath {
   int netns = -1;      // descriptor of the container's network namespace: routes and neighbours
   std::string bridge;  // where the container is attached
@@ -73,6 +89,9 @@ struct ProbePath {
 
 struct ProbeOptions {
   Duration deadline = std::chrono::milliseconds(100);  // for all peers together
+  // How many of the sockets, from the first on, are waited for; the others' answers may come with probe_on(). Nothing:
+  // all are.
+  std::optional<std::size_t> awaited{};
   std::stop_token stop{};  // looked at every 20 ms
 };
 
@@ -103,6 +122,14 @@ class PeerProber {
   // peer that moved on since its answer replies with a challenge; probe again then. kInvalid if the
   // answer is a reset.
   Status reset(const RestoredSocket& socket, const PeerAnswer& answer);
+  // For a connection that goes on: what would wait for a timer of one of the ends is sent or asked for at once. The
+  // container's socket must be there. `socket`, as it was restored; `answer`, with which the peer does not lack what it
+  // had acknowledged; `queue`, see send_again().
+  //
+  // The peer gets an acknowledgement of what the socket has. If it has sent more, it hears in addition that this was
+  // lost: a stack that knows RFC 6069 takes its back-off back and retransmits, after 200 ms at the latest if it is Linux. The socket gets an answer of the
+  // peer's, which tells it the window: what waits to be sent goes.
+  Status go_on(const RestoredSocket& socket, const PeerAnswer& answer, std::string_view queue);
   // Sends the socket's queue in its name, from what the peer lacks by its answer on. The acknowledgement goes to the
   // socket, which finds out from it what is missing still; by itself it would wait for a retransmission timer of a
   // second. `queue`: what it had sent from SND.UNA on, or the beginning of that. Nothing is sent if the peer has all of
@@ -124,8 +151,10 @@ using SocketCookie = std::array<std::uint32_t, 2>;  // the kernel's name of a so
 struct TcpSocketInfo {
   TcpTuple tuple;
   SocketCookie cookie{};
+  bool shut_by_peer = false;        // its FIN has been received
   std::uint32_t receive_queue = 0;  // bytes the application has not read
   std::uint32_t send_queue = 0;     // bytes the peer has not acknowledged
+  unsigned retransmissions = 0;     // timeouts since the peer has last acknowledged anything
   std::uint64_t inode = 0;
 };
 

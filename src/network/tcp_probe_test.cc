@@ -257,6 +257,70 @@ TEST_P(TcpProbeTest, MovedPeerAcceptsTheReset) {
   EXPECT_EQ(classify(socket, ask(socket)), PeerState::kGone);
 }
 
+// A number of a connection's TCP_INFO.
+std::uint8_t timeouts_of(const UniqueFd& fd) {
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  EXPECT_EQ(::getsockopt(fd.get(), IPPROTO_TCP, TCP_INFO, &info, &size), 0);
+  return info.tcpi_backoff;
+}
+
+// Both ends wait for timers that have been doubled three times while nobody heard them: the next try would come two
+// seconds after the last.
+TEST_P(TcpProbeTest, WhatWasLostOnTheWayGoesOnAtOnce) {
+  constexpr int kTimeouts = 4;
+  const TcpPair pair = connect();
+  exchange(pair.client, pair.server);
+  exchange(pair.server, pair.client);
+  const RestoredSocket socket = checkpoint_of(pair);
+  container_->attachment.gate.add_flags(GateFlags::kLocked | GateFlags::kInputLocked);
+  ASSERT_EQ(::write(pair.client.get(), "question", 8), 8);
+  ASSERT_EQ(::write(pair.server.get(), "answer", 6), 6);
+  ASSERT_TRUE(eventually([&] { return timeouts_of(pair.client) >= kTimeouts && timeouts_of(pair.server) >= kTimeouts; }));
+  container_->attachment.gate.clear_flags(GateFlags::kLocked | GateFlags::kInputLocked);
+  const auto answer = ask(socket);
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->snd_nxt, socket.rcv_nxt + 8);
+  RestoredSocket restored = socket;
+  restored.window = 100;
+  ASSERT_OK(prober_->go_on(restored, *answer, "answer"));
+  const int before = timeouts_of(pair.client);
+  ASSERT_TRUE(readable_within(pair.client.get(), 1000)) << "what the container had sent";
+  ASSERT_TRUE(readable_within(pair.server.get(), 1000)) << "what the peer had sent, after " << before << " timeouts";
+  char text[16];
+  EXPECT_EQ(::read(pair.client.get(), text, sizeof text), 6);
+  EXPECT_EQ(::read(pair.server.get(), text, sizeof text), 8);
+  wait_acknowledged(pair.server.get());
+  wait_acknowledged(pair.client.get());
+  EXPECT_EQ(::write(pair.client.get(), "more", 4), 4);
+  EXPECT_TRUE(readable_within(pair.server.get(), 20'000));
+  EXPECT_EQ(pending_error(pair.client), 0);
+}
+
+TEST_P(TcpProbeTest, OnlyThoseThatAreAwaitedAreWaitedFor) {
+  TcpPair pair = connect();
+  const RestoredSocket socket = checkpoint_of(pair);
+  vanish(pair);
+  RestoredSocket nobody = socket;
+  nobody.remote.address = v4() ? ip("10.1.0.77") : ip("fd01::77");
+  prober_.emplace(value_of(PeerProber::open(path())));
+  const Instant begin = BootClock::now();
+  const auto answers = value_of(prober_->probe({socket, nobody}, {.deadline = kEventDeadline, .awaited = 1}));
+  EXPECT_LT(BootClock::now() - begin, kEventDeadline);
+  EXPECT_EQ(classify(socket, answers.at(0)), PeerState::kUnmoved);
+  EXPECT_EQ(classify(nobody, answers.at(1)), PeerState::kNoAnswer);
+}
+
+TEST_P(TcpProbeTest, AnEndOfThePeerIsListed) {
+  TcpPair pair = connect();
+  EXPECT_FALSE(value_of(list_established(container_netns())).at(0).shut_by_peer);
+  ASSERT_EQ(::shutdown(pair.client.get(), SHUT_WR), 0);
+  EXPECT_TRUE(eventually([&] { return value_of(list_established(container_netns())).at(0).shut_by_peer; }));
+  container_->attachment.gate.lock();
+  pair.server.reset();
+  EXPECT_TRUE(value_of(list_established(container_netns())).at(0).shut_by_peer) << "also of a life that has ended";
+}
+
 TEST_P(TcpProbeTest, ManyPeersInOneGo) {
   std::vector<TcpPair> pairs;
   std::vector<RestoredSocket> sockets;
