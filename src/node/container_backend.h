@@ -61,6 +61,7 @@ struct RestoreResult {
   std::uint64_t frames_before = 0;      // frames_passed() when the processes began to run
   std::uint32_t connections = 0;        // of the capsule
   std::uint32_t connections_reset = 0;  // whose peer had moved on
+  std::uint32_t connections_spliced = 0;  // whose peer had moved on and was followed
 };
 
 // Frames at the gate, since it was put there.

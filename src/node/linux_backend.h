@@ -22,6 +22,7 @@
 #include "node/container_backend.h"
 #include "node/linux_gate_deadline.h"
 #include "node/paths.h"
+#include "node/rolled_back_connections.h"
 #include "runtime/cgroup.h"
 #include "runtime/host_facts.h"
 #include "runtime/logger.h"
@@ -102,38 +103,25 @@ class LinuxBackend final : public ContainerBackend {
   Result<Snapshots> snapshot_trees() const;
   Result<UniqueFd> roll_back_files(const capsule::Capsule& capsule);
   Result<UniqueFd> replace_root(const std::function<Status()>& change);
-  Result<capsule::RestoredProcesses> restore_processes(const capsule::Capsule& capsule,
-                                                       runtime::LoggerPipes& pipes);
-  struct ProbedConnection {
-    network::RestoredSocket socket;
-    std::optional<network::PeerAnswer> answer;
-    bool captured = true;  // false: it began after the checkpoint
-  };
-  struct Probed {
-    std::optional<network::PeerProber> prober;  // none: there was nothing to ask
-    std::vector<ProbedConnection> connections;
-  };
-  // What outlives a restore for a while: both take their time to close.
+  // `connections`: null if their peers have nothing to be asked.
+  Result<capsule::RestoredProcesses> restore_processes(const capsule::Capsule& capsule, runtime::LoggerPipes& pipes,
+                                                       RolledBackConnections* connections);
+  // What outlives a restore for a while.
   struct Restored {
     UniqueFd old_root;
-    Probed probed;
+    std::unique_ptr<RolledBackConnections> connections;  // none: the container has no network, or nobody has moved on
   };
   Result<Restored> restore_behind_gate(const capsule::Capsule& capsule, RestoreKind kind,
-                                       const std::vector<network::TcpTuple>& left_behind,
+                                       const std::vector<network::TcpSocketInfo>& left_behind,
                                        RestoreResult& result);
   struct Interrupted;
   static Result<std::vector<Interrupted>> interrupted_connections(const capsule::Capsule& capsule);
   Status send_interrupted();
   // Of the life that has ended.
-  Result<std::vector<network::TcpTuple>> connections_left_behind();
-  Probed probe_connections(const capsule::Capsule& capsule,
-                           const std::vector<network::TcpTuple>& left_behind) const;
-  // Returns how many were reset. Touches nothing of this object that changes.
-  std::uint32_t settle_connections(network::PeerProber& prober, std::span<const ProbedConnection> connections) const;
-  void settle_late_answers(Probed& probed, std::stop_token stop) const;
-
+  Result<std::vector<network::TcpSocketInfo>> connections_left_behind();
+  network::ProbePath probe_path() const;  // of an attached container
   Status take_attachment(network::Attachment attachment, LinuxGateDeadline::Present present);
-  void tidy(UniqueFd old_root, Probed probed);
+  void tidy(Restored restored);
   void warm_up_trees();
   Status prepare_for_restore(RestoreKind kind);
   Status make_surroundings(AddressProbe probe, const ProgressFunction& progress);
@@ -154,7 +142,8 @@ class LinuxBackend final : public ContainerBackend {
   std::string spec_digest_;
 
   // Waits for peers that are slow to answer, then closes the root of the life before: the end of its mount syncs the
-  // file system below, which nobody should wait for. Ended before the next restore and before the namespace goes.
+  // file system below, which nobody should wait for. Then it looks after spliced connections. Ended before the next
+  // restore and before the namespace goes.
   std::jthread tidying_;
   std::atomic<std::uint64_t> next_pages_bytes_ = 0;  // of memory, probably, at the next checkpoint
   std::jthread warming_up_;

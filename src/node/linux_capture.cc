@@ -11,7 +11,6 @@
 #include <utility>
 
 #include "base/log.h"
-#include "capsule/criu/image_repair.h"
 #include "capsule/files/file_restore.h"
 #include "image/overlay.h"
 #include "network/tcp_probe.h"
@@ -24,29 +23,9 @@ constexpr Duration kRestoreTime = std::chrono::seconds(60);  // 1 GB/s per proce
 // What the next checkpoint needs is made ready when this one has had time to get to its standbys.
 constexpr Duration kRestAfterCapture = std::chrono::milliseconds(100);
 constexpr Duration kFreezeTime = std::chrono::seconds(5);  // of processes that CRIU has stopped already
-constexpr Duration kLateAnswers = std::chrono::seconds(4);  // of peers, while the restored container runs already
 constexpr const char* kStdoutHint = "stdout";
 constexpr const char* kStderrHint = "stderr";
 constexpr const char* kRollBackMarker = "roll-back";
-
-network::RestoredSocket to_network(const capsule::CapturedConnection& connection) {
-  const auto family = connection.ipv6 ? network::IpFamily::kV6 : network::IpFamily::kV4;
-  network::RestoredSocket socket;
-  socket.local = {{family, connection.local_address}, connection.local_port};
-  socket.remote = {{family, connection.remote_address}, connection.remote_port};
-  socket.snd_una = connection.send_unacknowledged;
-  socket.snd_nxt = connection.send_next;
-  socket.rcv_nxt = connection.receive_next;
-  socket.timestamp = connection.timestamp;
-  return socket;
-}
-
-bool is_loopback(const network::IpAddress& address) {
-  if (address.is_v4()) return address.bytes[0] == 127;
-  network::IpAddress loopback = network::IpAddress::any(network::IpFamily::kV6);
-  loopback.bytes[15] = 1;
-  return address == loopback;
-}
 
 }  // namespace
 
@@ -217,12 +196,12 @@ Status LinuxBackend::point_tracker_at_root(bool mounted) {
   return {};
 }
 
-// Both take their time to close.
-void LinuxBackend::tidy(UniqueFd old_root, Probed probed) {
-  tidying_ = std::jthread([this, fd = std::move(old_root), probed = std::move(probed)](std::stop_token stop) mutable {
-    settle_late_answers(probed, stop);
-    fd.reset();
-    probed.prober.reset();
+// All of it takes its time.
+void LinuxBackend::tidy(Restored restored) {
+  tidying_ = std::jthread([restored = std::move(restored)](std::stop_token stop) mutable {
+    if (restored.connections) restored.connections->hear_late_answers(stop);
+    restored.old_root.reset();
+    if (restored.connections) restored.connections->watch_spliced(stop);
   });
 }
 
@@ -249,7 +228,8 @@ Result<UniqueFd> LinuxBackend::roll_back_files(const capsule::Capsule& capsule) 
 }
 
 Result<capsule::RestoredProcesses> LinuxBackend::restore_processes(const capsule::Capsule& capsule,
-                                                                   runtime::LoggerPipes& pipes) {
+                                                                   runtime::LoggerPipes& pipes,
+                                                                   RolledBackConnections* connections) {
   capsule::RestoreTarget target;
   target.surroundings = surroundings();
   PERDURE_ASSIGN(target.v2_cgroup, cgroup_->make_leaf());
@@ -260,6 +240,10 @@ Result<capsule::RestoredProcesses> LinuxBackend::restore_processes(const capsule
   };
   inherit(kStdoutHint, pipes.stdout_write.get());
   inherit(kStderrHint, pipes.stderr_write.get());
+  if (connections != nullptr) {
+    target.changed = connections->changed();
+    target.late = connections->late();
+  }
   return engine().restore(capsule, target, BootClock::now() + kRestoreTime);
 }
 
@@ -303,21 +287,23 @@ Result<RestoreResult> LinuxBackend::restore(const capsule::Capsule& capsule, Res
     return fail(std::move(restored).error());
   }
   result.total = BootClock::now() - begin;
-  tidy(std::move(restored->old_root), std::move(restored->probed));
+  tidy(*std::move(restored));
   warm_up_engine();
   return result;
 }
 
 Result<LinuxBackend::Restored> LinuxBackend::restore_behind_gate(const capsule::Capsule& capsule, RestoreKind kind,
-                                                                 const std::vector<network::TcpTuple>& left_behind,
+                                                                 const std::vector<network::TcpSocketInfo>& left_behind,
                                                                  RestoreResult& result) {
   Restored restored;
+  std::string host_interface;
   {
     // From here on nothing of the old life can speak. What the new one says may go out as soon as its sockets
     // are there; only the kernel's RST for sockets that are not there yet is kept back. After a move it says nothing
     // before the record names this node.
     const std::lock_guard lock(gate_mutex_);
     if (attachment_) {
+      host_interface = attachment_->host_interface;
       network::Gate& gate = attachment_->gate;
       gate.release_holds(gate.holds());
       const auto wanted = kind == RestoreKind::kMovedHere ? network::GateFlags::kLocked : network::GateFlags::kRstGuard;
@@ -325,29 +311,33 @@ Result<LinuxBackend::Restored> LinuxBackend::restore_behind_gate(const capsule::
     }
   }
   Instant step = BootClock::now();
+  if (kind == RestoreKind::kMovedHere) {
+    PERDURE_ASSIGN(interrupted_, interrupted_connections(capsule));
+  } else if (!host_interface.empty()) {
+    PERDURE_ASSIGN(restored.connections, RolledBackConnections::of({.container = spec_.name.str(),
+                                                                    .path = probe_path(),
+                                                                    .network = spec_.network},
+                                                                   capsule, left_behind));
+    PERDURE_TRY(restored.connections->ask());
+  }
   PERDURE_ASSIGN(restored.old_root, roll_back_files(capsule));
   result.files = BootClock::now() - step;
 
   PERDURE_ASSIGN(runtime::LoggerPipes pipes, start_logger());
   step = BootClock::now();
   result.frames_before = frames_passed();
-  std::future<Probed> settled;
-  if (kind == RestoreKind::kMovedHere) {
-    PERDURE_ASSIGN(interrupted_, interrupted_connections(capsule));
-  } else {
-    settled = std::async(std::launch::async, [&] { return probe_connections(capsule, left_behind); });
-  }
-  auto processes = restore_processes(capsule, pipes);
-  if (settled.valid()) restored.probed = settled.get();
+  auto processes = restore_processes(capsule, pipes, restored.connections.get());
   if (!processes) return fail(std::move(processes).error());
   result.processes = BootClock::now() - step;
   // One that has ended already ends like one that ends a moment later: without a watch.
   const auto init = runtime::ProcessId::of(processes->init_pid);
   result.life = watched({init.value_or(runtime::ProcessId{processes->init_pid, 0}), pipes.stdout_key,
                          pipes.stderr_key});
-  result.connections = static_cast<std::uint32_t>(restored.probed.connections.size());
-  if (restored.probed.prober) {
-    result.connections_reset = settle_connections(*restored.probed.prober, restored.probed.connections);
+  if (restored.connections) {
+    const auto settled = restored.connections->settle();
+    result.connections = settled.all;
+    result.connections_reset = settled.reset;
+    result.connections_spliced = settled.spliced;
   }
   for (Tree& tree : trees_) {
     const auto wanted = std::ranges::find(capsule.trees, tree.volume, &capsule::FileTree::volume);
@@ -376,10 +366,7 @@ Status LinuxBackend::send_interrupted() {
   if (interrupted.empty() || !attachment_) return {};
   std::vector<network::RestoredSocket> sockets;
   for (const Interrupted& each : interrupted) sockets.push_back(each.socket);
-  PERDURE_ASSIGN(auto prober, network::PeerProber::open({.netns = netns_->fd(),
-                                                         .bridge = bridge(),
-                                                         .host_interface = attachment_->host_interface,
-                                                         .mac = model::effective_mac(spec_)}));
+  PERDURE_ASSIGN(auto prober, network::PeerProber::open(probe_path()));
   PERDURE_ASSIGN(const auto answers, prober.probe(sockets));
   for (std::size_t i = 0; i < sockets.size(); ++i) {
     if (answers[i]) PERDURE_TRY(prober.send_again(sockets[i], *answers[i], interrupted[i].queue));
@@ -389,104 +376,27 @@ Status LinuxBackend::send_interrupted() {
 
 // Those that the kernel still closes in the name of the dead, and those that it has closed at once because they held
 // data which nobody had read.
-Result<std::vector<network::TcpTuple>> LinuxBackend::connections_left_behind() {
-  std::vector<network::TcpTuple> tuples;
+Result<std::vector<network::TcpSocketInfo>> LinuxBackend::connections_left_behind() {
+  PERDURE_ASSIGN(std::vector<network::TcpSocketInfo> left, network::list_established(netns_->fd()));
+  std::vector<network::TcpTuple> refused;
   {
     const std::lock_guard lock(gate_mutex_);
     if (attachment_) {
-      PERDURE_ASSIGN(tuples, attachment_->gate.take_refused());
+      PERDURE_ASSIGN(refused, attachment_->gate.take_refused());
     }
   }
-  PERDURE_ASSIGN(const auto closing, network::list_established(netns_->fd()));
-  for (const network::TcpSocketInfo& info : closing) tuples.push_back(info.tuple);
-  std::ranges::sort(tuples);
-  const auto repeated = std::ranges::unique(tuples);
-  tuples.erase(repeated.begin(), repeated.end());
-  return tuples;
+  for (const network::TcpTuple& tuple : refused) {
+    if (std::ranges::contains(left, tuple, &network::TcpSocketInfo::tuple)) continue;
+    left.emplace_back().tuple = tuple;
+  }
+  return left;
 }
 
-LinuxBackend::Probed LinuxBackend::probe_connections(
-    const capsule::Capsule& capsule, const std::vector<network::TcpTuple>& left_behind) const {
-  Probed probed;
-  auto connections = capsule::captured_connections(capsule.images);
-  if (!connections || !attachment_) return probed;
-  std::vector<network::RestoredSocket> sockets;
-  for (const capsule::CapturedConnection& connection : *connections) {
-    network::RestoredSocket socket = to_network(connection);
-    if (!is_loopback(socket.remote.address)) sockets.push_back(socket);
-  }
-  const std::size_t captured = sockets.size();
-  // Those that are younger than the generation: nobody will answer their peers any more.
-  for (const network::TcpTuple& tuple : left_behind) {
-    const auto is_same = [&](const network::RestoredSocket& socket) {
-      return network::TcpTuple{socket.local, socket.remote} == tuple;
-    };
-    if (is_loopback(tuple.remote.address) || std::ranges::any_of(sockets, is_same)) continue;
-    network::RestoredSocket& younger = sockets.emplace_back();
-    younger.local = tuple.local;
-    younger.remote = tuple.remote;
-  }
-  if (sockets.empty()) return probed;
-  const auto ask = [&]() -> Status {
-    PERDURE_ASSIGN(probed.prober, network::PeerProber::open({.netns = netns_->fd(),
-                                                             .bridge = bridge(),
-                                                             .host_interface = attachment_->host_interface,
-                                                             .mac = model::effective_mac(spec_)}));
-    PERDURE_ASSIGN(const auto answers, probed.prober->probe(sockets));
-    for (std::size_t i = 0; i < sockets.size(); ++i) {
-      probed.connections.push_back({sockets[i], answers[i], i < captured});
-    }
-    return {};
-  };
-  if (Status asked = ask(); !asked) {
-    log::warning("{}: asking the peers of {} connections: {}", spec_.name.str(), sockets.size(),
-                 asked.error().message());
-  }
-  return probed;
-}
-
-// A connection whose peer has moved on since the checkpoint, or that began after it, can never go on: its bytes are
-// not there to be sent again. Both ends are told at once. Here is the place where `splice` would mend it instead.
-std::uint32_t LinuxBackend::settle_connections(network::PeerProber& prober,
-                                               std::span<const ProbedConnection> connections) const {
-  std::uint32_t count = 0;
-  for (const auto& [socket, answer, captured] : connections) {
-    const network::PeerState state = captured                   ? network::classify(socket, answer)
-                                     : !answer || answer->reset ? network::PeerState::kNoAnswer
-                                                                : network::PeerState::kMoved;
-    if (state != network::PeerState::kMoved && state != network::PeerState::kGone) continue;
-    ++count;
-    const auto warn = [&](std::string_view what, const Status& done) {
-      if (done || done.error().code() == ErrorCode::kNotFound) return;
-      log::warning("{}: {} {}: {}", spec_.name.str(), what, to_string(socket.remote), done.error().message());
-    };
-    if (state == network::PeerState::kMoved) warn("reset peer", prober.reset(socket, *answer));
-    if (!captured) continue;
-    warn("reset the connection to", prober.reset_socket(socket));
-    // A socket that has received since the checkpoint takes no notice of that.
-    warn("abort the connection to", network::destroy_socket(netns_->fd(), {socket.local, socket.remote}));
-  }
-  return count;
-}
-
-// Peers far away, or cut off for a moment: the container runs, nobody waits for them.
-void LinuxBackend::settle_late_answers(Probed& probed, std::stop_token stop) const {
-  const Instant end = BootClock::now() + kLateAnswers;
-  const auto is_open = [](const ProbedConnection& connection) { return !connection.answer; };
-  while (probed.prober && BootClock::now() < end && std::ranges::any_of(probed.connections, is_open)) {
-    const auto answers = probed.prober->probe_on({.deadline = kLateAnswers / 10, .stop = stop});
-    if (!answers || stop.stop_requested()) return;
-    std::vector<ProbedConnection> late;
-    for (std::size_t i = 0; i < answers->size(); ++i) {
-      ProbedConnection& connection = probed.connections[i];
-      if (connection.answer || !(*answers)[i]) continue;
-      connection.answer = (*answers)[i];
-      late.push_back(connection);
-    }
-    if (late.empty()) continue;
-    const std::uint32_t reset = settle_connections(*probed.prober, late);
-    log::info("{}: {} peers answered late; {} had moved on and were reset", spec_.name.str(), late.size(), reset);
-  }
+network::ProbePath LinuxBackend::probe_path() const {
+  return {.netns = netns_->fd(),
+          .bridge = bridge(),
+          .host_interface = attachment_->host_interface,
+          .mac = model::effective_mac(spec_)};
 }
 
 }  // namespace perdure::node

@@ -87,7 +87,8 @@ void RecoveryMeter::keep_details(const RestoreReport& report, const RestoreResul
   control::v1::Event& details = details_.emplace();
   details.set_text(std::format("; {} after the failure; {} of {} connections were reset",
                                format_duration(*report.restored), result.connections_reset,
-                               result.connections));
+                               result.connections) +
+                   (result.connections_spliced == 0 ? "" : std::format(", {} spliced", result.connections_spliced)));
   details.set_reason(report.reason);
   details.set_generation(to_string(*report.generation));
   auto& durations = *details.mutable_durations_ns();

@@ -54,6 +54,20 @@ TEST_F(RecoveryMeterTest, CountsFromTheEarliestReportOfTheDeath) {
   EXPECT_FALSE(meter_.last()->first_packet);
 }
 
+TEST_F(RecoveryMeterTest, SplicedConnectionsAreToldIfThereAreAny) {
+  for (const std::uint32_t spliced : {0u, 2u}) {
+    meter_.noticed();
+    RestoreResult restored = result(3, 1);
+    restored.connections_spliced = spliced;
+    meter_.restored(generation(), std::nullopt, restored);
+    control::v1::Event event;
+    meter_.add_details(event);
+    EXPECT_EQ(event.text().contains("1 of 3 connections were reset, 2 spliced"), spliced == 2) << event.text();
+    EXPECT_EQ(event.text().contains("spliced"), spliced == 2) << event.text();
+    meter_.drop_details();
+  }
+}
+
 TEST_F(RecoveryMeterTest, TheFirstFrameThatLeavesIsReported) {
   meter_.noticed();
   backend_->pass_frame();  // of the old life

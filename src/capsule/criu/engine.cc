@@ -327,8 +327,9 @@ Result<RestoredProcesses> Engine::restore(const Capsule& capsule, const RestoreT
   const std::string scratch_path = restore_scratch();
   PERDURE_TRY(remove_scratch(scratch_path));
   PERDURE_ASSIGN(const ScratchDirectory scratch, ScratchDirectory::make(scratch_path));
-  PERDURE_ASSIGN(const ImageCatalogue catalogue, ImageCatalogue::build(capsule));
-  PERDURE_ASSIGN(ImageServer server, ImageServer::listen(scratch.path(), catalogue));
+  PERDURE_ASSIGN(ImageCatalogue catalogue, ImageCatalogue::build(capsule));
+  for (const Image& image : target.changed) catalogue.change(image);
+  PERDURE_ASSIGN(ImageServer server, ImageServer::listen(scratch.path(), catalogue, target.late));
   PERDURE_ASSIGN(io::ChildProcess criu, start_criu(target, scratch.path()));
   const auto explained = [&](Error error) {
     return fail(explain(std::move(error), scratch.path() + "/restore.log")

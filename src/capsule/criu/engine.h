@@ -21,6 +21,7 @@
 #include "base/result.h"
 #include "capsule/criu/criu_rpc.h"
 #include "capsule/criu/criu_standby.h"
+#include "capsule/criu/image_set.h"
 #include "capsule/criu/page_tracker.h"
 #include "capsule/format/capsule.h"
 
@@ -88,6 +89,8 @@ struct RestoreTarget {
   std::string v2_cgroup;
   // "pipe:[N]" as the images name it -> descriptor that takes its place.
   std::vector<std::pair<std::string, int>> inherited;
+  std::vector<Image> changed;  // instead of the capsule's of the same names
+  LateImages late;
 };
 
 struct RestoredProcesses {

@@ -1,8 +1,6 @@
 #include "capsule/criu/image_repair.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-
+#include <algorithm>
 #include <algorithm>
 #include <charconv>
 #include <chrono>
@@ -16,11 +14,6 @@
 
 namespace perdure::capsule {
 namespace {
-
-const Image* find_image(const std::vector<Image>& images, std::string_view name) {
-  const auto found = std::ranges::find(images, name, &Image::name);
-  return found == images.end() ? nullptr : &*found;
-}
 
 bool parse(std::string_view bytes, google::protobuf::MessageLite& message) {
   return message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
@@ -80,72 +73,6 @@ std::optional<pid_t> pid_of_core(std::string_view name) {
   return pid;
 }
 
-void load_address(const google::protobuf::RepeatedField<std::uint32_t>& words,
-                  std::array<std::uint8_t, 16>& address) {
-  for (int i = 0; i < words.size() && i < 4; ++i) {
-    const std::uint32_t word = words[i];  // as it stood in memory: network byte order
-    std::memcpy(address.data() + 4 * i, &word, sizeof word);
-  }
-}
-
-// An IPv6 socket may talk IPv4 (RFC 4291, 2.5.5.2: ::ffff:a.b.c.d); on the wire it is an IPv4 connection.
-void unmap(CapturedConnection& connection) {
-  constexpr std::array<std::uint8_t, 12> kMapped{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-  const auto is_mapped = [&](const std::array<std::uint8_t, 16>& address) {
-    return std::equal(kMapped.begin(), kMapped.end(), address.begin());
-  };
-  if (!is_mapped(connection.local_address) || !is_mapped(connection.remote_address)) return;
-  connection.ipv6 = false;
-  for (auto* address : {&connection.local_address, &connection.remote_address}) {
-    std::copy(address->begin() + kMapped.size(), address->end(), address->begin());
-    std::fill(address->begin() + 4, address->end(), std::uint8_t{0});
-  }
-}
-
-// Behind the entry lie the bytes of the receive queue, then those of the send queue.
-std::string unacknowledged_bytes(const Image& stream, const criu::TcpStreamEntry& tcp) {
-  const auto parts = split_image(stream.name, stream.bytes, kTcpStreamMagic, 1);
-  if (!parts || parts->entries.empty()) return {};
-  const std::size_t end = static_cast<std::size_t>(parts->entries[0].data() - stream.bytes.data()) + parts->entries[0].size();
-  const std::size_t begin = end + tcp.inq_len();
-  const std::size_t sent = tcp.outq_len() - std::min(tcp.outq_len(), tcp.unsq_len());
-  if (begin >= stream.bytes.size()) return {};
-  return stream.bytes.substr(begin, std::min<std::size_t>(sent, kMaxUnacknowledgedBytes));
-}
-
-struct TcpSocket {
-  criu::InetSocketEntry socket;
-  std::size_t stream = 0;  // the image that holds its queues, by its place
-  criu::TcpStreamEntry tcp;
-};
-
-// Those that have queues: neither listening nor closed.
-Result<std::vector<TcpSocket>> tcp_sockets(const std::vector<Image>& images) {
-  std::vector<TcpSocket> sockets;
-  const Image* files = find_image(images, "files.img");
-  if (files == nullptr) return sockets;
-  PERDURE_ASSIGN(const ImageEntries parts, split_image(files->name, files->bytes, kFilesMagic));
-  for (const std::string_view bytes : parts.entries) {
-    criu::FileEntry entry;
-    if (!parse(bytes, entry)) {
-      return fail(ErrorCode::kCorrupt, "CRIU image 'files.img': entry cannot be parsed");
-    }
-    if (!entry.has_isk() || entry.isk().proto() != IPPROTO_TCP) continue;
-    const Image* stream = find_image(images, std::format("tcp-stream-{:x}.img", entry.isk().ino()));
-    if (stream == nullptr) continue;
-    PERDURE_ASSIGN(const ImageEntries stream_parts,
-                   split_image(stream->name, stream->bytes, kTcpStreamMagic, 1));
-    TcpSocket& socket = sockets.emplace_back();
-    if (stream_parts.entries.empty() || !parse(stream_parts.entries[0], socket.tcp)) {
-      return fail(ErrorCode::kCorrupt,
-                  std::format("CRIU image '{}': entry cannot be parsed", stream->name));
-    }
-    socket.socket = entry.isk();
-    socket.stream = static_cast<std::size_t>(stream - images.data());
-  }
-  return sockets;
-}
-
 }  // namespace
 
 Result<Repairs> repair_images(std::vector<Image>& images, const PendingSignals& pending,
@@ -167,27 +94,6 @@ Result<Repairs> repair_images(std::vector<Image>& images, const PendingSignals& 
     repairs.entries += in_this_one;
   }
   return repairs;
-}
-
-Result<std::vector<CapturedConnection>> captured_connections(const std::vector<Image>& images) {
-  std::vector<CapturedConnection> connections;
-  PERDURE_ASSIGN(const std::vector<TcpSocket> sockets, tcp_sockets(images));
-  for (const auto& [socket, stream, tcp] : sockets) {
-    CapturedConnection connection;
-    connection.ipv6 = socket.family() == AF_INET6;
-    load_address(socket.src_addr(), connection.local_address);
-    load_address(socket.dst_addr(), connection.remote_address);
-    if (connection.ipv6) unmap(connection);
-    connection.local_port = static_cast<std::uint16_t>(socket.src_port());
-    connection.remote_port = static_cast<std::uint16_t>(socket.dst_port());
-    connection.send_unacknowledged = tcp.outq_seq() - tcp.outq_len();
-    connection.send_next = tcp.outq_seq() - tcp.unsq_len();
-    connection.receive_next = tcp.inq_seq();
-    if (tcp.has_timestamp()) connection.timestamp = tcp.timestamp();
-    connection.unacknowledged = unacknowledged_bytes(images[stream], tcp);
-    connections.push_back(connection);
-  }
-  return connections;
 }
 
 }  // namespace perdure::capsule

@@ -1,14 +1,12 @@
 // Mends what stock CRIU is known to write wrongly, so that a restored container is the one that was
-// captured, and reads the few facts that others need from the images.
+// captured.
 #pragma once
 
 #include <sys/types.h>
 
-#include <array>
 #include <chrono>
 #include <cstdint>
 #include <map>
-#include <optional>
 #include <vector>
 
 #include "base/result.h"
@@ -48,26 +46,5 @@ struct Repairs {
 };
 Result<Repairs> repair_images(std::vector<Image>& images, const PendingSignals& pending,
                               std::chrono::microseconds until);
-
-// Of one connection. What is more is left to its retransmission timer.
-inline constexpr std::size_t kMaxUnacknowledgedBytes = std::size_t{256} << 10;
-
-// An established TCP connection as it was captured: what its peer may have moved on from.
-struct CapturedConnection {
-  bool ipv6 = false;
-  std::array<std::uint8_t, 16> local_address{};   // first 4 bytes for IPv4
-  std::array<std::uint8_t, 16> remote_address{};
-  std::uint16_t local_port = 0;
-  std::uint16_t remote_port = 0;
-  std::uint32_t send_unacknowledged = 0;  // SND.UNA
-  std::uint32_t send_next = 0;            // SND.NXT
-  std::uint32_t receive_next = 0;         // RCV.NXT
-  std::optional<std::uint32_t> timestamp;  // its own timestamp clock (RFC 7323), if it uses the option
-  std::string unacknowledged;  // what it had sent from SND.UNA on, at most kMaxUnacknowledgedBytes of it
-  bool operator==(const CapturedConnection&) const = default;
-};
-
-// kCorrupt naming the image.
-Result<std::vector<CapturedConnection>> captured_connections(const std::vector<Image>& images);
 
 }  // namespace perdure::capsule

@@ -63,7 +63,7 @@ constexpr Duration kRequestTime = std::chrono::seconds(5);  // CRIU writes a req
 }  // namespace
 
 Result<ImageServer> ImageServer::listen(const std::string& directory,
-                                        const ImageCatalogue& catalogue) {
+                                        ImageCatalogue& catalogue, const LateImages& late) {
   const std::string path = directory + "/streamer-serve.sock";
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
@@ -77,7 +77,7 @@ Result<ImageServer> ImageServer::listen(const std::string& directory,
       ::listen(listener.get(), 1) != 0) {
     return fail_errno(std::format("listen on '{}'", path));
   }
-  return ImageServer(std::move(listener), catalogue);
+  return ImageServer(std::move(listener), catalogue, late);
 }
 
 Status ImageServer::answer_request() {
@@ -105,8 +105,18 @@ Status ImageServer::answer_request() {
   PERDURE_ASSIGN(UniqueFd pipe, receive_pipe(connection_.get()));
   ::fcntl(pipe.get(), F_SETFL, O_NONBLOCK);
   if (image->pages != nullptr) ::fcntl(pipe.get(), F_SETPIPE_SZ, kPipeBytes);
-  transfers_.push_back({std::move(pipe), image, 0, 0});
+  transfers_.push_back({std::move(pipe), image, is_awaited(request.filename()), 0, 0});
   return {};
+}
+
+bool ImageServer::is_awaited(const std::string& name) const {
+  return late_is_due_ && std::ranges::find(late_->names, name) != late_->names.end();
+}
+
+void ImageServer::take_late_images() {
+  late_is_due_ = false;
+  for (const Image& image : late_->take()) catalogue_->change(image);
+  for (Transfer& transfer : transfers_) transfer.waits = false;
 }
 
 Status ImageServer::continue_transfer(Transfer& transfer, bool& finished) {
@@ -155,18 +165,20 @@ Status ImageServer::serve(int done_fd, Instant deadline) {
     // A negative descriptor is passed over: CRIU makes no more requests once it has closed the connection.
     const int requests = requests_ended_ ? -1 : connection_ ? connection_.get() : listener_.get();
     polled.push_back({.fd = requests, .events = POLLIN, .revents = 0});
+    polled.push_back({.fd = late_is_due_ ? late_->ready_fd : -1, .events = POLLIN, .revents = 0});
     for (const Transfer& transfer : transfers_) {
-      polled.push_back({.fd = transfer.pipe.get(), .events = POLLOUT, .revents = 0});
+      polled.push_back({.fd = transfer.waits ? -1 : transfer.pipe.get(), .events = POLLOUT, .revents = 0});
     }
     PERDURE_ASSIGN(const bool ready, io::poll_until(polled, deadline));
     if (!ready) return fail(ErrorCode::kTimeout, "CRIU did not finish the restore in time");
 
-    std::size_t index = 2;
+    std::size_t index = 3;
     for (auto transfer = transfers_.begin(); transfer != transfers_.end(); ++index) {
       bool finished = false;
       if (polled[index].revents != 0) PERDURE_TRY(continue_transfer(*transfer, finished));
       transfer = finished ? transfers_.erase(transfer) : std::next(transfer);
     }
+    if (polled[2].revents != 0) take_late_images();
     if (polled[1].revents != 0) {
       if (!connection_) {
         connection_.reset(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));

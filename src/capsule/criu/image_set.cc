@@ -154,4 +154,9 @@ const ServedImage* ImageCatalogue::find(const std::string& name) const {
   return found == served_.end() ? nullptr : &found->second;
 }
 
+void ImageCatalogue::change(const Image& image) {
+  const auto found = served_.find(image.name);
+  if (found != served_.end() && found->second.pages == nullptr) found->second.bytes = image.bytes;
+}
+
 }  // namespace perdure::capsule
