@@ -375,6 +375,9 @@ Status LinuxBackend::release(Capsules capsules) {
     attachment_.reset();
     gate_deadline_->leave();
   }
+  // A restored IPv6 connection that the container had opened and that nobody has closed would keep its device, and this
+  // call with it, for ever (seen with Linux 6.18).
+  if (netns_) PERDURE_TRY(network::clear_connections(netns_->fd()));
   PERDURE_TRY(network::detach(spec_.name));
   netns_.reset();
   PERDURE_TRY(network::delete_netns(paths_.network_namespace));
