@@ -15,6 +15,8 @@ void LeaseGranter::watch(const ContainerName& container, const std::optional<Cha
   if (!same_owner) {
     held.since = now;
     held.last_heard = {};
+    held.answered = 0;
+    held.heard_by_owner = now;
     held.withheld = held.heard_told = false;
   }
   std::erase_if(held_, [&](const auto& row) { return !row.second.charge && row.second.wait_until <= now; });
@@ -24,7 +26,7 @@ void LeaseGranter::resume(const ContainerName& container, Instant now) {
   const auto found = held_.find(container);
   if (found == held_.end()) return;
   found->second.withheld = found->second.heard_told = false;
-  found->second.since = now;
+  found->second.since = found->second.heard_by_owner = now;
 }
 
 bool LeaseGranter::withholds(const ContainerName& container) const {
@@ -49,6 +51,14 @@ std::vector<GranterEffect> LeaseGranter::on(const Heartbeat& heartbeat, Instant 
       if (!std::exchange(held.heard_told, true)) effects.push_back(OwnerHeard{row.container});
       continue;
     }
+    if (heartbeat.answered > held.answered) {
+      held.answered = heartbeat.answered;
+      held.heard_by_owner = now;
+    }
+    const bool was_asked = held.last_heard != Instant{};
+    if (!was_asked) held.heard_by_owner = now;
+    const bool is_deaf = now - held.heard_by_owner >= 2 * std::max(granted, timing_.grant);
+    if (is_deaf && held.charge->role == Charge::Role::kStandby) continue;
     held.last_heard = now;
     held.wait_until = std::max(held.wait_until, now + wait_after(granted, timing_.margin));
     grant.rows.push_back(row);

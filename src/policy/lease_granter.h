@@ -1,6 +1,9 @@
 // The standby's side of the grants: whose heartbeats are answered for which container, and when has its owner been silent for long
 // enough to take it over?
 //
+// An owner that has heard no answer for two grants is deaf: its gate has been shut for one of them. It is answered no more, and so
+// becomes one that is silent. (Of a learner's answers it may have no keys yet.)
+//
 // From the moment at which silence is told, nothing is granted until resume(): a swap may be under way by then. No clock, no I/O,
 // no threads; it lives on the thread of the heartbeats, behind one lock.
 #pragma once
@@ -75,6 +78,8 @@ class LeaseGranter {
     std::optional<Charge> charge;
     Instant since{};                  // of the charge
     Instant last_heard{};             // answered
+    std::uint64_t answered = 0;       // as its owner last said
+    Instant heard_by_owner{};         // when that last rose, or an answer was first due
     Instant wait_until = Instant::min();  // the end of the longest grant given to anybody, with its margin
     bool withheld = false;
     bool heard_told = false;

@@ -67,8 +67,10 @@ std::vector<HolderEffect> LeaseHolder::on(const Grant& grant, Instant now) {
   std::vector<HolderEffect> effects;
   const auto peer = peers_.find(grant.from.node);
   if (grant.to != self_.incarnation || peer == peers_.end()) return effects;
-  const auto sent = std::ranges::find(peer->second, grant.sequence, &Sent::sequence);
-  if (sent == peer->second.end() || grant.sequence == 0) return effects;
+  const auto& beats = peer->second.sent;
+  const auto sent = std::ranges::find(beats, grant.sequence, &Sent::sequence);
+  if (sent == beats.end() || grant.sequence == 0) return effects;
+  peer->second.answered = std::max(peer->second.answered, grant.sequence);
   const Instant end = sent->at + std::min(grant.grant, sent->asked);
   for (const Row& row : grant.rows) {
     const auto found = leases_.find(row.container);
@@ -130,9 +132,13 @@ void LeaseHolder::send_heartbeats(Instant now, std::vector<HolderEffect>& effect
   }
   const Duration asked = long_grant_.value_or(timing_.grant);
   for (auto& [node, all] : rows) {
-    peers_[node][beat_ % kRemembered] = {.sequence = ++sequence_, .at = now, .asked = asked};
-    effects.push_back(
-        SendHeartbeat{node, Heartbeat{.from = self_, .sequence = sequence_, .grant = asked, .rows = std::move(all)}});
+    Peer& peer = peers_[node];
+    peer.sent[beat_ % kRemembered] = {.sequence = ++sequence_, .at = now, .asked = asked};
+    effects.push_back(SendHeartbeat{node, Heartbeat{.from = self_,
+                                                    .sequence = sequence_,
+                                                    .grant = asked,
+                                                    .answered = peer.answered,
+                                                    .rows = std::move(all)}});
   }
   ++beat_;
 }

@@ -105,7 +105,10 @@ class LeaseHolder {
   };
   // Answers to older heartbeats than these renew nothing that a newer one does not.
   static constexpr std::size_t kRemembered = 64;
-  using Peer = std::array<Sent, kRemembered>;  // by beat, the oldest is overwritten
+  struct Peer {
+    std::array<Sent, kRemembered> sent{};  // by beat, the oldest is overwritten
+    std::uint64_t answered = 0;            // the newest that was
+  };
 
   void set_deadline(const ContainerName& container, Lease& lease, std::vector<HolderEffect>& effects);
   void send_heartbeats(Instant now, std::vector<HolderEffect>& effects);

@@ -20,7 +20,8 @@ struct Row {
 struct Heartbeat {
   model::NodeLife from;  // the owner; its node is what the seal proves
   std::uint64_t sequence = 0;
-  Duration grant{};  // asked for
+  Duration grant{};            // asked for
+  std::uint64_t answered = 0;  // the newest of its heartbeats to this node that was answered, as far as it has heard
   std::vector<Row> rows;
   bool operator==(const Heartbeat&) const = default;
 };

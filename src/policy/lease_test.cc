@@ -348,6 +348,34 @@ TEST_F(LeaseGranterTest, WhatIsNoChargeAnyMoreIsForgottenWhenItsGrantHasEnded) {
   EXPECT_FALSE(silent(kStart + wait() - 1ns)) << "what was granted before is waited out";
 }
 
+TEST_F(LeaseGranterTest, AnOwnerThatHearsNoAnswersIsAnsweredNoMoreAndSoIsSilent) {
+  granter_.watch(kWeb, charge_, kStart);
+  Instant now = kStart;
+  while (now < kStart + 2 * kTiming.grant) {
+    ASSERT_TRUE(grants(beat(), now));
+    now += kTiming.heartbeat;
+  }
+  EXPECT_FALSE(grants(beat(), now));
+  EXPECT_TRUE(silent(now + wait()));
+  granter_.resume(kWeb, now + wait());
+  EXPECT_TRUE(grants(beat(), now + wait())) << "it is given the time to hear again";
+}
+
+TEST_F(LeaseGranterTest, AnOwnerThatHearsAnswersIsAnsweredOnAndOn) {
+  granter_.watch(kWeb, charge_, kStart);
+  Heartbeat heard = beat();
+  for (Instant now = kStart; now < kStart + 10 * kTiming.grant; now += kTiming.heartbeat) {
+    ASSERT_TRUE(grants(heard, now));
+    ++heard.answered;
+  }
+}
+
+TEST_F(LeaseGranterTest, ALearnerAnswersWhoeverHearsIt) {
+  charge_.role = Charge::Role::kLearner;
+  granter_.watch(kWeb, charge_, kStart);
+  for (Instant now = kStart; now < kStart + 10 * kTiming.grant; now += kTiming.heartbeat) ASSERT_TRUE(grants(beat(), now));
+}
+
 // ---- Times ----
 
 TEST(LeaseTimingTest, TheDefaultsAreSound) {

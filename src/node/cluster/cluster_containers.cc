@@ -377,6 +377,7 @@ void Cluster::taken(TakenContainer it) {
   }
   claimed_.insert_or_assign(name, coord::StoredRecord{it.record, it.revision, {}});
   attach(**service);
+  if (OwnedContainer* now = owned(name); now != nullptr && runs) now->runs();
 }
 
 Result<NodeName> Cluster::move_target(const ContainerName& name) const {

@@ -30,6 +30,7 @@ std::uint64_t checked(Incarnation incarnation) {
 void fill(v1::Heartbeat& message, const lease::Heartbeat& heartbeat) {
   message.set_incarnation(checked(heartbeat.from.incarnation));
   message.set_sequence(heartbeat.sequence);
+  message.set_answered(heartbeat.answered);
   message.set_grant_ns(nanoseconds_of(heartbeat.grant));
 }
 
@@ -106,8 +107,11 @@ Result<LeaseMessage> heartbeat_from(const v1::Heartbeat& message, const NodeName
   PERDURE_ASSIGN(const Incarnation incarnation, incarnation_from(message.incarnation(), "incarnation"));
   PERDURE_ASSIGN(const Duration grant, grant_from(message.grant_ns()));
   PERDURE_ASSIGN(auto rows, rows_from(message.rows()));
-  return lease::Heartbeat{
-      .from = {from, incarnation}, .sequence = message.sequence(), .grant = grant, .rows = std::move(rows)};
+  return lease::Heartbeat{.from = {from, incarnation},
+                          .sequence = message.sequence(),
+                          .grant = grant,
+                          .answered = message.answered(),
+                          .rows = std::move(rows)};
 }
 
 Result<LeaseMessage> grant_message_from(const v1::Grant& message, const NodeName& from) {

@@ -14,9 +14,9 @@
 namespace perdure::node {
 
 inline constexpr std::size_t kMaxLeaseContentBytes = pki::kMaxChannelContentBytes;
-// Of the longest message without its rows: the fields of a grant, and the tag and length of the message itself. The same for a
-// heartbeat, though it needs less: so the grant that answers a datagram fits into one, too.
-inline constexpr std::size_t kMaxLeaseHeaderBytes = 3 + 2 * 9 + 2 * 11;
+// Of the longest message without its rows: the fields of a heartbeat, and the tag and length of the message itself. The same for
+// a grant, though it needs less: so the grant that answers a datagram fits into one, too.
+inline constexpr std::size_t kMaxLeaseHeaderBytes = 3 + 9 + 3 * 11;
 // The smallest row has 7 bytes: a name of one character, a term below 128. Fifteen of the largest fit, sixty of everyday ones.
 inline constexpr std::size_t kMaxLeaseRows = (kMaxLeaseContentBytes - kMaxLeaseHeaderBytes) / 7;
 

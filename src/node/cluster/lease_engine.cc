@@ -58,6 +58,11 @@ void LeaseEngine::resume(const ContainerName& container) {
   granter_.resume(container, clock_.now());
 }
 
+bool LeaseEngine::withholds(const ContainerName& container) const {
+  const std::lock_guard lock(mutex_);
+  return granter_.withholds(container);
+}
+
 // ---- What comes ----
 
 LeaseOutput LeaseEngine::on(const lease::Heartbeat& heartbeat) {

@@ -42,6 +42,7 @@ class LeaseEngine {
   void ask_long(Duration grant);
   void watch(const ContainerName& container, const std::optional<policy::lease::Charge>& charge);
   void resume(const ContainerName& container);
+  bool withholds(const ContainerName& container) const;
   void use(const policy::lease::Timing& timing);
 
   LeaseOutput on(const policy::lease::Heartbeat& heartbeat);

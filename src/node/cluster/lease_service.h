@@ -63,6 +63,7 @@ class LeaseService final : public Leases {
   void ask_long(Duration grant) override;
   void watch(const ContainerName& container, const std::optional<policy::lease::Charge>& charge) override;
   void resume(const ContainerName& container) override;
+  bool withholds(const ContainerName& container) const override { return engine_.withholds(container); }
 
   const io::RealtimeSupport& realtime() const { return thread_->realtime(); }
   LeaseCounters counters() const;

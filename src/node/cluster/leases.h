@@ -45,6 +45,8 @@ class Leases {
   // ---- The standby's side ----
   virtual void watch(const ContainerName& container, const std::optional<policy::lease::Charge>& charge) = 0;
   virtual void resume(const ContainerName& container) = 0;
+  // Whether nothing is granted because silence was told: a takeover is begun only then.
+  virtual bool withholds(const ContainerName& container) const = 0;
 };
 
 }  // namespace perdure::node

@@ -146,6 +146,8 @@ bool StandbyService::is_taking(const ContainerName& container) const {
 
 void StandbyService::owner_silent(const policy::lease::OwnerSilent& silent) {
   const ContainerName& name = silent.container;
+  // It was told on another thread: the charge may be another one by now, and grants may be given again.
+  if (!environment_.leases.withholds(name)) return;
   const coord::StoredRecord* record = environment_.view.record(name);
   Held* held = find(name);
   const bool can = record != nullptr && held != nullptr && held->prepared && !held->dropping && !held->taking &&

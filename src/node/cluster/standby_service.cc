@@ -195,6 +195,12 @@ void StandbyService::on_ship(Request request) {
           }
           return respond->refuse(Error(code_for_peer(held.error()), held.error().message()), known);
         }
+        // Its sender may count it as committed from here on: what takes over meanwhile must restore it, and what has taken over
+        // acknowledges nothing of the owner before.
+        if (const Term known = table_->term_of(name); known > term) {
+          return respond->refuse(Error(ErrorCode::kFenced, "a higher term is known here"), known);
+        }
+        handle_taking(name, policy::taking::Held{held->holding.generation});
         v1::Message message;
         v1::ShipReply& reply = *message.mutable_shipped();
         const v1::Holding holding = to_peer(held->holding);

@@ -408,8 +408,10 @@ class TestNode final : public ContainerCluster {
     }
     auto service = node_->take_in(std::move(arrived));
     ASSERT_TRUE(service) << service.error().message();
+    const bool runs = it.restored.has_value();
     claimed_.insert_or_assign(name, coord::StoredRecord{it.record, it.revision, {}});
     attach(**service);
+    if (const auto found = owned_.find(name); found != owned_.end() && runs) found->second->runs();
   }
 
   const World world_;

@@ -44,6 +44,7 @@ class FakeLeases final : public Leases {
     engine_.watch(container, charge);
   }
   void resume(const ContainerName& container) override { engine_.resume(container); }
+  bool withholds(const ContainerName& container) const override { return engine_.withholds(container); }
 
  private:
   void tick() {
