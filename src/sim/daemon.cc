@@ -75,7 +75,6 @@ void Daemon::resumed() {
   // Which of its threads comes first is not known.
   const bool loop_first = world_.random.percent(50);
   if (loop_first) pump();
-  if (world_.random.percent(50)) lease_tick();
   while (!lease_tasks_.empty()) {
     Task task = std::move(lease_tasks_.front());
     lease_tasks_.pop_front();
