@@ -2,7 +2,7 @@
 lives must notice each. rule, file, text (found exactly once), replacement."""
 MUTATIONS = [
     ("commits need every standby", "ownership.cc",
-     "require(counts ? holds(*p) : std::nullopt);", "if (counts) require(holds(*p));"),
+     "require(held && held->term > record_->term ? std::nullopt : held);", "if (counts) require(held);"),
     ("only the recorded life's acknowledgements count", "ownership.cc",
      "p != nullptr && p->incarnation == standby.incarnation;", "p != nullptr;"),
     ("another life holds nothing of what the one before held", "ownership.cc",
@@ -82,8 +82,7 @@ MUTATIONS = [
      "step_ = TakingStep::kClaiming;\n  } else {",
      "effects_.push_back(taking::Claimed{*record_, revision_}); step_ = TakingStep::kClaimed;\n  } else {"),
     ("a target that lost kills its copy", "taking.cc",
-     "effects_.push_back(taking::KillCopy{});\n  effects_.push_back(Emit{",
-     "effects_.push_back(Emit{"),
+     "if (has_copy || !takeover_) effects_.push_back(taking::KillCopy{});", ""),
     ("what is restored too late is killed", "taking.cc",
      "  } else {\n    effects_.push_back(taking::KillCopy{});\n  }", "  }"),
     ("a holder lets go only of what is gone", "standing_by.cc",
