@@ -77,7 +77,10 @@ void Invariants::swapped(ContainerIndex container, const model::OwnershipRecord&
     }
     const bool stood_by = std::ranges::contains(before.standbys, writer);
     const bool takes = after.owner == writer;
-    if (takes && !stood_by) {
+    // The source of a move takes its own container back, in a later life too.
+    const bool takes_back = before.phase == model::RecordPhase::kMoving &&
+                            before.standby(writer.node) != nullptr;
+    if (takes && !stood_by && !takes_back) {
       broken(container, "only a standby of the record, in its present life, takes over", says());
     }
     return;

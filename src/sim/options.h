@@ -31,10 +31,14 @@ inline constexpr std::array kSabotages{Sabotage::kWait,      Sabotage::kAbsolute
 std::string_view to_string(Sabotage sabotage);
 Result<Sabotage> parse_sabotage(std::string_view word);  // kInvalid: names those there are
 
+// Whether operators ask for planned moves amid the trouble.
+enum class Moves { kNone, kSome };
+
 struct SimulationOptions {
   std::uint64_t seed = 1;
   Sabotage sabotage = Sabotage::kNone;
   Tracing tracing = Tracing::kOff;
+  Moves moves = Moves::kNone;
   // Instead of what the seed draws.
   std::optional<std::size_t> nodes = {};
   std::optional<std::size_t> containers = {};

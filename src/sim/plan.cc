@@ -42,7 +42,7 @@ Plan draw_plan(const SimulationOptions& options, Random& random) {
   }
   plan.capture_interval = random.between(150ms, 1200ms);
   plan.restore_time = random.between(40ms, 250ms);
-  plan.moves = false;
+  plan.moves = options.moves == Moves::kSome;
   plan.phases = random.within(1, 3);
   plan.incident = random.between(60ms, 700ms);
   return plan;
