@@ -55,7 +55,8 @@ void LeaseHolder::ask_long(Duration grant) {
 }
 
 void LeaseHolder::set_deadline(const ContainerName& container, Lease& lease, std::vector<HolderEffect>& effects) {
-  Instant deadline = kOpen;
+  // Whom the earlier life was about to name is not known yet: nothing beyond what it has left is believed.
+  Instant deadline = lease.needs.inherited.value_or(kOpen);
   for (const model::NodeLife& life : lease.needs.required) deadline = std::min(deadline, lease.given.at(life).end);
   lease.deadline = deadline;
   effects.push_back(SetGate{container, deadline});

@@ -36,7 +36,7 @@ struct Needs {
   std::vector<model::NodeLife> required;  // without one of these grants the gate closes
   std::vector<model::NodeLife> asked;     // learners: heartbeats go to them too
   // Of a daemon that was restarted: the deadline that its earlier life has left in the gate. It counts as a grant of all that
-  // are required now.
+  // are required now, and nothing lasts longer, without a standby too: a swap of that life may still come that names one.
   std::optional<Instant> inherited = {};
 };
 

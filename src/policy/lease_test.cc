@@ -189,6 +189,13 @@ TEST_F(LeaseHolderTest, WhatIsInheritedCountsForThoseThatStoodByThen) {
   EXPECT_EQ(deadline(), kStart + 120ms) << "the other one has not granted again";
 }
 
+TEST_F(LeaseHolderTest, WhatIsInheritedBoundsTheGateWithoutAStandbyToo) {
+  need({}, kStart + 120ms);
+  EXPECT_EQ(deadline(), kStart + 120ms) << "a swap of the earlier life may still name one";
+  need({});
+  EXPECT_EQ(deadline(), kOpen);
+}
+
 TEST_F(LeaseHolderTest, WhatIsForgottenIsLeftToItsDeadlineAndWhatIsShutIsShutAtOnce) {
   need({kStandby});
   const Heartbeat sent = beat(kStart);
