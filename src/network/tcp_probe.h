@@ -127,8 +127,8 @@ class PeerProber {
   // had acknowledged; `queue`, see send_again().
   //
   // The peer gets an acknowledgement of what the socket has. If it has sent more, it hears in addition that this was
-  // lost: a stack that knows RFC 6069 takes its back-off back and retransmits, after 200 ms at the latest if it is Linux. The socket gets an answer of the
-  // peer's, which tells it the window: what waits to be sent goes.
+  // lost: a stack that knows RFC 6069 takes its back-off back and retransmits, after 200 ms at the latest if it is
+  // Linux. The socket gets an answer of the peer's, which tells it the window: what waits to be sent goes.
   Status go_on(const RestoredSocket& socket, const PeerAnswer& answer, std::string_view queue);
   // Sends the socket's queue in its name, from what the peer lacks by its answer on. The acknowledgement goes to the
   // socket, which finds out from it what is missing still; by itself it would wait for a retransmission timer of a

@@ -114,6 +114,8 @@ class LinuxBackend final : public ContainerBackend {
   Result<Restored> restore_behind_gate(const capsule::Capsule& capsule, RestoreKind kind,
                                        const std::vector<network::TcpSocketInfo>& left_behind,
                                        RestoreResult& result);
+  std::uint64_t gate_holds() const;
+  void release_gate(std::uint64_t holds);  // up to so many; later deaths keep it closed
   struct Interrupted;
   static Result<std::vector<Interrupted>> interrupted_connections(const capsule::Capsule& capsule);
   Status send_interrupted();

@@ -330,9 +330,11 @@ Result<LinuxBackend::Restored> LinuxBackend::restore_behind_gate(const capsule::
   if (!processes) return fail(std::move(processes).error());
   result.processes = BootClock::now() - step;
   // One that has ended already ends like one that ends a moment later: without a watch.
+  const std::uint64_t holds = gate_holds();
   const auto init = runtime::ProcessId::of(processes->init_pid);
   result.life = watched({init.value_or(runtime::ProcessId{processes->init_pid, 0}), pipes.stdout_key,
                          pipes.stderr_key});
+  if (result.life.process) release_gate(holds);
   if (restored.connections) {
     const auto settled = restored.connections->settle();
     result.connections = settled.all;
@@ -345,6 +347,18 @@ Result<LinuxBackend::Restored> LinuxBackend::restore_behind_gate(const capsule::
     tree.warm = false;
   }
   return restored;
+}
+
+// CRIU kills helpers of its own among the processes that it restores, and the exit hook closes the gate for them. A peer
+// that is told of a reset connects again at once: an answer that is lost here would cost it a second.
+std::uint64_t LinuxBackend::gate_holds() const {
+  const std::lock_guard lock(gate_mutex_);
+  return attachment_ ? attachment_->gate.holds() : 0;
+}
+
+void LinuxBackend::release_gate(std::uint64_t holds) {
+  const std::lock_guard lock(gate_mutex_);
+  if (attachment_) attachment_->gate.release_holds(holds);
 }
 
 Result<std::vector<LinuxBackend::Interrupted>> LinuxBackend::interrupted_connections(const capsule::Capsule& capsule) {
