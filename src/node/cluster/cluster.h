@@ -7,7 +7,9 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "control.pb.h"
@@ -166,6 +168,7 @@ class Cluster final : public ContainerCluster {
   std::multimap<ContainerName, std::function<void()>> releases_;  // who waits for the end of what is owned
   std::map<ContainerName, coord::StoredRecord> claimed_;  // records made for services to come
   std::map<NodeName, std::map<ContainerName, replica::Holding>> reported_;  // what connected peers hold of ours
+  std::set<std::pair<NodeName, ContainerName>> awaited_reports_;  // what was reported before a takeover says nothing
   std::vector<std::pair<Progress, Done>> waiting_;  // for ready()
   io::Timers announcements_;
   bool busy_ = false;  // init, join or leave is under way

@@ -76,7 +76,7 @@ void Cluster::attach(ContainerService& service) {
 void Cluster::tell_holdings(OwnedContainer& owned) const {
   for (const PeerState& peer : membership_->peers().connected()) {
     const auto reported = reported_.find(peer.life.node);
-    if (reported == reported_.end()) continue;
+    if (reported == reported_.end() || awaited_reports_.contains({peer.life.node, owned.container()})) continue;
     const auto held = reported->second.find(owned.container());
     owned.peer_holds(peer.life, held == reported->second.end() ? std::nullopt : std::optional(held->second));
   }
@@ -280,6 +280,7 @@ void Cluster::peer_up(const model::NodeLife& life) {
 
 void Cluster::peer_down(const model::NodeLife& life) {
   reported_.erase(life.node);
+  std::erase_if(awaited_reports_, [&](const auto& one) { return one.first == life.node; });
   for (const auto& [name, owned] : owned_) owned->handle(own::PeerDown{life.node});
   tell_candidates();
 }
@@ -292,6 +293,7 @@ void Cluster::on_held_report(const PeerRequest& request) {
     if (const auto holding = from_peer(row.newest())) held.insert_or_assign(*name, *holding);
   }
   reported_[request.from.node] = held;
+  std::erase_if(awaited_reports_, [&](const auto& one) { return one.first == request.from.node; });
   for (const auto& [name, owned] : owned_) {
     const auto holding = held.find(name);
     owned->peer_holds(request.from, holding == held.end() ? std::nullopt : std::optional(holding->second));
@@ -374,6 +376,9 @@ void Cluster::taken(TakenContainer it) {
   for (const auto& [life, holding] : it.held_by) {
     const PeerState* peer = membership_->peers().find(life.node);
     if (peer != nullptr && peer->life == life) reported_[life.node].insert_or_assign(name, holding);
+  }
+  if (it.takeover) {
+    for (const model::NodeLife& standby : it.record.standbys) awaited_reports_.emplace(standby.node, name);
   }
   claimed_.insert_or_assign(name, coord::StoredRecord{it.record, it.revision, {}});
   attach(**service);

@@ -76,7 +76,7 @@ void OwnedContainer::handle(const own::Event& event) {
     }
     if (const auto* discarded = std::get_if<own::GenerationsDiscarded>(&next)) {
       if (committed_ && std::ranges::contains(discarded->generations, *committed_)) committed_.reset();
-      const v1::Message notice = discard_notice(identity_.container, term_, *discarded);
+      const v1::Message notice = discard_notice(identity_.container, own_term_, *discarded);
       for (const auto& [node, pace] : paces_) {
         if (pace != own::Pace::kNone) environment_.peers.notice(node, notice);
       }
@@ -141,7 +141,7 @@ struct OwnedContainer::Performer {
       log::error("{}: {}", self.identity_.container.str(), kept.error().message());
     }
   }
-  void operator()(const own::TellTerm& it) { self.say_term(it.node, {}); }
+  void operator()(const own::TellTerm& it) { self.say_term(it.node, it.term, {}); }
   void operator()(const own::AskPrepare& it) { self.ask_prepare(it); }
   void operator()(const own::BeginHandover& it) { self.begin_handover(it); }
   void operator()(const own::TellTake& it) { self.tell_take(it); }
@@ -236,6 +236,7 @@ void OwnedContainer::remove(const own::RemoveRecord& effect) {
 // ---- Grants ----
 
 void OwnedContainer::need_grants(const own::NeedGrants& effect) {
+  own_term_ = effect.term;
   const std::shared_ptr<GateDeadline> gate = side_ == nullptr ? nullptr : side_->gate_deadline();
   policy::lease::Needs needs{.term = effect.term, .required = effect.required, .asked = effect.asked};
   if (effect.inherits && gate) needs.inherited = gate->get();
@@ -253,7 +254,7 @@ void OwnedContainer::enlist(const own::Enlist& effect) {
   v1::Message message;
   v1::EnlistRequest& request = *message.mutable_enlist();
   request.set_container(identity_.container.str());
-  request.set_term(term_.value);
+  request.set_term(own_term_.value);
   request.set_spec_yaml(side_->spec_yaml());
   request.set_spec_digest(machine_.status().record ? machine_.status().record->spec_digest : std::string());
   request.set_image_digest(side_->image_digest());
@@ -298,7 +299,7 @@ void OwnedContainer::set_pace(const own::SetPace& effect) {
   if (before != own::Pace::kNone) return side_->shipper().set_pace(name, to_replica(effect.pace));
   PeerDestinationOptions options{.node = effect.node,
                                  .container = identity_.container,
-                                 .term = [this] { return term_; },
+                                 .term = [this] { return own_term_; },
                                  .committed = [this] { return committed_; },
                                  .fenced = [this, token = lifetime_.token()](Term) {
                                    if (token.alive()) handle(own::RecordChanged{});
@@ -313,7 +314,7 @@ void OwnedContainer::dismiss(const own::Dismiss& effect) {
   v1::Message message;
   v1::DismissRequest& request = *message.mutable_dismiss();
   request.set_container(identity_.container.str());
-  request.set_term(term_.value);
+  request.set_term(own_term_.value);
   request.set_everything(effect.everything);
   request.set_reason(effect.reason);
   holdings_.erase(effect.node);
@@ -329,11 +330,11 @@ void OwnedContainer::dismiss(const own::Dismiss& effect) {
       });
 }
 
-void OwnedContainer::say_term(const NodeName& node, std::optional<Generation> committed) {
+void OwnedContainer::say_term(const NodeName& node, Term term, std::optional<Generation> committed) {
   v1::Message message;
   v1::CommitNotice& notice = *message.mutable_commit();
   notice.set_container(identity_.container.str());
-  notice.set_term(term_.value);
+  notice.set_term(term.value);
   if (committed) *notice.mutable_generation() = to_peer(*committed);
   environment_.peers.notice(node, std::move(message));
 }
@@ -342,7 +343,7 @@ void OwnedContainer::commit(const own::Commit& effect) {
   committed_ = effect.generation;
   if (side_ != nullptr) side_->tell(policy::Committed{effect.generation});
   for (const auto& [node, pace] : paces_) {
-    if (pace != own::Pace::kNone) say_term(node, effect.generation);
+    if (pace != own::Pace::kNone) say_term(node, own_term_, effect.generation);
   }
 }
 

@@ -134,7 +134,7 @@ class OwnedContainer {
   void begin_handover(const policy::ownership::BeginHandover& effect);
   void tell_take(const policy::ownership::TellTake& effect);
   void emit(const policy::Emit& effect);
-  void say_term(const NodeName& node, std::optional<Generation> committed);
+  void say_term(const NodeName& node, Term term, std::optional<Generation> committed);
   void notify();
   Instant call_deadline() const { return environment_.clock.now() + options_.swap_deadline; }
   template <typename... Args>
@@ -154,6 +154,7 @@ class OwnedContainer {
   std::map<NodeName, policy::ownership::Pace> paces_;
   std::optional<policy::ownership::HandingOver> handing_over_;
   Term term_;
+  Term own_term_;  // of the newest record that names this life: what is said to others is said under this one
   std::optional<Generation> committed_;
   std::map<std::uint64_t, Listener> listeners_;
   std::uint64_t next_listener_ = 1;

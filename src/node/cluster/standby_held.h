@@ -17,6 +17,7 @@ struct StandbyService::Held {
   Held(io::Loop& loop, io::Pool& pool) : runner(loop, pool) {}
 
   std::optional<policy::Enlistment> enlistment;
+  std::optional<model::NodeLife> reported_to;  // the owner that has been told what is held here
   std::optional<model::ContainerSpec> spec;
   std::string image_digest;
   std::shared_ptr<ContainerBackend> backend;

@@ -398,6 +398,11 @@ void StandbyService::watch(const ContainerName& name, const policy::HolderDecisi
                     .role = decision.role == policy::HolderRole::kStandby ? Charge::Role::kStandby : Charge::Role::kLearner};
   }
   environment_.leases.watch(name, charge);
+  // Whoever has become the owner by a takeover knows what was held here when the two nodes were connected.
+  Held* held = find(name);
+  if (held == nullptr || !charge || charge->role != Charge::Role::kStandby || held->reported_to == charge->owner) return;
+  held->reported_to = charge->owner;
+  report_held(charge->owner.node);
 }
 
 void StandbyService::look_at_all() {
