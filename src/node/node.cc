@@ -170,10 +170,14 @@ Result<std::unique_ptr<ContainerService>> Node::make_service(model::ContainerSpe
                                             std::move(record));
 }
 
-Result<ContainerService*> Node::take_in(Arrived arrived) {
-  const ContainerPaths paths(options_.host.paths, arrived.spec.name);
+Status Node::make_home(const model::ContainerSpec& spec) const {
+  const ContainerPaths paths(options_.host.paths, spec.name);
   PERDURE_TRY(io::make_directories(paths.home, 0700));
-  PERDURE_TRY(io::write_file_atomically(paths.spec(), model::to_yaml(arrived.spec), 0600));
+  return io::write_file_atomically(paths.spec(), model::to_yaml(spec), 0600);
+}
+
+Result<ContainerService*> Node::take_in(Arrived arrived) {
+  PERDURE_TRY(make_home(arrived.spec));
   PERDURE_ASSIGN(auto service,
                  make_service(std::move(arrived.spec), std::move(arrived.record), Origin::kKnown, std::move(arrived.backend)));
   ContainerService* raw = adopt(std::move(service));

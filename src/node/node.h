@@ -77,6 +77,8 @@ class Node {
     ContainerService::Elsewhere elsewhere = {};  // then: what there is to go back to, beside its store
   };
   Result<ContainerService*> take_in(Arrived arrived);
+  // Its home and specification on the disk, without which it cannot be taken in; may be repeated. kNoSpace, kIo.
+  Status make_home(const model::ContainerSpec& spec) const;
 
   // Whether create() would take it: kExists, kConflict.
   Status check_new(const model::ContainerSpec& spec) const;

@@ -5,6 +5,7 @@ import subprocess
 import time
 
 from cluster_tools import record, wait_until_etcd_survives_one
+from cluster_tools import status as cluster_status
 from lab_specs import PORT, address
 from moving import copies, inspect, is_stood_by, spec_of, up, wait_until_stood_by
 from support.node import CommandFailed, until
@@ -177,7 +178,7 @@ class Guarded:
                 node.boot()
             elif not node.daemon_runs():
                 node.start_daemon()
-        until(lambda: all(row["state"] in ("ready", "cordoned") for row in self.owner.ask("cluster", "status")["nodes"]),
+        until(lambda: all(row["state"] in ("ready", "cordoned") for row in cluster_status(self.owner)["nodes"]),
               "not all nodes are ready", COMES_BACK, 0.1)
 
     def check_end(self, path=None, since=0):

@@ -146,6 +146,7 @@ class Cluster final : public ContainerCluster {
   placement::StandbyQuestion question_for(const OwnedContainer& owned) const;
   std::uint32_t standbys_wanted(const ContainerName& name) const;
   void taken(TakenContainer taken);
+  void take_in_later(TakenContainer taken, const Error& error);
   void hold_handed(const ContainerName& name, Term term, const replica::Holding& holding);
   void announce(const ContainerName& name, std::shared_ptr<ContainerBackend> backend, int times);
   void when_ready(Progress progress, Done done);
@@ -170,6 +171,7 @@ class Cluster final : public ContainerCluster {
   std::map<NodeName, std::map<ContainerName, replica::Holding>> reported_;  // what connected peers hold of ours
   std::set<std::pair<NodeName, ContainerName>> awaited_reports_;  // what was reported before a takeover says nothing
   std::vector<std::pair<Progress, Done>> waiting_;  // for ready()
+  std::set<ContainerName> untaken_;  // told of
   io::Timers announcements_;
   bool busy_ = false;  // init, join or leave is under way
   io::Timer waiting_limit_;

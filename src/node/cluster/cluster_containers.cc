@@ -26,6 +26,7 @@ constexpr Duration kMoveTime = std::chrono::minutes(15);  // a root file system 
 // Neighbours that were busy or asleep; RFC 5227 repeats its announcements as well.
 constexpr int kAnnouncements = 3;
 constexpr Duration kAnnouncementInterval = std::chrono::milliseconds(300);
+constexpr Duration kTakeInAgain = std::chrono::seconds(1);
 
 // Not on its way to another node, and not there.
 bool stays_here(policy::Phase phase) {
@@ -353,10 +354,29 @@ void Cluster::hold_handed(const ContainerName& name, Term term, const replica::H
   if (!submitted) log::warning("{}: {}", name.str(), submitted.error().message());
 }
 
+// It runs already, or is this node's to bring back: it is looked after as soon as the disk has room for what that needs.
+void Cluster::take_in_later(TakenContainer it, const Error& error) {
+  const ContainerName name = it.spec.name;
+  if (untaken_.insert(name).second) {
+    control::v1::Event event;
+    event.set_severity(control::v1::SEVERITY_ERROR);
+    event.set_container(name.str());
+    event.set_kind("not_taken_in");
+    event.set_text(std::format("this node is its owner now, and cannot look after it: free the disk; tried again every {}",
+                               format_duration(kTakeInAgain)));
+    event.set_reason(error.message());
+    options_.events.append(std::move(event));
+  }
+  announcements_.add(options_.loop.after(kTakeInAgain, [this, it = std::make_shared<TakenContainer>(std::move(it))] {
+    taken(std::move(*it));
+  }));
+}
+
 void Cluster::taken(TakenContainer it) {
   const ContainerName name = it.spec.name;
   const bool runs = it.restored.has_value();
   if (runs) announce(name, it.backend, kAnnouncements);
+  if (const Status home = options_.node.make_home(it.spec); !home) return take_in_later(std::move(it), home.error());
   Node::Arrived arrived = arrived_from(it);
   if (!runs) {
     arrived.elsewhere = [this, name, term = it.record.term](std::function<void(HeldElsewhere)> done) {
@@ -368,6 +388,7 @@ void Cluster::taken(TakenContainer it) {
     log::error("{}: {}", name.str(), service.error().message());
     return;
   }
+  untaken_.erase(name);
   // The source holds what it has handed over.
   const auto held = standbys_->table().find(name);
   if (held && held->newest && !it.record.standbys.empty()) {
