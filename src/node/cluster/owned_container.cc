@@ -82,6 +82,8 @@ void OwnedContainer::handle(const own::Event& event) {
       }
     }
     const auto effects = machine_.handle(next, environment_.clock.now());
+    // Found running before this life's first event, which is what the machine begins with.
+    if (std::holds_alternative<own::Restarted>(next) && runs_) pending_.push_back(own::ContainerRuns{});
     for (const own::Effect& effect : effects) {
       log::debug("{}: ownership: -> {}", identity_.container.str(), own::to_string(effect, environment_.clock.now()));
       perform(effect);
@@ -99,6 +101,7 @@ void OwnedContainer::handle(const own::Event& event) {
 }
 
 void OwnedContainer::runs() {
+  runs_ = true;
   handle(own::ContainerRuns{});
   handlers_.runs();
 }

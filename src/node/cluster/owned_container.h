@@ -147,6 +147,7 @@ class OwnedContainer {
   const Handlers handlers_;
   policy::ownership::Ownership machine_;
   bool handling_ = false;
+  bool runs_ = false;  // as last told
   std::vector<policy::ownership::Event> pending_;
   io::Timer timer_;
   std::map<NodeName, replica::Holding> holdings_;  // newest that each peer has said it holds, in its present life
