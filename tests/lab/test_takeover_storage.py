@@ -36,12 +36,11 @@ def test_the_disk_of_one_of_two_standbys_is_full(four):
     it.check_end([first, it.owner])
 
 
-@pytest.mark.parametrize("what", ["disk", "run"])
-def test_the_disk_of_the_only_standby_is_full(four, what):
+def test_the_memory_disk_of_the_only_standby_is_full(four):
     """It takes over without it, or says what it lacks and takes over when there is room."""
     it = stood_by_on_the_fourth(four, 91, 1)
     first, full = it.owner, four.nodes[4]
-    full.fill_disk() if what == "disk" else full.fill_run()
+    full.fill_run()
     it.check_latest()
     after = full.events.last_sequence()
     first.kill()
@@ -49,7 +48,7 @@ def test_the_disk_of_the_only_standby_is_full(four, what):
     def says_why(event):
         return event["kind"] == "taken_over" or "space" in f"{event['text']} {event.get('reason') or ''}"
     full.events.wait(says_why, it.name, after, TAKES)
-    full.free_disk() if what == "disk" else full.free_run()
+    full.free_run()
     it.wait_until_taken_over([full])
     it.check_committed()
     for spare in ("node2", "node3"):
