@@ -220,7 +220,14 @@ def test_a_member_whose_clock_goes_wrong_is_refused_until_it_is_right(managers, 
     one, three = managers.nodes[1], managers.nodes[3]
     three.kill_daemon(signal.SIGTERM)
     after, after_there = one.events.last_sequence(), three.events.last_sequence()
+    # Until it has signed itself another certificate: with the one before it would be let in, and stay.
+    managers.cut(three, "nodes")
+    certificate = os.path.join(three.state, "cluster", "node.pem")
+    with open(certificate) as file:
+        before = file.read()
     three.start_daemon(options=[f"--wall-clock-offset={offset}"])
+    until(lambda: open(certificate).read() != before, "it signs itself no certificate")
+    managers.heal()
     both = (event_with(one, "peer_refused", "node3", after=after),
             event_with(three, "peer_refused", after=after_there))
     said = " / ".join(map(reason_of, both))

@@ -85,6 +85,10 @@ void OwnedContainer::handle(const own::Event& event) {
     // Found running before this life's first event, which is what the machine begins with.
     if (std::holds_alternative<own::Restarted>(next) && runs_) pending_.push_back(own::ContainerRuns{});
     for (const own::Effect& effect : effects) {
+      // Whatever is said because of this event is said under the term that it has brought.
+      if (const auto* needs = std::get_if<own::NeedGrants>(&effect)) own_term_ = needs->term;
+    }
+    for (const own::Effect& effect : effects) {
       log::debug("{}: ownership: -> {}", identity_.container.str(), own::to_string(effect, environment_.clock.now()));
       perform(effect);
     }
@@ -239,7 +243,6 @@ void OwnedContainer::remove(const own::RemoveRecord& effect) {
 // ---- Grants ----
 
 void OwnedContainer::need_grants(const own::NeedGrants& effect) {
-  own_term_ = effect.term;
   const std::shared_ptr<GateDeadline> gate = side_ == nullptr ? nullptr : side_->gate_deadline();
   policy::lease::Needs needs{.term = effect.term, .required = effect.required, .asked = effect.asked};
   if (effect.inherits && gate) needs.inherited = gate->get();
