@@ -198,6 +198,7 @@ def test_perdured_of_the_target_dies_while_it_restores(cluster):
 
 def shipping(lab, number):
     """A container on node 1 with a generation on its way to a standby that does not take it. Returns the standby."""
+    wait_until_etcd_survives_one(lab)
     run(lab, 1, spec_of("web", number))
     lines = lab.client().lines(address(number), PORT)
     lines.ask("incr")
@@ -226,7 +227,9 @@ def test_the_owner_dies_while_it_ships(cluster):
     asked.wait(60)
     os.kill(standby.daemon_pid, signal.SIGCONT)
     cluster.nodes[1].boot()
+    # The standby takes over when it goes on, unless the owner is back before.
+    until(lambda: cluster.nodes[1].try_cli("inspect", "web").returncode == 0, "it does not come back")
     until(lambda: is_stood_by(inspect(cluster, "web", cluster.nodes[1])), "it does not come back", step=0.1)
     assert cluster.client().lines(address(60), PORT).ask("get") in ("0", "1"), "what was committed"
-    wait_until_only_on(cluster, "web", 1)
+    wait_until_only_on(cluster, "web", int(inspect(cluster, "web", cluster.nodes[1])["node"].removeprefix("node")))
     cluster.nodes[1].cli("rm", "--force", "--yes", "web")
