@@ -119,6 +119,7 @@ void ContainerService::begins_with(Term first) {
 }
 
 void ContainerService::leave_cluster() {
+  backend_->gate_deadline()->set(Instant::max());  // nobody else can become its owner
   record_.left_cluster = record_.term > Term{};
   record_.handing_over.reset();
   save_record();
