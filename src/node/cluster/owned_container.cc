@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "node/cluster/peer_codec.h"
 #include "node/cluster/peer_destination.h"
+#include "node/cluster/record_events.h"
 #include "node/policy_terms.h"
 #include "node/status_codec.h"
 
@@ -203,27 +204,15 @@ void OwnedContainer::read(const own::ReadRecord& effect) {
   environment_.records.read(
       identity_.container, call_deadline(),
       [this, token = lifetime_.token(), request = effect.request](Result<std::optional<coord::StoredRecord>> read) {
-        if (!token.alive()) return;
-        if (!read) return handle(own::ReadFailed{request, read.error().message()});
-        if (!*read) return handle(own::RecordRead{request, std::nullopt, environment_.store_revision()});
-        handle(own::RecordRead{request, (*read)->record, (*read)->revision});
+        if (token.alive()) handle(read_event<own::Event>(request, read, environment_.store_revision()));
       });
 }
 
 void OwnedContainer::swap(const own::Swap& effect) {
   environment_.records.swap(
       {.record = effect.record, .expected = effect.expected, .spec_yaml = {}, .nonce = effect.record.nonce},
-      call_deadline(), [this, token = lifetime_.token(), request = effect.request](coord::SwapOutcome outcome) {
-        if (!token.alive()) return;
-        switch (outcome.kind) {
-          case coord::SwapOutcome::Kind::kApplied:
-            return handle(own::SwapApplied{request, outcome.now ? outcome.now->revision : 0});
-          case coord::SwapOutcome::Kind::kRefused:
-            if (!outcome.now) return handle(own::SwapRefused{request, std::nullopt, environment_.store_revision()});
-            return handle(own::SwapRefused{request, outcome.now->record, outcome.now->revision});
-          case coord::SwapOutcome::Kind::kUnknown:
-            return handle(own::SwapUnknown{request, outcome.error ? outcome.error->message() : "no answer"});
-        }
+      call_deadline(), [this, token = lifetime_.token(), request = effect.request](const coord::SwapOutcome& outcome) {
+        if (token.alive()) handle(swap_event<own::Event>(request, outcome, environment_.store_revision()));
       });
 }
 

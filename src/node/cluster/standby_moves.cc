@@ -7,6 +7,7 @@
 #include "model/spec_yaml.h"
 #include "node/cluster/owned_container.h"
 #include "node/cluster/peer_codec.h"
+#include "node/cluster/record_events.h"
 #include "node/cluster/standby_held.h"
 
 namespace perdure::node {
@@ -262,33 +263,21 @@ void StandbyService::perform_taking(const ContainerName& name, const policy::tak
 }
 
 void StandbyService::read_for_taking(const ContainerName& name, const policy::ownership::ReadRecord& read) {
-  namespace own = policy::ownership;
   environment_.records.read(
       name, environment_.clock.now() + policy::OwnershipOptions{}.swap_deadline,
       [this, token = lifetime_.token(), name, request = read.request](Result<std::optional<coord::StoredRecord>> found) {
         if (!token.alive()) return;
-        if (!found) return handle_taking(name, own::ReadFailed{request, found.error().message()});
-        if (!*found) return handle_taking(name, own::RecordRead{request, std::nullopt, environment_.view.revision()});
-        handle_taking(name, own::RecordRead{request, (*found)->record, (*found)->revision});
+        handle_taking(name, read_event<policy::taking::Event>(request, found, environment_.view.revision()));
       });
 }
 
 void StandbyService::swap_for_taking(const ContainerName& name, const policy::ownership::Swap& swap) {
-  namespace own = policy::ownership;
   environment_.records.swap(
       {.record = swap.record, .expected = swap.expected, .spec_yaml = {}, .nonce = swap.record.nonce},
       environment_.clock.now() + policy::OwnershipOptions{}.swap_deadline,
-      [this, token = lifetime_.token(), name, request = swap.request](coord::SwapOutcome outcome) {
+      [this, token = lifetime_.token(), name, request = swap.request](const coord::SwapOutcome& outcome) {
         if (!token.alive()) return;
-        using Kind = coord::SwapOutcome::Kind;
-        const coord::Revision revision = outcome.now ? outcome.now->revision : environment_.view.revision();
-        if (outcome.kind == Kind::kApplied) return handle_taking(name, own::SwapApplied{request, revision});
-        if (outcome.kind == Kind::kUnknown) {
-          return handle_taking(name,
-                               own::SwapUnknown{request, outcome.error ? outcome.error->message() : "no answer"});
-        }
-        handle_taking(
-            name, own::SwapRefused{request, outcome.now ? std::optional(outcome.now->record) : std::nullopt, revision});
+        handle_taking(name, swap_event<policy::taking::Event>(request, outcome, environment_.view.revision()));
       });
 }
 
