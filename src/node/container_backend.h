@@ -21,6 +21,7 @@
 #include "capsule/format/capsule.h"
 #include "image/image.h"
 #include "model/spec.h"
+#include "network/gate.h"
 #include "runtime/preflight.h"
 #include "runtime/process_watch.h"
 
@@ -62,18 +63,6 @@ struct RestoreResult {
   std::uint32_t connections = 0;        // of the capsule
   std::uint32_t connections_reset = 0;  // whose peer had moved on
   std::uint32_t connections_spliced = 0;  // whose peer had moved on and was followed
-};
-
-// Frames at the gate, since it was put there.
-struct GateTraffic {
-  std::uint64_t passed = 0;
-  std::uint64_t dropped_deadline = 0;
-  std::uint64_t dropped_locked = 0;
-  std::uint64_t dropped_held = 0;
-  std::uint64_t dropped_guard = 0;
-  std::uint64_t dropped_arp_only = 0;
-  std::uint64_t input_passed = 0;
-  std::uint64_t input_dropped = 0;
 };
 
 struct Found {
@@ -161,7 +150,7 @@ class ContainerBackend {
   // Frames of the container that the gate has let out.
   virtual std::uint64_t frames_passed() const = 0;
   // Absent: there is no gate.
-  virtual std::optional<GateTraffic> gate_traffic() const = 0;
+  virtual std::optional<network::GateCounters> gate_traffic() const = 0;
 
   // Kernel's name of the cgroup (for the exit hook's reports); 0 before prepare().
   virtual std::uint64_t cgroup_id() const = 0;

@@ -478,14 +478,10 @@ std::uint64_t LinuxBackend::frames_passed() const {
   return attachment_ ? attachment_->gate.counters().passed : 0;
 }
 
-std::optional<GateTraffic> LinuxBackend::gate_traffic() const {
+std::optional<network::GateCounters> LinuxBackend::gate_traffic() const {
   const std::lock_guard lock(gate_mutex_);
   if (!attachment_) return std::nullopt;
-  const network::GateCounters now = attachment_->gate.counters();
-  return GateTraffic{.passed = now.passed, .dropped_deadline = now.dropped_deadline,
-                     .dropped_locked = now.dropped_locked, .dropped_held = now.dropped_held,
-                     .dropped_guard = now.dropped_guard, .dropped_arp_only = now.dropped_arp_only,
-                     .input_passed = now.input_passed, .input_dropped = now.input_dropped};
+  return attachment_->gate.counters();
 }
 
 std::uint64_t LinuxBackend::cgroup_id() const { return cgroup_id_; }

@@ -65,7 +65,7 @@ class LinuxBackend final : public ContainerBackend {
   void open_gate() override;
   bool gate_held_by_death() const override;
   std::uint64_t frames_passed() const override;
-  std::optional<GateTraffic> gate_traffic() const override;
+  std::optional<network::GateCounters> gate_traffic() const override;
   std::uint64_t cgroup_id() const override;
   std::string cgroup_directory() const override;
   std::vector<pid_t> processes() const override;

@@ -173,7 +173,7 @@ void set_gate(v1::GateStatus& gate, const ContainerService& service, const polic
   gate.set_open(status.gate == policy::GateState::kOpen);
   gate.set_closures_by_perdured(service.gate_closures().by_perdured);
   gate.set_closures_by_death(service.gate_closures().by_death);
-  const std::optional<GateTraffic> traffic = service.backend().gate_traffic();
+  const std::optional<network::GateCounters> traffic = service.backend().gate_traffic();
   if (!traffic) return;
   v1::GateTraffic& frames = *gate.mutable_traffic();
   frames.set_passed(traffic->passed);

@@ -62,8 +62,8 @@ class FakeBackend final : public ContainerBackend {
   }
   bool gate_held_by_death() const override { return held_by_death_; }
   std::uint64_t frames_passed() const override { return frames_; }
-  std::optional<GateTraffic> gate_traffic() const override {
-    return GateTraffic{.passed = frames_, .dropped_locked = dropped_locked_};
+  std::optional<network::GateCounters> gate_traffic() const override {
+    return network::GateCounters{.passed = frames_, .dropped_locked = dropped_locked_};
   }
   std::uint64_t cgroup_id() const override { return 1; }
   std::string cgroup_directory() const override { return "/nowhere"; }
