@@ -211,11 +211,10 @@ void Taking::on(const ownership::SwapApplied& event) {
   if (step_ == TakingStep::kFencing) return abandon(error_);
   if (step_ == TakingStep::kSwapping) {
     // What was written may have been the record as it was, for the owner is heard of again.
-    const bool seizes = seizing_;
     record_ = written_;
     revision_ = event.revision;
     in_doubt_ = false;
-    return seizes ? seized() : abandon("its owner is heard of again");
+    return record_->owner == self_ ? seized() : abandon("its owner is heard of again");
   }
   record_->phase = model::RecordPhase::kRunning;
   judge(record_, event.revision);
@@ -347,7 +346,6 @@ void Taking::advance() {
   }
   store_ = StoreStep::kSwapping;
   model::OwnershipRecord record = next_record();
-  seizing_ = step_ == TakingStep::kSwapping && !heard_;
   record.writer = self_;
   record.nonce = nonces_();
   written_ = record;

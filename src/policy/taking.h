@@ -181,7 +181,6 @@ class Taking {
   bool heard_ = false;                     // again
   bool in_doubt_ = false;                  // a swap of ours may still come that compares revision_
   std::optional<model::OwnershipRecord> written_;  // by the swap in flight
-  bool seizing_ = false;                           // it names this node
   std::vector<Generation> holds_;
   std::string error_;
   StoreStep store_ = StoreStep::kIdle;

@@ -63,7 +63,7 @@ class FakeLeases final : public Leases {
     }
     for (const LeaseNews& news : output.news) {
       world_.loop.post([this, token = lifetime_.token(), news] {
-        if (token.alive()) tell(handlers_, news);
+        if (token.alive()) node::tell(handlers_, news);
       });
     }
   }
@@ -71,7 +71,6 @@ class FakeLeases final : public Leases {
     if (paused_) return;
     deliver(std::visit([this](const auto& it) { return engine_.on(it); }, body));
   }
-  static void tell(const LeaseHandlers& handlers, const LeaseNews& news) { node::tell(handlers, news); }
 
   const World world_;
   const model::NodeLife self_;
