@@ -19,6 +19,7 @@ class MemoryNewFile final : public NewFile {
       : file_system_(file_system), inode_(std::move(inode)) {}
 
   Status append(std::span<const std::span<const std::byte>> pieces) override {
+    const std::scoped_lock guard(file_system_.mutex_);
     std::string bytes;
     for (const auto piece : pieces) {
       bytes.append(reinterpret_cast<const char*>(piece.data()), piece.size());
@@ -31,6 +32,7 @@ class MemoryNewFile final : public NewFile {
   }
 
   Status sync() override {
+    const std::scoped_lock guard(file_system_.mutex_);
     PERDURE_TRY(file_system_.count_call("sync"));
     inode_->stable = inode_->seen;
     return {};
@@ -41,22 +43,22 @@ class MemoryNewFile final : public NewFile {
   std::shared_ptr<MemoryFileSystem::Inode> inode_;
 };
 
-namespace {
-
 class MemoryLock final : public StoreLock {
  public:
-  MemoryLock(std::shared_ptr<std::set<std::string>> locks, std::string path)
+  MemoryLock(std::shared_ptr<MemoryFileSystem::Locks> locks, std::string path)
       : locks_(std::move(locks)), path_(std::move(path)) {}
-  ~MemoryLock() override { locks_->erase(path_); }
+  ~MemoryLock() override {
+    const std::scoped_lock guard(locks_->mutex);
+    locks_->paths.erase(path_);
+  }
 
  private:
-  std::shared_ptr<std::set<std::string>> locks_;
+  std::shared_ptr<MemoryFileSystem::Locks> locks_;
   std::string path_;
 };
 
-}  // namespace
-
 std::unique_ptr<MemoryFileSystem> MemoryFileSystem::clone() const {
+  const std::scoped_lock guard(mutex_);
   auto copy = std::make_unique<MemoryFileSystem>();
   std::map<const Inode*, std::shared_ptr<Inode>> inodes;
   const auto copied = [&](const Names& names) {
@@ -85,6 +87,7 @@ Status MemoryFileSystem::count_call(const std::string& what) {
 }
 
 void MemoryFileSystem::restart_after_crash(Unsynced variant) {
+  const std::scoped_lock guard(mutex_);
   const bool keep_names = variant == Unsynced::kKept || variant == Unsynced::kNamesWithoutData;
   const bool keep_data = variant == Unsynced::kKept || variant == Unsynced::kDataWithoutNames;
   (keep_names ? stable_ : seen_) = keep_names ? seen_ : stable_;
@@ -94,24 +97,28 @@ void MemoryFileSystem::restart_after_crash(Unsynced variant) {
   failure_.reset();
   crash_call_.reset();
   calls_ = 0;
-  locks_ = std::make_shared<std::set<std::string>>();
+  locks_ = std::make_shared<Locks>();
 }
 
 std::vector<std::string> MemoryFileSystem::paths() const {
+  const std::scoped_lock guard(mutex_);
   std::vector<std::string> paths;
   for (const auto& [path, inode] : seen_) paths.push_back(path);
   return paths;
 }
 
 void MemoryFileSystem::flip_byte(const std::string& path, std::size_t at) {
+  const std::scoped_lock guard(mutex_);
   seen_.at(path)->seen.at(at) ^= 1;
 }
 
 void MemoryFileSystem::truncate(const std::string& path, std::size_t size_bytes) {
+  const std::scoped_lock guard(mutex_);
   seen_.at(path)->seen.resize(size_bytes);
 }
 
 void MemoryFileSystem::overwrite(const std::string& path, std::string bytes) {
+  const std::scoped_lock guard(mutex_);
   seen_[path] = std::make_shared<Inode>(Inode{bytes, bytes});
 }
 
@@ -120,6 +127,7 @@ Status MemoryFileSystem::make_directories(const std::string&) {
 }
 
 Result<std::unique_ptr<NewFile>> MemoryFileSystem::create(const std::string& path) {
+  const std::scoped_lock guard(mutex_);
   PERDURE_TRY(count_call("create"));
   if (seen_.contains(path)) return fail(ErrorCode::kExists, std::format("create '{}'", path));
   auto inode = std::make_shared<Inode>();
@@ -128,6 +136,7 @@ Result<std::unique_ptr<NewFile>> MemoryFileSystem::create(const std::string& pat
 }
 
 Status MemoryFileSystem::rename_new(const std::string& from, const std::string& to) {
+  const std::scoped_lock guard(mutex_);
   PERDURE_TRY(count_call("rename"));
   if (seen_.contains(to)) return fail(ErrorCode::kExists, std::format("rename to '{}'", to));
   PERDURE_TRY(find(from));
@@ -138,12 +147,14 @@ Status MemoryFileSystem::rename_new(const std::string& from, const std::string& 
 }
 
 Status MemoryFileSystem::remove(const std::string& path) {
+  const std::scoped_lock guard(mutex_);
   PERDURE_TRY(count_call("remove"));
   if (seen_.erase(path) == 0) return fail(ErrorCode::kNotFound, std::format("remove '{}'", path));
   return {};
 }
 
 Status MemoryFileSystem::sync_directory(const std::string& path) {
+  const std::scoped_lock guard(mutex_);
   PERDURE_TRY(count_call("sync directory"));
   const auto inside = [&](const auto& entry) { return directory_of(entry.first) == path; };
   std::erase_if(stable_, inside);
@@ -154,6 +165,7 @@ Status MemoryFileSystem::sync_directory(const std::string& path) {
 }
 
 Result<std::vector<std::string>> MemoryFileSystem::list(const std::string& path) {
+  const std::scoped_lock guard(mutex_);
   if (crashed()) return fail(ErrorCode::kIo, "list: the host is gone");
   std::vector<std::string> names;
   for (const auto& [file, inode] : seen_) {
@@ -171,11 +183,13 @@ Result<std::shared_ptr<MemoryFileSystem::Inode>> MemoryFileSystem::find(const st
 }
 
 Result<std::uint64_t> MemoryFileSystem::size(const std::string& path) {
+  const std::scoped_lock guard(mutex_);
   PERDURE_ASSIGN(const auto inode, find(path));
   return inode->seen.size();
 }
 
 Result<std::string> MemoryFileSystem::read_prefix(const std::string& path, std::size_t size_bytes) {
+  const std::scoped_lock guard(mutex_);
   PERDURE_ASSIGN(const auto inode, find(path));
   if (const auto bad = unreadable_.find(path); bad != unreadable_.end()) {
     return fail(bad->second, std::format("read '{}': injected failure", path));
@@ -193,7 +207,8 @@ Result<capsule::SlabRef> MemoryFileSystem::load(const std::string& path,
 }
 
 Result<std::unique_ptr<StoreLock>> MemoryFileSystem::lock(const std::string& path) {
-  if (!locks_->insert(path).second) {
+  const std::scoped_lock guard(mutex_, locks_->mutex);
+  if (!locks_->paths.insert(path).second) {
     return fail(ErrorCode::kConflict, std::format("lock '{}': somebody else holds it", path));
   }
   return std::make_unique<MemoryLock>(locks_, path);

@@ -1,4 +1,5 @@
-// A file system in memory that fails and crashes on demand. Test programs only; one thread.
+// A file system in memory that fails and crashes on demand. Test programs only. Files may be used by any threads, as those
+// of the real one; faults are set by one while no other uses it.
 //
 // It keeps two states: what programs see, and what is on stable storage. Content gets there by
 // sync() of the file, names by sync_directory(). A crash throws away what programs saw; how much of
@@ -8,6 +9,7 @@
 
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <string>
@@ -63,10 +65,16 @@ class MemoryFileSystem final : public FileSystem {
   Result<std::unique_ptr<StoreLock>> lock(const std::string& path) override;
 
  private:
+  friend class MemoryLock;
   friend class MemoryNewFile;
   struct Inode {
     std::string seen;
     std::string stable;
+  };
+  // They outlive a crash of the file system that gave them.
+  struct Locks {
+    std::mutex mutex;
+    std::set<std::string> paths;
   };
   using Names = std::map<std::string, std::shared_ptr<Inode>>;
 
@@ -74,6 +82,7 @@ class MemoryFileSystem final : public FileSystem {
   Status count_call(const std::string& what);
   Result<std::shared_ptr<Inode>> find(const std::string& path);
 
+  mutable std::mutex mutex_;  // of all below
   Names seen_;
   Names stable_;
   std::size_t calls_ = 0;
@@ -84,7 +93,7 @@ class MemoryFileSystem final : public FileSystem {
   std::optional<Failure> failure_;
   std::optional<std::size_t> crash_call_;
   std::map<std::string, ErrorCode> unreadable_;
-  std::shared_ptr<std::set<std::string>> locks_ = std::make_shared<std::set<std::string>>();
+  std::shared_ptr<Locks> locks_ = std::make_shared<Locks>();
 };
 
 }  // namespace perdure::replica
