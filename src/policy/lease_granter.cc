@@ -13,13 +13,15 @@ void LeaseGranter::watch(const ContainerName& container, const std::optional<Cha
   const bool same_owner = held.charge && charge && held.charge->owner == charge->owner && held.charge->term == charge->term;
   held.charge = charge;
   if (!same_owner) {
+    held.former_until = granted_until(held);
+    held.wait_until = Instant::min();
     held.since = now;
     held.last_heard = {};
     held.answered = 0;
     held.heard_by_owner = now;
     held.withheld = held.heard_told = false;
   }
-  std::erase_if(held_, [&](const auto& row) { return !row.second.charge && row.second.wait_until <= now; });
+  std::erase_if(held_, [&](const auto& row) { return !row.second.charge && granted_until(row.second) <= now; });
 }
 
 void LeaseGranter::resume(const ContainerName& container, Instant now) {
@@ -61,7 +63,9 @@ std::vector<GranterEffect> LeaseGranter::on(const Heartbeat& heartbeat, Instant 
     if (is_deaf && held.charge->role == Charge::Role::kStandby) continue;
     held.last_heard = now;
     held.wait_until = std::max(held.wait_until, now + wait_after(granted, timing_.margin));
-    grant.rows.push_back(row);
+    // It has shut its gate for them before it said so; what is waited for is the grant that it gets now.
+    if (row.former_given_back) held.former_until = Instant::min();
+    grant.rows.push_back({row.container, row.term});
   }
   if (!grant.rows.empty()) effects.push_back(SendGrant{heartbeat.from.node, std::move(grant)});
   return effects;
@@ -70,7 +74,15 @@ std::vector<GranterEffect> LeaseGranter::on(const Heartbeat& heartbeat, Instant 
 // Who has not been heard of since it became the owner may be about to speak: it is given the time of a grant.
 Instant LeaseGranter::silent_at(const Held& held) const {
   const Instant expected = held.since + wait_after(timing_.grant, timing_.margin);
-  return std::max({held.wait_until, expected, patient_until_});
+  return std::max({granted_until(held), expected, patient_until_});
+}
+
+std::optional<Instant> LeaseGranter::waits_long_until(const ContainerName& container, Instant now) const {
+  const auto found = held_.find(container);
+  if (found == held_.end() || !is_waited_for(found->second)) return std::nullopt;
+  const Instant until = granted_until(found->second);
+  const Instant usual = now + wait_after(timing_.grant, timing_.margin);
+  return until > usual ? std::optional(until) : std::nullopt;
 }
 
 std::vector<GranterEffect> LeaseGranter::tick(Instant now) {

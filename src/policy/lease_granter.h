@@ -8,6 +8,7 @@
 // no threads; it lives on the thread of the heartbeats, behind one lock.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -73,6 +74,10 @@ class LeaseGranter {
   // Instant::max(): nothing is waited for.
   Instant next_tick() const;
 
+  // Until when this node would wait for a silent owner, if that is longer than after a grant of the usual length: it was
+  // restarted on purpose. Absent: it does not, or is no standby.
+  std::optional<Instant> waits_long_until(const ContainerName& container, Instant now) const;
+
  private:
   struct Held {
     std::optional<Charge> charge;
@@ -80,10 +85,12 @@ class LeaseGranter {
     Instant last_heard{};             // answered
     std::uint64_t answered = 0;       // as its owner last said
     Instant heard_by_owner{};         // when that last rose, or an answer was first due
-    Instant wait_until = Instant::min();  // the end of the longest grant given to anybody, with its margin
+    Instant wait_until = Instant::min();  // the end of the longest grant given to this owner's life, with its margin
+    Instant former_until = Instant::min();  // ... to any other, under any other term
     bool withheld = false;
     bool heard_told = false;
   };
+  static Instant granted_until(const Held& held) { return std::max(held.wait_until, held.former_until); }
   Instant silent_at(const Held& held) const;
   static bool is_waited_for(const Held& held) {
     return held.charge && held.charge->role == Charge::Role::kStandby && !held.withheld;

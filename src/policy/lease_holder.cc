@@ -24,10 +24,13 @@ std::vector<HolderEffect> LeaseHolder::need(const ContainerName& container, cons
   };
   std::ranges::for_each(needs.required, keep);
   std::ranges::for_each(needs.asked, keep);
-  if (needs.inherited) {
+  if (needs.inherited && *needs.inherited > now) {
+    lease.had_inherited = true;
     for (const model::NodeLife& life : needs.required) {
       Given& given = lease.given[life];
+      if (given.answered != Instant{}) continue;  // what it has given since is what counts
       given.end = std::max(given.end, *needs.inherited);
+      given.inherited = true;
     }
   }
   set_deadline(container, lease, effects);
@@ -49,7 +52,7 @@ std::vector<HolderEffect> LeaseHolder::shut(const ContainerName& container) {
 }
 
 void LeaseHolder::ask_long(Duration grant) {
-  long_grant_ = std::min(grant, kLongestGrant);
+  long_grant_ = std::clamp(grant, timing_.grant, std::max(timing_.grant, kLongestGrant));
   long_told_ = false;
   next_tick_ = kShut;
 }
@@ -80,24 +83,37 @@ std::vector<HolderEffect> LeaseHolder::on(const Grant& grant, Instant now) {
     const auto given = lease.given.find(grant.from);
     if (given == lease.given.end()) continue;
     given->second.answered = std::max(given->second.answered, sent->at);
-    given->second.end = std::max(given->second.end, end);
+    // In place of what an earlier life was given: the gate goes by this life's grants from now on, and by them alone.
+    const bool in_place = given->second.inherited && end > now;
+    given->second.end = in_place ? end : std::max(given->second.end, end);
+    if (in_place) given->second.inherited = false;
     set_deadline(row.container, lease, effects);
     if (end > now && (!given->second.flows || !given->second.told)) {
       given->second.flows = given->second.told = true;
       effects.push_back(GrantsFlow{row.container, grant.from});
     }
   }
-  if (long_grant_ && !long_told_ && long_grants_held(now)) {
-    long_told_ = true;
-    effects.push_back(LongGrantsHeld{});
-  }
+  note_long_grants(now, effects);
   return effects;
 }
 
-bool LeaseHolder::long_grants_held(Instant now) const {
-  return std::ranges::all_of(leases_, [&](const auto& row) {
-    return row.second.deadline == kOpen || row.second.deadline >= now + *long_grant_ - timing_.grant;
-  });
+std::vector<LeaseHolder::Missing> LeaseHolder::missing_long_grants(Instant now) const {
+  std::vector<Missing> missing;
+  if (!long_grant_) return missing;
+  // Answered with the last heartbeats, or with those before.
+  const Instant wanted = now + *long_grant_ - timing_.grant;
+  for (const auto& [container, lease] : leases_) {
+    for (const model::NodeLife& life : lease.needs.required) {
+      if (lease.given.at(life).end < wanted) missing.push_back({container, life});
+    }
+  }
+  return missing;
+}
+
+void LeaseHolder::note_long_grants(Instant now, std::vector<HolderEffect>& effects) {
+  if (!long_grant_ || long_told_ || !missing_long_grants(now).empty()) return;
+  long_told_ = true;
+  effects.push_back(LongGrantsHeld{});
 }
 
 // ---- Time ----
@@ -115,10 +131,7 @@ std::vector<HolderEffect> LeaseHolder::tick(Instant now) {
   next_tick_ = now + timing_.heartbeat;
   send_heartbeats(now, effects);
   tell_silence(now, effects);
-  if (long_grant_ && !long_told_ && long_grants_held(now)) {
-    long_told_ = true;
-    effects.push_back(LongGrantsHeld{});
-  }
+  note_long_grants(now, effects);
   return effects;
 }
 
@@ -127,8 +140,10 @@ void LeaseHolder::send_heartbeats(Instant now, std::vector<HolderEffect>& effect
   for (const auto& [container, lease] : leases_) {
     for (const auto& [life, given] : lease.given) {
       std::vector<Row>& to = rows[life.node];
-      const Row row{container, lease.needs.term};
-      if (to.empty() || to.back() != row) to.push_back(row);
+      if (to.empty() || to.back().container != container) {
+        to.push_back({container, lease.needs.term, lease.had_inherited});
+      }
+      if (given.inherited) to.back().former_given_back = false;
     }
   }
   const Duration asked = long_grant_.value_or(timing_.grant);
@@ -147,13 +162,19 @@ void LeaseHolder::send_heartbeats(Instant now, std::vector<HolderEffect>& effect
 void LeaseHolder::tell_silence(Instant now, std::vector<HolderEffect>& effects) {
   for (auto& [container, lease] : leases_) {
     for (auto& [life, given] : lease.given) {
-      const Instant since = std::max(given.answered, given.asked_since);
-      if (now - since < timing_.grant / 2 || (!given.flows && given.told)) continue;
+      if (now < silent_at(given) || (!given.flows && given.told)) continue;
       given.flows = false;
       given.told = true;
       effects.push_back(GrantsStopped{container, life});
     }
   }
+}
+
+// What was inherited may last: nobody is in a hurry.
+Instant LeaseHolder::silent_at(const Given& given) const {
+  const Instant silent = std::max(given.answered, given.asked_since) + timing_.grant / 2;
+  if (!given.inherited) return silent;
+  return std::max(silent, std::min(given.asked_since + kFirstAnswer, given.end - timing_.grant));
 }
 
 std::optional<Instant> LeaseHolder::deadline(const ContainerName& container) const {

@@ -36,7 +36,8 @@ struct Needs {
   std::vector<model::NodeLife> required;  // without one of these grants the gate closes
   std::vector<model::NodeLife> asked;     // learners: heartbeats go to them too
   // Of a daemon that was restarted: the deadline that its earlier life has left in the gate. It counts as a grant of all that
-  // are required now, and nothing lasts longer, without a standby too: a swap of that life may still come that names one.
+  // are required now, of each until that one has answered this life; and nothing lasts longer, without a standby too: a swap of
+  // that life may still come that names one.
   std::optional<Instant> inherited = {};
 };
 
@@ -74,8 +75,15 @@ class LeaseHolder {
   // ... and it is shut at once: another node is the owner.
   std::vector<HolderEffect> shut(const ContainerName& container);
   void use(const Timing& timing) { timing_ = timing; }
-  // Heartbeats ask for longer grants from now on: perdured is about to be restarted.
+  // Heartbeats ask for longer grants from now on: perdured is about to be restarted. There is no way back.
   void ask_long(Duration grant);
+  // What of them is not held yet; empty also when none were asked for.
+  struct Missing {
+    ContainerName container;
+    model::NodeLife from;
+    bool operator==(const Missing&) const = default;
+  };
+  std::vector<Missing> missing_long_grants(Instant now) const;
 
   std::vector<HolderEffect> on(const Grant& grant, Instant now);
   // At next_beat(), or later: heartbeats are sent, and who is silent is told.
@@ -90,6 +98,7 @@ class LeaseHolder {
     Instant asked_since{};
     Instant answered{};  // when the last heartbeat that was answered was sent
     Instant end = kShut;
+    bool inherited = false;  // of an earlier life: `end` is what that one left in the gate
     bool flows = false;
     bool told = false;  // that they flow, or have stopped
   };
@@ -97,6 +106,7 @@ class LeaseHolder {
     Needs needs;
     std::map<model::NodeLife, Given> given;
     Instant deadline = kShut;
+    bool had_inherited = false;
   };
   struct Sent {
     std::uint64_t sequence = 0;
@@ -113,7 +123,8 @@ class LeaseHolder {
   void set_deadline(const ContainerName& container, Lease& lease, std::vector<HolderEffect>& effects);
   void send_heartbeats(Instant now, std::vector<HolderEffect>& effects);
   void tell_silence(Instant now, std::vector<HolderEffect>& effects);
-  bool long_grants_held(Instant now) const;
+  Instant silent_at(const Given& given) const;
+  void note_long_grants(Instant now, std::vector<HolderEffect>& effects);
 
   const model::NodeLife self_;
   Timing timing_;

@@ -14,6 +14,8 @@ namespace perdure::policy::lease {
 struct Row {
   ContainerName container;
   Term term;
+  // Of a heartbeat: the gate does not rest on any grant that was given to an earlier life of the owner, and will not again.
+  bool former_given_back = false;
   auto operator<=>(const Row&) const = default;
 };
 

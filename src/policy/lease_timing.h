@@ -27,6 +27,11 @@ inline constexpr Timing kFastTiming{.heartbeat = std::chrono::milliseconds(20),
 // Asked for before a planned restart of perdured; the standby waits it out.
 inline constexpr Duration kLongGrant = std::chrono::seconds(30);
 inline constexpr Duration kLongestGrant = std::chrono::minutes(5);
+// Below it a restart would not be over: reading what is on disk, a session with each standby, one swap of the record.
+inline constexpr Duration kShortestLongGrant = std::chrono::seconds(1);
+// A life that has inherited grants waits so long for the first answer of each standby, if they last: until both have a session
+// again (they are dialled every 3 s at least) and the standby has read whom it answers now.
+inline constexpr Duration kFirstAnswer = std::chrono::seconds(10);
 
 // The clocks of two hosts run apart by no more than one part in so many: 1000 ppm, where quartz stays below 100 and the
 // kernel's slewing below 500.

@@ -60,6 +60,7 @@ std::vector<std::string> split(const Value& value) {
     v1::Row next;
     next.set_container(row.container.str());
     next.set_term(row.term.value);
+    next.set_former_given_back(row.former_given_back);
     const std::size_t bytes = kRowFrameBytes + next.ByteSizeLong();
     if (size + bytes > kMaxLeaseContentBytes) {
       finish();
@@ -98,7 +99,7 @@ Result<std::vector<lease::Row>> rows_from(const google::protobuf::RepeatedPtrFie
     if (message.term() == 0) {
       return fail(ErrorCode::kInvalid, std::format("container '{}': no term", container.str()));
     }
-    rows.push_back({std::move(container), Term{message.term()}});
+    rows.push_back({std::move(container), Term{message.term()}, message.former_given_back()});
   }
   return rows;
 }

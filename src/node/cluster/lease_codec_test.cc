@@ -47,6 +47,12 @@ TEST(LeaseCodecTest, AHeartbeatComesBack) {
   EXPECT_EQ(got, sent);
 }
 
+TEST(LeaseCodecTest, WhatIsGivenBackIsSaidOfEachContainer) {
+  auto sent = heartbeat({row("web", 3), row("db", 4)});
+  sent.rows[1].former_given_back = true;
+  EXPECT_EQ(read<lease::Heartbeat>(to_datagrams(sent).at(0)).rows, sent.rows);
+}
+
 TEST(LeaseCodecTest, AGrantComesBack) {
   const auto sent = grant({row("web", 3)});
   const auto contents = to_datagrams(sent);
