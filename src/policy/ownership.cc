@@ -142,6 +142,7 @@ void Ownership::on(const PeerUp& event) {
     p.incarnation = event.life.incarnation;
     p.role = Role::kNone;
     p.grants = Grants::kUnknown;
+    p.ends = false;
     if (std::exchange(p.pace, Pace::kNone) != Pace::kNone) {
       effects_.push_back(SetPace{event.life.node, Pace::kNone});
     }
@@ -168,6 +169,13 @@ void Ownership::on(const PeerDown& event) {
   p.since = now_;
   p.role = Role::kNone;
   p.dismissing = false;
+}
+
+void Ownership::on(const PeerEnds& event) {
+  const auto found = peers_.find(event.life.node);
+  if (found == peers_.end() || found->second.incarnation != event.life.incarnation) return;
+  found->second.ends = true;
+  found->second.role = Role::kNone;
 }
 
 // Of whom nothing is asked any more nothing is known: that it has granted once says nothing about the day on which it is to be

@@ -143,6 +143,7 @@ class Ownership {
     Instant since{};            // up or down
     std::set<Generation> held;  // of this life, not discarded; below the newest committed only one
     Grants grants = Grants::kUnknown;  // of this life
+    bool ends = false;                 // this life, soon
     Role role = Role::kNone;
     bool unseen = false;             // recorded, and not seen yet: what it holds is not known
     std::optional<Generation> goal;  // a learner that holds this has caught up
@@ -182,6 +183,7 @@ class Ownership {
   void on(const Restarted&);
   void on(const PeerUp&);
   void on(const PeerDown&);
+  void on(const PeerEnds&);
   void on(const Captured&);
   void on(const Held&);
   void on(const HoldingShrank&);
@@ -259,6 +261,7 @@ class Ownership {
   bool acceptable(const NodeName& node) const;
   bool ready(const Peer& peer) const;
   void refuse_peer(Peer& peer, std::string reason);
+  std::string fault_of(const Peer& peer, const Life& standby) const;
   std::size_t missing_standbys() const;
 
   // ownership_moves.cc: a planned move, from the source's side.

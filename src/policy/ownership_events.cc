@@ -74,6 +74,7 @@ struct EventText {
     return std::format("up {} holds {}", to_string(e.life), text_of(e.held));
   }
   std::string operator()(const PeerDown& e) const { return "down " + e.node.str(); }
+  std::string operator()(const PeerEnds& e) const { return "ends " + to_string(e.life); }
   std::string operator()(const Candidates& e) const {
     std::string text = "candidates";
     for (const NodeName& node : e.order) text += " " + node.str();

@@ -112,6 +112,11 @@ struct PeerUp {
 struct PeerDown {
   NodeName node;
 };
+// Its perdured is about to end, and will come back as another life: what it holds goes with this one. It answers heartbeats
+// until it is no standby any more, or cannot wait any longer.
+struct PeerEnds {
+  NodeLife life;
+};
 // Who may stand by, the best first, present standbys where they rank (placement/choose_standbys.h);
 // and why the rest may not.
 struct Candidates {
@@ -200,7 +205,7 @@ struct TimerFired {};
 
 using Event =
     std::variant<Adopted, Restarted, RecordRead, ReadFailed, SwapApplied, SwapRefused, SwapUnknown,
-                 RecordChanged, StoreForeign, PeerUp, PeerDown, Candidates, Enlisted, EnlistRefused,
+                 RecordChanged, StoreForeign, PeerUp, PeerDown, PeerEnds, Candidates, Enlisted, EnlistRefused,
                  Dismissed, DismissRefused, Captured, Held, HoldingShrank, Durable,
                  GenerationsDiscarded, GoneBackTo, ContainerRuns, ContainerRemoved, DesiredAsked,
                  StandbysWanted, MoveAsked, MovePrepared, HandoverCaptured, HandoverCaptureFailed,

@@ -136,7 +136,10 @@ std::string Ownership::drop_reason(const Life& standby) const {
   // Before its last grant runs out, or the container falls silent: whatever it holds. What does not run here cannot fall silent,
   // and may have to be brought back from what it holds.
   const bool stopped = p->incarnation == standby.incarnation && p->grants == Grants::kStopped;
-  if (stopped && (runs_ || covered(standby, holders()))) {
+  const bool may_go = runs_ || covered(standby, holders());
+  // While it still answers: nobody is silenced by an end that is announced.
+  if (p->incarnation == standby.incarnation && p->ends && may_go) return "its perdured is being restarted";
+  if (stopped && may_go) {
     return "it has not answered the heartbeats";
   }
   if (silent(standby.node) && covered(standby, holders())) {
@@ -201,23 +204,27 @@ std::size_t Ownership::missing_standbys() const {
   return wanted_ > present ? wanted_ - present : 0;
 }
 
+// Of one that was dropped; empty: none.
+std::string Ownership::fault_of(const Peer& p, const Life& standby) const {
+  if (p.up && p.incarnation != standby.incarnation) return "it was restarted";
+  if (p.grants == Grants::kStopped) return "it has not answered the heartbeats";
+  if (silent(standby.node)) return "it cannot be reached";
+  return p.up && holds(p) < newest() ? "it is behind" : "";
+}
+
 void Ownership::note_standbys(const std::vector<Life>& before, const std::vector<Life>& after) {
   for (const Life& standby : before) {
     if (standby.node == identity_.self.node || std::ranges::contains(after, standby)) continue;
     Peer& p = peer(standby.node);
-    const bool restarted = p.up && p.incarnation != standby.incarnation;
-    const bool gone = silent(standby.node);
-    const bool behind = p.up && holds(p) < newest();
-    const std::string why = restarted ? "it was restarted"
-                            : p.grants == Grants::kStopped ? "it has not answered the heartbeats"
-                            : gone    ? "it cannot be reached"
-                            : behind  ? "it is behind"
-                                      : "";
-    if (!why.empty()) refuse_peer(p, why);
+    const bool announced = p.ends && p.incarnation == standby.incarnation;
+    const std::string fault = announced ? "" : fault_of(p, standby);
+    if (!fault.empty()) refuse_peer(p, fault);
     p.recorded_since = {};
-    emit(why.empty() ? Severity::kInfo : Severity::kWarning, "standby_dropped",
+    emit(fault.empty() ? Severity::kInfo : Severity::kWarning, "standby_dropped",
          std::format("'{}' does not stand by any more: {}", standby.node.str(),
-                     why.empty() ? "it is not needed" : why));
+                     announced       ? "its perdured is being restarted"
+                     : fault.empty() ? "it is not needed"
+                                     : fault));
   }
   for (const Life& standby : after) {
     if (standby.node == identity_.self.node || std::ranges::contains(before, standby)) continue;
@@ -279,7 +286,7 @@ void Ownership::advance_learners() {
     const auto found = peers_.find(node);
     if (found == peers_.end() || possible.contains(node)) continue;
     Peer& p = found->second;
-    if (!p.up || p.role != Role::kNone || p.dismissing || p.not_before > now_) continue;
+    if (!p.up || p.ends || p.role != Role::kNone || p.dismissing || p.not_before > now_) continue;
     p.role = Role::kEnlisting;
     p.has_ours = true;
     effects_.push_back(Enlist{node});

@@ -224,6 +224,7 @@ class OwnerStage : public Stage {
     };
     if (verb == "up") return PeerUp{life(word(1)), held(2)};
     if (verb == "down") return PeerDown{node(word(1))};
+    if (verb == "ends") return PeerEnds{life(word(1))};
     if (verb == "candidates") return candidates();
     if (verb == "enlisted") return Enlisted{life(word(1)), held(2)};
     if (verb == "enlist-refused") return EnlistRefused{node(word(1)), rest(2)};

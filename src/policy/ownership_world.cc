@@ -89,7 +89,9 @@ void OwnershipWorld::misfortune() {
   switch (draw(8)) {
     case 0:
     case 1:
-      return node.up ? crash(node, chance(20)) : start(node);
+      if (!node.up) return start(node);
+      if (chance(30)) announce_end(node);
+      return crash(node, chance(20));
     case 2:
       if (&node != &other) {
         cuts_.insert(pair_of(node.name, other.name));
@@ -165,6 +167,15 @@ bool OwnershipWorld::fire_timers() {
 }
 
 // The daemon dies; with `host` all of it. The container does not need the daemon.
+// A planned restart; whoever cannot be reached does not hear of it.
+void OwnershipWorld::announce_end(Node& node) {
+  note(std::format("  ({} says that its daemon ends)", node.name.str()));
+  for (Node& other : nodes_) {
+    if (&other == &node || !other.up || !linked(other, node)) continue;
+    tell(other, ownership::Event(ownership::PeerEnds{node.life()}));
+  }
+}
+
 void OwnershipWorld::crash(Node& node, bool host) {
   note(std::format("  ({} {})", node.name.str(), host ? "crashes" : "loses its daemon"));
   ++tally_.restarts;

@@ -183,6 +183,7 @@ class OwnershipWorld {
   void roll_back(Node& node);
   void pass_time(Duration duration);
   bool fire_timers();
+  void announce_end(Node& node);
   void crash(Node& node, bool host);
   void start(Node& node);
   void watch(Node& node);
