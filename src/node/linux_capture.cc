@@ -15,6 +15,7 @@
 #include "image/overlay.h"
 #include "network/tcp_probe.h"
 #include "node/linux_backend.h"
+#include "node/restorable.h"
 
 namespace perdure::node {
 namespace {
@@ -271,6 +272,7 @@ Status LinuxBackend::prepare_for_restore(RestoreKind kind) {
 }
 
 Result<RestoreResult> LinuxBackend::restore(const capsule::Capsule& capsule, RestoreKind kind) {
+  PERDURE_TRY(check_restorable(capsule.manifest, runtime::cluster_facts(host_.facts)));
   if (!netns_) PERDURE_TRY(prepare_for_restore(kind));
   const Instant begin = BootClock::now();
   RestoreResult result;

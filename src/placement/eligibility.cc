@@ -35,17 +35,18 @@ std::optional<std::array<unsigned, 3>> version_of(std::string_view text, std::si
 
 std::optional<std::string> check_version(std::string_view what, std::string_view remedy,
                                          std::string_view here, std::string_view owner,
-                                         std::size_t parts) {
+                                         std::string_view whose, std::size_t parts) {
   const auto needed = version_of(owner, parts);
   if (!needed) return std::nullopt;  // nothing is known of the owner's: nothing to compare with
   const auto found = version_of(here, parts);
   if (found && *found >= *needed) return std::nullopt;
-  return std::format("{} {} is older than {} of the owner: {}", what,
-                     here.empty() ? "(not found)" : here, owner, remedy);
+  return std::format("{} {} is older than {} of {}: {}", what,
+                     here.empty() ? "(not found)" : here, owner, whose, remedy);
 }
 
 std::optional<std::string> check_processor(const std::vector<std::string>& owner,
-                                           const std::vector<std::string>& node) {
+                                           const std::vector<std::string>& node,
+                                           std::string_view whose) {
   std::vector<std::string> missing;
   for (const std::string& feature : owner) {
     if (!std::ranges::contains(node, feature)) missing.push_back(feature);
@@ -59,9 +60,9 @@ std::optional<std::string> check_processor(const std::vector<std::string>& owner
     names += std::format(" and {} more", missing.size() - kFeaturesNamed);
   }
   return std::format(
-      "the processor lacks {} of the owner's: take a node with the same processor, "
+      "the processor lacks {} of {}'s: take a node with the same processor, "
       "or run the container first on the weaker one",
-      names);
+      names, whose);
 }
 
 }  // namespace
@@ -76,15 +77,16 @@ std::vector<std::string> check_eligible(const Requirements& requirements,
   if (node.machine != owner.machine) {
     // Everything else follows from it.
     return {
-        std::format("architecture {} is not {} of the owner: processes can only be restored on "
+        std::format("architecture {} is not {} of {}: processes can only be restored on "
                     "the same one",
-                    node.machine.empty() ? "(not known)" : node.machine, owner.machine)};
+                    node.machine.empty() ? "(not known)" : node.machine, owner.machine,
+                    requirements.whose)};
   }
-  add(check_processor(owner.cpu_features, node.cpu_features));
+  add(check_processor(owner.cpu_features, node.cpu_features, requirements.whose));
   add(check_version("criu", "install the owner's version or a newer one", node.criu_version,
-                    owner.criu_version, 3));
+                    owner.criu_version, requirements.whose, 3));
   add(check_version("kernel", "boot the owner's version or a newer one", node.kernel_release,
-                    owner.kernel_release, 2));
+                    owner.kernel_release, requirements.whose, 2));
   if (requirements.other_users && !node.can_restore_other_users) {
     reasons.emplace_back(
         "processes of other users than root cannot be restored without CAP_SYS_RESOURCE: give it "

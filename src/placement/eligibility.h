@@ -13,6 +13,7 @@ namespace perdure::placement {
 // Of the container as it runs on its owner's host.
 struct Requirements {
   model::HostFacts host;           // of the owner
+  std::string whose = "the owner";  // in the reasons: whose host that is
   std::uint64_t memory_bytes = 0;  // of its state: what has to fit
   bool other_users = false;        // it has processes that do not run as root of its user namespace
 };

@@ -15,6 +15,7 @@
 #include "placement/drain.h"
 #include "replica/checked_store.h"
 #include "replica/directory_store.h"
+#include "runtime/host_facts.h"
 
 namespace perdure::node {
 namespace {
@@ -47,7 +48,8 @@ OwnedContainer& Cluster::make_owned(const ContainerName& name, ContainerService*
                                .leases = *leases_,
                                .self = membership_->self(),
                                .store_revision = [this] { return membership_->view().revision(); },
-                               .on_moved = options_.on_moved};
+                               .on_moved = options_.on_moved,
+                               .host = [this] { return runtime::cluster_facts(options_.host.facts); }};
   OwnedContainer::Handlers handlers;
   handlers.ended = [this, name] { owned_ended(name); };
   handlers.runs = [this, name] {

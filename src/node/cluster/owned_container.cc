@@ -254,6 +254,7 @@ void OwnedContainer::enlist(const own::Enlist& effect) {
   request.set_spec_digest(machine_.status().record ? machine_.status().record->spec_digest : std::string());
   request.set_image_digest(side_->image_digest());
   request.set_memory_bytes(side_->state_bytes());
+  if (environment_.host) *request.mutable_host() = to_peer(environment_.host());
   environment_.peers.request(
       effect.node, Channel::kControl, std::move(message), {}, kEnlistTime,
       [this, token = lifetime_.token(), node = effect.node](std::expected<PeerMessage, PeerRefusal> answer) {

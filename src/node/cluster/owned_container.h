@@ -67,6 +67,7 @@ struct OwnedEnvironment {
   model::NodeLife self;
   std::function<coord::Revision()> store_revision;  // up to which the store has been seen
   std::function<void(const MoveResult&)> on_moved{};  // or not; may be empty
+  std::function<model::HostFacts()> host = {};      // this one, on which its capsules are taken; empty: not told
 };
 
 class OwnedContainer {

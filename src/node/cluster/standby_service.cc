@@ -10,6 +10,8 @@
 #include "model/spec_yaml.h"
 #include "node/cluster/peer_codec.h"
 #include "node/cluster/standby_held.h"
+#include "placement/eligibility.h"
+#include "runtime/host_facts.h"
 #include "runtime/preflight.h"
 
 namespace perdure::node {
@@ -72,6 +74,16 @@ void StandbyService::refuse_enlist(const Request& request, std::vector<std::stri
   request.respond->answer(std::move(message));
 }
 
+// What this host lacks of the one on which the container's capsules are taken: what the owner knows of this one may be from before a
+// kernel or a CRIU was changed.
+std::vector<std::string> StandbyService::unfit_for(const v1::EnlistRequest& request) const {
+  if (!request.has_host()) return {};  // of a version that does not say it
+  const auto owner = from_peer(request.host());
+  if (!owner) return {owner.error().message()};
+  return placement::check_eligible({.host = *owner, .memory_bytes = request.memory_bytes()},
+                                   runtime::cluster_facts(environment_.host.facts));
+}
+
 void StandbyService::on_enlist(Request request) {
   const v1::EnlistRequest& enlist_request = request.content.message.enlist();
   const auto name = ContainerName::parse(enlist_request.container());
@@ -91,6 +103,7 @@ void StandbyService::on_enlist(Request request) {
   auto spec = model::read_spec(enlist_request.spec_yaml(), "specification from its owner");
   if (!spec) return refuse_enlist(request, {spec.error().message()});
   if (spec->name != *name) return refuse_enlist(request, {"its specification is of another container"});
+  if (auto reasons = unfit_for(enlist_request); !reasons.empty()) return refuse_enlist(request, std::move(reasons));
   Held& held = at(*name);
   if (held.busy && !held.dropping && !held.taking) {
     held.when_idle.emplace_back([this, request = std::move(request)] { on_enlist(request); });

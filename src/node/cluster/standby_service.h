@@ -122,6 +122,7 @@ class StandbyService {
   using Request = PeerRequest;
 
   void on_enlist(Request request);
+  std::vector<std::string> unfit_for(const peer::v1::EnlistRequest& request) const;
   using Prepared = std::function<void(std::vector<std::string> reasons)>;
   void enlist(const ContainerName& name, model::ContainerSpec spec, Request request);
   void prepare(const ContainerName& name, model::ContainerSpec spec, const std::string& image_digest,

@@ -103,6 +103,27 @@ TEST_F(StandbyWorldTest, ARefusedStandbyIsNoneAndAnotherOneIs) {
   EXPECT_TRUE(told);
 }
 
+// By what both hosts are at that moment: the owner may know of this one what was true before its kernel or its CRIU was changed.
+TEST_F(StandbyWorldTest, AHostThatIsBehindTheOwnersRefusesAndSaysWhy) {
+  begin("a");
+  begin("b");
+  v1::Message message;
+  v1::EnlistRequest& request = *message.mutable_enlist();
+  request.set_container("web");
+  request.set_term(1);
+  request.set_spec_yaml("name: web\nroot-filesystem:\n  directory: /nowhere\ncommand: [/bin/true]\n");
+  request.mutable_host()->set_criu_version("99.0.0");
+  std::vector<std::string> reasons;
+  bool answered = false;
+  node("a").peers().request(node_name("b"), Channel::kControl, std::move(message), {}, io::kTestTime, [&](const auto& it) {
+    answered = true;
+    if (it) reasons.assign(it->message.enlisted().reasons().begin(), it->message.enlisted().reasons().end());
+  });
+  ASSERT_TRUE(until([&] { return answered; }));
+  EXPECT_THAT(reasons, ::testing::ElementsAre(::testing::HasSubstr("is older than 99.0.0 of the owner: install")));
+  EXPECT_EQ(node("b").standbys().prepared(), 0U) << "nothing is fetched or made for it";
+}
+
 TEST_F(StandbyWorldTest, ARestartedStandbyHasLostItsMemoryAndIsEnlistedAnew) {
   protect();
   end("b");
