@@ -25,6 +25,7 @@ struct PeerNetwork::Line {
   std::optional<NodeName> dialled;  // whom we called
   bool anonymous = false;
   bool greeted = false;
+  std::uint32_t protocol = 0;  // agreed on by the Hellos
   std::optional<model::NodeLife> peer;
   std::uint64_t next_request = 1;
   std::map<std::uint64_t, Pending> pending;

@@ -121,10 +121,9 @@ void PeerNetwork::greeted(Line& line, const v1::Hello& hello) {
     hang_up(line);
   };
   if (line.greeted) return hang_up(line);
-  if (hello.protocol() != kPeerProtocol) {
-    return refuse(std::format("it speaks protocol {}, this node {}: update the older of both", hello.protocol(),
-                              kPeerProtocol));
-  }
+  const auto protocol = agree({options_.protocols, options_.version}, {protocols_of(hello), hello.version()});
+  if (!protocol) return refuse_version(line, name, protocol.error());
+  line.protocol = *protocol;
   if (hello.cluster_id() != options_.cluster_id) return refuse("it belongs to another cluster");
   const auto node = NodeName::parse(name);
   if (!node || hello.node().name() != name) return refuse("its name is not that of its certificate");
@@ -148,11 +147,21 @@ void PeerNetwork::greeted(Line& line, const v1::Hello& hello) {
   check_up(session);
 }
 
+// Both ends are to say why: whoever was called answers before it hangs up.
+void PeerNetwork::refuse_version(Line& line, const std::string& name, const Error& why) {
+  report_refused(name, why);
+  if (const auto node = NodeName::parse(name)) {
+    if (const auto session = sessions_.find(*node); session != sessions_.end()) session->second->trouble = why.message();
+  }
+  if (line.dialled || !send(line, own_hello(line.channel))) return hang_up(line);
+  line.connection->close_when_sent();
+}
+
 void PeerNetwork::check_up(Session& session) {
   const Line* control = session.end(Channel::kControl).line;
   const Line* bulk = session.end(Channel::kBulk).line;
   if (session.state || control == nullptr || bulk == nullptr || *control->peer != *bulk->peer) return;
-  session.state = PeerState{*control->peer, {}, options_.clock.now()};
+  session.state = PeerState{*control->peer, {}, options_.clock.now(), control->protocol};
   session.trouble.clear();
   forget_refusals({control->connection->peer().address});
   make_keys(session, *control);

@@ -174,7 +174,8 @@ void PeerNetwork::opened(io::TlsConnection& connection, const std::optional<Node
 v1::Message PeerNetwork::own_hello(Channel channel) const {
   v1::Message message;
   v1::Hello& hello = *message.mutable_hello();
-  hello.set_protocol(kPeerProtocol);
+  hello.set_protocol(options_.protocols.oldest);
+  hello.set_newest_protocol(options_.protocols.newest);
   hello.set_cluster_id(options_.cluster_id);
   hello.mutable_node()->set_name(options_.self.node.str());
   hello.mutable_node()->set_incarnation(options_.self.incarnation.value);

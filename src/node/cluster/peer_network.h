@@ -17,12 +17,11 @@
 
 #include "io/loop.h"
 #include "io/tls.h"
+#include "node/cluster/peer_protocol.h"
 #include "node/cluster/peers.h"
 #include "pki/sealed_channel.h"
 
 namespace perdure::node {
-
-inline constexpr std::uint32_t kPeerProtocol = 1;
 
 struct PeerNetworkOptions {
   io::Loop& loop;
@@ -30,6 +29,7 @@ struct PeerNetworkOptions {
   model::NodeLife self;
   std::string cluster_id;               // 16 bytes
   std::string version;
+  ProtocolRange protocols = kPeerProtocols;
   std::vector<std::string> listen;      // "192.0.2.1:7400"
   std::uint64_t body_limit_bytes = std::uint64_t{64} << 30;
   Duration ping_interval = std::chrono::milliseconds(500);
@@ -93,6 +93,7 @@ class PeerNetwork final : public Peers {
   Result<io::IncomingBody> place_body(io::TlsConnection& connection, std::string_view text, std::uint64_t bytes);
   void closed(io::TlsConnectionId id, const Error& error);
   void greeted(Line& line, const peer::v1::Hello& hello);
+  void refuse_version(Line& line, const std::string& name, const Error& why);
   void answered(Line& line, PeerMessage message);
   void asked(Line& line, PeerMessage message);
   void dial(Session& session, Channel channel);

@@ -234,6 +234,34 @@ TEST_F(PeerNetworkTest, WhoIsDialledWaitsForTheOther) {
   ASSERT_TRUE(until([&] { return connected(a_, b_); }));
 }
 
+TEST_F(PeerNetworkTest, ANodeOfTheVersionBeforeIsSpokenTo) {
+  PeerNetworkOptions newer = options(a_, "a", 1);
+  newer.protocols = {.oldest = 2, .newest = 3};
+  start(a_, newer, identity("a"));
+  PeerNetworkOptions older = options(b_, "b", 1);
+  older.protocols = {.oldest = 1, .newest = 2};
+  start(b_, older, identity("b"));
+  introduce({&a_, &b_});
+  ASSERT_TRUE(until([&] { return connected(a_, b_); }));
+  EXPECT_EQ(a_.network->find(node("b"))->protocol, 2U);
+  EXPECT_EQ(b_.network->find(node("a"))->protocol, 2U);
+}
+
+TEST_F(PeerNetworkTest, VersionsThatAreTooFarApartRefuseEachOtherAndBothSayWhy) {
+  PeerNetworkOptions newer = options(a_, "a", 1);
+  newer.protocols = {.oldest = 4, .newest = 5};
+  start(a_, newer, identity("a"));
+  start(b_, "b");
+  introduce({&a_, &b_});
+  ASSERT_TRUE(until([&] { return !a_.refused.empty() && !b_.refused.empty(); }));
+  EXPECT_THAT(a_.refused.front(), testing::HasSubstr("b: it speaks versions 1 to 2 (perdure test) of the protocol between nodes, this "
+                                                     "node 4 to 5 (perdure test): update perdure on that node"));
+  EXPECT_THAT(b_.refused.front(), testing::HasSubstr("a: it speaks versions 4 to 5 (perdure test) of the protocol between nodes, this "
+                                                     "node 1 to 2 (perdure test): update perdure on this node"));
+  EXPECT_THAT(a_.network->trouble(node("b")), testing::HasSubstr("it speaks versions 1 to 2"));
+  EXPECT_FALSE(connected(a_, b_));
+}
+
 TEST_F(PeerNetworkTest, ARestartedPeerTakesThePlaceOfItsFormerLife) {
   bring_up();
   const model::NodeDescription before = described(b_);
@@ -606,7 +634,7 @@ TEST_F(JoinerTest, AJoinRequestNeedsNoCertificateAndIsAnswered) {
 TEST_F(JoinerTest, NothingElseIsHeardWithoutACertificate) {
   v1::Message hello;
   hello.mutable_hello()->set_cluster_id(kClusterId);
-  hello.mutable_hello()->set_protocol(kPeerProtocol);
+  hello.mutable_hello()->set_protocol(kPeerProtocols.oldest);
   hello.mutable_hello()->mutable_node()->set_name("a");
   v1::Message answer = commit("web");
   answer.set_is_answer(true);

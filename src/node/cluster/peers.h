@@ -52,6 +52,7 @@ struct PeerState {
   model::NodeLife life;
   std::optional<Duration> round_trip;  // of the last ping
   Instant last_heard{};
+  std::uint32_t protocol = 0;  // that both speak; see peer_protocol.h
 };
 
 // What a refusal of a peer carried beyond its text.

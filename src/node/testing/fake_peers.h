@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/assert.h"
+#include "node/cluster/peer_protocol.h"
 #include "node/cluster/peers.h"
 
 namespace perdure::node::testing {
@@ -148,7 +149,7 @@ class FakePeers final : public Peers {
     if (!node.empty()) node.mapped().answer(std::unexpected(PeerRefusal{error, {}}));
   }
   void up(const model::NodeLife& life) {
-    states_.insert_or_assign(life.node, PeerState{life, {}, {}});
+    states_.insert_or_assign(life.node, PeerState{life, {}, {}, kPeerProtocols.newest});
     if (on_up) on_up(life);
   }
   void down(const NodeName& node) {
