@@ -9,6 +9,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -110,6 +111,7 @@ class Daemon {
   std::unique_ptr<Node> node_;
   std::unique_ptr<Cluster> cluster_;
   Cluster* cluster_of_requests_ = nullptr;
+  bool stopping_ = false;
   std::unique_ptr<ForwardedRequests> forwarded_;
   std::unique_ptr<ControlService> control_;
   std::optional<WatchdogFeeder> watchdog_;
@@ -185,10 +187,15 @@ Status Daemon::watch_signals() {
   return {};
 }
 
+// In a cluster nobody is to take this for a failure; a second signal does not wait for that.
 void Daemon::stop(const char* signal) {
+  if (std::exchange(stopping_, true)) return loop_->stop();
   log::info("{}: stopping; containers run on, unprotected until perdured runs again", signal);
   manager_.notify("STOPPING=1");
-  loop_->stop();
+  if (!cluster_->member()) return loop_->stop();
+  // Whoever runs here is taken over sooner if nobody waits for a host that goes down.
+  const Duration grant = manager_.host_goes_down() ? Duration::zero() : options_.restart_grant;
+  cluster_->prepare_end(grant, [this] { loop_->stop(); });
 }
 
 // What a daemon that died had changed and nobody had confirmed.

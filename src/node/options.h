@@ -11,6 +11,7 @@
 #include "base/units.h"
 #include "capsule/criu/engine.h"
 #include "node/paths.h"
+#include "policy/lease_timing.h"
 #include "runtime/host_facts.h"
 
 namespace perdure::node {
@@ -27,6 +28,8 @@ struct DaemonOptions {
   Bytes standby_memory;  // for capsules of other nodes' containers
   Duration image_life = std::chrono::days(1);  // of an image that no container needs
   std::string metrics = "127.0.0.1:7480";      // where they are served; empty: nowhere
+  // For how long the standbys are asked to wait when perdured ends on purpose; zero: not at all.
+  Duration restart_grant = policy::lease::kLongGrant;
   bool trial_process = false;  // hidden: the process that doctor takes a trial checkpoint of
   Duration wall_clock_offset{};  // hidden: for tests of clocks that are wrong; boot time is not touched
   Duration key_life = std::chrono::days(30);  // hidden, for tests: age at which the key of stored capsules is replaced

@@ -116,7 +116,7 @@ TEST(OptionsTest, GivingADefaultChangesNothing) {
     if (option.value.empty() || std::ranges::contains(spoken_of, option.name)) continue;
     arguments.insert(arguments.end(), {std::string(option.name), option.fallback});
   }
-  EXPECT_EQ(arguments.size(), 18U);
+  EXPECT_EQ(arguments.size(), 20U);
   const ParsedOptions parsed = parse(arguments);
   ASSERT_FALSE(parsed.exit_status);
   const DaemonOptions& given = parsed.options;
@@ -130,6 +130,7 @@ TEST(OptionsTest, GivingADefaultChangesNothing) {
   EXPECT_EQ(given.programs.runc, defaults.programs.runc);
   EXPECT_EQ(given.image_life, defaults.image_life);
   EXPECT_EQ(given.metrics, defaults.metrics);
+  EXPECT_EQ(given.restart_grant, defaults.restart_grant);
 }
 
 TEST(OptionsTest, EveryLogLevelHasItsWord) {
@@ -137,6 +138,17 @@ TEST(OptionsTest, EveryLogLevelHasItsWord) {
   for (const auto& [word, level] : std::initializer_list<std::pair<const char*, Level>>{
            {"debug", Level::kDebug}, {"info", Level::kInfo}, {"warning", Level::kWarning}, {"error", Level::kError}}) {
     EXPECT_EQ(parse({"--log-level", word}).options.log_level, level) << word;
+  }
+}
+
+TEST(OptionsTest, ARestartGrantIsNoneOrWithinBounds) {
+  EXPECT_EQ(parse({}).options.restart_grant, policy::lease::kLongGrant);
+  EXPECT_EQ(parse({"--restart-grant", "0"}).options.restart_grant, Duration::zero());
+  EXPECT_EQ(parse({"--restart-grant", "3s"}).options.restart_grant, std::chrono::seconds(3));
+  for (const char* wrong : {"999ms", "6m", "never", "30", "-1s"}) {
+    const ParsedOptions refused = parse({"--restart-grant", wrong});
+    EXPECT_EQ(refused.exit_status, std::to_underlying(DaemonExit::kUsage)) << wrong;
+    EXPECT_EQ(refused.options.restart_grant, policy::lease::kLongGrant) << wrong;
   }
 }
 

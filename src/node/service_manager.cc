@@ -11,6 +11,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "io/process.h"
 
 namespace perdure::node {
 namespace {
@@ -55,6 +56,14 @@ ServiceManager::ServiceManager() : socket_(take_variable("NOTIFY_SOCKET")) {
   const std::string pid = take_variable("WATCHDOG_PID");
   const bool for_us = pid.empty() || number_from<pid_t>(pid) == ::getpid();
   if (!socket_.empty() && for_us && period.value_or(0) > 0) watchdog_ = std::chrono::microseconds(*period);
+}
+
+bool ServiceManager::host_goes_down() const {
+  if (socket_.empty()) return false;
+  io::CommandOptions options;
+  options.deadline = BootClock::now() + kManagerAnswer;
+  const auto answer = io::run_command({"systemctl", "is-system-running"}, options);
+  return answer && answer->standard_output.starts_with("stopping");
 }
 
 void ServiceManager::notify(std::string_view state) const {

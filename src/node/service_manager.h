@@ -14,6 +14,9 @@
 
 namespace perdure::node {
 
+// systemctl(1) answers within some milliseconds.
+inline constexpr Duration kManagerAnswer = std::chrono::milliseconds(300);
+
 class ServiceManager {
  public:
   // Reads NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID, and takes them out of the environment: what we start
@@ -22,6 +25,9 @@ class ServiceManager {
 
   // "READY=1" and the like; a failure is logged.
   void notify(std::string_view state) const;
+  // Whether it is shutting the host down, or starting it anew: what ends now does not come back soon. Blocking, for
+  // kManagerAnswer at most; whoever cannot be asked is not.
+  bool host_goes_down() const;
   // How often it wants to hear of us at least; nothing: it does not watch.
   std::optional<Duration> watchdog() const { return watchdog_; }
 

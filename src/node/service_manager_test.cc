@@ -3,12 +3,14 @@
 
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <future>
 
 #include "base/fd.h"
@@ -72,6 +74,49 @@ TEST(ServiceManagerTest, AWatchdogForAnotherProcessOrNonsenseIsNone) {
     ::setenv("WATCHDOG_PID", pid, 1);
     EXPECT_FALSE(ServiceManager().watchdog()) << usec;
   }
+}
+
+// A systemctl(1) of the test's, found before any other.
+class HostGoesDownTest : public ::testing::Test {
+ protected:
+  HostGoesDownTest() : path_(::getenv("PATH")) {
+    ::setenv("PATH", (directory_ / "").append(":" + path_).c_str(), 1);
+  }
+  ~HostGoesDownTest() override { ::setenv("PATH", path_.c_str(), 1); }
+  void answers(const std::string& script) {
+    const std::string program = directory_ / "systemctl";
+    std::ofstream(program) << "#!/bin/sh\n[ \"$1\" = is-system-running ] || exit 2\n" << script << "\n";
+    ASSERT_EQ(::chmod(program.c_str(), 0700), 0);
+  }
+  io::TemporaryDirectory directory_;
+  const std::string path_;
+};
+
+TEST_F(HostGoesDownTest, IsWhatTheServiceManagerSays) {
+  const Manager manager;
+  const ServiceManager us;
+  answers("echo stopping; exit 1");
+  EXPECT_TRUE(us.host_goes_down());
+  answers("echo running");
+  EXPECT_FALSE(us.host_goes_down());
+  answers("echo degraded; exit 1");
+  EXPECT_FALSE(us.host_goes_down());
+}
+
+TEST_F(HostGoesDownTest, WhoeverDoesNotAnswerIsNotWaitedFor) {
+  const Manager manager;
+  const ServiceManager us;
+  answers("exec sleep 60");
+  const Instant before = BootClock::now();
+  EXPECT_FALSE(us.host_goes_down());
+  EXPECT_LT(BootClock::now() - before, io::kTestTime / 2);
+}
+
+TEST_F(HostGoesDownTest, WithoutAServiceManagerNobodyIsAsked) {
+  ::unsetenv("NOTIFY_SOCKET");
+  const ServiceManager us;
+  answers("echo stopping");
+  EXPECT_FALSE(us.host_goes_down());
 }
 
 class WatchdogTest : public ::testing::Test {

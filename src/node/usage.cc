@@ -22,7 +22,8 @@ constexpr std::array<std::string_view, 3> kDescription{
     "again, and when a container dies it restores the newest state in place: same memory, same files, same address. "
     "It is operated with `perdure`(1).",
     "Containers do not depend on `perdured`: when it ends or is killed they run on, unprotected, and it takes them "
-    "over when it starts again. SIGTERM and SIGINT end it in this way.",
+    "over when it starts again. SIGTERM and SIGINT end it in this way; in a cluster it asks the standbys first to wait for "
+    "it (`--restart-grant`), for a second at most. A second signal ends it at once.",
     "It must run as root, with `criu`(8) and `runc`(8) installed; `perdure doctor` says what a host lacks.",
 };
 
@@ -182,6 +183,31 @@ UsageOption metrics_option() {
           }};
 }
 
+UsageOption restart_grant_option() {
+  namespace lease = policy::lease;
+  static_assert(DaemonOptions().restart_grant == std::chrono::seconds(30));
+  const auto take = [](DaemonOptions& options, const std::string& given) -> Status {
+    PERDURE_ASSIGN(const Duration grant, given == "0" ? Result<Duration>(Duration::zero()) : parse_duration(given));
+    if (grant != Duration::zero() && (grant < lease::kShortestLongGrant || grant > lease::kLongestGrant)) {
+      return fail(ErrorCode::kInvalid,
+                  std::format("'{}' is neither 0 nor {} to {}: a shorter one would end before perdured is back, and during a longer "
+                              "one nobody replaces a host that dies",
+                              given, format_duration(lease::kShortestLongGrant), format_duration(lease::kLongestGrant)));
+    }
+    options.restart_grant = grant;
+    return {};
+  };
+  return {.kind = Kind::kValue,
+          .name = "--restart-grant",
+          .value = "DURATION",
+          .help = std::format("In a cluster, when perdured is ended by SIGTERM or SIGINT: how long the standbys of the containers here "
+                              "are asked to wait for it to come back, {} to {}. So long they speak on, and nobody takes them over. "
+                              "0: they are taken over as after a failure. Nobody is asked while the host itself is shut down.",
+                              format_duration(lease::kShortestLongGrant), format_duration(lease::kLongestGrant)),
+          .fallback = "30s",
+          .take = take};
+}
+
 // As an indented block of lines.
 std::string wrapped(std::string_view text, std::string_view indent) {
   constexpr std::size_t kWidth = 80;
@@ -234,6 +260,7 @@ std::vector<UsageOption> option_table() {
       standby_memory_option(),
       image_life_option(),
       metrics_option(),
+      restart_grant_option(),
       {.kind = Kind::kHelp, .name = "--help", .letter = "-h", .help = "Print help and exit."},
       {.kind = Kind::kVersion, .name = "--version", .help = "Print the version and exit."},
   };

@@ -19,7 +19,7 @@ void LeaseGranter::watch(const ContainerName& container, const std::optional<Cha
     held.last_heard = {};
     held.answered = 0;
     held.heard_by_owner = now;
-    held.withheld = held.heard_told = false;
+    held.withheld = held.heard_told = held.long_told = false;
   }
   std::erase_if(held_, [&](const auto& row) { return !row.second.charge && granted_until(row.second) <= now; });
 }
@@ -66,6 +66,10 @@ std::vector<GranterEffect> LeaseGranter::on(const Heartbeat& heartbeat, Instant 
     // It has shut its gate for them before it said so; what is waited for is the grant that it gets now.
     if (row.former_given_back) held.former_until = Instant::min();
     grant.rows.push_back({row.container, row.term});
+    const bool is_long = granted >= kShortestLongGrant && granted > 2 * timing_.grant;
+    if (is_long && !std::exchange(held.long_told, true)) {
+      effects.push_back(LongGrantGiven{row.container, held.charge->owner, granted});
+    }
   }
   if (!grant.rows.empty()) effects.push_back(SendGrant{heartbeat.from.node, std::move(grant)});
   return effects;

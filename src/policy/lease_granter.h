@@ -45,13 +45,19 @@ struct OwnerSilent {
 struct OwnerHeard {
   ContainerName container;
 };
+// The owner has been granted more than the usual, for the first time in its life: it is about to be restarted.
+struct LongGrantGiven {
+  ContainerName container;
+  model::NodeLife owner;
+  Duration grant{};
+};
 // A heartbeat of a term that is not known here: the record has changed.
 struct TermUnknown {
   ContainerName container;
   Term term;
 };
 
-using GranterEffect = std::variant<SendGrant, OwnerSilent, OwnerHeard, TermUnknown>;
+using GranterEffect = std::variant<SendGrant, OwnerSilent, OwnerHeard, LongGrantGiven, TermUnknown>;
 
 class LeaseGranter {
  public:
@@ -89,6 +95,7 @@ class LeaseGranter {
     Instant former_until = Instant::min();  // ... to any other, under any other term
     bool withheld = false;
     bool heard_told = false;
+    bool long_told = false;
   };
   static Instant granted_until(const Held& held) { return std::max(held.wait_until, held.former_until); }
   Instant silent_at(const Held& held) const;

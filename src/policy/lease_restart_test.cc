@@ -55,6 +55,7 @@ class LeaseRestartTest : public ::testing::Test {
   void hear(const model::NodeLife& life, const Heartbeat& heartbeat) {
     for (const GranterEffect& effect : granters_.at(life.node).on(heartbeat, now_)) {
       if (const auto* grant = std::get_if<SendGrant>(&effect)) take(holder_->on(grant->grant, now_));
+      if (const auto* given = std::get_if<LongGrantGiven>(&effect)) given_.push_back(*given);
     }
   }
   std::vector<HolderEffect> take(std::vector<HolderEffect> effects) {
@@ -82,6 +83,7 @@ class LeaseRestartTest : public ::testing::Test {
   Instant gate_ = kShut;
   bool held_ = false;
   std::vector<model::NodeLife> stopped_;
+  std::vector<LongGrantGiven> given_;
   Heartbeat last_{.from = owner(1), .sequence = 0, .grant = {}, .rows = {}};
   std::optional<LeaseHolder> holder_;
   std::map<NodeName, LeaseGranter> granters_{{kB.node, LeaseGranter(kB, kTiming)}, {kC.node, LeaseGranter(kC, kTiming)}};
@@ -129,6 +131,10 @@ TEST_F(LeaseRestartTest, AStandbyWaitsALongGrantOutAndSaysSo) {
   EXPECT_FALSE(granters_.at(kB.node).waits_long_until(kWeb, now_));
   holder_->ask_long(30s);
   beat();
+  beat();
+  ASSERT_EQ(given_.size(), 1U) << "told once";
+  EXPECT_EQ(given_.front().owner, owner(1));
+  EXPECT_EQ(given_.front().grant, 30s);
   EXPECT_EQ(granters_.at(kB.node).waits_long_until(kWeb, now_), now_ + wait_after(30s, kTiming.margin));
   const Duration waited = waits(kB);
   EXPECT_GE(waited, wait_after(30s, kTiming.margin));

@@ -30,6 +30,7 @@ Cluster::~Cluster() {
 }
 
 void Cluster::end_membership() {
+  planned_end_.reset();
   revivals_.clear();
   owned_.clear();
   standbys_.reset();
@@ -156,6 +157,9 @@ PeerRequestTable Cluster::request_table() {
     if (images_) images_->serve(inner);
   });
   table[p1::Message::kHeld] = [this](const PeerRequest& request) { on_held_report(request); };
+  table[p1::Message::kEnd] = [this](const PeerRequest& request) {
+    for (const auto& [name, owned] : owned_) owned->handle(policy::ownership::PeerEnds{request.from});
+  };
   table[p1::Message::kInventory] = [this](const PeerRequest& request) { on_inventory(request); };
   for (const auto& [kind, handler] : options_.node.peer_requests()) table[kind] = handler;
   return table;

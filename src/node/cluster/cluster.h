@@ -19,6 +19,7 @@
 #include "node/cluster/lease_service.h"
 #include "node/cluster/membership.h"
 #include "node/cluster/owned_container.h"
+#include "node/cluster/planned_end.h"
 #include "node/cluster/revival.h"
 #include "node/cluster/standby_service.h"
 #include "node/cluster/unsealing.h"
@@ -65,6 +66,9 @@ class Cluster final : public ContainerCluster {
   void join(const JoinWish& wish, Progress progress, Done done);
   // kConflict while it owns containers, unless `force`: they run on here, and their records go.
   void leave(bool force, Progress progress, Done done);
+  // perdured ends, to begin another life: this is not to be taken for a failure. `grant`: how long the standbys of what runs here
+  // are to wait for that; zero: they are not asked. `done` at once or from the loop, once, kPlannedEndLimit later at the latest.
+  void prepare_end(Duration grant, std::function<void()> done);
   control::v1::ClusterReply status() const;
   std::vector<control::v1::NodeRow> node_rows() const;
   control::v1::NodeRow node_row(const NodeName& node) const;
@@ -98,6 +102,9 @@ class Cluster final : public ContainerCluster {
   // Of other nodes' containers: those stood by for, and those that are given or fetched now.
   std::set<std::string> images_in_use() const;
   void fill(control::v1::ContainerStatus& status, const ContainerName& name) const override;
+  // Of a container that this node stands by for, whose owner is being restarted: how long it would wait for that. Empty: it does
+  // not.
+  std::string waits_for_owner(const ContainerName& name) const;
   // Rows of containers that other nodes own, from the records alone.
   std::vector<control::v1::ContainerStatus> others() const override;
   std::optional<control::v1::ContainerStatus> row_of(const ContainerName& name) const override;
@@ -120,6 +127,8 @@ class Cluster final : public ContainerCluster {
   StandbyHandlers standby_handlers();
   Status start_leases(const model::NodeLife& self);
   LeaseHandlers lease_handlers();
+  void long_grant_given(const policy::lease::LongGrantGiven& given);
+  void end_prepared(Duration grant, const std::vector<policy::lease::LeaseHolder::Missing>& missing);
   void peer_keys(const model::NodeLife& life, const std::array<std::byte, 32>& material, pki::ChannelRole role);
   replica::StandbyTableOptions table_options() const;
   void adopt_all(Done done);
@@ -164,6 +173,7 @@ class Cluster final : public ContainerCluster {
   std::unique_ptr<ImageExchange> images_;
   std::unique_ptr<StandbyService> standbys_;
   std::unique_ptr<Joining> joining_;
+  std::unique_ptr<PlannedEnd> planned_end_;
   std::map<ContainerName, std::unique_ptr<OwnedContainer>> owned_;
   std::map<ContainerName, std::unique_ptr<Revival>> revivals_;
   std::multimap<ContainerName, std::function<void()>> releases_;  // who waits for the end of what is owned

@@ -309,6 +309,7 @@ void Cluster::record_changed(const ContainerName& name) {
     found->handle(own::RecordChanged{record == nullptr ? 0 : record->revision});
   }
   if (standbys_) standbys_->look_at(name);
+  if (planned_end_) planned_end_->records_changed();
 }
 
 // Records that name this node, and nothing of the container is here: a move that was under way when perdured ended.

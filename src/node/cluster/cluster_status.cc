@@ -117,6 +117,7 @@ void Cluster::fill(v1::ContainerStatus& status, const ContainerName& name) const
         v1::StandbyStatus& row = *status.add_standbys();
         row.set_node(standby.node.str());
         row.set_state(v1::STANDBY_READY);
+        if (standby == membership_->self()) row.set_reason(waits_for_owner(name));
       }
     }
     return;

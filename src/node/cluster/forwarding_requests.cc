@@ -46,7 +46,8 @@ class ForwardRequest final : public ClusterRequest {
         owner_, Channel::kControl, std::move(forward), {}, kForwardLimit,
         alive([this](const std::expected<PeerMessage, PeerRefusal>& answer) {
           if (!answer) {
-            return fail(Error(answer.error().error).context(std::format("node '{}', which has to answer this", owner_.str())));
+            Error error = Error(answer.error().error).context(std::format("node '{}', which has to answer this", owner_.str()));
+            return fail(error, remedy());
           }
           v1::Response response;
           if (!response.ParseFromString(answer->message.forwarded().response())) {
@@ -76,6 +77,12 @@ class ForwardRequest final : public ClusterRequest {
   }
 
  private:
+  std::string remedy() {
+    const auto name = ContainerName::parse(container_of(message()));
+    const std::string waits = name && cluster() != nullptr ? cluster()->waits_for_owner(*name) : std::string();
+    return waits.empty() ? waits : std::format("this node stands by and {}", waits);
+  }
+
   void tell_taken() {
     if (cluster() == nullptr || !cluster()->member()) return;
     told_ = received_;

@@ -40,6 +40,11 @@ void LeaseEngine::ask_long(Duration grant) {
   holder_.ask_long(grant);
 }
 
+std::vector<lease::LeaseHolder::Missing> LeaseEngine::missing_long_grants() const {
+  const std::lock_guard lock(mutex_);
+  return holder_.missing_long_grants(clock_.now());
+}
+
 void LeaseEngine::use(const lease::Timing& timing) {
   const std::lock_guard lock(mutex_);
   holder_.use(timing);
@@ -61,6 +66,11 @@ void LeaseEngine::resume(const ContainerName& container) {
 bool LeaseEngine::withholds(const ContainerName& container) const {
   const std::lock_guard lock(mutex_);
   return granter_.withholds(container);
+}
+
+std::optional<Instant> LeaseEngine::waits_long_until(const ContainerName& container) const {
+  const std::lock_guard lock(mutex_);
+  return granter_.waits_long_until(container, clock_.now());
 }
 
 // ---- What comes ----
@@ -121,6 +131,8 @@ void LeaseEngine::perform(std::vector<lease::GranterEffect> effects, LeaseOutput
       output.news.emplace_back(std::move(*silent));
     } else if (auto* heard = std::get_if<lease::OwnerHeard>(&effect)) {
       output.news.emplace_back(std::move(*heard));
+    } else if (auto* given = std::get_if<lease::LongGrantGiven>(&effect)) {
+      output.news.emplace_back(std::move(*given));
     } else if (auto* unknown = std::get_if<lease::TermUnknown>(&effect)) {
       output.news.emplace_back(std::move(*unknown));
     }
@@ -136,6 +148,7 @@ void tell(const LeaseHandlers& handlers, const LeaseNews& news) {
         if constexpr (std::is_same_v<News, lease::LongGrantsHeld>) handlers.long_grants_held();
         if constexpr (std::is_same_v<News, lease::OwnerSilent>) handlers.owner_silent(it);
         if constexpr (std::is_same_v<News, lease::OwnerHeard>) handlers.owner_heard(it.container);
+        if constexpr (std::is_same_v<News, lease::LongGrantGiven>) handlers.long_grant_given(it);
         if constexpr (std::is_same_v<News, lease::TermUnknown>) handlers.term_unknown(it.container, it.term);
       },
       news);

@@ -23,7 +23,8 @@ struct LeaseSend {
 };
 // What the loop is to hear.
 using LeaseNews = std::variant<policy::lease::GrantsFlow, policy::lease::GrantsStopped, policy::lease::LongGrantsHeld,
-                               policy::lease::OwnerSilent, policy::lease::OwnerHeard, policy::lease::TermUnknown>;
+                               policy::lease::OwnerSilent, policy::lease::OwnerHeard, policy::lease::LongGrantGiven,
+                               policy::lease::TermUnknown>;
 void tell(const LeaseHandlers& handlers, const LeaseNews& news);
 
 struct LeaseOutput {
@@ -40,9 +41,11 @@ class LeaseEngine {
   void forget(const ContainerName& container);
   void shut(const ContainerName& container, const std::shared_ptr<GateDeadline>& gate);
   void ask_long(Duration grant);
+  std::vector<policy::lease::LeaseHolder::Missing> missing_long_grants() const;
   void watch(const ContainerName& container, const std::optional<policy::lease::Charge>& charge);
   void resume(const ContainerName& container);
   bool withholds(const ContainerName& container) const;
+  std::optional<Instant> waits_long_until(const ContainerName& container) const;
   void use(const policy::lease::Timing& timing);
 
   LeaseOutput on(const policy::lease::Heartbeat& heartbeat);

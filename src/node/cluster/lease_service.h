@@ -61,9 +61,13 @@ class LeaseService final : public Leases {
   void forget(const ContainerName& container) override { engine_.forget(container); }
   void shut(const ContainerName& container, std::shared_ptr<GateDeadline> gate) override { engine_.shut(container, gate); }
   void ask_long(Duration grant) override;
+  std::vector<policy::lease::LeaseHolder::Missing> missing_long_grants() const override { return engine_.missing_long_grants(); }
   void watch(const ContainerName& container, const std::optional<policy::lease::Charge>& charge) override;
   void resume(const ContainerName& container) override;
   bool withholds(const ContainerName& container) const override { return engine_.withholds(container); }
+  std::optional<Instant> waits_long_until(const ContainerName& container) const override {
+    return engine_.waits_long_until(container);
+  }
 
   const io::RealtimeSupport& realtime() const { return thread_->realtime(); }
   LeaseCounters counters() const;

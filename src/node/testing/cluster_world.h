@@ -25,6 +25,7 @@
 #include "node/cluster/standby_service.h"
 #include "node/kept_capsules.h"
 #include "node/testing/fake_backend.h"
+#include "node/cluster/planned_end.h"
 #include "node/testing/fake_leases.h"
 #include "node/testing/fake_peers.h"
 #include "replica/directory_store.h"
@@ -171,6 +172,18 @@ class TestNode final : public ContainerCluster {
     owned_.clear();
   }
 
+  // What Cluster::prepare_end() does.
+  void prepare_end(Duration grant, Duration limit, PlannedEnd::Done done) {
+    planned_end_ = std::make_unique<PlannedEnd>(PlannedEndOptions{.loop = world_.loop,
+                                                                  .leases = leases_,
+                                                                  .peers = peers_,
+                                                                  .grant = grant,
+                                                                  .limit = limit,
+                                                                  .stands_by = [this] { return standbys_->standing_by() > 0; }},
+                                                std::move(done));
+  }
+  const std::vector<policy::lease::LongGrantGiven>& long_grants_given() const { return long_grants_given_; }
+
   const model::NodeLife& self() const { return self_; }
   Node& node() { return *node_; }
   StandbyService& standbys() { return *standbys_; }
@@ -313,6 +326,9 @@ class TestNode final : public ContainerCluster {
     standbys_->serve(peers_.table);
     images_.serve(peers_.table);
     peers_.table[peer::v1::Message::kHeld] = [this](const PeerRequest& request) { on_held(request); };
+    peers_.table[peer::v1::Message::kEnd] = [this](const PeerRequest& request) {
+      for (const auto& [name, owned] : owned_) owned->handle(own::PeerEnds{request.from});
+    };
     peers_.on_up = [this](const model::NodeLife& life) { standbys_->report_held(life.node); };
     peers_.on_down = [this](const model::NodeLife& life) {
       reported_.erase(life.node);
@@ -331,7 +347,10 @@ class TestNode final : public ContainerCluster {
     handlers.owner_silent = [this](const policy::lease::OwnerSilent& silent) { standbys_->owner_silent(silent); };
     handlers.owner_heard = [this](const ContainerName& name) { standbys_->owner_heard(name); };
     handlers.term_unknown = [](const ContainerName&, Term) {};
-    handlers.long_grants_held = [] {};
+    handlers.long_grant_given = [this](const policy::lease::LongGrantGiven& given) { long_grants_given_.push_back(given); };
+    handlers.long_grants_held = [this] {
+      if (planned_end_) planned_end_->long_grants_held();
+    };
     return handlers;
   }
   coord::ViewHandlers view_handlers() {
@@ -342,6 +361,7 @@ class TestNode final : public ContainerCluster {
         found->second->handle(own::RecordChanged{record == nullptr ? 0 : record->revision});
       }
       standbys_->look_at(name);
+      if (planned_end_) planned_end_->records_changed();
     };
     handlers.on_current = [this] {
       standbys_->look_at_all();
@@ -423,6 +443,8 @@ class TestNode final : public ContainerCluster {
   coord::RecordStore records_;
   coord::ClusterView view_;
   FakeLeases leases_;
+  std::unique_ptr<PlannedEnd> planned_end_;
+  std::vector<policy::lease::LongGrantGiven> long_grants_given_;
   ImageExchange images_;
   std::map<ContainerName, std::unique_ptr<OwnedContainer>> owned_;
   std::map<ContainerName, coord::StoredRecord> claimed_;

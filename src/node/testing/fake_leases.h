@@ -40,11 +40,15 @@ class FakeLeases final : public Leases {
   void forget(const ContainerName& container) override { engine_.forget(container); }
   void shut(const ContainerName& container, std::shared_ptr<GateDeadline> gate) override { engine_.shut(container, gate); }
   void ask_long(Duration grant) override { engine_.ask_long(grant); }
+  std::vector<policy::lease::LeaseHolder::Missing> missing_long_grants() const override { return engine_.missing_long_grants(); }
   void watch(const ContainerName& container, const std::optional<policy::lease::Charge>& charge) override {
     engine_.watch(container, charge);
   }
   void resume(const ContainerName& container) override { engine_.resume(container); }
   bool withholds(const ContainerName& container) const override { return engine_.withholds(container); }
+  std::optional<Instant> waits_long_until(const ContainerName& container) const override {
+    return engine_.waits_long_until(container);
+  }
 
  private:
   void tick() {
