@@ -11,7 +11,7 @@ namespace perdure::coord {
 namespace {
 
 namespace v1 = perdure::cluster::v1;
-using std::chrono_literals::operator""s;
+using namespace std::chrono_literals;
 using testing::HasSubstr;
 
 constexpr std::string_view kUnknown("\xf2\x3f\x03new", 6);  // field 1022, a string
@@ -75,7 +75,7 @@ TEST(ClusterCodec, ValuesComeBackAsTheyWere) {
   EXPECT_EQ(value_of(decode_spec(encode_spec("a: 1\n"))), "a: 1\n");
   const AddressClaim claim{ContainerName::parse("web").value(), Term{9}};
   EXPECT_EQ(value_of(decode_claim(encode_claim(claim))), claim);
-  const ClusterSettings cluster{{1, 2}, "PEM", WallTime(5s), {{3, std::string(12, 'n'), std::string(48, 's'), WallTime(6s)}}, "/mnt/x", 2, true};
+  const ClusterSettings cluster{{1, 2}, "PEM", WallTime(5s), {{3, std::string(12, 'n'), std::string(48, 's'), WallTime(6s)}}, "/mnt/x", 2, true, policy::lease::kFastTiming};
   const auto back = value_of(decode_cluster(encode_cluster(cluster)));
   EXPECT_EQ(back.id, cluster.id);
   EXPECT_EQ(back.keys.at(0).sealed, cluster.keys[0].sealed);
@@ -83,6 +83,7 @@ TEST(ClusterCodec, ValuesComeBackAsTheyWere) {
   EXPECT_EQ(back.durable_directory, "/mnt/x");
   EXPECT_EQ(back.standbys, 2U);
   EXPECT_TRUE(back.external_etcd);
+  EXPECT_EQ(back.timing, policy::lease::kFastTiming);
   const auto token = value_of(decode_token(encode_token({"ab12", std::string(32, 'h'), WallTime(7s), 3})));
   EXPECT_EQ(token.id, "ab12");
   EXPECT_EQ(token.uses_left, 3U);
@@ -110,6 +111,22 @@ TEST(ClusterCodec, WhatANewerVersionWroteSurvives) {
   EXPECT_THAT(encode_cluster({}, std::string(kUnknown)), HasSubstr(std::string(kUnknown)));
   // Not readable before: written anew.
   EXPECT_EQ(value_of(decode_record(encode_record(record(), "garbage"))), record());
+}
+
+// What an older node wrote says nothing of it; what says nothing sensible is refused.
+TEST(ClusterCodec, TheTimingOfGrantsIsTheDefaultUnlessTheSettingsSayAnother) {
+  ClusterSettings settings;
+  settings.timing = {.heartbeat = 100ms, .grant = 500ms, .margin = 60ms};
+  const std::string custom = encode_cluster(settings);
+  EXPECT_EQ(value_of(decode_cluster(custom)).timing, settings.timing);
+  settings.timing = {};
+  const std::string back = encode_cluster(settings, custom);
+  EXPECT_EQ(back, encode_cluster(settings)) << "as before there were others";
+  EXPECT_EQ(value_of(decode_cluster(back)).timing, policy::lease::Timing{});
+  v1::Cluster message;
+  ASSERT_TRUE(message.ParseFromString(custom));
+  message.mutable_timing()->set_grant_ns(1);
+  EXPECT_THAT(refusal(decode_cluster(message.SerializeAsString())), HasSubstr("timing"));
 }
 
 TEST(ClusterCodec, RecordsThatBreakARuleAreRefusedByField) {

@@ -42,6 +42,22 @@ void write_keys(const std::vector<pki::WrappedKey>& keys, v1::Cluster& message) 
   }
 }
 
+Result<policy::lease::Timing> read_timing(const v1::Cluster& message) {
+  if (!message.has_timing()) return policy::lease::Timing{};
+  const policy::lease::Timing timing{.heartbeat = Duration(message.timing().heartbeat_ns()),
+                                     .grant = Duration(message.timing().grant_ns()),
+                                     .margin = Duration(message.timing().margin_ns())};
+  if (const Status checked = policy::lease::check(timing); !checked) return bad("timing", checked.error().message());
+  return timing;
+}
+
+void write_timing(const policy::lease::Timing& timing, v1::Cluster& message) {
+  if (timing == policy::lease::Timing{}) return message.clear_timing();
+  message.mutable_timing()->set_heartbeat_ns(timing.heartbeat.count());
+  message.mutable_timing()->set_grant_ns(timing.grant.count());
+  message.mutable_timing()->set_margin_ns(timing.margin.count());
+}
+
 }  // namespace
 
 Result<ClusterSettings> decode_cluster(std::string_view bytes) {
@@ -60,6 +76,7 @@ Result<ClusterSettings> decode_cluster(std::string_view bytes) {
     return bad("durable directory", "an absolute path is expected");
   }
   if (message.standbys() > kMaxStandbys) return bad("standbys", std::format("at most {} are allowed", kMaxStandbys));
+  PERDURE_ASSIGN(cluster.timing, read_timing(message));
   cluster.authority_certificate_pem = message.authority_certificate_pem();
   cluster.durable_directory = message.durable_directory();
   cluster.standbys = message.standbys();
@@ -76,6 +93,7 @@ std::string encode_cluster(const ClusterSettings& cluster, std::string_view befo
   message.set_durable_directory(cluster.durable_directory);
   message.set_standbys(cluster.standbys);
   message.set_external_etcd(cluster.external_etcd);
+  write_timing(cluster.timing, message);
   return serialized(message);
 }
 

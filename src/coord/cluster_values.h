@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/ids.h"
 #include "pki/key_ring.h"
+#include "policy/lease_timing.h"
 
 namespace perdure::coord {
 
@@ -22,6 +23,7 @@ struct ClusterSettings {
   std::string durable_directory = {};          // absolute; empty: each node's own
   std::uint32_t standbys = 0;
   bool external_etcd = false;
+  policy::lease::Timing timing = {};           // of heartbeats and grants
 };
 
 struct StoredToken {

@@ -66,6 +66,7 @@ class LeaseGranter {
   // Absent: this node has nothing to do with it (any more). What was granted before is waited out all the same. The same
   // charge again changes nothing.
   void watch(const ContainerName& container, const std::optional<Charge>& charge, Instant now);
+  // What has been granted is waited out by the margin that held then.
   void use(const Timing& timing) { timing_ = timing; }
   // After OwnerSilent: the record is as it was, and no swap of ours can change it any more; or no takeover is begun, because the
   // charge is another one by now.

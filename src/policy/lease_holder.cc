@@ -51,6 +51,17 @@ std::vector<HolderEffect> LeaseHolder::shut(const ContainerName& container) {
   return {SetGate{container, kShut}};
 }
 
+void LeaseHolder::use(const Timing& timing, Instant now) {
+  if (timing == timing_) return;
+  settling_pace_ = std::min(now < settled_at_ ? settling_pace_ : timing_.heartbeat, timing.heartbeat);
+  settled_at_ = now + std::max(timing_.grant, timing.grant);
+  timing_ = timing;
+  for (auto& [container, lease] : leases_) {
+    for (auto& [life, given] : lease.given) given.asked_since = now;
+  }
+  next_tick_ = kShut;
+}
+
 void LeaseHolder::ask_long(Duration grant) {
   long_grant_ = std::clamp(grant, timing_.grant, std::max(timing_.grant, kLongestGrant));
   long_told_ = false;
@@ -128,7 +139,7 @@ std::vector<HolderEffect> LeaseHolder::tick(Instant now) {
     }
   }
   last_tick_ = now;
-  next_tick_ = now + timing_.heartbeat;
+  next_tick_ = now + pace(now);
   send_heartbeats(now, effects);
   tell_silence(now, effects);
   note_long_grants(now, effects);

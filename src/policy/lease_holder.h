@@ -74,7 +74,9 @@ class LeaseHolder {
   void forget(const ContainerName& container);
   // ... and it is shut at once: another node is the owner.
   std::vector<HolderEffect> shut(const ContainerName& container);
-  void use(const Timing& timing) { timing_ = timing; }
+  // From the next heartbeat on, which is due at once. Nobody is silent by a rule that did not hold when he was asked, and the pace
+  // does not fall before the longer grants that allow it have come.
+  void use(const Timing& timing, Instant now);
   // Heartbeats ask for longer grants from now on: perdured is about to be restarted. There is no way back.
   void ask_long(Duration grant);
   // What of them is not held yet; empty also when none were asked for.
@@ -127,7 +129,11 @@ class LeaseHolder {
   void note_long_grants(Instant now, std::vector<HolderEffect>& effects);
 
   const model::NodeLife self_;
+  Duration pace(Instant now) const { return now < settled_at_ ? settling_pace_ : timing_.heartbeat; }
+
   Timing timing_;
+  Instant settled_at_ = kShut;  // after a change of the timing
+  Duration settling_pace_{};
   std::optional<Duration> long_grant_;
   bool long_told_ = false;
   Instant next_tick_ = kShut;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <string>
 #include <string_view>
 
 #include "base/clock.h"
@@ -40,7 +41,15 @@ inline constexpr int kClockDrift = 1000;
 // From when a grant was given until its giver may act as if it had run out at the owner.
 Duration wait_after(Duration grant, Duration margin);
 
+// From the last heartbeat of an owner that has died until a standby knows it.
+Duration time_to_notice(const Timing& timing);
+
 // heartbeat 5 ms to 5 s; grant 3 heartbeats to kLongestGrant; margin 5 ms to the grant. kInvalid says which and why.
 Status check(const Timing& timing);
+
+// "default", "fast", or HEARTBEAT,GRANT,MARGIN as durations: "100ms,500ms,50ms". kInvalid names the text, or what check() says.
+Result<Timing> parse_timing(std::string_view text);
+// "default", "fast", or "custom".
+std::string_view name_of(const Timing& timing);
 
 }  // namespace perdure::policy::lease

@@ -47,7 +47,7 @@ std::vector<lease::LeaseHolder::Missing> LeaseEngine::missing_long_grants() cons
 
 void LeaseEngine::use(const lease::Timing& timing) {
   const std::lock_guard lock(mutex_);
-  holder_.use(timing);
+  holder_.use(timing, clock_.now());
   granter_.use(timing);
 }
 
