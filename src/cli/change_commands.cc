@@ -42,21 +42,6 @@ Result<v1::RunRequest> read_spec_request(const std::string& file) {
   return run;
 }
 
-// Sends a request that the daemon may answer with a question; `agree` makes it the one that says
-// yes.
-Outcome<v1::Response> change_with_question(CommandContext& context, v1::Request request,
-                                           v1::Response::BodyCase final,
-                                           void (*agree)(v1::Request&)) {
-  auto response = context.change(request, final);
-  if (response || !response.error().needs_confirmation) return response;
-  const Style style{.width = context.terminal().err_width(), .colour = false};
-  const auto confirmed =
-      context.confirm(wrap(clean(response.error().message), style.width, "", "  "));
-  if (!confirmed) return std::unexpected(confirmed.error());
-  agree(request);
-  return context.change(std::move(request), final);
-}
-
 const v1::GenerationRow* choose(const v1::GenerationsReply& reply,
                                 const std::optional<std::string>& wanted) {
   const auto& rows = reply.generations();
@@ -103,8 +88,8 @@ Outcome<ExitCode> run_run(CommandContext& context) {
   run->set_confirm_nic(context.invocation.has(kYesOption));
   v1::Request request;
   *request.mutable_run() = std::move(*run);
-  const auto response = change_with_question(
-      context, request, v1::Response::kRun,
+  const auto response = context.change_with_question(
+      request, v1::Response::kRun,
       [](v1::Request& agreed) { agreed.mutable_run()->set_confirm_nic(true); });
   if (!response) return std::unexpected(response.error());
   return print_reply(context, response->run(), render_run,
@@ -115,8 +100,8 @@ Outcome<ExitCode> run_start(CommandContext& context) {
   v1::Request request;
   request.mutable_start()->set_name(context.name());
   request.mutable_start()->set_confirm_nic(context.invocation.has(kYesOption));
-  const auto response = change_with_question(
-      context, request, v1::Response::kStart,
+  const auto response = context.change_with_question(
+      request, v1::Response::kStart,
       [](v1::Request& agreed) { agreed.mutable_start()->set_confirm_nic(true); });
   if (!response) return std::unexpected(response.error());
   return print_reply(context, response->start(), render_start,

@@ -5,11 +5,13 @@
 #include <filesystem>
 #include <format>
 
+#include "base/assert.h"
 #include "base/fd.h"
 #include "cli/command_context.h"
 #include "cli/json_output.h"
 #include "cli/labels.h"
 #include "cli/render_cluster.h"
+#include "policy/lease_timing.h"
 
 namespace perdure::cli {
 namespace {
@@ -165,6 +167,15 @@ Outcome<v1::ClusterRecoverReply> recover(CommandContext& context,
   return std::move(*response->mutable_cluster_recover());
 }
 
+// The parser has checked it.
+void put_timing(const std::string& text, v1::LeaseTiming& to) {
+  const auto timing = policy::lease::parse_timing(text);
+  PERDURE_ASSERT(timing.has_value());
+  to.set_heartbeat_ns(timing->heartbeat.count());
+  to.set_grant_ns(timing->grant.count());
+  to.set_margin_ns(timing->margin.count());
+}
+
 bool came_back(const v1::RecoverRow& row) {
   return row.error().empty() && (row.done() || row.action() == v1::RECOVER_NOTHING);
 }
@@ -182,6 +193,8 @@ Outcome<ExitCode> run_cluster_init(CommandContext& context) {
     init.set_durable_directory(std::move(*path));
   }
   if (const auto standbys = context.invocation.count(kStandbysOption)) init.set_standbys(*standbys);
+  if (context.invocation.has(kTimingOption))
+    put_timing(context.invocation.text(kTimingOption), *init.mutable_timing());
   if (!context.invocation.has(kYesOption)) {
     const auto here = containers_here(context);
     if (!here) return std::unexpected(here.error());
@@ -272,6 +285,19 @@ Outcome<ExitCode> run_cluster_rotate_keys(CommandContext& context) {
   v1::Request request;
   request.mutable_cluster_rotate_keys();
   return change_cluster(context, std::move(request), render_rotate_keys);
+}
+
+Outcome<ExitCode> run_cluster_timing(CommandContext& context) {
+  if (!context.invocation.has(kTimingArgument)) {
+    const auto cluster = cluster_now(context);
+    if (!cluster) return std::unexpected(cluster.error());
+    return context.print(context.json() ? to_json(*cluster)
+                                        : render_timing(*cluster, context.terminal().style()));
+  }
+  v1::Request request;
+  put_timing(context.invocation.text(kTimingArgument),
+             *request.mutable_cluster_timing()->mutable_timing());
+  return change_cluster(context, std::move(request), render_timing);
 }
 
 Outcome<ExitCode> run_cluster_recover(CommandContext& context) {

@@ -34,6 +34,9 @@ TEST_F(ClusterCommandsTest, EveryCommandPrintsItsAnswerAsTextAndAsJson) {
            {"cluster", "token"},
            {"cluster", "rotate-keys", "--yes"},
            {"cluster", "recover"},
+           {"cluster", "timing"},
+           {"cluster", "timing", "fast"},
+           {"takeover", "web", "--yes"},
            {"node", "list"},
            {"node", "drain", "beta", "--yes"},
            {"node", "cordon", "beta"},
@@ -68,6 +71,10 @@ TEST_F(ClusterCommandsTest, EveryCommandPassesOnTheErrorOfTheDaemon) {
            {"cluster", "recover"},
            {"cluster", "recover", "--apply"},
            {"cluster", "recover", "--apply", "--yes"},
+           {"cluster", "timing"},
+           {"cluster", "timing", "default"},
+           {"takeover", "web"},
+           {"takeover", "web", "--force", "--yes"},
            {"node", "list"},
            {"node", "drain", "beta"},
            {"node", "drain", "beta", "--yes"},
@@ -101,6 +108,62 @@ TEST_F(ClusterCommandsTest, DangerIsNotSentBeforeItIsAgreedTo) {
     EXPECT_EQ(run(arguments), ExitCode::kOk) << err();
     EXPECT_TRUE(sent(body)) << arguments[1];
   }
+}
+
+// --- timing --------------------------------------------------------------------------------------
+
+TEST_F(ClusterCommandsTest, TheTimingIsSentAsItWasSaid) {
+  EXPECT_EQ(run({"cluster", "timing"}), ExitCode::kOk);
+  EXPECT_TRUE(last_request().has_cluster_status()) << "nothing is changed";
+  EXPECT_TRUE(unfolded(out()).contains("A dead node is noticed after 300 ms")) << out();
+  EXPECT_EQ(run({"cluster", "timing", "100ms,500ms,50ms"}), ExitCode::kOk);
+  EXPECT_EQ(last_request().cluster_timing().timing().grant_ns(), 500'000'000);
+  EXPECT_EQ(run({"cluster", "init", "--timing", "fast", "--yes"}), ExitCode::kOk);
+  EXPECT_EQ(last_request().cluster_init().timing().heartbeat_ns(), 20'000'000);
+  EXPECT_EQ(run({"cluster", "init", "--yes"}), ExitCode::kOk);
+  EXPECT_FALSE(last_request().cluster_init().has_timing());
+}
+
+TEST_F(ClusterCommandsTest, ATimingThatCannotWorkIsNotSent) {
+  for (const char* timing : {"slow", "1s", "1ms,250ms,50ms", "50ms,60ms,50ms", "50ms,250ms,1s"}) {
+    EXPECT_EQ(run({"cluster", "timing", timing}), ExitCode::kUsage) << timing;
+    EXPECT_EQ(run({"cluster", "init", "--timing", timing, "--yes"}), ExitCode::kUsage) << timing;
+  }
+  EXPECT_TRUE(program.daemon.requests.empty());
+}
+
+// --- takeover ------------------------------------------------------------------------------------
+
+TEST_F(ClusterCommandsTest, ATakeoverSaysWhatIsRiskedBeforeItIsConfirmed) {
+  program.terminal.terminal = false;
+  EXPECT_EQ(run({"takeover", "web"}), ExitCode::kRefused);
+  EXPECT_TRUE(unfolded(err()).contains("its owner alpha cannot be reached")) << err();
+  EXPECT_FALSE(last_request().takeover().confirmed());
+  at_a_terminal("n");
+  EXPECT_EQ(run({"takeover", "web", "--force"}), ExitCode::kRefused);
+  EXPECT_FALSE(last_request().takeover().confirmed());
+  at_a_terminal("y");
+  EXPECT_EQ(run({"takeover", "web", "--to", "beta", "--force"}), ExitCode::kOk) << err();
+  EXPECT_TRUE(last_request().takeover().confirmed());
+  EXPECT_TRUE(last_request().takeover().force());
+  EXPECT_EQ(last_request().takeover().node(), "beta");
+  EXPECT_TRUE(unfolded(out()).contains("web runs on beta; it was on alpha")) << out();
+  EXPECT_EQ(run({"takeover", "web", "--yes"}), ExitCode::kOk);
+  EXPECT_FALSE(last_request().takeover().force());
+}
+
+TEST_F(ClusterCommandsTest, ATakeoverThatLeavesItUnprotectedSaysSo) {
+  program.behaviour = [](const v1::Request& request, int fd) {
+    auto frames = cluster_daemon(request, fd);
+    if (frames[0].has_takeover()) {
+      auto& protection = *frames[0].mutable_takeover()->mutable_status()->mutable_protection();
+      protection.set_state(v1::PROTECTION_UNPROTECTED);
+      protection.set_reason("no checkpoint works");
+    }
+    return frames;
+  };
+  EXPECT_EQ(run({"takeover", "web", "--yes"}), ExitCode::kUnprotected);
+  EXPECT_TRUE(out().contains("no checkpoint works")) << out();
 }
 
 // --- init, join ----------------------------------------------------------------------------------

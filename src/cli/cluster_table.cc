@@ -12,6 +12,7 @@ using enum ValueKind;
 constexpr Argument kTheNode{kNodeArgument, kNode, true,
                             "The node, as 'perdure node list' names it."};
 constexpr std::array kNodeOnly{kTheNode};
+constexpr std::array kNameOnly{kName};
 
 // init, join
 constexpr Option kOwnName{kNodeNameOption, 0, "NAME", kNode,
@@ -46,6 +47,9 @@ constexpr std::array kInitOptions{
            "without it each node keeps its own."},
     Option{kStandbysOption, 0, "N", kCount,
            "Standbys of a container whose specification says nothing."},
+    Option{kTimingOption, 0, "TIMING", kTiming,
+           "How fast a dead node is noticed: default, fast, or HEARTBEAT,GRANT,MARGIN; 'perdure "
+           "help cluster timing' explains them."},
     Option{kEtcdOption, 0, "URL", kText,
            "An etcd that is there already (https://192.0.2.9:2379) instead of one that perdured "
            "runs; may be repeated, one for each member.",
@@ -109,7 +113,27 @@ constexpr std::array kRecoverExamples{
             "Two of three managers are gone for good: go on with this one."},
     Example{"perdure cluster recover --apply web db", "Bring back these two."}};
 
-// node, move
+// timing
+constexpr std::array kTimingArguments{
+    Argument{kTimingArgument, kTiming, false,
+             "default (50ms,250ms,50ms), fast (20ms,80ms,20ms), or HEARTBEAT,GRANT,MARGIN; without "
+             "it nothing is changed."}};
+constexpr std::array kTimingExamples{
+    Example{"perdure cluster timing", "What is in force, and what it means."},
+    Example{"perdure cluster timing fast", "On a LAN whose hosts answer within milliseconds."},
+    Example{"perdure cluster timing 200ms,1s,100ms", "Nodes that are far apart, or busy."}};
+
+// node, move, takeover
+constexpr std::array kTakeoverOptions{
+    Option{kToOption, 0, "NODE", kNode,
+           "Where it is to run, instead of on the node that holds its newest generation."},
+    Option{kForceOption, 'f', "", kFlag,
+           "You know that the owner's node runs it no more: it is switched off, or what is left "
+           "there may be killed."},
+    kYes, kJson};
+constexpr std::array kTakeoverExamples{
+    Example{"perdure takeover web", "Say what would come back and what is risked, then ask."},
+    Example{"perdure takeover web --force --yes", "The owner's host is dead: bring it back now."}};
 constexpr std::array kNodeRemoveOptions{
     Option{kForceOption, 'f', "", kFlag,
            "Also while it can be reached or owns containers. It must not run them any more: switch "
@@ -212,6 +236,22 @@ constexpr std::array kCommands{
         .examples = kRecoverExamples,
         .json = "recover"},
     Command{
+        .id = CommandId::kClusterTiming,
+        .name = "cluster timing",
+        .summary = "show or change how fast the cluster notices a dead node",
+        .description =
+            "An owner sends a heartbeat to its standbys every HEARTBEAT. Each answer is a grant: "
+            "for GRANT the owner may go on speaking. After GRANT and MARGIN in silence a standby "
+            "takes over, so this is the time to notice a dead node. Shorter means a shorter "
+            "outage, and that a network or a host which stands still for longer is taken for "
+            "dead: a container then falls silent for a moment, loses a standby, or is taken over.\n"
+            "A change holds for the whole cluster from now on; it is safe while containers run, "
+            "whichever node learns of it first.",
+        .arguments = kTimingArguments,
+        .options = kJsonOnly,
+        .examples = kTimingExamples,
+        .json = "cluster"},
+    Command{
         .id = CommandId::kNodeList,
         .name = "node list",
         .summary = "show the nodes, what they run and what they stand by for",
@@ -279,6 +319,25 @@ constexpr std::array kCommands{
             .options = kJsonOnly,
             .examples = kMoveExamples,
             .json = "move"},
+    Command{
+        .id = CommandId::kTakeover,
+        .name = "takeover",
+        .summary = "bring back a container whose owner is gone and that nobody takes over",
+        .description =
+            "For what does not happen by itself: the owner's node cannot be reached, and no "
+            "standby of its record can either, because it was dropped, has died as well, or had "
+            "not caught up yet. 'perdure inspect' says so. The newest generation that any node "
+            "which can be reached holds in memory, or that the durable directory has, comes back; "
+            "what the container did since is lost.\n"
+            "Run it on any node that can be reached. It says which generation would come back and "
+            "what is risked, and asks: an owner that is only cut off runs the container on until "
+            "it reads the record; then it kills its copy and offers itself as a standby. Refused "
+            "while the owner is connected, unless with --force; while a standby can take over by "
+            "itself; and without a quorum.",
+        .arguments = kNameOnly,
+        .options = kTakeoverOptions,
+        .examples = kTakeoverExamples,
+        .json = "takeover"},
 };
 
 }  // namespace

@@ -44,6 +44,9 @@ v1::ClusterReply three_node_cluster() {
   reply.set_etcd_version("3.5.16");
   reply.set_newest_snapshot_unix_ms(kNoon - 240'000);
   reply.set_key_id(4);
+  reply.mutable_timing()->set_heartbeat_ns(50 * kMs);
+  reply.mutable_timing()->set_grant_ns(250 * kMs);
+  reply.mutable_timing()->set_margin_ns(50 * kMs);
   v1::NodeRow& alpha = *reply.add_nodes() = node_row("alpha", v1::NODE_READY, "192.0.2.1:7400");
   alpha.set_self(true);
   (*alpha.mutable_labels())["server"] = "s1";
@@ -109,6 +112,33 @@ v1::ClusterRecoverReply recovery_report() {
   return reply;
 }
 
+v1::TakeoverReply taken_back() {
+  v1::TakeoverReply reply;
+  *reply.mutable_status() = replicated_web();
+  reply.set_from("alpha");
+  reply.set_to("beta");
+  reply.set_generation("7.2f.40");
+  reply.set_age_ns(125'000 * kMs);
+  reply.set_durable(true);
+  reply.set_risk("node 'gamma', which stood by, cannot be reached and may hold a newer generation");
+  return reply;
+}
+
+v1::ContainerStatus waiting_web() {
+  v1::ContainerStatus web;
+  web.set_name("web");
+  web.set_node("alpha");
+  web.set_term(7);
+  web.set_waits_for(
+      "its owner 'alpha' cannot be reached from 'beta', and no standby that can be reached takes "
+      "it over by itself: it waits for that node, or for an operator's word");
+  web.set_waits_remedy("'perdure takeover web' says what would come back, and what is risked");
+  v1::StandbyStatus& standby = *web.add_standbys();
+  standby.set_node("gamma");
+  standby.set_state(v1::STANDBY_UNREACHABLE);
+  return web;
+}
+
 std::vector<v1::Response> cluster_daemon(const v1::Request& request, int) {
   v1::Response response;
   switch (request.body_case()) {
@@ -120,6 +150,7 @@ std::vector<v1::Response> cluster_daemon(const v1::Request& request, int) {
     case v1::Request::kClusterLeave:
     case v1::Request::kClusterStatus:
     case v1::Request::kClusterRotateKeys:
+    case v1::Request::kClusterTiming:
       *response.mutable_cluster() = three_node_cluster();
       break;
     case v1::Request::kClusterToken:
@@ -145,6 +176,12 @@ std::vector<v1::Response> cluster_daemon(const v1::Request& request, int) {
     case v1::Request::kMove:
       *response.mutable_move()->mutable_status() = replicated_web();
       response.mutable_move()->set_to(request.move().node());
+      break;
+    case v1::Request::kTakeover:
+      if (!request.takeover().confirmed())
+        return {error_response(v1::ERROR_CONFIRMATION_REQUIRED,
+                               "web comes back on beta; its owner alpha cannot be reached")};
+      *response.mutable_takeover() = taken_back();
       break;
     default:
       response = error_response(v1::ERROR_UNSUPPORTED, "not here");

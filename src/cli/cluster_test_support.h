@@ -20,6 +20,9 @@ control::v1::ClusterReply three_node_cluster();
 control::v1::ContainerStatus replicated_web();
 // One row of each action.
 control::v1::ClusterRecoverReply recovery_report();
+// Brought back from the durable directory; and what is known of it before that.
+control::v1::TakeoverReply taken_back();
+control::v1::ContainerStatus waiting_web();
 
 // A daemon in that cluster, which does what it is asked to.
 std::vector<control::v1::Response> cluster_daemon(const control::v1::Request& request, int fd);

@@ -35,6 +35,12 @@ class CommandContext {
   // asked.
   Outcome<void> confirm(std::string_view what_will_happen);
 
+  // Sends a request that the daemon may refuse until it is confirmed; `agree` makes it the one that
+  // says yes.
+  Outcome<control::v1::Response> change_with_question(control::v1::Request request,
+                                                      control::v1::Response::BodyCase final,
+                                                      void (*agree)(control::v1::Request&));
+
   // A question of perdured while it works: yes with --yes, no where nobody can be asked.
   bool answer(const control::v1::Question& question);
 
@@ -72,6 +78,7 @@ Outcome<ExitCode> run_cluster_status(CommandContext& context);
 Outcome<ExitCode> run_cluster_token(CommandContext& context);
 Outcome<ExitCode> run_cluster_rotate_keys(CommandContext& context);
 Outcome<ExitCode> run_cluster_recover(CommandContext& context);
+Outcome<ExitCode> run_cluster_timing(CommandContext& context);
 // node_commands.cc
 Outcome<ExitCode> run_node_list(CommandContext& context);
 Outcome<ExitCode> run_node_drain(CommandContext& context);
@@ -79,6 +86,7 @@ Outcome<ExitCode> run_node_cordon(CommandContext& context);  // and uncordon
 Outcome<ExitCode> run_node_remove(CommandContext& context);
 Outcome<ExitCode> run_node_label(CommandContext& context);
 Outcome<ExitCode> run_move(CommandContext& context);
+Outcome<ExitCode> run_takeover(CommandContext& context);
 // local_commands.cc
 Outcome<ExitCode> run_spec(CommandContext& context);
 Outcome<ExitCode> run_lab(CommandContext& context);

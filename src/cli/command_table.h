@@ -40,6 +40,7 @@ enum class CommandId {
   kClusterToken,
   kClusterRotateKeys,
   kClusterRecover,
+  kClusterTiming,
   kNodeList,
   kNodeDrain,
   kNodeCordon,
@@ -47,6 +48,7 @@ enum class CommandId {
   kNodeRemove,
   kNodeLabel,
   kMove,
+  kTakeover,
 };
 
 // How a value is checked by the parser and completed by the shell.
@@ -65,6 +67,7 @@ enum class ValueKind {
   kNode,         // a node's name
   kLabel,        // KEY=VALUE
   kLabelChange,  // KEY=VALUE, or KEY- to take it away
+  kTiming,       // default, fast, or HEARTBEAT,GRANT,MARGIN
 };
 
 struct Option {
@@ -187,6 +190,9 @@ inline constexpr std::string_view kUsesOption = "--uses";
 inline constexpr std::string_view kApplyOption = "--apply";
 inline constexpr std::string_view kForceNewClusterOption = "--force-new-cluster";
 inline constexpr std::string_view kFromSnapshotOption = "--from-snapshot";
+inline constexpr std::string_view kTimingOption = "--timing";
+inline constexpr std::string_view kToOption = "--to";
+inline constexpr std::string_view kTimingArgument = "TIMING";
 inline constexpr std::string_view kAddressArgument = "ADDRESS";
 inline constexpr std::string_view kNodeArgument = "NODE";
 inline constexpr std::string_view kLabelArgument = "KEY=VALUE";

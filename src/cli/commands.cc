@@ -72,6 +72,8 @@ CommandFunction function_of(CommandId id) {
       return run_cluster_rotate_keys;
     case CommandId::kClusterRecover:
       return run_cluster_recover;
+    case CommandId::kClusterTiming:
+      return run_cluster_timing;
     case CommandId::kNodeList:
       return run_node_list;
     case CommandId::kNodeDrain:
@@ -85,6 +87,8 @@ CommandFunction function_of(CommandId id) {
       return run_node_label;
     case CommandId::kMove:
       return run_move;
+    case CommandId::kTakeover:
+      return run_takeover;
   }
   return run_help;
 }
@@ -188,6 +192,18 @@ Outcome<void> CommandContext::confirm(std::string_view what_will_happen) {
   if (is_yes(terminal().ask("Go on? [y/N] ", std::nullopt))) return {};
   return std::unexpected(
       Failure{.code = ExitCode::kRefused, .message = "not confirmed; nothing was changed"});
+}
+
+Outcome<v1::Response> CommandContext::change_with_question(v1::Request request,
+                                                           v1::Response::BodyCase final,
+                                                           void (*agree)(v1::Request&)) {
+  auto response = change(request, final);
+  if (response || !response.error().needs_confirmation) return response;
+  const auto confirmed =
+      confirm(wrap(clean(response.error().message), question_style().width, "", "  "));
+  if (!confirmed) return std::unexpected(confirmed.error());
+  agree(request);
+  return change(std::move(request), final);
 }
 
 bool CommandContext::answer(const v1::Question& question) {

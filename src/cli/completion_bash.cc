@@ -22,6 +22,8 @@ std::string bash_candidates(ValueKind kind) {
       return std::format("_perdure_offer '{}'", kLabVerbs);
     case ValueKind::kCommand:
       return std::format("_perdure_offer '{}'", first_words());
+    case ValueKind::kTiming:
+      return "_perdure_offer 'default fast'";
     case ValueKind::kNode:
       return "_perdure_offer \"$(_perdure_ask nodes)\"";
     case ValueKind::kLabel:

@@ -23,6 +23,8 @@ std::string fish_candidates(ValueKind kind) {
       return "-a 'bash zsh fish'";
     case ValueKind::kLabVerb:
       return std::format("-a '{}'", kLabVerbs);
+    case ValueKind::kTiming:
+      return "-a 'default fast'";
     case ValueKind::kNode:
       return "-a '(perdure __complete nodes 2>/dev/null)'";
     case ValueKind::kLabel:

@@ -32,6 +32,8 @@ std::string zsh_action(ValueKind kind) {
       return std::format("({})", kLabVerbs);
     case ValueKind::kCommand:
       return "_perdure_commands";
+    case ValueKind::kTiming:
+      return "(default fast)";
     case ValueKind::kNode:
       return "_perdure_nodes";
     case ValueKind::kLabel:

@@ -28,6 +28,7 @@ std::string with_reason(std::string text, const std::string& reason) {
 
 std::string without_protection(const v1::ContainerStatus& status) {
   const v1::Protection& protection = status.protection();
+  if (!status.waits_for().empty()) return status.waits_for();
   if (is_record_alone(status))
     return with_reason("nothing is known of it but its record",
                        std::format("its node '{}' does not answer", status.node()));
@@ -42,6 +43,7 @@ std::string without_protection(const v1::ContainerStatus& status) {
 }
 
 std::string remedy_of(const v1::ContainerStatus& status) {
+  if (!status.waits_remedy().empty()) return status.waits_remedy();
   if (!status.protection().remedy().empty()) return status.protection().remedy();
   if (is_record_alone(status)) return "bring that node back";
   if (status.phase() == v1::PHASE_FAILED)

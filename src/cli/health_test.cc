@@ -89,6 +89,15 @@ std::vector<std::string> lines(const std::vector<Problem>& problems) {
   return lines;
 }
 
+TEST(HealthTest, AContainerThatWaitsForAWordSaysWhichCommandGivesIt) {
+  Overview overview = single_host();
+  *overview.list.mutable_containers(0) = waiting_web();
+  const auto problems = problems_of(overview);
+  ASSERT_FALSE(problems.empty());
+  EXPECT_EQ(problems[0].what, waiting_web().waits_for());
+  EXPECT_EQ(problems[0].remedy, waiting_web().waits_remedy());
+}
+
 TEST(HealthTest, WhatIsWellIsNoProblem) {
   EXPECT_TRUE(problems_of(single_host()).empty());
   EXPECT_TRUE(advice_of(single_host()).empty());

@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "base/ids.h"
 #include "base/units.h"
+#include "policy/lease_timing.h"
 
 namespace perdure::cli {
 namespace {
@@ -109,6 +110,10 @@ std::string check_value(ValueKind kind, std::string_view text) {
     case ValueKind::kLabel:
     case ValueKind::kLabelChange:
       return check_label_form(text, kind);
+    case ValueKind::kTiming: {
+      const auto timing = policy::lease::parse_timing(text);
+      return timing ? "" : timing.error().message();
+    }
   }
   return "";
 }

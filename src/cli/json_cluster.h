@@ -61,6 +61,22 @@ std::span<const Field<Node>> fields<Node>() {
   return kFields;
 }
 
+using Times = v1::LeaseTiming;
+template <>
+std::span<const Field<Times>> fields<Times>() {
+  static constexpr Field<Times> kFields[]{
+      {"heartbeat_ns", "integer", "from one to the next",
+       [](const Times& m) -> Json { return m.heartbeat_ns(); }},
+      {"grant_ns", "integer", "how long an answered heartbeat lets a container speak",
+       [](const Times& m) -> Json { return m.grant_ns(); }},
+      {"margin_ns", "integer", "what a standby waits beyond its last grant",
+       [](const Times& m) -> Json { return m.margin_ns(); }},
+      {"notice_ns", "integer", "grant and margin: until a dead node is noticed",
+       [](const Times& m) -> Json { return m.grant_ns() + m.margin_ns(); }},
+  };
+  return kFields;
+}
+
 using ClusterAnswer = v1::ClusterReply;
 template <>
 std::span<const Field<ClusterAnswer>> fields<ClusterAnswer>() {
@@ -85,6 +101,8 @@ std::span<const Field<ClusterAnswer>> fields<ClusterAnswer>() {
        [](const ClusterAnswer& m) { return text_or_null(m.durable_directory()); }},
       {"key_id", "integer or null", "of the key that stored generations are encrypted with",
        [](const ClusterAnswer& m) { return number_or_null(m.key_id() > 0, m.key_id()); }},
+      {"timing", "timing or null", "of heartbeats and grants; null: etcd has not said it yet",
+       [](const ClusterAnswer& m) { return object_or_null(m.has_timing(), m.timing()); }},
       {"nodes", "list of node", "by name", [](const ClusterAnswer& m) { return array(m.nodes()); }},
       {"warnings", "list of text", "what is not as it should be",
        [](const ClusterAnswer& m) { return texts(m.warnings()); }},
@@ -122,6 +140,8 @@ std::span<const Field<RecoverLine>> fields<RecoverLine>() {
        [](const RecoverLine& m) { return number_or_null(m.has_age_ns(), m.age_ns()); }},
       {"risk", "text or null", "what may go wrong or be lost",
        [](const RecoverLine& m) { return text_or_null(m.risk()); }},
+      {"durable", "boolean", "that generation lies in the durable directory",
+       [](const RecoverLine& m) -> Json { return m.durable(); }},
       {"done", "boolean", "it has been done",
        [](const RecoverLine& m) -> Json { return m.done(); }},
       {"error", "text or null", "why it could not be done",
@@ -181,6 +201,26 @@ std::span<const Field<Moved>> fields<Moved>() {
        [](const Moved& m) -> Json { return m.bytes(); }},
       {"generation", "text or null", "that it went with",
        [](const Moved& m) { return text_or_null(m.generation()); }},
+  };
+  return kFields;
+}
+
+using TakenBack = v1::TakeoverReply;
+template <>
+std::span<const Field<TakenBack>> fields<TakenBack>() {
+  static constexpr Field<TakenBack> kFields[]{
+      {"container", "container", "as it runs now",
+       [](const TakenBack& m) { return object(m.status()); }},
+      {"from", "text", "the owner before", [](const TakenBack& m) -> Json { return m.from(); }},
+      {"to", "text", "the node it is on", [](const TakenBack& m) -> Json { return m.to(); }},
+      {"generation", "text", "that it came back with",
+       [](const TakenBack& m) -> Json { return m.generation(); }},
+      {"age_ns", "integer or null", "of that generation: what it did since is lost",
+       [](const TakenBack& m) { return number_or_null(m.has_age_ns(), m.age_ns()); }},
+      {"durable", "boolean", "it was read from the durable directory",
+       [](const TakenBack& m) -> Json { return m.durable(); }},
+      {"risk", "text or null", "what was known to speak against it",
+       [](const TakenBack& m) { return text_or_null(m.risk()); }},
   };
   return kFields;
 }

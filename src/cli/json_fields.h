@@ -252,6 +252,11 @@ std::span<const Field<Container>> fields<Container>() {
        [](const Container& m) { return number_or_null(!m.node().empty(), m.standbys_wanted()); }},
       {"standbys_reason", "text or null", "why there are fewer than wanted",
        [](const Container& m) { return text_or_null(m.standbys_reason()); }},
+      {"waits_for", "text or null",
+       "its owner cannot be reached from the node that answers: what is waited for",
+       [](const Container& m) { return text_or_null(m.waits_for()); }},
+      {"waits_remedy", "text or null", "what to do about that",
+       [](const Container& m) { return text_or_null(m.waits_remedy()); }},
   };
   return kFields;
 }

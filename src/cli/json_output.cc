@@ -292,6 +292,9 @@ std::string to_json(const v1::NodeDrainReply& reply) {
 std::string to_json(const v1::MoveReply& reply) {
   return dump(object(reply), kIndent);
 }
+std::string to_json(const v1::TakeoverReply& reply) {
+  return dump(object(reply), kIndent);
+}
 
 std::string overview_to_json(const Overview& overview) {
   return dump(object(overview), kIndent);
@@ -339,6 +342,7 @@ std::vector<JsonShape> json_shapes() {
   document<v1::NodeDrainReply>(shapes, "drain");
   document<v1::MoveReply>(shapes, "move");
   document<Problem>(shapes, "problem");
+  document<v1::TakeoverReply>(shapes, "takeover");
   document<v1::ContainerStatus>(shapes, "container");
   document<v1::Protection>(shapes, "protection");
   document<v1::IntervalStatus>(shapes, "interval");
@@ -350,6 +354,7 @@ std::vector<JsonShape> json_shapes() {
   document<v1::Volume>(shapes, "volume");
   document<v1::StandbyStatus>(shapes, "standby");
   document<v1::GenerationRow>(shapes, "generation");
+  document<v1::LeaseTiming>(shapes, "timing");
   document<v1::DoctorLine>(shapes, "check");
   document<v1::VersionReply>(shapes, "daemon");
   document<v1::NodeRow>(shapes, "node");

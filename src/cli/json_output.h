@@ -35,6 +35,7 @@ std::string to_json(const control::v1::NodeListReply& reply);
 std::string to_json(const control::v1::NodeDrainReply& reply);
 std::string to_json(const control::v1::MoveReply& reply);
 std::string overview_to_json(const Overview& overview);
+std::string to_json(const control::v1::TakeoverReply& reply);
 enum class DaemonReached { kYes, kNo };
 std::string doctor_to_json(const control::v1::DoctorReport& report, DaemonReached reached);
 std::string version_to_json(std::string_view own_version, const control::v1::VersionReply* daemon);

@@ -66,7 +66,8 @@ TEST(JsonTest, ChangesOfACluster) {
   move.set_bytes(1'240'000);
   move.set_generation("8.2f.43");
   expect_golden("cluster-changes.json", to_json(token) + to_json(nodes) + to_json(drain) +
-                                            to_json(recovery_report()) + to_json(move));
+                                            to_json(recovery_report()) + to_json(move) +
+                                            to_json(taken_back()));
 }
 
 TEST(JsonTest, OddBytesAreReplaced) {

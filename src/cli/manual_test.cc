@@ -151,7 +151,9 @@ TEST(CompletionTest, Bash) {
 TEST(CompletionTest, BashKnowsCommandsOfTwoWords) {
   EXPECT_EQ(bash_offers("perdure clu", 1), "cluster\n");
   EXPECT_EQ(bash_offers("perdure cluster ''", 2),
-            "init join leave status token rotate-keys recover\n");
+            "init join leave status token rotate-keys recover timing\n");
+  EXPECT_EQ(bash_offers("perdure cluster timing ''", 3), "default fast\n");
+  EXPECT_EQ(bash_offers("perdure takeover web --to b", 4), "beta\n");
   EXPECT_EQ(bash_offers("perdure node l", 2), "list label\n");
   EXPECT_EQ(bash_offers("perdure --timeout=3s node ''", 3).substr(0, 5), "list ");
   EXPECT_EQ(bash_offers("perdure node drain ''", 3), "alpha beta\n");

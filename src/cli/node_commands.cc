@@ -125,4 +125,21 @@ Outcome<ExitCode> run_move(CommandContext& context) {
       is_safe(reply.status().protection().state()) ? ExitCode::kOk : ExitCode::kUnprotected);
 }
 
+Outcome<ExitCode> run_takeover(CommandContext& context) {
+  v1::Request request;
+  v1::TakeoverRequest& takeover = *request.mutable_takeover();
+  takeover.set_name(context.name());
+  takeover.set_node(context.invocation.text(kToOption));
+  takeover.set_force(context.invocation.has(kForceOption));
+  takeover.set_confirmed(context.invocation.has(kYesOption));
+  const auto response = context.change_with_question(
+      std::move(request), v1::Response::kTakeover,
+      [](v1::Request& agreed) { agreed.mutable_takeover()->set_confirmed(true); });
+  if (!response) return std::unexpected(response.error());
+  const v1::TakeoverReply& reply = response->takeover();
+  return context.print(
+      context.json() ? to_json(reply) : render_takeover(reply, context.terminal().style()),
+      is_safe(reply.status().protection().state()) ? ExitCode::kOk : ExitCode::kUnprotected);
+}
+
 }  // namespace perdure::cli

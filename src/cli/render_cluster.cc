@@ -6,6 +6,7 @@
 
 #include "cli/render_parts.h"
 #include "cli/words.h"
+#include "policy/lease_timing.h"
 
 namespace perdure::cli {
 namespace {
@@ -76,6 +77,17 @@ std::string etcd_fact(const v1::ClusterReply& reply) {
   return text + ", " + count_text(reply.etcd_members(), "member");
 }
 
+std::string_view timing_name(const v1::LeaseTiming& timing) {
+  return policy::lease::name_of({.heartbeat = Duration(timing.heartbeat_ns()),
+                                 .grant = Duration(timing.grant_ns()),
+                                 .margin = Duration(timing.margin_ns())});
+}
+
+// What a standby adds for the rates of clocks is left out: nobody set it.
+std::int64_t notice_time(const v1::LeaseTiming& timing) {
+  return timing.grant_ns() + timing.margin_ns();
+}
+
 std::vector<Fact> cluster_facts(const v1::ClusterReply& reply) {
   std::vector<Fact> facts;
   const auto add = [&](std::string_view title, std::string text, Colour colour = Colour::kNone) {
@@ -95,6 +107,10 @@ std::vector<Fact> cluster_facts(const v1::ClusterReply& reply) {
   add("durable", reply.durable_directory().empty() ? "on each node's own disk"
                                                    : clean(reply.durable_directory()));
   if (reply.key_id() > 0) add("key", std::format("number {} in use", reply.key_id()));
+  if (reply.has_timing()) {
+    add("timing", std::format("{}: a dead node is noticed after {}", timing_name(reply.timing()),
+                              duration_text(notice_time(reply.timing()))));
+  }
   const v1::NodeRow* own = own_row(reply);
   if (own != nullptr && own->has_certificate_expires_unix_ms())
     add("certificate", std::format("of {}: valid until {}", clean(own->name()),
@@ -184,6 +200,28 @@ std::string render_rotate_keys(const v1::ClusterReply& reply, const Style& style
          warnings_of(reply, style);
 }
 
+std::string render_timing(const v1::ClusterReply& reply, const Style& style) {
+  if (!reply.has_timing())
+    return wrap("etcd has not said yet which timing is in force", style.width, "", "  ");
+  const v1::LeaseTiming& timing = reply.timing();
+  const std::vector<Fact> facts{
+      {"timing", std::string(timing_name(timing)), Colour::kNone},
+      {"heartbeat", "every " + duration_text(timing.heartbeat_ns()), Colour::kNone},
+      {"grant",
+       duration_text(timing.grant_ns()) +
+           ": for so long after a heartbeat that was answered a container may speak",
+       Colour::kNone},
+      {"margin",
+       duration_text(timing.margin_ns()) + ": a standby waits for so long beyond its last grant",
+       Colour::kNone}};
+  return render_facts(facts, style) +
+         wrap(std::format("A dead node is noticed after {} (grant and margin). A standby that does "
+                          "not answer for {} (half a grant) is dropped.",
+                          duration_text(notice_time(timing)), duration_text(timing.grant_ns() / 2)),
+              style.width, "", "") +
+         warnings_of(reply, style);
+}
+
 std::string render_token(const v1::ClusterTokenReply& reply, std::string_view address,
                          const Style& style) {
   return "on the node that is to join:\n" + join_command(address, reply.token()) +
@@ -213,6 +251,7 @@ std::string recover_report(const v1::ClusterRecoverReply& reply, const Style& st
     };
     remark("not done: ", row.error());
     remark("risk: ", row.risk());
+    if (row.durable()) remark("", "its generation is read from the durable directory");
   }
   if (!result.empty()) result += "\n";
   result += render_table(columns, rows, style);
@@ -293,6 +332,20 @@ std::string render_move(const v1::MoveReply& reply, const Style& style) {
   return wrap(text, style.width, "", "  ") + (is_safe(reply.status().protection().state())
                                                   ? ""
                                                   : protection_phrase(reply.status(), style));
+}
+
+std::string render_takeover(const v1::TakeoverReply& reply, const Style& style) {
+  std::string text = std::format("{} runs on {}; it was on {}; it came back from generation {}",
+                                 clean(reply.status().name()), clean(reply.to()),
+                                 clean(reply.from()), clean(reply.generation()));
+  if (reply.durable()) text += ", of the durable directory";
+  if (reply.has_age_ns())
+    text += std::format("; what it did in the {} since is lost", short_duration(reply.age_ns()));
+  std::string result = wrap(text, style.width, "", "  ");
+  if (!reply.risk().empty()) result += wrap("risk: " + clean(reply.risk()), style.width, "", "  ");
+  return result + (is_safe(reply.status().protection().state())
+                       ? ""
+                       : protection_phrase(reply.status(), style));
 }
 
 std::string manager_warning(const v1::NodeRow& node, const Style& style) {

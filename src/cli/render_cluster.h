@@ -28,6 +28,8 @@ std::string render_cordon(const control::v1::NodeListReply& reply, const Style& 
 std::string render_node_remove(const control::v1::NodeListReply& reply, std::string_view removed,
                                const Style& style);
 std::string render_node_labels(const control::v1::NodeListReply& reply, const Style& style);
+std::string render_timing(const control::v1::ClusterReply& reply, const Style& style);
+std::string render_takeover(const control::v1::TakeoverReply& reply, const Style& style);
 std::string render_move(const control::v1::MoveReply& reply, const Style& style);
 
 // What is about to happen, for the question before it.

@@ -113,6 +113,20 @@ TEST(RenderClusterTest, Recovery) {
   EXPECT_EQ(render_recover({}, kWide), "no containers\n\nnothing was changed; --apply does this\n");
 }
 
+TEST(RenderClusterTest, Timing) {
+  expect_golden("cluster-timing.txt", render_timing(three_node_cluster(), kWide));
+  EXPECT_TRUE(render_timing({}, kWide).contains("etcd has not said yet"));
+}
+
+TEST(RenderClusterTest, ATakeoverAndWhatWaitsForOne) {
+  expect_golden("takeover.txt", render_takeover(taken_back(), kWide));
+  v1::InspectReply inspect;
+  *inspect.mutable_status() = waiting_web();
+  v1::ListReply list;
+  *list.add_containers() = waiting_web();
+  expect_golden("waiting.txt", render_list(list, kWide) + "\n" + render_inspect(inspect, kWide));
+}
+
 TEST(RenderClusterTest, Changes) {
   auto made = three_node_cluster();
   made.mutable_nodes()->DeleteSubrange(1, 2);

@@ -97,7 +97,8 @@ std::vector<Column> list_columns(bool in_cluster) {
 }
 
 bool wants_a_remark(const v1::ContainerStatus& status) {
-  return (!is_safe(status.protection().state()) && !status.protection().reason().empty()) ||
+  return !status.waits_for().empty() ||
+         (!is_safe(status.protection().state()) && !status.protection().reason().empty()) ||
          (status.phase() == v1::PHASE_FAILED && !status.phase_reason().empty()) ||
          (lacks_standbys(status) && !status.standbys_reason().empty());
 }
@@ -108,6 +109,11 @@ std::string remark(const v1::ContainerStatus& status, const Style& style) {
   if (status.phase() == v1::PHASE_FAILED && !status.phase_reason().empty()) {
     result += wrap(std::format("{} failed: {}", name, clean(status.phase_reason())), style.width,
                    "", "  ");
+  }
+  if (!status.waits_for().empty()) {
+    result += wrap(std::format("{}: {}", name, clean(status.waits_for())), style.width, "", "  ");
+    if (!status.waits_remedy().empty())
+      result += wrap("-> " + clean(status.waits_remedy()), style.width, "  ", "     ");
   }
   const auto& protection = status.protection();
   if (!is_safe(protection.state()) && !protection.reason().empty()) {
@@ -234,6 +240,8 @@ std::string standby_fact(const v1::StandbyStatus& standby) {
 void add_ownership(std::vector<Fact>& facts, const v1::ContainerStatus& status) {
   if (status.node().empty()) return;
   add(facts, "owner", std::format("{}, term {}", clean(status.node()), status.term()));
+  if (!status.waits_for().empty()) add(facts, "waits", clean(status.waits_for()), Colour::kBad);
+  if (!status.waits_remedy().empty()) add(facts, "to do", clean(status.waits_remedy()));
   const bool none = status.standbys_wanted() == 0 && status.standbys().empty();
   std::string standbys =
       none ? "none wanted"

@@ -84,6 +84,7 @@ void ContainerService::begin_arrived(Arrival arrival) {
   event.generation = generation;
   if (arrival.takeover) {
     event.silent_owner = arrival.takeover->from;
+    event.ordered_by = arrival.takeover->ordered_by;
     const Duration age = environment_.clock.wall() - arrival.capsule->manifest.created;
     meter_.taken_over(*arrival.takeover, generation, environment_.clock.now() - std::max<Duration>(age, Duration::zero()),
                       arrival.restored);

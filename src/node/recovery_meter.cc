@@ -68,14 +68,17 @@ void RecoveryMeter::taken_over(const TakeoverTimes& times, const Generation& gen
                                const RestoreResult& result) {
   failed_at_ = times.last_heard;
   noticed_at_ = times.noticed;
-  reason_ = std::format("'{}' is silent", times.from.str());
+  const bool ordered = !times.ordered_by.empty();
+  reason_ = ordered ? times.ordered_by : std::format("'{}' is silent", times.from.str());
   restored(generation, captured_at, result);
   last_->taken_from = times.from;
   last_->swapped = times.swapped - times.last_heard;
   last_->restored = times.restored - times.last_heard;
-  details_->set_text(std::format("; silent for {}, named the owner {} later, restored in {}; {} of {} connections were reset",
-                                 format_duration(times.noticed - times.last_heard),
-                                 format_duration(times.swapped - times.noticed),
+  const std::string silence = ordered ? std::string()
+                                      : std::format("silent for {}, named the owner {} later, ",
+                                                    format_duration(times.noticed - times.last_heard),
+                                                    format_duration(times.swapped - times.noticed));
+  details_->set_text(std::format("; {}restored in {}; {} of {} connections were reset", silence,
                                  format_duration(times.restored - times.swapped), result.connections_reset,
                                  result.connections));
   auto& durations = *details_->mutable_durations_ns();

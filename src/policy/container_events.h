@@ -101,6 +101,7 @@ struct TakenOver {
   std::vector<GenerationInfo> generations;
   Generation generation;
   std::optional<NodeName> silent_owner{};  // it was not moved: this one has fallen silent
+  std::string ordered_by{};                // ... or cannot be reached, and somebody has ordered it
 };
 struct ImageReady {};
 struct ImageFailed {

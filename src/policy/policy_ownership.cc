@@ -35,8 +35,9 @@ void ContainerPolicy::on(const TakenOver& event) {
   leave_uncommitted("not part of the move");
   if (event.silent_owner) {
     emit(Severity::kWarning, "taken_over",
-         std::format("taken over from '{}', which has fallen silent, with generation {}; runs as process {}",
-                     event.silent_owner->str(), perdure::to_string(event.generation), event.pid));
+         std::format("taken over from '{}', {}, with generation {}; runs as process {}", event.silent_owner->str(),
+                     event.ordered_by.empty() ? "which has fallen silent" : "as ordered by " + event.ordered_by,
+                     perdure::to_string(event.generation), event.pid));
   } else {
     emit(Severity::kInfo, "arrived",
          std::format("it has moved here, from generation {}, and runs as process {}",

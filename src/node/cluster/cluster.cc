@@ -37,6 +37,8 @@ void Cluster::end_membership() {
   images_.reset();
   leases_.reset();
   membership_.reset();
+  waiting_timer_.reset();
+  told_waiting_.clear();
   reported_.clear();
   claimed_.clear();
 }
@@ -100,7 +102,11 @@ Status Cluster::enter(ClusterIdentity identity, pki::NodeIdentity files, const c
                          .self = self,
                          .witness = witness,
                          .highest_revision = [this] { return membership_->highest_revision(); },
-                         .takeovers = options_.takeovers},
+                         .takeovers = options_.takeovers,
+                         .load_durable = [this](const ContainerName& name, const Generation& generation,
+                                                std::function<void(Result<replica::RestorableGeneration>)> done) {
+                           load_durable(name, generation, std::move(done));
+                         }},
       table_options(), standby_handlers());
   shared_files_ = std::make_shared<replica::SealedFileSystem>(files_, nullptr);
   use_ring();
@@ -177,11 +183,14 @@ MembershipHandlers Cluster::membership_handlers() {
   handlers.record_changed = [this](const ContainerName& name) { record_changed(name); };
   handlers.nodes_changed = [this] { tell_candidates(); };
   handlers.settings_changed = [this] {
+    // The view's first snapshot may come while the settings are unreadable or gone: what is in force stays.
+    if (leases_ && membership_->view().cluster()) leases_->use(timing());
     for (const auto& [name, owned] : owned_) owned->handle(policy::ownership::StandbysWanted{standbys_wanted(name)});
   };
   handlers.current = [this] {
     standbys_->look_at_all();
     look_for_orphans();
+    look_for_waiting();
     tell_candidates();
     for (const auto& [name, owned] : owned_) owned->handle(policy::ownership::RecordChanged{});
     check_waiting();

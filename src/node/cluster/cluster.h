@@ -108,6 +108,8 @@ class Cluster final : public ContainerCluster {
   // Rows of containers that other nodes own, from the records alone.
   std::vector<control::v1::ContainerStatus> others() const override;
   std::optional<control::v1::ContainerStatus> row_of(const ContainerName& name) const override;
+  // Such a row, if its owner cannot be reached from here. Absent: it can, or it is here.
+  std::optional<control::v1::ContainerStatus> owner_unreachable(const ContainerName& name) const;
 
   // Moves it and waits until it runs there, or stays.
   void move(const ContainerName& name, const NodeName& target, std::function<void(Result<OwnedContainer::MoveResult>)> done);
@@ -129,6 +131,7 @@ class Cluster final : public ContainerCluster {
   LeaseHandlers lease_handlers();
   void long_grant_given(const policy::lease::LongGrantGiven& given);
   void end_prepared(Duration grant, const std::vector<policy::lease::LeaseHolder::Missing>& missing);
+  policy::lease::Timing timing() const;
   void peer_keys(const model::NodeLife& life, const std::array<std::byte, 32>& material, pki::ChannelRole role);
   replica::StandbyTableOptions table_options() const;
   void adopt_all(Done done);
@@ -145,10 +148,18 @@ class Cluster final : public ContainerCluster {
   void stand_by_after(const ContainerName& name);
   void on_held_report(const PeerRequest& request);
   void on_inventory(const PeerRequest& request);
+  void load_durable(const ContainerName& name, const Generation& generation,
+                    std::function<void(Result<replica::RestorableGeneration>)> done);
+  void tell_durable(const PeerRequest& request);
+  // Of what the directory that all nodes see has of it; blocks on it. kUnsupported: there is none. kNotFound: nothing of it.
+  std::function<Result<std::unique_ptr<replica::CapsuleStore>>()> durable_reader(const ContainerName& name);
   void peer_up(const model::NodeLife& life);
   void peer_down(const model::NodeLife& life);
   void record_changed(const ContainerName& name);
   void look_for_orphans();
+  void tell_away(control::v1::ContainerStatus& row, const model::OwnershipRecord& record) const;
+  void look_for_waiting();
+  void tell_waiting();
   void tell_holdings(OwnedContainer& owned) const;
   void tell_candidates();
   void tell_candidates(OwnedContainer& owned) const;
@@ -185,6 +196,8 @@ class Cluster final : public ContainerCluster {
   io::Timers announcements_;
   bool busy_ = false;  // init, join or leave is under way
   io::Timer waiting_limit_;
+  std::map<ContainerName, Term> told_waiting_;  // whose owners cannot be reached, and nobody takes them over
+  io::Timer waiting_timer_;
   io::Timer leave_timer_;
   std::weak_ptr<Keeping> keeping_;  // of an attempt to leave, as long as it is at work
   io::Lifetime lifetime_;

@@ -277,11 +277,13 @@ void Cluster::tell_candidates() {
 }
 
 void Cluster::peer_up(const model::NodeLife& life) {
+  look_for_waiting();
   if (standbys_) standbys_->report_held(life.node);
   tell_candidates();
 }
 
 void Cluster::peer_down(const model::NodeLife& life) {
+  look_for_waiting();
   reported_.erase(life.node);
   std::erase_if(awaited_reports_, [&](const auto& one) { return one.first == life.node; });
   for (const auto& [name, owned] : owned_) owned->handle(own::PeerDown{life.node});
@@ -310,6 +312,10 @@ void Cluster::record_changed(const ContainerName& name) {
   }
   if (standbys_) standbys_->look_at(name);
   if (planned_end_) planned_end_->records_changed();
+  if (const coord::StoredRecord* record = membership_->view().record(name)) {
+    const NodeName& owner = record->record.owner.node;
+    if (owner != membership_->identity().node && membership_->peers().find(owner) == nullptr) look_for_waiting();
+  }
 }
 
 // Records that name this node, and nothing of the container is here: a move that was under way when perdured ended.

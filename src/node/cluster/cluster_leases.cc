@@ -8,13 +8,19 @@
 namespace perdure::node {
 
 Status Cluster::start_leases(const model::NodeLife& self) {
-  LeaseServiceOptions options{.loop = options_.loop, .clock = options_.clock, .self = self, .listen = {}, .timing = {}};
+  LeaseServiceOptions options{.loop = options_.loop, .clock = options_.clock, .self = self, .listen = {}, .timing = timing()};
   for (const std::string& address : membership_->peers().addresses()) {
     PERDURE_ASSIGN(const auto endpoint, io::Endpoint::parse(address));
     options.listen.push_back(endpoint);
   }
   PERDURE_ASSIGN(leases_, LeaseService::start(std::move(options), lease_handlers()));
   return {};
+}
+
+// Until the store has said it: the default, which is as safe as any. A standby waits out what it is asked for.
+policy::lease::Timing Cluster::timing() const {
+  const auto& settings = membership_->view().cluster();
+  return settings ? settings->value.timing : policy::lease::Timing{};
 }
 
 LeaseHandlers Cluster::lease_handlers() {

@@ -8,6 +8,7 @@
 #include "node/cluster/cluster_request.h"
 #include "node/cluster/peer_codec.h"
 #include "node/cluster/recover_request.h"
+#include "node/cluster/takeover_request.h"
 #include "node/status_codec.h"
 #include "placement/drain.h"
 
@@ -18,6 +19,17 @@ namespace v1 = control::v1;
 
 constexpr Duration kTokenLife = std::chrono::hours(24);
 constexpr Duration kLongestTokenLife = std::chrono::hours(24 * 30);
+// For the view to show what the store has taken.
+constexpr Duration kShownTime = std::chrono::seconds(5);
+constexpr Duration kShownLook = std::chrono::milliseconds(10);
+
+Result<policy::lease::Timing> timing_from(const v1::LeaseTiming& message) {
+  const policy::lease::Timing timing{.heartbeat = Duration(message.heartbeat_ns()),
+                                     .grant = Duration(message.grant_ns()),
+                                     .margin = Duration(message.margin_ns())};
+  PERDURE_TRY(policy::lease::check(timing));
+  return timing;
+}
 
 FoundingWish founding_wish(const std::string& name, const auto& listen, const auto& labels) {
   FoundingWish wish;
@@ -38,6 +50,11 @@ class InitRequest final : public ClusterRequest {
     if (init.has_standbys()) wish.standbys = init.standbys();
     if (wish.standbys > coord::kMaxStandbys) {
       return fail(Error(ErrorCode::kInvalid, std::format("{} standbys; at most {} are kept", wish.standbys, coord::kMaxStandbys)));
+    }
+    if (init.has_timing()) {
+      const auto timing = timing_from(init.timing());
+      if (!timing) return fail(timing.error());
+      wish.timing = *timing;
     }
     if (init.etcd_endpoints_size() > 0) {
       wish.external = ExternalEtcd{{init.etcd_endpoints().begin(), init.etcd_endpoints().end()},
@@ -127,6 +144,38 @@ class RotateKeysRequest final : public ClusterRequest {
       reply_status();
     }));
   }
+};
+
+class TimingRequest final : public ClusterRequest {
+ public:
+  using ClusterRequest::ClusterRequest;
+  void begin() override {
+    if (!require_member()) return;
+    const auto timing = timing_from(message().cluster_timing().timing());
+    if (!timing) return fail(timing.error());
+    timing_ = *timing;
+    cluster()->membership()->change_timing(timing_, alive([this](const Status& done) {
+      if (!done) return fail(done.error());
+      limit_ = node().clock().now() + kShownTime;
+      await();
+    }));
+  }
+
+ private:
+  void await() {
+    if (!require_member()) return;
+    const auto& settings = cluster()->membership()->view().cluster();
+    if (settings && settings->value.timing == timing_) return reply_status();
+    if (node().clock().now() >= limit_) {
+      return fail(Error(ErrorCode::kTimeout, "the settings were written, and are not seen here yet"),
+                  "'perdure cluster timing' shows what is in force");
+    }
+    wait_ = node().loop().after(kShownLook, [this] { await(); });
+  }
+
+  policy::lease::Timing timing_;
+  Instant limit_{};
+  io::Timer wait_;
 };
 
 // ---- Nodes ----
@@ -367,12 +416,14 @@ std::unique_ptr<ControlRequest> make_cluster_request(RequestSetup& setup) {
     case v1::Request::kClusterToken: return std::make_unique<TokenRequest>(std::move(setup));
     case v1::Request::kClusterRecover: return make_recover_request(setup);
     case v1::Request::kClusterRotateKeys: return std::make_unique<RotateKeysRequest>(std::move(setup));
+    case v1::Request::kClusterTiming: return std::make_unique<TimingRequest>(std::move(setup));
     case v1::Request::kNodeList: return std::make_unique<NodeListRequest>(std::move(setup));
     case v1::Request::kNodeCordon: return std::make_unique<CordonRequest>(std::move(setup));
     case v1::Request::kNodeDrain: return std::make_unique<DrainRequest>(std::move(setup));
     case v1::Request::kNodeRemove: return std::make_unique<RemoveNodeRequest>(std::move(setup));
     case v1::Request::kNodeLabel: return std::make_unique<LabelRequest>(std::move(setup));
     case v1::Request::kMove: return std::make_unique<MoveRequest>(std::move(setup));
+    case v1::Request::kTakeover: return make_takeover_request(setup);
     default: return nullptr;
   }
 }

@@ -3,12 +3,16 @@
 #include <format>
 
 #include "node/cluster/cluster.h"
+#include "node/cluster/takeover_request.h"
 #include "node/status_codec.h"
 
 namespace perdure::node {
 namespace {
 
 namespace v1 = control::v1;
+
+// A connection may have ended alone, and a standby needs a second for all that it does.
+constexpr Duration kAwayTime = std::chrono::seconds(5);
 
 v1::Phase phase_of(const model::OwnershipRecord& record) {
   if (record.desired == model::DesiredState::kStopped) return v1::PHASE_STOPPED;
@@ -69,6 +73,12 @@ v1::ClusterReply Cluster::status() const {
   reply.set_external_etcd(membership_->identity().external.has_value());
   reply.set_etcd_error(membership_->store_trouble());
   reply.set_durable_directory(durable_directory());
+  if (membership_->view().cluster()) {
+    const policy::lease::Timing in_force = timing();
+    reply.mutable_timing()->set_heartbeat_ns(in_force.heartbeat.count());
+    reply.mutable_timing()->set_grant_ns(in_force.grant.count());
+    reply.mutable_timing()->set_margin_ns(in_force.margin.count());
+  }
   const auto ring = membership_->trust().ring();
   if (!ring->empty()) reply.set_key_id(ring->newest().id);
   std::size_t members = 0;
@@ -191,7 +201,55 @@ std::optional<v1::ContainerStatus> Cluster::row_of(const ContainerName& name) co
   row.set_spec_digest(stored->record.spec_digest);
   row.set_image_digest(stored->record.image_digest);
   fill(row, name);
+  tell_away(row, stored->record);
   return row;
+}
+
+void Cluster::tell_away(v1::ContainerStatus& row, const model::OwnershipRecord& record) const {
+  const StoreKnown store = membership_->view().current() ? StoreKnown::kYes : StoreKnown::kNo;
+  const auto away = owner_away(record, membership_->self(), membership_->peers(), store);
+  if (!away) return;
+  row.set_phase(v1::PHASE_UNSPECIFIED);  // whether it runs, nobody knows who can be asked
+  row.set_waits_for(away->waits_for);
+  row.set_waits_remedy(away->remedy);
+  for (v1::StandbyStatus& standby : *row.mutable_standbys()) {
+    const auto node = NodeName::parse(standby.node());
+    const bool self = node && *node == membership_->identity().node;
+    if (node && !self && membership_->peers().find(*node) == nullptr) standby.set_state(v1::STANDBY_UNREACHABLE);
+  }
+}
+
+std::optional<v1::ContainerStatus> Cluster::owner_unreachable(const ContainerName& name) const {
+  auto row = row_of(name);
+  return row && !row->waits_for().empty() ? std::move(row) : std::nullopt;
+}
+
+// ---- Owners that are away ----
+
+void Cluster::look_for_waiting() {
+  waiting_timer_ = options_.loop.after(kAwayTime, [this] { tell_waiting(); });
+}
+
+// Once per container and term, until its owner is there again.
+void Cluster::tell_waiting() {
+  if (!membership_) return;
+  const StoreKnown store = membership_->view().current() ? StoreKnown::kYes : StoreKnown::kNo;
+  std::map<ContainerName, Term> waiting;
+  for (const auto& [name, record] : membership_->view().records()) {
+    const auto away = owner_away(record.record, membership_->self(), membership_->peers(), store);
+    if (!away || !away->needs_word) continue;
+    waiting.emplace(name, record.record.term);
+    const auto told = told_waiting_.find(name);
+    if (told != told_waiting_.end() && told->second == record.record.term) continue;
+    v1::Event event;
+    event.set_severity(v1::SEVERITY_ERROR);
+    event.set_container(name.str());
+    event.set_kind("waiting_for_word");
+    event.set_text(away->waits_for);
+    event.set_reason(away->remedy);
+    options_.events.append(std::move(event));
+  }
+  told_waiting_ = std::move(waiting);
 }
 
 }  // namespace perdure::node

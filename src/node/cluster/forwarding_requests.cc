@@ -79,8 +79,11 @@ class ForwardRequest final : public ClusterRequest {
  private:
   std::string remedy() {
     const auto name = ContainerName::parse(container_of(message()));
-    const std::string waits = name && cluster() != nullptr ? cluster()->waits_for_owner(*name) : std::string();
-    return waits.empty() ? waits : std::format("this node stands by and {}", waits);
+    if (!name || cluster() == nullptr || !cluster()->member()) return {};
+    const std::string waits = cluster()->waits_for_owner(*name);
+    if (!waits.empty()) return std::format("this node stands by and {}", waits);
+    const auto away = cluster()->owner_unreachable(*name);
+    return away ? away->waits_remedy() : std::string();
   }
 
   void tell_taken() {
@@ -217,6 +220,11 @@ std::unique_ptr<ControlRequest> make_forwarding_request(RequestSetup& setup) {
   if (auto record = orphan(setup)) return std::make_unique<OrphanRemoveRequest>(std::move(setup), *std::move(record));
   const auto node = answering_node(setup);
   if (!node) return nullptr;
+  if (setup.message.has_inspect() || setup.message.has_events()) {
+    // Its record and this node's events are all that can be had.
+    const auto name = ContainerName::parse(container_of(setup.message));
+    if (name && setup.cluster->owner_unreachable(*name)) return nullptr;
+  }
   if (setup.message.has_export_()) return std::make_unique<ElsewhereRequest>(std::move(setup), *node);
   return std::make_unique<ForwardRequest>(std::move(setup), *node);
 }

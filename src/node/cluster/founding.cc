@@ -109,6 +109,7 @@ Result<FoundedCluster> found_cluster(const InitWish& wish, const Paths& paths, c
   founded.settings.durable_directory = wish.durable_directory;
   founded.identity.durable_directory = wish.durable_directory;
   founded.settings.standbys = wish.standbys;
+  founded.settings.timing = wish.timing;
   founded.settings.external_etcd = wish.external.has_value();
   founded.files.authority.emplace(std::move(authority));
   const std::string& id = founded.identity.cluster_id;

@@ -35,6 +35,7 @@ struct InitWish {
   std::string durable_directory;
   std::uint32_t standbys = 1;
   std::optional<ExternalEtcd> external;
+  policy::lease::Timing timing = {};
 };
 
 struct FoundedCluster {

@@ -87,6 +87,8 @@ class Membership {
   // Its entry goes, its certificates are revoked, its etcd member is removed.
   void remove_node(const NodeName& node, const std::string& reason, std::function<void(Status)> done);
   void rotate_keys(std::function<void(Status)> done);
+  // By compare-and-swap of the settings. kTransient: they are not known, or another has changed them.
+  void change_timing(const policy::lease::Timing& timing, std::function<void(Status)> done);
 
   // Admits a node that joins; answered on its connection.
   void admit(peer::v1::JoinRequest request, ResponderRef respond);
@@ -107,6 +109,7 @@ class Membership {
   void register_self();
   void try_change_node(const NodeName& node, std::function<void(model::NodeDescription&)> change, int tries,
                        std::function<void(Status)> done);
+  void write_settings(const coord::ClusterSettings& changed, std::function<void(Status)> done);
   void try_later(std::function<void()> again);
   void revoke(const NodeName& node, const std::string& reason, int tries, std::function<void(Status)> done);
   model::NodeDescription description(const model::NodeDescription* before) const;

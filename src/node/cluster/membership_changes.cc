@@ -149,6 +149,23 @@ void Membership::rotate_keys(std::function<void(Status)> done) {
   auto key = trust_->make_key(newest + 1);
   if (!key) return done(fail(key.error()));
   changed.keys.push_back(*key);
+  write_settings(changed, std::move(done));
+}
+
+void Membership::change_timing(const policy::lease::Timing& timing, std::function<void(Status)> done) {
+  const auto& settings = view_->cluster();
+  if (!settings || !view_->current()) {
+    return done(fail(ErrorCode::kTransient, "the cluster's settings cannot be changed: " + store_trouble_));
+  }
+  if (settings->value.timing == timing) return done({});
+  coord::ClusterSettings changed = settings->value;
+  changed.timing = timing;
+  write_settings(changed, std::move(done));
+}
+
+// Over what the view shows of them now.
+void Membership::write_settings(const coord::ClusterSettings& changed, std::function<void(Status)> done) {
+  const auto& settings = view_->cluster();
   coord::Transaction transaction;
   const std::string cluster_key(coord::kClusterKey);
   transaction.conditions = {{cluster_key, settings->revision}};

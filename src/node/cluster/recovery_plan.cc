@@ -25,10 +25,14 @@ class Planner {
     if (record_ != nullptr) highest_ = record_->term;
     for (const NodeInventory& node : question.nodes) {
       const auto here = node.rows.find(row_.name);
-      if (here == node.rows.end()) continue;
+      if (here == node.rows.end() || question.dead.contains(node.life.node)) continue;
       places_.push_back({&node, &here->second, nullptr});
       highest_ = std::max(highest_, here->second.term);
       for (const InventoryCopy& copy : here->second.copies) highest_ = std::max(highest_, copy.generation.term);
+    }
+    if (const auto stored = question.durable.find(row_.name); stored != question.durable.end()) {
+      durable_ = &stored->second;
+      for (const InventoryCopy& copy : *durable_) highest_ = std::max(highest_, copy.generation.term);
     }
   }
 
@@ -55,8 +59,14 @@ class Planner {
     const auto found = std::ranges::find_if(places_, [&](const Place& place) { return place.node->life.node == node; });
     return found == places_.end() ? nullptr : &*found;
   }
-  bool reachable(const NodeName& node) const {
-    return std::ranges::any_of(question_.nodes, [&](const NodeInventory& it) { return it.life.node == node; });
+  const NodeInventory* inventory_of(const NodeName& node) const {
+    const auto found = std::ranges::find_if(question_.nodes, [&](const NodeInventory& it) { return it.life.node == node; });
+    return found == question_.nodes.end() ? nullptr : &*found;
+  }
+  bool reachable(const NodeName& node) const { return inventory_of(node) != nullptr; }
+  bool usable(const InventoryCopy& copy) const {
+    const auto tried = question_.unusable.find(row_.name);
+    return tried == question_.unusable.end() || !tried->second.contains(copy.generation);
   }
   // Under the highest term, where the record says before elsewhere.
   const Place* runs_at() const {
@@ -93,20 +103,75 @@ class Planner {
   void restore() {
     const Place best = newest_copy();
     add_owner_risk();
-    add_standby_risks(best);
+    if (const InventoryCopy* stored = newest_durable();
+        stored != nullptr && (best.copy == nullptr || stored->generation > best.copy->generation)) {
+      return restore_durable(*stored);
+    }
+    add_standby_risks(best.copy, best.node == nullptr ? std::nullopt : std::optional(best.node->life.node));
     if (best.copy == nullptr) {
       const Place* owner = at(owner_name());
       row_.action = owner != nullptr ? RecoveryAction::kColdStart : RecoveryAction::kLost;
       if (owner != nullptr) row_.node = owner->node->life.node;
       return;
     }
-    row_.action = RecoveryAction::kRestore;
-    row_.node = best.node->life.node;
-    row_.has_service = best.row->owner;
-    row_.generation = best.copy->generation;
-    row_.age = std::max<Duration>(question_.now - best.copy->created, Duration::zero());
+    const NodeInventory* target = best.node;
+    if (question_.to && *question_.to != best.node->life.node) {
+      target = inventory_of(*question_.to);
+      if (target == nullptr) return lose(std::format("node '{}' cannot be reached", question_.to->str()));
+      row_.from = best.node->life.node;
+    }
+    row_.has_service = !row_.from && best.row->owner;
+    come_back(*target, *best.copy);
     if (record_ != nullptr && record_->owner.node == *row_.node && row_.has_service && record_->term >= highest_) return;
-    write(best.node->life);
+    write(target->life);
+  }
+
+  void restore_durable(const InventoryCopy& stored) {
+    add_standby_risks(&stored, std::nullopt);
+    const NodeInventory* target = question_.to ? inventory_of(*question_.to) : durable_taker();
+    if (target == nullptr) {
+      return lose(std::format("generation {} is in the durable directory, and no node that can be reached may take it over",
+                              to_string(stored.generation)));
+    }
+    row_.durable = true;
+    come_back(*target, stored);
+    write(target->life);
+  }
+
+  void come_back(const NodeInventory& target, const InventoryCopy& copy) {
+    row_.action = RecoveryAction::kRestore;
+    row_.node = target.life.node;
+    row_.generation = copy.generation;
+    row_.age = std::max<Duration>(question_.now - copy.created, Duration::zero());
+  }
+
+  void lose(std::string why) {
+    row_.action = RecoveryAction::kLost;
+    row_.from.reset();
+    add_risk(std::move(why));
+  }
+
+  // Who has had to do with it may have its root file system. What has a service goes back to what that knows of.
+  const NodeInventory* durable_taker() const {
+    const NodeInventory* first = nullptr;
+    for (const NodeName& node : question_.takers) {
+      const NodeInventory* inventory = inventory_of(node);
+      if (inventory == nullptr) continue;
+      const Place* place = at(node);
+      if (place != nullptr && place->row->owner) continue;
+      if (place != nullptr) return inventory;
+      if (first == nullptr) first = inventory;
+    }
+    return first;
+  }
+
+  const InventoryCopy* newest_durable() const {
+    const InventoryCopy* newest = nullptr;
+    if (durable_ == nullptr) return newest;
+    for (const InventoryCopy& copy : *durable_) {
+      if (usable(copy) && (newest == nullptr || copy.generation > newest->generation)) newest = &copy;
+    }
+    return newest;
   }
 
   // The owner's own before a standby's, if they are equal: nothing has to change hands.
@@ -117,6 +182,7 @@ class Planner {
     };
     for (const Place& place : places_) {
       for (const InventoryCopy& copy : place.row->copies) {
+        if (!usable(copy)) continue;
         const Place candidate{place.node, place.row, &copy};
         if (best.copy == nullptr || rank(candidate) > rank(best)) best = candidate;
       }
@@ -128,11 +194,12 @@ class Planner {
 
   void add_owner_risk() {
     const auto owner = owner_name();
-    if (!owner || reachable(*owner)) return;
+    if (!owner || reachable(*owner) || question_.dead.contains(*owner)) return;
     add_risk(std::format("node '{}' may still run it beyond a cut", owner->str()));
   }
 
-  void add_standby_risks(const Place& best) {
+  // `holder`: of what comes back; absent: the durable directory.
+  void add_standby_risks(const InventoryCopy* best, const std::optional<NodeName>& holder) {
     if (record_ == nullptr) return;
     bool kept = false;
     std::string lost;
@@ -149,11 +216,11 @@ class Planner {
     const Place* owner = at(owner_name());
     const bool waits = owner != nullptr && owner->row->waits;
     // Whoever waits has lost it, whatever new standbys have got from its disk since.
-    const bool from_standby = kept && best.node != nullptr && best.node->life.node != owner_name();
+    const bool from_standby = kept && best != nullptr && holder != owner_name();
     if (from_standby || (!waits && (kept || lost.empty()))) return;
     add_risk(std::format("{} the memory of its standbys is gone: what was committed after {} is lost",
                          lost.empty() ? "all of" : std::format("with node {}", lost),
-                         best.copy == nullptr ? "its start" : "this generation"));
+                         best == nullptr ? "its start" : "this generation"));
   }
 
   model::OwnershipRecord empty_record(const model::NodeLife& owner) const {
@@ -183,6 +250,7 @@ class Planner {
   const model::OwnershipRecord* record_ = nullptr;
   Term highest_;
   std::vector<Place> places_;
+  const std::vector<InventoryCopy>* durable_ = nullptr;
   RecoveryRow row_;
 };
 

@@ -48,6 +48,13 @@ struct RecoveryQuestion {
   std::vector<NodeInventory> nodes;  // of all that can be reached
   WallTime now{};
   std::set<ContainerName> only = {};  // empty: all
+  // What the directory that all nodes see holds and can be restored, and who may take a container over with that, the best first.
+  std::map<ContainerName, std::vector<InventoryCopy>> durable = {};
+  std::vector<NodeName> takers = {};
+  // An operator's words: where it is to run; who runs nothing, whatever he says; what was tried and does not verify.
+  std::optional<NodeName> to = {};
+  std::set<NodeName> dead = {};
+  std::map<ContainerName, std::set<Generation>> unusable = {};
 };
 
 enum class RecoveryAction { kNothing, kAdoptRunning, kRestore, kColdStart, kLost };
@@ -62,6 +69,9 @@ struct RecoveryRow {
   // What the record has to say first; absent: what it says already. Without standbys: new ones are found.
   std::optional<model::OwnershipRecord> write = {};
   bool has_service = false;  // on `node`: it is told to go back; else it takes the container over as a standby does
+  // `node` does not hold the generation: it gets it from this node's memory, or from the directory that all nodes see.
+  std::optional<NodeName> from = {};
+  bool durable = false;
 };
 
 std::vector<RecoveryRow> plan_recovery(const RecoveryQuestion& question);  // by name

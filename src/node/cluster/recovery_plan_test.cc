@@ -135,6 +135,91 @@ TEST(RecoveryPlan, AmongEqualCopiesTheOwnersIsTaken) {
   }
 }
 
+// ---- The directory that all nodes see, and an operator's words ----
+
+RecoveryQuestion asked(std::vector<NodeInventory> nodes, std::vector<InventoryCopy> durable) {
+  RecoveryQuestion question{.records = {}, .nodes = std::move(nodes), .now = kNow};
+  question.records.emplace(web(), record("a", {}));
+  if (!durable.empty()) question.durable.emplace(web(), std::move(durable));
+  for (const NodeInventory& inventory : question.nodes) question.takers.push_back(inventory.life.node);
+  return question;
+}
+RecoveryRow only_row(const RecoveryQuestion& question) {
+  const auto rows = plan_recovery(question);
+  EXPECT_EQ(rows.size(), 1u);
+  return rows.empty() ? RecoveryRow{.name = web()} : rows.front();
+}
+
+TEST(RecoveryPlan, WhatOnlyTheDurableDirectoryHasIsRestoredFromThere) {
+  const auto row = only_row(asked({has_nothing(life("b")), has_nothing(life("c"))}, {copy(4, seconds(30))}));
+  EXPECT_EQ(row.action, RecoveryAction::kRestore);
+  EXPECT_TRUE(row.durable);
+  EXPECT_EQ(row.node, node("b")) << "the first that may take it";
+  EXPECT_EQ(row.generation, generation(7, 4));
+  EXPECT_EQ(row.age, Duration(seconds(30)));
+  ASSERT_TRUE(row.write);
+  EXPECT_EQ(row.write->owner, life("b"));
+  EXPECT_EQ(row.write->term, Term{8});
+}
+
+TEST(RecoveryPlan, WhoHasHadToDoWithItTakesItFromTheDurableDirectory) {
+  const auto row = only_row(asked({has_nothing(life("b")), has(life("c"), holds({copy(3, seconds(60))}))}, {copy(4, seconds(30))}));
+  EXPECT_TRUE(row.durable);
+  EXPECT_EQ(row.node, node("c"));
+}
+
+TEST(RecoveryPlan, MemoryIsPreferredToADurableDirectoryThatHasNothingNewer) {
+  for (const std::uint64_t stored : {2, 3}) {
+    const auto row = only_row(asked({has_nothing(life("b")), has(life("c"), holds({copy(3, seconds(60))}))}, {copy(stored, seconds(90))}));
+    EXPECT_FALSE(row.durable);
+    EXPECT_EQ(row.node, node("c"));
+    EXPECT_EQ(row.generation, generation(7, 3));
+  }
+}
+
+TEST(RecoveryPlan, TheNewTermIsAboveThoseOfTheDurableDirectoryToo) {
+  const auto row = only_row(asked({has_nothing(life("b"))}, {copy(4, seconds(30), 12)}));
+  ASSERT_TRUE(row.write);
+  EXPECT_EQ(row.write->term, Term{13});
+}
+
+TEST(RecoveryPlan, WhatDoesNotVerifyIsPassedOver) {
+  RecoveryQuestion question = asked({has_nothing(life("b"))}, {copy(4, seconds(30)), copy(3, seconds(60))});
+  question.unusable[web()] = {generation(7, 4)};
+  EXPECT_EQ(only_row(question).generation, generation(7, 3));
+  question.unusable[web()].insert(generation(7, 3));
+  EXPECT_EQ(only_row(question).action, RecoveryAction::kLost);
+}
+
+TEST(RecoveryPlan, NobodyWhoMayTakeItLeavesItLostAndSaysWhereItIs) {
+  RecoveryQuestion question = asked({has_nothing(life("b"))}, {copy(4, seconds(30))});
+  question.takers.clear();
+  const auto row = only_row(question);
+  EXPECT_EQ(row.action, RecoveryAction::kLost);
+  EXPECT_NE(row.risk.find("is in the durable directory"), std::string::npos) << row.risk;
+}
+
+TEST(RecoveryPlan, WhereAnOperatorWantsItItIsBroughtFromWhoHoldsIt) {
+  RecoveryQuestion question = asked({has_nothing(life("b")), has(life("c"), holds({copy(3, seconds(60))}))}, {});
+  question.to = node("b");
+  const auto row = only_row(question);
+  EXPECT_EQ(row.node, node("b"));
+  EXPECT_EQ(row.from, node("c"));
+  ASSERT_TRUE(row.write);
+  EXPECT_EQ(row.write->owner, life("b"));
+  question.to = node("c");
+  EXPECT_FALSE(only_row(question).from) << "it holds it itself";
+}
+
+TEST(RecoveryPlan, WhoIsSaidToBeDeadIsNotHeard) {
+  RecoveryQuestion question = asked({has(life("a"), runs(7)), has(life("b"), holds({copy(3, seconds(60))}))}, {});
+  question.dead = {node("a")};
+  const auto row = only_row(question);
+  EXPECT_EQ(row.action, RecoveryAction::kRestore);
+  EXPECT_EQ(row.node, node("b"));
+  EXPECT_EQ(row.risk, "");
+}
+
 TEST(RecoveryPlan, AnOwnerThatBringsItBackByItselfIsLeftAlone) {
   InventoryRow row = waits({copy(2, seconds(1))});
   row.waits = false;

@@ -68,9 +68,17 @@ void StandbyService::prepare_move(Request request, Instant leave_limit) {
   }
   if (held.dropping || held.taking) return answer("the target is busy with it");
   prepare(*name, *std::move(spec), wanted.image_digest(), request.from.node,
-          [this, name = *name, answer](const std::vector<std::string>& reasons) {
+          [this, name = *name, wanted, answer, respond = request.respond](const std::vector<std::string>& reasons) {
             if (!reasons.empty()) return answer(reasons.front());
-            stage_newest(name, answer);
+            if (!wanted.has_bring()) return stage_newest(name, answer);
+            bring(name, wanted, [this, name, answer, respond](const Status& brought) {
+              if (brought) return stage_newest(name, answer);
+              v1::Message message;
+              message.mutable_move_prepared()->set_refusal(brought.error().message());
+              message.mutable_move_prepared()->set_unusable(brought.error().code() == ErrorCode::kCorrupt ||
+                                                            brought.error().code() == ErrorCode::kNotFound);
+              respond->answer(std::move(message));
+            });
           });
 }
 
@@ -123,11 +131,28 @@ void StandbyService::on_move_take(Request request) {
   }
   held->take = take;
   held->take_respond = request.respond;
+  if (!take.ordered_by().empty()) ordered(*name, take);
   if (!held->taking) {
     held->taking = std::make_unique<policy::Taking>(*name, environment_.self, table_->term_of(*name),
                                                     policy::OwnershipOptions{}, random_nonce);
   }
   handle_taking(*name, policy::taking::Told{term, from_peer(take.generation())});
+}
+
+// Not silence but an operator's word: what follows is told and measured as a takeover all the same.
+void StandbyService::ordered(const ContainerName& name, const v1::MoveTake& take) {
+  const auto from = NodeName::parse(take.taken_from());
+  if (!from || at(name).taking) return;
+  const Instant now = environment_.clock.now();
+  at(name).takeover = TakeoverTimes{.from = *from, .last_heard = now, .noticed = now, .swapped = now, .ordered_by = take.ordered_by()};
+  control::v1::Event event;
+  event.set_severity(control::v1::SEVERITY_WARNING);
+  event.set_container(name.str());
+  event.set_kind("takeover_ordered");
+  event.set_text(std::format("{} has this node take it over from '{}', with generation {}", take.ordered_by(), from->str(),
+                             to_string(from_peer(take.generation()))));
+  event.set_generation(to_string(from_peer(take.generation())));
+  environment_.events.append(std::move(event));
 }
 
 void StandbyService::found_unfinished(const ContainerName& container, Term term) {

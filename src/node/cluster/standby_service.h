@@ -50,6 +50,9 @@ struct StandbyEnvironment {
   bool witness = false;
   std::function<coord::Revision()> highest_revision;  // of the store, in earlier lives too
   TakeoverMeter* takeovers = nullptr;                 // null: nobody measures them
+  // From the directory that all nodes see. kCorrupt, kNotFound: another generation may do.
+  std::function<void(const ContainerName&, const Generation&, std::function<void(Result<replica::RestorableGeneration>)>)>
+      load_durable = {};
 };
 
 // A container that a move or a takeover has brought here: restored, claimed, its gate open as far as grants allow.
@@ -139,7 +142,11 @@ class StandbyService {
   void on_fetch_generation(Request request);
   void on_move_prepare(Request request);
   void prepare_move(Request request, Instant leave_limit);
+  void bring(const ContainerName& name, const peer::v1::MovePrepare& wanted, std::function<void(Status)> done);
+  void fetch_from(const NodeName& from, const ContainerName& name, const peer::v1::MovePrepare& wanted,
+                  std::function<void(Result<replica::RestorableGeneration>)> done);
   void on_move_take(Request request);
+  void ordered(const ContainerName& name, const peer::v1::MoveTake& take);
   void handle_taking(const ContainerName& name, const policy::taking::Event& event);
   void perform_taking(const ContainerName& name, const policy::taking::Effect& effect);
   void swap_for_taking(const ContainerName& name, const policy::ownership::Swap& swap);

@@ -1,6 +1,8 @@
 // How a takeover came about, from the last heartbeat that was answered on.
 #pragma once
 
+#include <string>
+
 #include "base/clock.h"
 #include "base/ids.h"
 
@@ -12,6 +14,7 @@ struct TakeoverTimes {
   Instant noticed{};   // that it is silent: no grant of this node is in force any more
   Instant swapped{};   // the record names this node
   Instant restored{};  // the processes run, behind the gate
+  std::string ordered_by = {};  // not by itself: "an operator on node 'x'". Then all is counted from the word
 };
 
 }  // namespace perdure::node
