@@ -75,6 +75,8 @@ def a_size(text):
 # ---- Verbs ----
 
 def up(options):
+    if options.timing and options.no_cluster:
+        raise LabError("--timing is of a cluster, and --no-cluster makes none", "leave out one of them")
     programs = Programs.find(options.build, options.perdure)
     lab = Lab(options.nodes, options.name, options.state, options=options.perdured_option,
               boottime=dict(options.boottime), witness=options.witness, programs=programs, disk_size=options.disk_size)
@@ -86,7 +88,7 @@ def up(options):
         step.done()
         boot_all(lab)
         if not options.no_cluster:
-            make_cluster(lab)
+            make_cluster(lab, ["--timing", options.timing] if options.timing else [])
         lab.keep()
     except BaseException as failure:
         logs = [f"{node.name}: {node.daemon_log().strip().splitlines()[-1]}" for node in lab.nodes.values()
@@ -110,10 +112,10 @@ def boot_all(lab):
         step.done()
 
 
-def make_cluster(lab):
+def make_cluster(lab, init):
     step = Step("the nodes become a cluster")
     try:
-        form_cluster(lab)
+        form_cluster(lab, init=init)
         step.done()
     except NoCluster as reason:
         step.done("no")
@@ -296,6 +298,8 @@ def make_parser():
     one.add_argument("--disk-size", type=a_size, metavar="SIZE", help="each node's disk is a file system of this size, such as 2G, "
                      "which can be full; only the node sees it")
     one.add_argument("--no-cluster", action="store_true", help="the nodes stand alone")
+    one.add_argument("--timing", metavar="TIMING", help="how fast the cluster notices a dead node: default, fast, or "
+                     "HEARTBEAT,GRANT,MARGIN such as 100ms,500ms,50ms (as of perdure cluster init)")
     one.add_argument("--boottime", type=a_boottime, action="append", default=[], metavar="NODE=OFFSET",
                      help="the boot clock of this node is so far from the host's: 2=1h, 3=-90s; may be repeated")
     one.add_argument("--perdured-option", action="append", default=[], metavar="OPTION",

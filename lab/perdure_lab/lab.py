@@ -114,11 +114,12 @@ class Connection:
 
 class Lab:
     def __init__(self, nodes=3, name=None, disks=None, build=None, options=(), boottime=None, witness=False,
-                 cluster=False, programs=None, disk_size=None):
+                 cluster=False, programs=None, disk_size=None, timing=None, durable_directory=None):
         """`disk_size`: bytes; each node's disk is a file system of that size, which can be full, and only the node sees it.
         `boottime`: {number of a node: seconds that its boot clock is ahead}. `disks`: a directory that stays; without it
         one is made and removed. `witness`: one more node, the last, which is to run no containers. `cluster`: the `with`
-        block begins when the nodes are one; without it they stand alone."""
+        block begins when the nodes are one; without it they stand alone. `timing`, `durable_directory`: of that cluster, as
+        `perdure cluster init` takes them."""
         self.name = remains.check_name(name or f"test-{os.getpid()}-{next(_numbers)}")
         total = nodes + (1 if witness else 0)
         if not 1 <= total <= remains.MAX_NODES:
@@ -131,6 +132,8 @@ class Lab:
                         "boottime": {str(number): offset for number, offset in (boottime or {}).items()}}
         self._named_disks = disks
         self.wanted_nodes, self._cluster = total, cluster
+        self._init = [*(["--timing", timing] if timing else []),
+                      *(["--durable-directory", durable_directory] if durable_directory else [])]
         self.for_people = False
         self._children, self._monitors = [], []
 
@@ -224,7 +227,7 @@ class Lab:
             for node in self.nodes.values():
                 node.wait_until_ready()
             if self._cluster:
-                form_cluster(self)
+                form_cluster(self, init=self._init)
         except BaseException:
             self.down()
             raise
