@@ -15,6 +15,7 @@ void LeaseGranter::watch(const ContainerName& container, const std::optional<Cha
   if (!same_owner) {
     held.former_until = granted_until(held);
     held.wait_until = Instant::min();
+    held.former_long_told = held.former_long_told || held.long_told;
     held.since = now;
     held.last_heard = {};
     held.answered = 0;
@@ -64,7 +65,10 @@ std::vector<GranterEffect> LeaseGranter::on(const Heartbeat& heartbeat, Instant 
     held.last_heard = now;
     held.wait_until = std::max(held.wait_until, now + wait_after(granted, timing_.margin));
     // It has shut its gate for them before it said so; what is waited for is the grant that it gets now.
-    if (row.former_given_back) held.former_until = Instant::min();
+    if (row.former_given_back) {
+      held.former_until = Instant::min();
+      if (std::exchange(held.former_long_told, false)) effects.push_back(LongGrantGivenBack{row.container, held.charge->owner});
+    }
     grant.rows.push_back({row.container, row.term});
     const bool is_long = granted >= kShortestLongGrant && granted > 2 * timing_.grant;
     if (is_long && !std::exchange(held.long_told, true)) {

@@ -51,13 +51,18 @@ struct LongGrantGiven {
   model::NodeLife owner;
   Duration grant{};
 };
+// A later life of that owner has given it back: nobody waits for more than the usual any more.
+struct LongGrantGivenBack {
+  ContainerName container;
+  model::NodeLife owner;  // the later life
+};
 // A heartbeat of a term that is not known here: the record has changed.
 struct TermUnknown {
   ContainerName container;
   Term term;
 };
 
-using GranterEffect = std::variant<SendGrant, OwnerSilent, OwnerHeard, LongGrantGiven, TermUnknown>;
+using GranterEffect = std::variant<SendGrant, OwnerSilent, OwnerHeard, LongGrantGiven, LongGrantGivenBack, TermUnknown>;
 
 class LeaseGranter {
  public:
@@ -97,6 +102,7 @@ class LeaseGranter {
     bool withheld = false;
     bool heard_told = false;
     bool long_told = false;
+    bool former_long_told = false;  // of what former_until is about
   };
   static Instant granted_until(const Held& held) { return std::max(held.wait_until, held.former_until); }
   Instant silent_at(const Held& held) const;

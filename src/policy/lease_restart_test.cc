@@ -56,6 +56,7 @@ class LeaseRestartTest : public ::testing::Test {
     for (const GranterEffect& effect : granters_.at(life.node).on(heartbeat, now_)) {
       if (const auto* grant = std::get_if<SendGrant>(&effect)) take(holder_->on(grant->grant, now_));
       if (const auto* given = std::get_if<LongGrantGiven>(&effect)) given_.push_back(*given);
+      if (const auto* back = std::get_if<LongGrantGivenBack>(&effect)) given_back_.push_back(back->owner);
     }
   }
   std::vector<HolderEffect> take(std::vector<HolderEffect> effects) {
@@ -84,6 +85,7 @@ class LeaseRestartTest : public ::testing::Test {
   bool held_ = false;
   std::vector<model::NodeLife> stopped_;
   std::vector<LongGrantGiven> given_;
+  std::vector<model::NodeLife> given_back_;
   Heartbeat last_{.from = owner(1), .sequence = 0, .grant = {}, .rows = {}};
   std::optional<LeaseHolder> holder_;
   std::map<NodeName, LeaseGranter> granters_{{kB.node, LeaseGranter(kB, kTiming)}, {kC.node, LeaseGranter(kC, kTiming)}};
@@ -177,6 +179,7 @@ TEST_F(NextLifeTest, AfterTheFirstAnswerOneThatDiesIsTakenOverAsUsual) {
   beat();
   beat();
   EXPECT_TRUE(last_.rows.at(0).former_given_back);
+  EXPECT_THAT(given_back_, ElementsAre(owner(2))) << "once, by the one that had not given up";
   const Duration waited = waits(kC);
   EXPECT_GE(waited, wait_after(kTiming.grant, kTiming.margin));
   EXPECT_LT(waited, wait_after(kTiming.grant, kTiming.margin) + 2 * kTiming.heartbeat);
@@ -190,6 +193,7 @@ TEST_F(NextLifeTest, WhatAnotherLifeGivesBackIsWaitedForAllTheSame) {
   foreign.rows = {{kWeb, Term{kTerm.value - 1}, true}};
   hear(kB, foreign);
   EXPECT_GE(waits(kB), 20s);
+  EXPECT_THAT(given_back_, IsEmpty());
 }
 
 TEST_F(NextLifeTest, AStandbyIsGivenTimeForItsFirstAnswer) {

@@ -63,8 +63,10 @@ def test_a_restarted_owner_is_taken_over_as_soon_as_ever_when_it_dies_afterwards
     """The long grant of the life before is given back: its standby does not wait for it."""
     it = Guarded(cluster, 91)
     first = it.owner
+    (standby,) = it.standbys()
     restart(first)
     it.wait_until_protected(first)
+    standby.events.wait("owner_restarted", "web", deadline=TAKES)
     it.commit()
     begin = it.monitor.now()
     first.kill()

@@ -130,6 +130,7 @@ class Cluster final : public ContainerCluster {
   Status start_leases(const model::NodeLife& self);
   LeaseHandlers lease_handlers();
   void long_grant_given(const policy::lease::LongGrantGiven& given);
+  void long_grant_given_back(const policy::lease::LongGrantGivenBack& back);
   void end_prepared(Duration grant, const std::vector<policy::lease::LeaseHolder::Missing>& missing);
   policy::lease::Timing timing() const;
   void peer_keys(const model::NodeLife& life, const std::array<std::byte, 32>& material, pki::ChannelRole role);

@@ -38,6 +38,7 @@ LeaseHandlers Cluster::lease_handlers() {
     log::debug("{}: a heartbeat of term {}, which the record has not shown here yet", name.str(), term.value);
   };
   handlers.long_grant_given = [this](const policy::lease::LongGrantGiven& given) { long_grant_given(given); };
+  handlers.long_grant_given_back = [this](const policy::lease::LongGrantGivenBack& back) { long_grant_given_back(back); };
   handlers.long_grants_held = [this] {
     if (planned_end_) planned_end_->long_grants_held();
   };
@@ -54,6 +55,16 @@ void Cluster::long_grant_given(const policy::lease::LongGrantGiven& given) {
   event.set_text(std::format("perdured of '{}' is being restarted: this node takes over if it is silent for {} from now on",
                              given.owner.node.str(), format_duration(given.grant)));
   log::info("{}: {}", given.container.str(), event.text());
+  options_.events.append(std::move(event));
+}
+
+void Cluster::long_grant_given_back(const policy::lease::LongGrantGivenBack& back) {
+  control::v1::Event event;
+  event.set_severity(control::v1::SEVERITY_INFO);
+  event.set_container(back.container.str());
+  event.set_kind("owner_restarted");
+  event.set_text(std::format("perdured of '{}' has been restarted: this node takes over as soon as ever again", back.owner.node.str()));
+  log::info("{}: {}", back.container.str(), event.text());
   options_.events.append(std::move(event));
 }
 

@@ -133,6 +133,8 @@ void LeaseEngine::perform(std::vector<lease::GranterEffect> effects, LeaseOutput
       output.news.emplace_back(std::move(*heard));
     } else if (auto* given = std::get_if<lease::LongGrantGiven>(&effect)) {
       output.news.emplace_back(std::move(*given));
+    } else if (auto* back = std::get_if<lease::LongGrantGivenBack>(&effect)) {
+      output.news.emplace_back(std::move(*back));
     } else if (auto* unknown = std::get_if<lease::TermUnknown>(&effect)) {
       output.news.emplace_back(std::move(*unknown));
     }
@@ -149,6 +151,7 @@ void tell(const LeaseHandlers& handlers, const LeaseNews& news) {
         if constexpr (std::is_same_v<News, lease::OwnerSilent>) handlers.owner_silent(it);
         if constexpr (std::is_same_v<News, lease::OwnerHeard>) handlers.owner_heard(it.container);
         if constexpr (std::is_same_v<News, lease::LongGrantGiven>) handlers.long_grant_given(it);
+        if constexpr (std::is_same_v<News, lease::LongGrantGivenBack>) handlers.long_grant_given_back(it);
         if constexpr (std::is_same_v<News, lease::TermUnknown>) handlers.term_unknown(it.container, it.term);
       },
       news);

@@ -23,7 +23,7 @@ struct LeaseSend {
 };
 // What the loop is to hear.
 using LeaseNews = std::variant<policy::lease::GrantsFlow, policy::lease::GrantsStopped, policy::lease::LongGrantsHeld,
-                               policy::lease::OwnerSilent, policy::lease::OwnerHeard, policy::lease::LongGrantGiven,
+                               policy::lease::OwnerSilent, policy::lease::OwnerHeard, policy::lease::LongGrantGiven, policy::lease::LongGrantGivenBack,
                                policy::lease::TermUnknown>;
 void tell(const LeaseHandlers& handlers, const LeaseNews& news);
 

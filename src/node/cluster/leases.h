@@ -28,6 +28,7 @@ struct LeaseHandlers {
   std::function<void(const policy::lease::OwnerSilent&)> owner_silent;
   std::function<void(const ContainerName&)> owner_heard;
   std::function<void(const policy::lease::LongGrantGiven&)> long_grant_given;
+  std::function<void(const policy::lease::LongGrantGivenBack&)> long_grant_given_back;
   std::function<void(const ContainerName&, Term)> term_unknown;
   std::function<void()> long_grants_held;
 };

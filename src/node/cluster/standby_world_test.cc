@@ -171,7 +171,7 @@ TEST_F(StandbyWorldTest, WhatTheOwnerHasGoneBackToIsWhatItsStandbyHas) {
   begin("a");
   begin("b");
   node("a").run("web", "checkpoint:\n  interval: 1h\n");
-  ASSERT_TRUE(until([&] { return runs_on("a", "web") && caught_up("a", "b", "web"); }));
+  ASSERT_TRUE(until([&] { return runs_on("a", "web") && caught_up("a", "b", "web"); })) << as_seen_by("a", "b", "web");
   ContainerService& web = *node("a").service("web");
   const Generation back = committed("a");
   for (int i = 0; i < 2; ++i) {

@@ -348,6 +348,7 @@ class TestNode final : public ContainerCluster {
     handlers.owner_heard = [this](const ContainerName& name) { standbys_->owner_heard(name); };
     handlers.term_unknown = [](const ContainerName&, Term) {};
     handlers.long_grant_given = [this](const policy::lease::LongGrantGiven& given) { long_grants_given_.push_back(given); };
+    handlers.long_grant_given_back = [](const policy::lease::LongGrantGivenBack&) {};
     handlers.long_grants_held = [this] {
       if (planned_end_) planned_end_->long_grants_held();
     };
@@ -501,6 +502,25 @@ class ClusterWorld : public ::testing::Test {
     const auto held = node(standby).held(container);
     return owned != nullptr && stands_by(standby, container) && owned->status().committed && held && held->newest &&
            held->newest_committed && *held->newest_committed >= *owned->status().committed;
+  }
+  // What the owner knows of the standby, for a test that waits in vain.
+  std::string as_seen_by(const std::string& owner, const std::string& standby, const std::string& container) {
+    OwnedContainer* owned = node(owner).owned(container);
+    const auto held = node(standby).held(container);
+    std::string said = std::format("stands by: {}, holds: {}, committed there: {}", stands_by(standby, container),
+                                   held && held->newest, held && held->newest_committed);
+    if (owned == nullptr) return said + ", not owned";
+    said += std::format(", committed: {}", owned->status().committed.has_value());
+    if (const ContainerService* service = node(owner).service(container)) {
+      said += std::format(", phase {}", static_cast<int>(service->status().phase));
+      if (const auto sent = service->shipping(node_name(standby))) {
+        said += std::format(", under way: {}, waiting: {}, failures: {} ({}), disconnected: {}, fenced: {}", sent->under_way.has_value(),
+                            sent->waiting_count, sent->failures, sent->last_error, sent->disconnected, sent->fenced);
+      } else {
+        said += ", nothing is sent";
+      }
+    }
+    return said;
   }
   bool runs_on(const std::string& name, const std::string& container) {
     ContainerService* service = node(name).service(container);
