@@ -185,7 +185,12 @@ void Ownership::note_grants(const Life& life, Grants grants) {
   if (!asked) return;
   Peer& p = peer(life.node);
   if (!p.incarnation) p.incarnation = life.incarnation;
-  if (p.incarnation == life.incarnation) p.grants = grants;
+  if (p.incarnation != life.incarnation) return;
+  p.grants = grants;
+  // A node that nobody's answers reach must not drop the one that could take over from it: what it sends may arrive, the store's
+  // answer would not. That it hears the store, this read proves.
+  const bool stands_by = record_ && std::ranges::contains(record_->standbys, life);
+  if (grants == Grants::kStopped && stands_by) read_wanted_ = true;
 }
 
 void Ownership::on(const Held& event) {
