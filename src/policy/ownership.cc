@@ -217,6 +217,8 @@ void Ownership::acknowledge(Peer& p, const Generation& generation) {
   const bool own = generation.term == term_ && generation.incarnation == identity_.self.incarnation;
   if (!generations_.contains(generation) && own && !old) return;
   p.held.insert(generation);
+  const bool of_earlier_life = generation.term == term_ && generation.incarnation < identity_.self.incarnation;
+  if (of_earlier_life && generation > newest_of_earlier_life_) newest_of_earlier_life_ = generation;
 }
 
 std::optional<Generation> Ownership::holds(const Peer& p) {
@@ -259,6 +261,7 @@ void Ownership::on(const GenerationsDiscarded& event) {
 void Ownership::on(const GoneBackTo& event) {
   if (generations_.insert(event.generation).second) captured_at_[event.generation] = now_;
   if (event.durable) durable_.insert(event.generation);
+  newest_of_earlier_life_.reset();  // given up on purpose
 }
 
 // A generation counts when every standby of every record that may be in force holds it, or a later

@@ -316,6 +316,9 @@ class Ownership {
   std::map<Generation, Instant> captured_at_;
   std::optional<Generation> committed_;
   std::set<Generation> durable_;  // of generations_, and the newest before
+  // Of this term, that some node has said to hold: an earlier life of this node may have committed it, and this one not know it.
+  // Who holds less cannot stand by.
+  std::optional<Generation> newest_of_earlier_life_;
 
   std::uint32_t wanted_ = 0;
   std::map<NodeName, Peer> peers_;

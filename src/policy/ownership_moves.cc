@@ -174,6 +174,9 @@ void Ownership::advance_move() {
       }
       return;
     case MoveStep::kPreparing:
+      if (!recorded && settled && target.role == Role::kNone) {
+        return fail_move(target.refusal.empty() ? "it does not stand by any more" : "it is refused: " + target.refusal);
+      }
       if (!move_.prepared || !settled || !caught_up) return;
       move_.step = MoveStep::kFreezing;
       move_.term = term_;

@@ -164,7 +164,7 @@ bool Ownership::ready(const Peer& p) const {
   if (!p.up || p.role != Role::kLearner || p.grants != Grants::kFlow) return false;
   if (identity_.statefulness == Statefulness::kStateless) return true;
   const auto held = holds(p);
-  return p.goal && held >= p.goal && held >= committed_;
+  return p.goal && held >= p.goal && held >= committed_ && held >= newest_of_earlier_life_;
 }
 
 std::vector<model::NodeLife> Ownership::wanted_standbys() const {
