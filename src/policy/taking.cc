@@ -353,9 +353,15 @@ void Taking::advance() {
 }
 
 void Taking::arm_timer() {
-  std::optional<Instant> next = retry_at_;
-  if (store_ != StoreStep::kIdle && (!next || store_deadline_ < *next)) next = store_deadline_;
-  if (step_ == TakingStep::kWaiting && (!next || wait_until_ < *next)) next = wait_until_;
+  // Only what advance() goes by now: a timer for anything else would fire again and again.
+  std::optional<Instant> next;
+  if (store_ != StoreStep::kIdle) {
+    next = store_deadline_;
+  } else if (retry_at_) {
+    next = retry_at_;
+  } else if (step_ == TakingStep::kWaiting) {
+    next = wait_until_;
+  }
   if (ended() || !next || timer_ == next) return;
   timer_ = next;
   effects_.push_back(ownership::SetTimer{*next});

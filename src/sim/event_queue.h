@@ -18,6 +18,8 @@ class EventQueue {
 
   TrueTime now() const { return now_; }
   std::uint64_t executed() const { return executed_; }
+  // Since time last went on.
+  std::uint64_t executed_at_once() const { return at_once_; }
 
   void at(TrueTime when, Work work) {
     heap_.push_back({std::max(when, now_), next_++, std::move(work)});
@@ -34,6 +36,7 @@ class EventQueue {
     std::ranges::pop_heap(heap_, later);
     Entry next = std::move(heap_.back());
     heap_.pop_back();
+    at_once_ = next.when == now_ ? at_once_ + 1 : 0;
     now_ = next.when;
     ++executed_;
     next.work();
@@ -53,6 +56,7 @@ class EventQueue {
   TrueTime now_{};
   std::uint64_t next_ = 0;
   std::uint64_t executed_ = 0;
+  std::uint64_t at_once_ = 0;
   std::vector<Entry> heap_;
 };
 

@@ -38,7 +38,7 @@ struct SimulationOptions {
   std::uint64_t seed = 1;
   Sabotage sabotage = Sabotage::kNone;
   Tracing tracing = Tracing::kOff;
-  Moves moves = Moves::kNone;
+  std::optional<Moves> moves = {};  // absent: in every other seed
   // Instead of what the seed draws.
   std::optional<std::size_t> nodes = {};
   std::optional<std::size_t> containers = {};

@@ -18,11 +18,11 @@ namespace {
 constexpr std::size_t kLinesShown = 120;
 constexpr std::string_view kUsage =
     "usage: perdure_sim [--seed N | --seeds A-B] [--jobs N] [--trace] [--sabotage WORD]\n"
-    "                   [--nodes N] [--containers N] [--moves]\n"
+    "                   [--nodes N] [--containers N] [--moves | --no-moves]\n"
     "\n"
     "Plays the life of a whole cluster from each seed and checks that no rule of the protocol is\n"
     "broken. --trace prints everything that happens. --moves lets operators ask for planned\n"
-    "moves, which the default seeds leave out. --sabotage switches one guard of the protocol\n"
+    "moves, as in every other seed, --no-moves does not. --sabotage switches one guard of the protocol\n"
     "off: wait, absolute-deadline, term-check, swap, learner, resume, incarnation.\n"
     "exit 0: no rule was broken; 1: one was; 2: the arguments make no sense\n";
 
@@ -82,8 +82,8 @@ Result<Arguments> read_arguments(const std::vector<std::string_view>& words) {
       arguments.trace = true;
       continue;
     }
-    if (words[n] == "--moves") {
-      arguments.options.moves = Moves::kSome;
+    if (words[n] == "--moves" || words[n] == "--no-moves") {
+      arguments.options.moves = words[n] == "--moves" ? Moves::kSome : Moves::kNone;
       continue;
     }
     if (n + 1 == words.size()) {
@@ -105,7 +105,7 @@ std::string replay_command(const SimulationOptions& options) {
   }
   if (options.nodes) text += std::format(" --nodes {}", *options.nodes);
   if (options.containers) text += std::format(" --containers {}", *options.containers);
-  if (options.moves == Moves::kSome) text += " --moves";
+  if (options.moves) text += options.moves == Moves::kSome ? " --moves" : " --no-moves";
   return text + " --trace";
 }
 

@@ -42,7 +42,8 @@ Plan draw_plan(const SimulationOptions& options, Random& random) {
   }
   plan.capture_interval = random.between(150ms, 1200ms);
   plan.restore_time = random.between(40ms, 250ms);
-  plan.moves = options.moves == Moves::kSome;
+  const bool every_other = options.seed % 2 == 0;
+  plan.moves = options.moves.value_or(every_other ? Moves::kSome : Moves::kNone) == Moves::kSome;
   plan.phases = random.within(1, 3);
   plan.incident = random.between(60ms, 700ms);
   return plan;
