@@ -122,8 +122,11 @@ def test_a_takeover_is_measured_by_the_node_that_has_done_it(make_lab):
     assert after.value("perdure_restore_seconds_count", step="restored") == 0
     assert after.value("perdure_takeovers_total", result="failed") == 0
     until(lambda: scrape(taker).value("perdure_container_protected", container="web") == 1, "is not protected", LONG)
-    code, answer = status(taker)
-    assert code == UNPROTECTED and "node node1" in [problem["object"] for problem in answer["problems"]]
+
+    def names_the_dead_node():  # its connection has to have been silent for two seconds
+        code, answer = status(taker)
+        return code == UNPROTECTED and "node node1" in [problem["object"] for problem in answer["problems"]] and answer
+    answer = until(names_the_dead_node, "node1 is not named", LONG)
     web = answer["containers"][0]
     assert (web["node"], web["last_restore"]["taken_from"]) == (taker.name, "node1")
     assert "takeover " in taker.try_cli("status").stdout
