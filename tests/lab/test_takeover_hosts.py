@@ -61,6 +61,23 @@ def test_the_leader_of_etcd_dies_together_with_the_owner(cluster, leads):
     it.check_end([first, it.owner])
 
 
+def test_the_other_of_two_standbys_goes_on_standing_by(cluster):
+    """etcd's leader lives: what the other says that it holds arrives while the new owner still restores."""
+    leader = etcd_leader(cluster, [1, 2, 3])
+    it = Guarded(cluster, 62, owner=leader % 3 + 1, standbys=2)
+    assert etcd_leader(cluster, [1, 2, 3]) == leader, "prepared"
+    first, standbys = it.owner, it.standbys()
+    first.kill()
+    it.wait_until_taken_over(standbys)
+    it.check_committed()
+    (other,) = (node for node in standbys if node is not it.owner)
+    it.stays()  # longer than a standby may be silent
+    assert it.standbys() == [other] and list(it.record()["standbys"]) == [other.name]
+    it.commit()
+    first.boot()
+    it.check_end([first, it.owner])
+
+
 def test_a_standby_dies_and_the_owner_is_not_silenced(cluster):
     it = Guarded(cluster, 53)
     stream = LastingStream(it.client, "10.78.0.53", 5000)

@@ -40,6 +40,7 @@ void Cluster::end_membership() {
   waiting_timer_.reset();
   told_waiting_.clear();
   reported_.clear();
+  reported_at_.clear();
   claimed_.clear();
 }
 

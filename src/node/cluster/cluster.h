@@ -191,6 +191,7 @@ class Cluster final : public ContainerCluster {
   std::multimap<ContainerName, std::function<void()>> releases_;  // who waits for the end of what is owned
   std::map<ContainerName, coord::StoredRecord> claimed_;  // records made for services to come
   std::map<NodeName, std::map<ContainerName, replica::Holding>> reported_;  // what connected peers hold of ours
+  std::map<NodeName, Instant> reported_at_;                                 // when they have said so last
   std::set<std::pair<NodeName, ContainerName>> awaited_reports_;  // what was reported before a takeover says nothing
   std::vector<std::pair<Progress, Done>> waiting_;  // for ready()
   std::set<ContainerName> untaken_;  // told of

@@ -285,6 +285,7 @@ void Cluster::peer_up(const model::NodeLife& life) {
 void Cluster::peer_down(const model::NodeLife& life) {
   look_for_waiting();
   reported_.erase(life.node);
+  reported_at_.erase(life.node);
   std::erase_if(awaited_reports_, [&](const auto& one) { return one.first == life.node; });
   for (const auto& [name, owned] : owned_) owned->handle(own::PeerDown{life.node});
   tell_candidates();
@@ -298,6 +299,7 @@ void Cluster::on_held_report(const PeerRequest& request) {
     if (const auto holding = from_peer(row.newest())) held.insert_or_assign(*name, *holding);
   }
   reported_[request.from.node] = held;
+  reported_at_[request.from.node] = options_.clock.now();
   std::erase_if(awaited_reports_, [&](const auto& one) { return one.first == request.from.node; });
   for (const auto& [name, owned] : owned_) {
     const auto holding = held.find(name);
@@ -398,9 +400,9 @@ void Cluster::taken(TakenContainer it) {
     return;
   }
   untaken_.erase(name);
-  // The source holds what it has handed over.
+  // The source holds what it has handed over. After a takeover there is none.
   const auto held = standbys_->table().find(name);
-  if (held && held->newest && !it.record.standbys.empty()) {
+  if (held && held->newest && !it.takeover && !it.record.standbys.empty()) {
     reported_[it.record.standbys.front().node].insert_or_assign(name, *held->newest);
   }
   for (const auto& [life, holding] : it.held_by) {
@@ -408,7 +410,11 @@ void Cluster::taken(TakenContainer it) {
     if (peer != nullptr && peer->life == life) reported_[life.node].insert_or_assign(name, holding);
   }
   if (it.takeover) {
-    for (const model::NodeLife& standby : it.record.standbys) awaited_reports_.emplace(standby.node, name);
+    // Each reports as soon as the record names this node: mostly while it restores.
+    for (const model::NodeLife& standby : it.record.standbys) {
+      const auto reported = reported_at_.find(standby.node);
+      if (reported == reported_at_.end() || reported->second < it.takeover->noticed) awaited_reports_.emplace(standby.node, name);
+    }
   }
   claimed_.insert_or_assign(name, coord::StoredRecord{it.record, it.revision, {}});
   attach(**service);
