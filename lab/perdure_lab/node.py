@@ -59,6 +59,10 @@ class LabNode(Host):
         self._wait(lambda node: node["state"] == "down", "does not die")
         self._forget_events()
 
+    def silent_since(self):
+        """When its port was silenced because it was killed, CLOCK_MONOTONIC in ns; None: it is on the air."""
+        return self.lab.connection.ask("on_air")["ports"][self.name][-1][1]
+
     def pause(self):
         """The whole host stands still, its clocks go on."""
         self._ask("pause")

@@ -9,6 +9,7 @@ from perdure_lab import CommandFailed
 from perdure_lab.host import until
 
 LONG = 60.0
+SETTLED = 120.0  # seconds that a container may take to be protected again after its host died
 
 
 def init(node, *options):
@@ -114,6 +115,39 @@ def wait_until_etcd_survives_one(nodes, deadline=LONG):
             return False
     for node in nodes:
         until(lambda node=node: answers(node), f"etcd of {node.name} has no majority:\n{etcd_log(node)}", deadline, 0.1)
+
+
+def wait_until_settled(lab, owner, name, standbys=1, deadline=SETTLED):
+    """Every node is ready, `name` is protected on `owner` by so many standbys, and any one host may die; returns the numbers of
+    the nodes that stand by."""
+    seen = {}
+
+    def settled():
+        it = owner.container(name).inspect()
+        seen.update(nodes=states(owner), phase=it["phase"], owner=it["node"], protection=it["protection"],
+                    standbys={row["node"]: row["state"] for row in it["standbys"]})
+        return (list(seen["nodes"].values()) == ["ready"] * len(lab.nodes) and seen["protection"]["state"] == "protected" and
+                seen["phase"] == "running" and seen["owner"] == owner.name and
+                list(seen["standbys"].values()).count("ready") >= standbys)
+    try:
+        until(settled, "", deadline, 0.1)
+    except TimeoutError:
+        raise TimeoutError(f"'{name}' is not protected by {standbys} on {owner.name} after {deadline:.0f} s: {json.dumps(seen)}") from None
+    wait_until_etcd_survives_one(list(lab.nodes.values()), deadline)
+    return [int(node.removeprefix("node")) for node, state in seen["standbys"].items() if state == "ready"]
+
+
+def wait_for_new_owner(lab, name, dead, deadline=LONG):
+    """The node that runs it after its host has died."""
+    def owner():
+        for node in lab.nodes.values():
+            if node is not dead:
+                row = next((row for row in node.ask("list")["containers"] if row["name"] == name), None)
+                if row and row["node"] not in (None, "", dead.name) and row["phase"] == "running":
+                    return row["node"]
+        return None
+    found = until(owner, f"nobody takes '{name}' over from {dead.name}", deadline, 0.05)
+    return lab.nodes[int(found.removeprefix("node"))]
 
 
 def etcd_log(node):
