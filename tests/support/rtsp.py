@@ -12,6 +12,7 @@ from perdure_lab.interruptions import interruption
 
 _SO_TIMESTAMPNS = 35
 KEEP_ALIVE = 20.0  # VLC forgets a session after 60 s
+GOODBYE = 1.0  # for an answer that is not needed
 
 
 class RtspError(Exception):
@@ -41,8 +42,8 @@ class RtspClient:
 
     # ---- Control connection ----
 
-    def _connect(self):
-        self.control = self.client.connect(*self.server)
+    def _connect(self, deadline=TIMEOUT):
+        self.control = self.client.connect(*self.server, deadline)
         self.pending = b""
 
     def _ask(self, method, url=None, **headers):
@@ -149,6 +150,19 @@ class RtspClient:
             self._connect()
             self._ask("GET_PARAMETER")
 
+    def _end_session(self):
+        """Or the server sends on for a minute, also to whoever has the ports next. It may be gone."""
+        for is_new in (False, True):
+            try:
+                if is_new:
+                    self.control.close()
+                    self._connect(GOODBYE)
+                self.control.settimeout(GOODBYE)
+                self._ask("TEARDOWN")
+                return
+            except (OSError, RtspError):
+                pass
+
     # ---- What arrived ----
 
     def count(self):
@@ -186,6 +200,8 @@ class RtspClient:
         self.stopping = True
         if self.thread:
             self.thread.join()
+        if self.session:
+            self._end_session()
         for one in [self.control, *self.sockets]:
             if one:
                 one.close()
