@@ -18,7 +18,7 @@ help:
 	@echo "make setup     install what is needed to build, run and test (Debian 12 and 13, root)"
 	@echo "make build     build preset $(PRESET) into build/$(PRESET)"
 	@echo "make test      set up, build, run all tests: unit, integration, sanitizers, end to end (root)"
-	@echo "make demo      a video server is killed, then moved, under its viewers (root, 3 minutes)"
+	@echo "make demo      a video server is killed, moved, loses its host, under its viewers (root, 2 minutes)"
 	@echo "make bench     checkpoints and restores, perdure against runc; standbys and moves (root)"
 	@echo "make install   build preset release and install below PREFIX=$(PREFIX) (DESTDIR= is honoured)"
 	@echo "make clean     remove build/"
