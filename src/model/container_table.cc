@@ -17,6 +17,7 @@ constexpr std::size_t kMaxArguments = 1024;
 constexpr std::size_t kMaxVariables = 512;
 constexpr std::size_t kMaxVolumes = 32;
 constexpr std::size_t kMaxDnsServers = 3;  // MAXNS of resolv.conf(5)
+constexpr std::size_t kMaxReachability = 8;  // each costs its link a broadcast a second
 constexpr std::size_t kMaxTcpPorts = 64;
 constexpr std::size_t kMaxCapabilities = 41;
 constexpr std::size_t kMaxSysctls = 64;
@@ -107,24 +108,20 @@ Keys image_keys() {
                                 "An archive of a root file system; unpacked once per content."}),
       alternative_key<OciRoot>("root-filesystem.oci", host_path_codec(), root, &OciRoot::path,
                                {"one of the three is required",
-                                "A directory with an OCI image layout (as made by `skopeo copy "
-                                "docker://… oci:DIR:TAG`); unpacked once per content. The image's "
-                                "command, user, working "
-                                "directory and environment hold where the spec says nothing."}),
+                                "A directory with an OCI image layout (as made by `skopeo copy docker://… oci:DIR:TAG`); unpacked "
+                                "once per content. The image's command, user, working directory and environment hold where the "
+                                "spec says nothing."}),
       detail_key<OciRoot>(
           "root-filesystem.tag", tag_codec(), root, &OciRoot::tag,
           {"latest", "Which image of the layout. Only with `root-filesystem.oci`."}),
       list_key<ContainerSpec>("command", argument_codec(), {1, kMaxArguments},
                               [](auto& spec) -> auto& { return spec.command; },
                               {"the OCI image's; required for a directory or an archive",
-                               "The argument list, executed without a "
-                               "shell. It replaces the image's entry point and command together."}),
+                               "The argument list, executed without a shell. It replaces the image's entry point and command together."}),
       text_map_key<ContainerSpec>("environment", argument_codec(), check_environment_name,
                                   kMaxVariables,
                                   [](auto& spec) -> auto& { return spec.environment; },
-                                  {"",
-                                   "Environment variables, over those of the OCI image. Values are "
-                                   "text: `1` and `\"1\"` are the same."}),
+                                  {"", "Environment variables, over those of the OCI image. Values are text: `1` and `\"1\"` are the same."}),
       scalar_key<ContainerSpec>("working-directory", path_codec(),
                                 [](auto& spec) -> auto& { return spec.working_directory; },
                                 {"the OCI image's, else /", "Where the command starts."}),
@@ -146,6 +143,22 @@ Codec<TcpPolicy> tcp_policy_codec() {
 }
 
 // Left out when there is none: what was written before the key was known stays as it is.
+Key<ContainerSpec> reachability_key() {
+  Key<ContainerSpec> key = list_key<ContainerSpec>(
+      "network.reachability", any_address_codec(), {0, kMaxReachability},
+      [](auto& spec) -> auto& { return spec.network.reachability; },
+      {"none",
+       "Hosts on the container's own link, the router for instance, that its node asks for once a second (ARP, neighbour "
+       "discovery). When none has answered for 5 s and a ready standby gets an answer, the container is moved there "
+       "([cluster.md](cluster.md#cut-from-the-clients))."});
+  key.write = [write = std::move(key.write)](const ContainerSpec& spec) -> std::optional<YamlNode> {
+    if (spec.network.reachability.empty()) return std::nullopt;
+    return write(spec);
+  };
+  return key;
+}
+
+// The same.
 Key<ContainerSpec> tcp_ports_key() {
   SpecKey doc{"network.tcp-ports", "list of ports", "none", std::format("0 to {} items", kMaxTcpPorts),
               "Services whose connections have another policy than `network.tcp-policy`."};
@@ -209,15 +222,14 @@ Keys network_keys() {
       scalar_key<ContainerSpec>("network.mac", mac_codec(),
                                 [](auto& spec) -> auto& { return spec.network.mac; },
                                 {"",
-                                 "`auto` is a locally administered address made from name and "
-                                 "addresses: the same after every "
+                                 "`auto` is a locally administered address made from name and addresses: the same after every "
                                  "restore, so that neighbours need not learn another one."}),
       list_key<ContainerSpec>("network.dns", any_address_codec(), {0, kMaxDnsServers},
                               [](auto& spec) -> auto& { return spec.network.dns; },
                               {"",
-                               "Name servers for the container's /etc/resolv.conf, in order of "
-                               "preference; three is what the "
+                               "Name servers for the container's /etc/resolv.conf, in order of preference; three is what the "
                                "C library reads."}),
+      reachability_key(),
       scalar_key<ContainerSpec>(
           "network.mtu", number_codec<std::uint32_t>(576, 9216),
           [](auto& spec) -> auto& { return spec.network.mtu; },
@@ -226,11 +238,9 @@ Keys network_keys() {
           "network.tcp-policy", tcp_policy_codec(),
           [](auto& spec) -> auto& { return spec.network.tcp_policy; },
           {"",
-           "What becomes of a TCP connection whose peer has moved on since the checkpoint. "
-           "`reset`: both "
-           "ends see the connection reset, at once; never a silent stall. `splice`: it goes on where "
-           "the peer is: what the container had sent since the checkpoint comes again, what it had "
-           "received since is missing. Right for media streams, wrong for anything exact "
+           "What becomes of a TCP connection whose peer has moved on since the checkpoint. `reset`: both ends see the connection "
+           "reset, at once; never a silent stall. `splice`: it goes on where the peer is: what the container had sent since the "
+           "checkpoint comes again, what it had received since is missing. Right for media streams, wrong for anything exact "
            "([recovery.md](recovery.md#connections))."}),
       tcp_ports_key(),
   };

@@ -80,6 +80,8 @@ struct NetworkSpec {
   std::optional<Ipv6Address> ipv6_gateway{};
   std::optional<MacAddress> mac{};                            // absent: auto, see effective_mac()
   std::vector<IpAddress> dns{};                               // in order of preference
+  // Each once, on the container's own link, not its own.
+  std::vector<IpAddress> reachability{};
   std::optional<std::uint32_t> mtu{};                         // bytes; absent: the bridge's
   TcpPolicy tcp_policy = TcpPolicy::kReset;                   // of what `tcp_ports` does not name
   std::vector<TcpPortPolicy> tcp_ports{};                     // sorted, each port once

@@ -74,6 +74,32 @@ void check_tcp_ports(Reading& reading, const std::vector<TcpPortPolicy>& ports) 
   }
 }
 
+template <typename Address>
+std::string why_not_reachable(const IpAddress& address, const std::string& key,
+                              const std::optional<Prefix<Address>>& own) {
+  if (!own) return std::format("is of another family than the container's addresses; give {}, or another one", key);
+  const IpPrefix prefix{own->address, own->length};
+  if (address == prefix.address) return "is the container's own address; give another host's";
+  const bool is_on_link = prefix.contains(address) || (!address.is_v4() && address.is_link_local());
+  if (is_on_link) return "";
+  return std::format("is not in the network of {}, so it would not answer; give the router's, or another host's there",
+                     to_string(*own));
+}
+
+void check_reachability(Reading& reading, const NetworkSpec& network) {
+  constexpr const char* kKey = "network.reachability";
+  for (std::size_t i = 0; i < network.reachability.size(); ++i) {
+    const IpAddress& address = network.reachability[i];
+    const std::string why = address.is_v4() ? why_not_reachable(address, "network.ipv4", network.ipv4)
+                                            : why_not_reachable(address, "network.ipv6", network.ipv6);
+    if (!why.empty()) reading.complain(kKey, std::format("{} {}", to_string(address), why));
+    const auto end = network.reachability.begin() + static_cast<std::ptrdiff_t>(i);
+    if (std::find(network.reachability.begin(), end, address) != end) {
+      reading.complain(kKey, std::format("{} stands in the list already; keep one of them", to_string(address)));
+    }
+  }
+}
+
 void check_network(Reading& reading, const ContainerSpec& spec) {
   const bool bridge = reading.seen("network.bridge");
   const bool nic = reading.seen("network.nic");
@@ -91,10 +117,15 @@ void check_network(Reading& reading, const ContainerSpec& spec) {
     if (!spec.network.tcp_ports.empty()) {
       reading.complain("network.tcp-ports", "needs a network; give bridge or nic");
     }
+    if (!spec.network.reachability.empty()) {
+      reading.complain("network.reachability", "needs a network; give bridge or nic");
+    }
   } else if (!reading.seen("network.ipv4") && !reading.seen("network.ipv6")) {
     reading.complain("network", "has no address; give ipv4, ipv6 or both");
   }
   check_tcp_ports(reading, spec.network.tcp_ports);
+  const bool addressed = reading.seen("network.ipv4") || reading.seen("network.ipv6");
+  if ((bridge || nic) && addressed) check_reachability(reading, spec.network);
   check_ipv4_gateway(reading, spec.network);
   const auto& router = spec.network.ipv6_gateway;
   const bool link_local = router && router->is_link_local();

@@ -69,6 +69,7 @@ network:
   ipv6-gateway: fe80::1
   mac: 02:00:00:00:00:01
   dns: [192.0.2.53, "2001:db8::53"]
+  reachability: [192.0.2.1, "fe80::1", "2001:db8::2"]
   mtu: 1400
   tcp-policy: splice
   tcp-ports: [{port: 8554, policy: splice}, {port: 6379, policy: reset}]
@@ -100,6 +101,8 @@ terminal: false
   expected.network.mac = MacAddress::parse("02:00:00:00:00:01").value();
   expected.network.dns = {Ipv4Address::parse("192.0.2.53").value(),
                           Ipv6Address::parse("2001:db8::53").value()};
+  expected.network.reachability = {Ipv4Address::parse("192.0.2.1").value(), Ipv6Address::parse("fe80::1").value(),
+                                   Ipv6Address::parse("2001:db8::2").value()};
   expected.network.mtu = 1400;
   expected.network.tcp_policy = TcpPolicy::kSplice;
   expected.network.tcp_ports = {{6379, TcpPolicy::kReset}, {8554, TcpPolicy::kSplice}};  // the order means nothing
@@ -125,6 +128,13 @@ terminal: false
                        .sysctls = {{"net.core.somaxconn", "1024"}}};
   EXPECT_EQ(spec, expected) << to_yaml(spec);
   EXPECT_EQ(read_good(to_yaml(spec)), spec);
+}
+
+TEST(SpecYaml, ReachabilityIsWrittenOnlyIfThereIsAny) {
+  const std::string start = "name: web\nroot-filesystem: {tar: /srv/web.tar}\ncommand: [web]\n";
+  const std::string network = "network: {ipv4: 192.0.2.10/24, bridge: br0, reachability: ";
+  EXPECT_EQ(to_yaml(read_good(start + network + "[]}\n")).find("reachability"), std::string::npos);
+  EXPECT_NE(to_yaml(read_good(start + network + "[192.0.2.1]}\n")).find("reachability"), std::string::npos);
 }
 
 TEST(SpecYaml, TcpPortsAreWrittenSortedAndOnlyIfThereAreAny) {
@@ -273,6 +283,7 @@ NetworkSpec any_network() {
       network.ipv6->address.bytes[i] = *rc::gen::arbitrary<std::uint8_t>();
     network.ipv6->address.bytes[15] |= 2;
     if (*rc::gen::arbitrary<bool>()) network.ipv6_gateway = Ipv6Address{{0xfe, 0x80, 1}};
+    if (*rc::gen::arbitrary<bool>()) network.reachability.push_back(Ipv6Address{{0xfe, 0x80, 1}});
     network.dns.push_back(network.ipv6->address);
   }
   if (*rc::gen::arbitrary<bool>())
