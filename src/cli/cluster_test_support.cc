@@ -94,6 +94,13 @@ v1::ContainerStatus replicated_web() {
   refused.set_node("gamma");
   refused.set_state(v1::STANDBY_REFUSED);
   refused.set_reason("its CPU lacks avx512f");
+  v1::ReachabilityRow& router = *web.add_reachability();
+  router.set_address("192.0.2.1");
+  router.set_answers(true);
+  router.set_last_answer_age_ns(640 * kMs);
+  v1::ReachabilityRow& other = *web.add_reachability();
+  other.set_address("192.0.2.254");
+  other.set_answers(false);
   return web;
 }
 

@@ -166,6 +166,22 @@ std::span<const Field<Standby>> fields<Standby>() {
   return kFields;
 }
 
+using Reach = v1::ReachabilityRow;
+template <>
+std::span<const Field<Reach>> fields<Reach>() {
+  static constexpr Field<Reach> kFields[]{
+      {"address", "text", "of `network.reachability`",
+       [](const Reach& m) -> Json { return m.address(); }},
+      {"answers", "boolean or null", "in the newest round of probes; null: none could be held yet",
+       [](const Reach& m) -> Json { return m.has_answers() ? Json(m.answers()) : Json(nullptr); }},
+      {"last_answer_age_ns", "integer or null", "null: it has not answered this owner",
+       [](const Reach& m) {
+         return number_or_null(m.has_last_answer_age_ns(), m.last_answer_age_ns());
+       }},
+  };
+  return kFields;
+}
+
 using Container = v1::ContainerStatus;
 template <>
 std::span<const Field<Container>> fields<Container>() {
@@ -257,6 +273,11 @@ std::span<const Field<Container>> fields<Container>() {
        [](const Container& m) { return text_or_null(m.waits_for()); }},
       {"waits_remedy", "text or null", "what to do about that",
        [](const Container& m) { return text_or_null(m.waits_remedy()); }},
+      {"reachability", "list of reachability",
+       "the addresses of `network.reachability`, as its owner sees them",
+       [](const Container& m) { return array(m.reachability()); }},
+      {"reachability_reason", "text or null", "why it stays though none of them answers",
+       [](const Container& m) { return text_or_null(m.reachability_reason()); }},
   };
   return kFields;
 }

@@ -353,6 +353,7 @@ std::vector<JsonShape> json_shapes() {
   document<v1::GateTraffic>(shapes, "gate traffic");
   document<v1::Volume>(shapes, "volume");
   document<v1::StandbyStatus>(shapes, "standby");
+  document<v1::ReachabilityRow>(shapes, "reachability");
   document<v1::GenerationRow>(shapes, "generation");
   document<v1::LeaseTiming>(shapes, "timing");
   document<v1::DoctorLine>(shapes, "check");

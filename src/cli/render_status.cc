@@ -237,6 +237,25 @@ std::string standby_fact(const v1::StandbyStatus& standby) {
   return text;
 }
 
+void add_reachability(std::vector<Fact>& facts, const v1::ContainerStatus& status) {
+  for (const v1::ReachabilityRow& row : status.reachability()) {
+    const std::string address = clean(row.address());
+    if (!row.has_answers()) {
+      add(facts, "reaches", address + ": not known", Colour::kDoubtful);
+    } else if (row.answers()) {
+      add(facts, "reaches", address, Colour::kGood);
+    } else {
+      const std::string since = row.has_last_answer_age_ns()
+                                    ? std::format("no answer for {}", duration_text(row.last_answer_age_ns()))
+                                    : "no answer";
+      add(facts, "reaches", std::format("{}: {}", address, since), Colour::kBad);
+    }
+  }
+  if (!status.reachability_reason().empty()) {
+    add(facts, "stays", clean(status.reachability_reason()), Colour::kBad);
+  }
+}
+
 void add_ownership(std::vector<Fact>& facts, const v1::ContainerStatus& status) {
   if (status.node().empty()) return;
   add(facts, "owner", std::format("{}, term {}", clean(status.node()), status.term()));
@@ -250,6 +269,7 @@ void add_ownership(std::vector<Fact>& facts, const v1::ContainerStatus& status) 
   add(facts, "standbys", standbys, standbys_cell(status).colour);
   for (const auto& standby : status.standbys())
     add(facts, "standby", standby_fact(standby), colour_of(standby.state()));
+  add_reachability(facts, status);
 }
 
 std::string criu_block(const v1::Protection& protection, const Style& style) {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <span>
 #include <stop_token>
 #include <string>
@@ -18,6 +19,7 @@
 #include "network/attach.h"
 #include "network/exit_hook.h"
 #include "network/netns.h"
+#include "network/reach.h"
 #include "network/tcp_probe.h"
 #include "node/container_backend.h"
 #include "node/linux_gate_deadline.h"
@@ -38,6 +40,8 @@ struct HostServices {
   runtime::Runtime* runtime = nullptr;
   network::ExitHook* exit_hook = nullptr;  // null: the kernel has none
   capsule::MemoryTracking tracking = capsule::MemoryTracking::kOn;
+  // Blocks; on threads of a pool.
+  std::function<Result<std::set<model::IpAddress>>(const network::ReachQuery&)> find_reachable = network::find_reachable;
 };
 
 class LinuxBackend final : public ContainerBackend {

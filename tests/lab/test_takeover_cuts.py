@@ -89,12 +89,52 @@ def test_the_owner_is_cut_from_everything(cluster):
 
 
 def test_the_owner_is_cut_from_clients_alone(cluster):
-    """Nodes hear it: it is no failure of a node."""
+    """Nodes hear it: it is no failure of a node, and it is not told to watch anything."""
     it = Guarded(cluster, 85)
     cluster.cut(it.owner, "clients")
     it.stays()
     cluster.heal()
     it.check_latest()
+    it.check_end([it.owner])
+
+
+def reaches(guarded, node, address):
+    """Whether the address answers, as the owner says; None: it does not say."""
+    return {row["address"]: row["answers"] for row in guarded.status(node)["reachability"]}.get(address)
+
+
+def test_the_owner_is_cut_from_clients_that_it_is_told_to_watch(cluster):
+    """It is moved, with all its state, to the standby, which hears them; and it does not go back at once when that is cut as well."""
+    watched = cluster.client()
+    it = Guarded(cluster, 89, reachability=watched.addresses)
+    first = it.owner
+    (standby,) = it.standbys()
+    for address in watched.addresses:
+        until(lambda: reaches(it, first, address), f"{address} does not answer", TAKES, 0.1)
+    stream = LastingStream(it.client, "10.78.0.89", 5000)
+    stream.wait_for_more(50)
+    cluster.cut(first, "clients")
+    it.wait_until_taken_over([standby])
+    stream.wait_for_more(50)
+    assert stream.broken is None
+    stream.close()
+    it.check_latest()
+    assert "handed_over" in [event["kind"] for event in first.events.of(it.name)]
+    cluster.heal()
+    it.wait_until_protected(it.owner)
+    until(lambda: reaches(it, it.owner, watched.addresses[0]), "the new owner does not reach them", TAKES, 0.1)
+    cluster.cut(it.owner, "clients")
+    until(lambda: it.status()["reachability_reason"], "it does not say why it stays", TAKES, 0.1)
+    it.stays()
+    it.check_end([first, standby])
+
+
+def test_no_standby_reaches_the_clients_either(cluster):
+    """Nothing is gained by a move: it stays."""
+    it = Guarded(cluster, 90, reachability=["10.78.0.249"])
+    it.owner.events.wait("unreachable_everywhere", it.name, deadline=TAKES)
+    assert reaches(it, it.owner, "10.78.0.249") is False
+    it.stays()
     it.check_end([it.owner])
 
 

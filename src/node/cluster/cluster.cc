@@ -32,6 +32,7 @@ Cluster::~Cluster() {
 void Cluster::end_membership() {
   planned_end_.reset();
   revivals_.clear();
+  reachability_.reset();
   owned_.clear();
   standbys_.reset();
   images_.reset();
@@ -109,6 +110,7 @@ Status Cluster::enter(ClusterIdentity identity, pki::NodeIdentity files, const c
                            load_durable(name, generation, std::move(done));
                          }},
       table_options(), standby_handlers());
+  reachability_ = make_reachability_watch();
   shared_files_ = std::make_shared<replica::SealedFileSystem>(files_, nullptr);
   use_ring();
   return membership_->start(etcd, std::move(found));
@@ -167,6 +169,7 @@ PeerRequestTable Cluster::request_table() {
   table[p1::Message::kEnd] = [this](const PeerRequest& request) {
     for (const auto& [name, owned] : owned_) owned->handle(policy::ownership::PeerEnds{request.from});
   };
+  table[p1::Message::kReach] = [this](const PeerRequest& request) { on_reach(request); };
   table[p1::Message::kInventory] = [this](const PeerRequest& request) { on_inventory(request); };
   for (const auto& [kind, handler] : options_.node.peer_requests()) table[kind] = handler;
   return table;

@@ -20,6 +20,7 @@
 #include "node/cluster/membership.h"
 #include "node/cluster/owned_container.h"
 #include "node/cluster/planned_end.h"
+#include "node/cluster/reachability_watch.h"
 #include "node/cluster/revival.h"
 #include "node/cluster/standby_service.h"
 #include "node/cluster/unsealing.h"
@@ -166,6 +167,11 @@ class Cluster final : public ContainerCluster {
   void tell_candidates(OwnedContainer& owned) const;
   placement::StandbyQuestion question_for(const OwnedContainer& owned) const;
   std::uint32_t standbys_wanted(const ContainerName& name) const;
+  std::unique_ptr<ReachabilityWatch> make_reachability_watch();
+  std::vector<NodeName> ready_targets(const ContainerName& name);
+  void ask_reach(const NodeName& node, const ContainerName& name, ReachabilityWatch::Reached answer);
+  void on_reach(const PeerRequest& request);
+  void hand_over_unreachable(const ContainerName& name, const NodeName& target, ReachabilityWatch::Failed failed);
   void taken(TakenContainer taken);
   void take_in_later(TakenContainer taken, const Error& error);
   void hold_handed(const ContainerName& name, Term term, const replica::Holding& holding);
@@ -184,6 +190,7 @@ class Cluster final : public ContainerCluster {
   std::unique_ptr<LeaseService> leases_;
   std::unique_ptr<ImageExchange> images_;
   std::unique_ptr<StandbyService> standbys_;
+  std::unique_ptr<ReachabilityWatch> reachability_;
   std::unique_ptr<Joining> joining_;
   std::unique_ptr<PlannedEnd> planned_end_;
   std::map<ContainerName, std::unique_ptr<OwnedContainer>> owned_;

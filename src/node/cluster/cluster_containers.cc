@@ -12,7 +12,6 @@
 #include "node/cluster/peer_codec.h"
 #include "node/kept_capsules.h"
 #include "node/status_codec.h"
-#include "placement/drain.h"
 #include "replica/checked_store.h"
 #include "replica/directory_store.h"
 #include "runtime/host_facts.h"
@@ -60,7 +59,10 @@ OwnedContainer& Cluster::make_owned(const ContainerName& name, ContainerService*
   owned = std::make_unique<OwnedContainer>(std::move(environment), std::move(identity), options,
                                            service == nullptr ? nullptr : &service->owned_side(),
                                            std::move(handlers));
-  if (service != nullptr) service->join(owned.get());
+  if (service != nullptr) {
+    service->join(owned.get());
+    reachability_->watch(name, service->spec().network);
+  }
   return *owned;
 }
 
@@ -88,6 +90,7 @@ void Cluster::tell_holdings(OwnedContainer& owned) const {
 void Cluster::attach_recovered(ContainerService& service) {
   if (!member()) return;
   make_owned(service.spec().name, &service);
+  reachability_->came_from_unreachable(service.spec().name);  // as far as this life can know
   service.owned_side().tell(policy::OwnershipUnknown{"its record has not been read since perdured was started"});
 }
 
@@ -112,6 +115,7 @@ void Cluster::recovered(ContainerService& service) {
     const ContainerName name = service.spec().name;
     service.join(nullptr);
     owned_.erase(name);
+    reachability_->forget(name);
     service.owned_side().tell(policy::OwnershipKnown{});
     return claim_running(service, [name](const Status& claimed) {
       if (!claimed) log::error("{}: {}", name.str(), claimed.error().message());
@@ -178,6 +182,7 @@ void Cluster::owned_ended(const ContainerName& name) {
     if (service->owned() == owned(name)) service->join(nullptr);
   }
   owned_.erase(name);
+  reachability_->forget(name);
   if (standbys_) standbys_->look_at(name);
   const auto [first, last] = releases_.equal_range(name);
   for (auto it = first; it != last; ++it) options_.loop.post(std::move(it->second));
@@ -418,20 +423,8 @@ void Cluster::taken(TakenContainer it) {
   }
   claimed_.insert_or_assign(name, coord::StoredRecord{it.record, it.revision, {}});
   attach(**service);
+  if (it.from_unreachable) reachability_->came_from_unreachable(name);
   if (OwnedContainer* now = owned(name); now != nullptr && runs) now->runs();
-}
-
-Result<NodeName> Cluster::move_target(const ContainerName& name) const {
-  const auto found = owned_.find(name);
-  if (found == owned_.end()) return fail(ErrorCode::kNotFound, std::format("this node does not own '{}'", name.str()));
-  placement::MoveQuestion question{.container = question_for(*found->second), .ready = {}};
-  const policy::ownership::OwnershipStatus status = found->second->status();
-  for (const policy::ownership::PeerStatus& peer : status.peers) {
-    if (peer.recorded && peer.connected && status.committed && peer.held && *peer.held >= *status.committed) {
-      question.ready.insert(peer.node);
-    }
-  }
-  return placement::choose_move_target(question);
 }
 
 void Cluster::move(const ContainerName& name, const NodeName& target,

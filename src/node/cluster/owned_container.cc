@@ -415,6 +415,7 @@ void OwnedContainer::tell_take(const own::TellTake& effect) {
   take.set_term(effect.term.value);
   *take.mutable_generation() = to_peer(effect.generation);
   take.set_record_revision(effect.revision);
+  take.set_from_unreachable(move_cause_ == MoveCause::kUnreachable);
   if (side_ != nullptr) {
     const OwnedSide::Counters counters = side_->counters();
     take.set_restores(counters.restores);

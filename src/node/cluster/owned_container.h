@@ -34,6 +34,9 @@ struct MoveResult {
   std::uint64_t bytes = 0;  // of the last delta
 };
 
+// Why it is moved: what the target has to know.
+enum class MoveCause { kAsked, kUnreachable };
+
 // What ownership needs of the container that runs here. ContainerService is it; null once that is gone.
 class OwnedSide {
  public:
@@ -110,6 +113,8 @@ class OwnedContainer {
   const std::string& last_refusal() const { return refusal_; }
   const std::optional<model::DesiredState>& settled() const { return settled_; }
   using MoveResult = node::MoveResult;
+  // Of the move that is asked for next, or is under way.
+  void set_move_cause(MoveCause cause) { move_cause_ = cause; }
   void clear_move() { move_.reset(); }
   const std::optional<MoveResult>& last_move() const { return move_; }
   // Of a standby, for `inspect`.
@@ -163,6 +168,7 @@ class OwnedContainer {
   std::string refusal_;
   std::optional<model::DesiredState> settled_;
   std::optional<MoveResult> move_;
+  MoveCause move_cause_ = MoveCause::kAsked;
   Instant frozen_at_{};
   std::optional<Generation> handed_;
   std::uint64_t shipped_before_ = 0;  // to the target, when the handover began

@@ -368,7 +368,8 @@ TakenContainer StandbyService::taken_from(Held& held, const model::OwnershipReco
                        .restores = held.take.restores(),
                        .failures = held.take.failures(),
                        .created = record.created,
-                       .takeover = held.takeover};
+                       .takeover = held.takeover,
+                       .from_unreachable = held.take.from_unreachable()};
   if (held.take.created_unix_ms() > 0) taken.created = wall_time_of(held.take.created_unix_ms());
   for (const v1::MoveTake::HeldBy& row : held.take.held()) {
     const auto node = NodeName::parse(row.node());

@@ -433,6 +433,12 @@ std::string StandbyService::image_of(const ContainerName& container) const {
   return found == held_.end() ? std::string() : found->second->image_digest;
 }
 
+const model::ContainerSpec* StandbyService::spec_of(const ContainerName& container) const {
+  const auto found = held_.find(container);
+  const bool is_prepared = found != held_.end() && found->second->prepared && !found->second->dropping;
+  return is_prepared && found->second->spec ? &*found->second->spec : nullptr;
+}
+
 std::size_t StandbyService::standing_by() const {
   return static_cast<std::size_t>(std::ranges::count_if(environment_.view.records(), [this](const auto& entry) {
     const model::NodeLife* own = entry.second.record.standby(environment_.self.node);

@@ -70,6 +70,7 @@ struct TakenContainer {
   WallTime created{};
   std::map<model::NodeLife, replica::Holding> held_by = {};  // the other standbys, as the former owner knows it
   std::optional<TakeoverTimes> takeover = {};                // absent: it was moved
+  bool from_unreachable = false;                             // because its former owner reached none of `network.reachability`
 };
 
 struct StandbyHandlers {
@@ -114,6 +115,8 @@ class StandbyService {
   replica::StandbyTable& table() { return *table_; }
   std::shared_ptr<replica::StandbyTable> shared_table() { return table_; }
   std::string image_of(const ContainerName& container) const;  // empty: not known
+  // Of a container that this node is prepared to take; null: it is not. Valid until anything happens.
+  const model::ContainerSpec* spec_of(const ContainerName& container) const;
   std::size_t prepared() const { return held_.size(); }
   // This node leaves: everything that is held here goes. `done` when it has, or could not.
   void drop_all(std::function<void()> done);
