@@ -335,6 +335,13 @@ Keys protection_keys() {
                                  "A checkpoint that takes longer is given up and the container "
                                  "thawed: the application must "
                                  "never stand still for long because its protection hangs."}),
+      // Left out when nothing is said: what was written before the key was known stays as it is.
+      scalar_key<ContainerSpec>(
+          "availability.outage-tolerance", duration_codec(10ms, 24h),
+          [](auto& spec) -> auto& { return spec.availability.outage_tolerance; },
+          {"10s",
+           "How long those who use the container can do without it. When a node dies that owned several, the nodes that take them "
+           "over restore those with the shortest first."}),
       scalar_key<ContainerSpec>("restart.max-restores", number_codec<unsigned>(1, 100),
                                 [](auto& spec) -> auto& { return spec.restart.max_restores; },
                                 {"",

@@ -123,6 +123,13 @@ struct CheckpointSpec {
   bool operator==(const CheckpointSpec&) const = default;
 };
 
+struct AvailabilitySpec {
+  std::optional<Duration> outage_tolerance{};  // 10 ms..24 h; absent: kDefaultOutageTolerance
+  bool operator==(const AvailabilitySpec&) const = default;
+};
+// Of a container that says nothing: what a client that tries again hardly notices.
+inline constexpr Duration kDefaultOutageTolerance = std::chrono::seconds(10);
+
 enum class ColdStart { kAllowed, kNever };
 
 struct RestartSpec {
@@ -190,6 +197,7 @@ struct ContainerSpec {
   NetworkSpec network{};
   std::vector<VolumeSpec> volumes{};
   CheckpointSpec checkpoint{};
+  AvailabilitySpec availability{};
   RestartSpec restart{};
   StopSpec stop{};
   ResourcesSpec resources{};
@@ -197,6 +205,7 @@ struct ContainerSpec {
   SecuritySpec security{};
 
   const std::string& effective_hostname() const { return hostname ? *hostname : name.str(); }
+  Duration effective_outage_tolerance() const { return availability.outage_tolerance.value_or(kDefaultOutageTolerance); }
   bool operator==(const ContainerSpec&) const = default;
 };
 

@@ -38,6 +38,8 @@ TEST(SpecYaml, DefaultsAreTheDocumentedOnes) {
   EXPECT_EQ(spec.checkpoint.cpu_budget_percent, 20U);
   EXPECT_EQ(spec.checkpoint.generations_kept, 3U);
   EXPECT_EQ(spec.checkpoint.standbys, std::nullopt);
+  EXPECT_EQ(spec.availability.outage_tolerance, std::nullopt);
+  EXPECT_EQ(spec.effective_outage_tolerance(), 10s);
   EXPECT_EQ(spec.checkpoint.dump_deadline, 10s);
   EXPECT_EQ(spec.restart.max_restores, 5U);
   EXPECT_EQ(spec.restart.window, 1min);
@@ -77,6 +79,7 @@ volumes:
   - {name: data, mount: /data}
   - {name: films, mount: /films, kind: shared, host: /srv/films, access: read-only}
 checkpoint: {state-sensitivity: 1.5s, cpu-budget: 50%, generations: 4, standbys: 2, dump-deadline: 2s}
+availability: {outage-tolerance: 250ms}
 restart: {max-restores: 7, window: 2min, probation: 0s, cold-start: never}
 stop: {signal: SIGINT, deadline: 0s}
 resources: {memory: 512MiB, cpu: 1.5, pids: 100}
@@ -118,6 +121,7 @@ terminal: false
                          .generations_kept = 4,
                          .standbys = 2,
                          .dump_deadline = 2s};
+  expected.availability.outage_tolerance = 250ms;
   expected.restart = {
       .max_restores = 7, .window = 2min, .probation = 0s, .cold_start = ColdStart::kNever};
   expected.stop = {.signal = SIGINT, .deadline = 0s};
@@ -329,6 +333,7 @@ ContainerSpec any_spec() {
                      .generations_kept = *rc::gen::inRange(2U, 101U),
                      .standbys = maybe(rc::gen::inRange<std::uint32_t>(0, 9)),
                      .dump_deadline = duration(100ms, 10min)};
+  if (*rc::gen::arbitrary<bool>()) spec.availability.outage_tolerance = duration(10ms, 24h);
   spec.restart = {.max_restores = *rc::gen::inRange(1U, 101U),
                   .window = duration(1s, 24h),
                   .probation = duration(0s, 1h),

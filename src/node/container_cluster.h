@@ -26,6 +26,8 @@ class ContainerService;
 // Of a container that was found dead after perdured's start: what others have of it.
 struct HeldElsewhere {
   capsule::CapsuleRef capsule;  // null: nothing that is needed
+  // What this node itself holds that is older than `capsule`, the best first: if that cannot be restored.
+  std::vector<capsule::CapsuleRef> older = {};
   Term term;                    // of the record
   // The record names standbys, and none of them holds its memory any more: the newest generations may be lost.
   bool lost = false;

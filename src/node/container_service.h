@@ -233,6 +233,7 @@ class ContainerService final : private OwnedSide {
   void ask_others();
   void wait_for_store(const std::string& why);
   void revive(const Found& found, const HeldElsewhere& elsewhere, std::vector<policy::GenerationInfo> generations);
+  void add_held(const capsule::CapsuleRef& capsule, std::vector<policy::GenerationInfo>& generations);
   std::optional<policy::GenerationInfo> take_in(const capsule::CapsuleRef& capsule,
                                                 const std::vector<policy::GenerationInfo>& stored);
   void finish_recovery(const Found& found, std::vector<policy::GenerationInfo> generations);

@@ -1,5 +1,6 @@
 // How a container's service takes it over after a restart of the daemon: the host is looked at, its store is asked for what it
 // holds, its standbys too if it is dead; then the policy begins. What hangs is waited for by those who cannot do without.
+#include <algorithm>
 #include <format>
 #include <functional>
 #include <ranges>
@@ -212,14 +213,19 @@ void ContainerService::revive(const Found& found, const HeldElsewhere& elsewhere
     handle(policy::TermRaised{elsewhere.term});
   }
   if (elsewhere.capsule) {
-    if (const auto taken = take_in(elsewhere.capsule, generations)) {
-      std::erase_if(generations, [&](const policy::GenerationInfo& info) { return info.id == taken->id; });  // damaged
-      generations.push_back(*taken);
-    }
+    for (const capsule::CapsuleRef& capsule : elsewhere.older | std::views::reverse) add_held(capsule, generations);
+    add_held(elsewhere.capsule, generations);
     record_.awaits_word = false;
     save_record();
   }
   finish_recovery(found, std::move(generations));
+}
+
+void ContainerService::add_held(const capsule::CapsuleRef& capsule, std::vector<policy::GenerationInfo>& generations) {
+  const auto taken = take_in(capsule, generations);
+  if (!taken) return;
+  std::erase_if(generations, [&](const policy::GenerationInfo& info) { return info.id == taken->id; });  // damaged
+  generations.insert(std::ranges::upper_bound(generations, taken->id, {}, &policy::GenerationInfo::id), *taken);
 }
 
 // Absent: what is stored here is that generation, or a newer one.

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <format>
@@ -63,6 +64,11 @@ class DaemonClock final : public Clock {
   const SystemClock system_;
   const WallTime::duration offset_;
 };
+
+// A pool full of restores would leave no thread for anything else.
+std::size_t parallel_restores(const DaemonOptions& options) {
+  return std::clamp<std::size_t>(options.parallel_restores, 1, std::max<std::size_t>(options.pool_threads, 2) - 1);
+}
 
 class Daemon {
  public:
@@ -241,6 +247,7 @@ Status Daemon::join_cluster() {
                                                       .incarnation = identity_.incarnation,
                                                       .version = PERDURE_VERSION,
                                                       .standby_memory = options_.standby_memory,
+                                                      .parallel_restores = parallel_restores(options_),
                                                       .key_life = options_.key_life,
                                                       .takeovers = &takeovers_,
                                                       .on_moved = [this](const MoveResult& result) { operations_.moved(result); }});

@@ -26,6 +26,7 @@ struct DaemonOptions {
   capsule::MemoryTracking tracking = capsule::MemoryTracking::kOn;
   std::size_t pool_threads = 0;
   Bytes standby_memory;  // for capsules of other nodes' containers
+  std::size_t parallel_restores = 0;  // of takeovers
   Duration image_life = std::chrono::days(1);  // of an image that no container needs
   std::string metrics = "127.0.0.1:7480";      // where they are served; empty: nowhere
   // For how long the standbys are asked to wait when perdured ends on purpose; zero: not at all.

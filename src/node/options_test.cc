@@ -8,6 +8,7 @@
 #include <iostream>
 #include <regex>
 #include <sstream>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -110,7 +111,7 @@ TEST(OptionsTest, OnlyHelpAndVersionHaveNoDefault) {
 
 // As far as a default is a value that could be given.
 TEST(OptionsTest, GivingADefaultChangesNothing) {
-  const std::vector<std::string> spoken_of{"--group", "--pool-threads", "--standby-memory"};
+  const std::vector<std::string> spoken_of{"--group", "--parallel-restores", "--pool-threads", "--standby-memory"};
   std::vector<std::string> arguments;
   for (const UsageOption& option : option_table()) {
     if (option.value.empty() || std::ranges::contains(spoken_of, option.name)) continue;
@@ -150,6 +151,12 @@ TEST(OptionsTest, ARestartGrantIsNoneOrWithinBounds) {
     EXPECT_EQ(refused.exit_status, std::to_underlying(DaemonExit::kUsage)) << wrong;
     EXPECT_EQ(refused.options.restart_grant, policy::lease::kLongGrant) << wrong;
   }
+}
+
+TEST(OptionsTest, ParallelRestoresAreBoundedAndOnePerCoreUnlessSaid) {
+  EXPECT_EQ(parse({}).options.parallel_restores, std::max(2U, std::thread::hardware_concurrency()));
+  EXPECT_EQ(parse({"--parallel-restores", "1"}).options.parallel_restores, 1U);
+  for (const char* wrong : {"0", "1025", "two", ""}) EXPECT_TRUE(parse({"--parallel-restores", wrong}).exit_status) << wrong;
 }
 
 TEST(OptionsTest, PoolThreadsAreBounded) {

@@ -83,6 +83,7 @@ void RecoveryMeter::taken_over(const TakeoverTimes& times, const Generation& gen
                                  result.connections));
   auto& durations = *details_->mutable_durations_ns();
   durations["swapped"] = (times.swapped - times.last_heard).count();
+  durations["begun"] = (times.begun - times.last_heard).count();
   durations["restored"] = (times.restored - times.last_heard).count();
 }
 

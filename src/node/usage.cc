@@ -41,6 +41,7 @@ constexpr std::size_t kLeastDefaultThreads = 8;
 constexpr std::size_t kMostDefaultThreads = 64;
 // Against slips of the pen: more than anybody's disks can use.
 constexpr std::size_t kMaxThreads = 1024;
+constexpr std::size_t kLeastParallelRestores = 2;  // one waits for its disk while the other computes
 
 struct LevelWord {
   std::string_view word;
@@ -65,14 +66,23 @@ Status take_level(DaemonOptions& options, const std::string& value) {
   return {};
 }
 
-Status take_threads(DaemonOptions& options, const std::string& value) {
+Result<std::size_t> number_of_threads(const std::string& value) {
   std::size_t threads = 0;
   const char* const end = value.data() + value.size();
   const auto [rest, error] = std::from_chars(value.data(), end, threads);
   if (error != std::errc() || rest != end || threads < 1 || threads > kMaxThreads) {
     return fail(ErrorCode::kInvalid, std::format("'{}' is no number from 1 to {}", value, kMaxThreads));
   }
-  options.pool_threads = threads;
+  return threads;
+}
+
+Status take_threads(DaemonOptions& options, const std::string& value) {
+  PERDURE_ASSIGN(options.pool_threads, number_of_threads(value));
+  return {};
+}
+
+Status take_parallel_restores(DaemonOptions& options, const std::string& value) {
+  PERDURE_ASSIGN(options.parallel_restores, number_of_threads(value));
   return {};
 }
 
@@ -144,6 +154,18 @@ UsageOption standby_memory_option() {
             PERDURE_ASSIGN(options.standby_memory, parse_bytes(given));
             return {};
           }};
+}
+
+UsageOption parallel_restores_option() {
+  return {.kind = Kind::kValue,
+          .name = "--parallel-restores",
+          .value = "N",
+          .help = std::format("How many containers of a node that has died are restored here at once, 1 to {}; the others wait, those "
+                              "with the shortest availability.outage-tolerance before the rest. A restore is busy with a core for most "
+                              "of its time: more at once make each of them last longer. At most one less than --pool-threads.",
+                              kMaxThreads),
+          .fallback = std::format("one per core, but at least {}", kLeastParallelRestores),
+          .take = take_parallel_restores};
 }
 
 UsageOption image_life_option() {
@@ -236,6 +258,7 @@ DaemonOptions default_options() {
   options.standby_memory = Bytes{pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)) / 4};
   options.pool_threads = std::clamp<std::size_t>(std::thread::hardware_concurrency() * kThreadsPerCore,
                                                  kLeastDefaultThreads, kMostDefaultThreads);
+  options.parallel_restores = std::max<std::size_t>(std::thread::hardware_concurrency(), kLeastParallelRestores);
   return options;
 }
 
@@ -258,6 +281,7 @@ std::vector<UsageOption> option_table() {
       tracking_option(),
       threads_option(),
       standby_memory_option(),
+      parallel_restores_option(),
       image_life_option(),
       metrics_option(),
       restart_grant_option(),

@@ -116,22 +116,30 @@ void HeldGenerations::moved_to_disk(const Generation& generation, const capsule:
   if (found == table_.end()) return;
   found->second.stored = stored;
   found->second.stored_size = size;
-  found->second.capsule.reset();
-  found->second.footprint = {};
+  found->second.out_of_memory();
 }
 
-void HeldGenerations::loaded(const Generation& generation, capsule::CapsuleRef capsule) {
+void HeldGenerations::loaded(const Generation& generation, capsule::CapsuleRef capsule, capsule::SealRef seal) {
   const auto found = table_.find(generation);
   if (found == table_.end()) return;
   found->second.footprint = capsule::footprint_of(capsule);
   found->second.capsule = std::move(capsule);
+  found->second.seal = std::move(seal);
+}
+
+void HeldGenerations::spoilt(const Holding& holding, const capsule::CapsuleRef& capsule) {
+  const auto found = table_.find(holding.generation);
+  if (found == table_.end() || found->second.capsule != capsule) return;
+  if (!found->second.stored) {
+    table_.erase(found);
+    return;
+  }
+  found->second.out_of_memory();
 }
 
 void HeldGenerations::drop_clean_memory() {
   for (auto& [generation, held] : table_) {
-    if (!held.stored) continue;
-    held.capsule.reset();
-    held.footprint = {};
+    if (held.stored) held.out_of_memory();
   }
 }
 

@@ -14,6 +14,7 @@
 #include "base/result.h"
 #include "base/units.h"
 #include "capsule/format/capsule.h"
+#include "capsule/format/seal.h"
 #include "capsule/format/sharing.h"
 #include "replica/standby_table.h"
 
@@ -22,11 +23,18 @@ namespace perdure::replica {
 struct HeldGeneration {
   Holding holding;
   capsule::CapsuleRef capsule;            // nullptr: only on disk
+  capsule::SealRef seal;                  // of `capsule`, from when it was verified
   capsule::Footprint footprint;                    // of `capsule`
   std::optional<capsule::Digest> stored;  // of the form on disk; absent: only in memory
   Bytes stored_size;
   bool committed = false;
   bool provisional = false;
+
+  void out_of_memory() {
+    capsule.reset();
+    seal.reset();
+    footprint = {};
+  }
 };
 
 class HeldGenerations {
@@ -59,7 +67,10 @@ class HeldGenerations {
   // Nothing if it is gone or on disk meanwhile.
   void in_other_memory(const Holding& holding, capsule::CapsuleRef capsule);
   void moved_to_disk(const Generation& generation, const capsule::Digest& stored, Bytes size);
-  void loaded(const Generation& generation, capsule::CapsuleRef capsule);
+  void loaded(const Generation& generation, capsule::CapsuleRef capsule, capsule::SealRef seal);
+  // What is in memory is damaged: it is loaded from the disk again, or, if it is not there, not held any more. The floor stays:
+  // what is older is restored only when nobody has this one. Nothing if other memory has taken its place.
+  void spoilt(const Holding& holding, const capsule::CapsuleRef& capsule);
   void drop_clean_memory();                    // of what is on disk as well
   void confirm(const Generation& generation);  // not provisional any more
   // False: not held; the floor rises all the same. Lets go of what is below the two newest

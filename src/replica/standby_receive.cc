@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "capsule/format/codec.h"
+#include "capsule/format/seal.h"
 #include "capsule/format/sharing.h"
 #include "replica/standby_container.h"
 
@@ -111,6 +112,7 @@ Status StandbyTable::hold(const ContainerName& name, Term term, const Holding& h
   PERDURE_ASSIGN(const std::optional<HoldReceipt> there, look_up(received, *container, newcomer));
   if (there) return {};
   newcomer.held.holding = holding;
+  newcomer.held.seal = std::make_shared<const capsule::Seal>(capsule::seal_of(*capsule, nullptr, nullptr));
   newcomer.held.capsule = std::move(capsule);
   const Bytes needed = capsule::full_size(*newcomer.held.capsule);
   PERDURE_ASSIGN(const bool fits, hold_in_memory(received, *container, newcomer));
@@ -207,6 +209,7 @@ Status StandbyTable::decode(const ReceivedCapsule& received, Container& containe
                                                     loaded.error().message()));
     }
     if (!loaded) return fail(std::move(loaded).error());
+    base->seal = std::make_shared<const capsule::Seal>(capsule::seal_of(**loaded, nullptr, nullptr));
     base->capsule = std::move(*loaded);
     newcomer.base_from_disk = true;
   }
@@ -217,6 +220,9 @@ Status StandbyTable::decode(const ReceivedCapsule& received, Container& containe
                                  base ? &base->holding.digest : nullptr, options));
   PERDURE_ASSIGN(const capsule::CapsuleInfo info, capsule::read_info(received.bytes->bytes()));
   newcomer.held.holding = {received.generation, info.digest};
+  const bool delta = decoded.manifest.parent.has_value();
+  newcomer.held.seal = std::make_shared<const capsule::Seal>(
+      capsule::seal_of(decoded, delta ? base->capsule.get() : nullptr, delta ? base->seal.get() : nullptr));
   newcomer.held.capsule = std::make_shared<const capsule::Capsule>(std::move(decoded));
   newcomer.held.provisional = received.provisional;
   return {};
@@ -284,6 +290,12 @@ Status StandbyTable::hold_on_disk(const ReceivedCapsule& received, Container& co
     if (is_newcomer && newcomer.base && newcomer.base->stored) {
       below = StandbySpill::Base{newcomer.base->capsule, *newcomer.base->stored};
     }
+    // What is damaged in memory must not be in order on disk.
+    if (Status checked = stored || is_newcomer ? Status{} : check(received.container, generation); !checked) {
+      log::error("{}", checked.error().message());
+      below.reset();
+      continue;
+    }
     if (!stored) {
       PERDURE_ASSIGN(const StandbySpill::Written written,
                      container.spill->write(held, below, is_newcomer ? received.bytes : nullptr));
@@ -301,8 +313,7 @@ Status StandbyTable::hold_on_disk(const ReceivedCapsule& received, Container& co
     below.reset();
     if (held.capsule != nullptr) below = StandbySpill::Base{held.capsule, *stored};
   }
-  newcomer.held.capsule.reset();
-  newcomer.held.footprint = {};
+  newcomer.held.out_of_memory();
   HeldGenerations before;
   const std::scoped_lock guard(mutex_);
   const bool was_dirty = container.disk_dirty;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "capsule/format/seal.h"
 #include "replica/standby_container.h"
 
 namespace perdure::replica {
@@ -277,9 +278,10 @@ Bytes StandbyTable::room_for(const Container& container) const {
 
 void StandbyTable::keep_if_it_fits(Container& container, const Generation& generation,
                                    const capsule::CapsuleRef& capsule) {
+  const auto seal = std::make_shared<const capsule::Seal>(capsule::seal_of(*capsule, nullptr, nullptr));
   const std::scoped_lock guard(mutex_);
   HeldGenerations with = container.held;
-  with.loaded(generation, capsule);
+  with.loaded(generation, capsule, seal);
   if (with.memory() > room_for(container)) return;
   std::swap(container.held, with);
   note_changes(container, with);
@@ -327,7 +329,43 @@ Result<capsule::CapsuleRef> StandbyTable::fetch(const ContainerName& container,
                   reasons));
 }
 
-Result<capsule::CapsuleRef> StandbyTable::fetch_any(const ContainerName& container) {
+Status StandbyTable::check(const ContainerName& container, const Generation& generation) {
+  std::shared_ptr<Container> known;
+  HeldGeneration held;
+  {
+    const std::scoped_lock guard(mutex_);
+    const auto found = containers_.find(container);
+    if (found == containers_.end()) return {};
+    known = found->second;
+    const HeldGeneration* there = known->held.find(generation);
+    if (there == nullptr || there->capsule == nullptr) return {};
+    held = *there;
+  }
+  Status checked = capsule::check_seal(*held.capsule, *held.seal);
+  if (checked) return {};
+  HeldGenerations before;  // freed after the lock
+  {
+    const std::scoped_lock guard(mutex_);
+    before = known->held;
+    known->held.spoilt(held.holding, held.capsule);
+    note_changes(*known, before);
+  }
+  return fail(std::move(checked).error().context(
+      std::format("generation {} of '{}' in this node's memory", to_string(generation), container.str())));
+}
+
+Result<capsule::CapsuleRef> StandbyTable::fetch_checked(const ContainerName& container, std::optional<Generation> generation) {
+  // What does not hold is gone, or comes from the disk, the next time.
+  for (std::size_t tries = 0;; ++tries) {
+    PERDURE_ASSIGN(capsule::CapsuleRef capsule, fetch(container, generation));
+    Status checked = check(container, capsule->manifest.generation);
+    if (checked) return capsule;
+    log::error("{}", checked.error().message());
+    if (tries == options_.max_generations) return fail(std::move(checked).error());
+  }
+}
+
+Result<std::vector<capsule::CapsuleRef>> StandbyTable::fetch_any(const ContainerName& container) {
   std::vector<Generation> generations;
   {
     const std::scoped_lock guard(mutex_);
@@ -338,12 +376,14 @@ Result<capsule::CapsuleRef> StandbyTable::fetch_any(const ContainerName& contain
     }
   }
   Error last(ErrorCode::kNotFound, std::format("container '{}': nothing of it is held on this node", container.str()));
+  std::vector<capsule::CapsuleRef> all;
   for (const Generation& generation : generations | std::views::reverse) {
-    auto fetched = fetch(container, generation);
-    if (fetched) return fetched;
-    last = fetched.error();
+    auto fetched = fetch_checked(container, generation);
+    if (fetched) all.push_back(*std::move(fetched));
+    else last = fetched.error();
   }
-  return fail(std::move(last));
+  if (all.empty()) return fail(std::move(last));
+  return all;
 }
 
 std::vector<Generation> StandbyTable::restorable(const ContainerName& container) const {

@@ -141,8 +141,15 @@ class StandbyTable {
   // the newest committed one the holder was told of (kCorrupt then).
   Result<capsule::CapsuleRef> fetch(const ContainerName& container,
                                     std::optional<Generation> generation);
-  // The newest of all that loads, also behind what is committed: for when nothing newer is to be had anywhere.
-  Result<capsule::CapsuleRef> fetch_any(const ContainerName& container);
+  // Whether a generation is in memory as it was received. kCorrupt: it is not, the message names the part; from now on it is not
+  // held, or only on disk if it is there too. Success: it is, or is not in memory. Reads all of it (pool threads): beside a restore,
+  // and no receive() waits for it.
+  Status check(const ContainerName& container, const Generation& generation);
+  // As fetch(), and check()ed: for another node, which could not find out.
+  Result<capsule::CapsuleRef> fetch_checked(const ContainerName& container, std::optional<Generation> generation);
+  // All that are held and in order, also behind what is committed, the best first: for when nothing newer is to be had anywhere.
+  // None: the error says why.
+  Result<std::vector<capsule::CapsuleRef>> fetch_any(const ContainerName& container);
   Bytes memory() const;
 
  private:

@@ -47,6 +47,57 @@ TEST_F(StandbyTableTest, WhatIsReceivedIsHeldAndComesBack) {
             ErrorCode::kNotFound);
 }
 
+// As a bit that has flipped where the table keeps it.
+void damage_page(StandbyTable& table, const TestOwner& owner, const Generation& id, std::uint64_t page) {
+  const auto held = table.fetch(owner.container, id);
+  ASSERT_TRUE(held);
+  *const_cast<std::byte*>((*held)->memory.at("mm-1").page(page).data()) ^= std::byte{1};
+}
+
+TEST_F(StandbyTableTest, WhatIsDamagedInMemoryIsFoundAndHeldNoMore) {
+  fill(3);
+  for (const std::uint64_t number : {2, 3}) ASSERT_TRUE(table().commit(owner_.container, owner_.term, generation(number)));
+  EXPECT_TRUE(table().check(owner_.container, generation(3)));
+  damage_page(table(), owner_, generation(3), 3);  // the page that it has changed
+  const Status checked = table().check(owner_.container, generation(3));
+  ASSERT_FALSE(checked);
+  EXPECT_EQ(checked.error().code(), ErrorCode::kCorrupt);
+  EXPECT_THAT(checked.error().message(), HasSubstr("memory 'mm-1': page 3"));
+  EXPECT_EQ(table().fetch(owner_.container, generation(3)).error().code(), ErrorCode::kNotFound);
+  EXPECT_TRUE(table().restorable(owner_.container).empty()) << "the one before is older than what is committed";
+  const auto any = table().fetch_any(owner_.container);
+  ASSERT_TRUE(any);
+  ASSERT_FALSE(any->empty());
+  EXPECT_EQ(any->front()->manifest.generation, generation(2));
+  EXPECT_TRUE(same_state(*any->front(), owner_.capsule(generation(2))));
+}
+
+TEST_F(StandbyTableTest, DamageThatGenerationsShareIsFoundInAllOfThem) {
+  Holding newest = fill(2);
+  damage_page(table(), owner_, generation(2), 7);
+  newest = hold(table(), owner_.delta(generation(3), newest));
+  ASSERT_TRUE(table().compact(owner_.container));
+  EXPECT_FALSE(table().check(owner_.container, generation(3)));
+  const auto any = table().fetch_any(owner_.container);
+  ASSERT_FALSE(any);
+  EXPECT_EQ(table().find(owner_.container), std::nullopt);
+  // Its owner is told that the base is gone, and sends it in full.
+  EXPECT_EQ(refusal(table(), owner_.delta(generation(4), newest)), ErrorCode::kNotFound);
+  hold(table(), owner_.full(generation(4)));
+  EXPECT_TRUE(table().fetch_checked(owner_.container, std::nullopt));
+}
+
+TEST_F(StandbyTableTest, WhatIsDamagedInMemoryDoesNotGoToDiskAsIfItWereInOrder) {
+  restart(Bytes{20 * kPage});
+  Holding newest = fill(1);
+  damage_page(table(), owner_, generation(1), 7);
+  for (std::uint64_t number = 2; table().find(owner_.container)->disk.count == 0; ++number) {
+    ASSERT_LT(number, 40u) << "the budget is not reached";
+    newest = hold(table(), owner_.delta(generation(number), newest));
+  }
+  EXPECT_FALSE(table().fetch_checked(owner_.container, generation(1)));
+}
+
 TEST_F(StandbyTableTest, PagesStayWhereTheyWereReceived) {
   const ReceivedCapsule received = owner_.full(generation(1));
   hold(table(), received);

@@ -1,4 +1,8 @@
-"""What a standby needs to take over fails with the owner: its disk is full, or its memory disk."""
+"""What a standby needs to take over fails with the owner: its disk is full, its memory disk too, or the newest generation that it holds is
+not what it was. The bytes are changed in the memory of perdured, where the capsules of others are."""
+
+import os
+import uuid
 
 import pytest
 from cluster_tools import wait_for_states
@@ -54,3 +58,68 @@ def test_the_memory_disk_of_the_only_standby_is_full(four):
     for spare in ("node2", "node3"):
         it.owner.cli("node", "uncordon", spare)
     it.check_end([first, full])
+
+
+def change_in_memory(pid, text):
+    """Changes one letter wherever the text is in the memory of the process; returns how often that was."""
+    found, changed = 0, text[:-1] + ("x" if text[-1] != "x" else "y")
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb+", 0) as memory:
+        for line in maps:
+            span, rights = line.split()[:2]
+            if "[v" in line or not rights.startswith("rw"):
+                continue
+            begin, end = (int(part, 16) for part in span.split("-"))
+            try:
+                data = os.pread(memory.fileno(), end - begin, begin)
+            except OSError:
+                continue
+            at = data.find(text.encode())
+            while at >= 0:
+                os.pwrite(memory.fileno(), changed.encode(), begin + at)
+                found += 1
+                at = data.find(text.encode(), at + 1)
+    return found
+
+
+def noted(it):
+    """Something that the newest generation alone knows; returns it."""
+    it.commit()
+    text = uuid.uuid4().hex
+    lines = it.lines()
+    assert lines.ask(f"note {text}") == "noted"
+    lines.close()
+    before = it.committed
+    it.commit()
+    assert it.committed[-1] == text
+    return text, before
+
+
+def test_the_newest_generation_is_corrupt_on_one_of_two_standbys(cluster):
+    """The other one has it as it was."""
+    it = Guarded(cluster, 92, standbys=2)
+    first = it.owner
+    text, _ = noted(it)
+    victim = it.standbys()[0]
+    assert change_in_memory(victim.daemon_pid, text) > 0
+    first.kill()
+    it.wait_until_taken_over()
+    it.check_committed()
+    it.standbys_wanted = 1
+    it.check_end([first, it.owner])
+
+
+def test_the_newest_generation_is_corrupt_on_the_only_standby(cluster):
+    """What does not verify is never restored; that it was passed over is told."""
+    it = Guarded(cluster, 93)
+    first = it.owner
+    text, before = noted(it)
+    (standby,) = it.standbys()
+    assert change_in_memory(standby.daemon_pid, text) > 0
+    after = standby.events.last_sequence()
+    first.kill()
+    told = standby.events.wait("passed_over", it.name, after, TAKES)
+    assert "is not what it was when it was received" in told["text"], told
+    it.wait_until_taken_over([standby])
+    it.committed = before
+    it.check_committed()
+    it.check_end([first, standby])

@@ -18,4 +18,18 @@ Node::Arrived arrived_from(TakenContainer& taken) {
   return arrived;
 }
 
+HeldElsewhere together(HeldElsewhere others, std::vector<capsule::CapsuleRef> here, Term term) {
+  HeldElsewhere all = std::move(others);
+  all.lost = !all.capsule && here.empty();
+  if (!all.capsule) {
+    all.term = term;
+    if (here.empty()) return all;
+    all.capsule = here.front();
+  }
+  for (capsule::CapsuleRef& one : here) {
+    if (one->manifest.generation < all.capsule->manifest.generation) all.older.push_back(std::move(one));
+  }
+  return all;
+}
+
 }  // namespace perdure::node

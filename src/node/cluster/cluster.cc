@@ -105,6 +105,7 @@ Status Cluster::enter(ClusterIdentity identity, pki::NodeIdentity files, const c
                          .witness = witness,
                          .highest_revision = [this] { return membership_->highest_revision(); },
                          .takeovers = options_.takeovers,
+                         .parallel_restores = options_.parallel_restores,
                          .load_durable = [this](const ContainerName& name, const Generation& generation,
                                                 std::function<void(Result<replica::RestorableGeneration>)> done) {
                            load_durable(name, generation, std::move(done));

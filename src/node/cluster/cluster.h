@@ -41,6 +41,7 @@ struct ClusterOptions {
   Incarnation incarnation;
   std::string version;
   Bytes standby_memory;
+  std::size_t parallel_restores = 2;  // of takeovers
   Duration key_life;
   replica::Spill spill = replica::Spill::kToDisk;
   TakeoverMeter* takeovers = nullptr;                    // null: nobody measures them

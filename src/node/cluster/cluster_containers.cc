@@ -146,15 +146,13 @@ void Cluster::find_elsewhere(const ContainerName& name, Term known, std::functio
 
 void Cluster::find_elsewhere_or_here(const ContainerName& name, Term term, std::function<void(HeldElsewhere)> done) {
   find_elsewhere(name, term, [this, name, term, done = std::move(done)](HeldElsewhere found) {
-    if (found.capsule) return done(std::move(found));
     const Status submitted = options_.pool.submit(
         options_.loop, lifetime_, [table = standbys_->shared_table(), name] { return table->fetch_any(name); },
-        [term, done](Result<capsule::CapsuleRef> held) {
-          if (held) return done({.capsule = *std::move(held), .term = term, .lost = false});
-          log::error("{}", held.error().message());
-          done({.capsule = nullptr, .term = term, .lost = true});
+        [term, found, done](Result<std::vector<capsule::CapsuleRef>> held) {
+          if (!held) log::error("{}", held.error().message());
+          done(together(found, held ? *std::move(held) : std::vector<capsule::CapsuleRef>{}, term));
         });
-    if (!submitted) done({.capsule = nullptr, .term = term, .lost = true});
+    if (!submitted) done(together(found, {}, term));
   });
 }
 

@@ -123,6 +123,7 @@ void Cluster::fill(v1::ContainerStatus& status, const ContainerName& name) const
   const auto found = owned_.find(name);
   if (found == owned_.end()) {
     if (record != nullptr) {
+      if (std::string waits = standbys_->waits_for_turn(name); !waits.empty()) status.set_phase_reason(std::move(waits));
       for (const model::NodeLife& standby : record->record.standbys) {
         v1::StandbyStatus& row = *status.add_standbys();
         row.set_node(standby.node.str());

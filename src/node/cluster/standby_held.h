@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "node/cluster/standby_service.h"
+#include "node/cluster/withheld_gate.h"
 #include "node/step_runner.h"
 
 namespace perdure::node {
@@ -21,6 +22,7 @@ struct StandbyService::Held {
   std::optional<model::ContainerSpec> spec;
   std::string image_digest;
   std::shared_ptr<ContainerBackend> backend;
+  std::shared_ptr<WithheldGate> gate;  // of `backend`, from when this node is the owner
   bool prepared = false;
   bool busy = false;      // a step on the backend is under way
   bool dropping = false;
@@ -36,6 +38,8 @@ struct StandbyService::Held {
   capsule::CapsuleRef taken_capsule;
   std::optional<RestoreResult> restored;
   std::optional<TakeoverTimes> takeover;
+  std::optional<Generation> waits_with;  // for its turn to be restored
+  bool wait_told = false;
   StepRunner runner;
 };
 

@@ -1,5 +1,6 @@
 // Becoming the owner: by a planned move, or because the owner is silent.
 #include <format>
+#include <thread>
 #include <utility>
 
 #include "base/assert.h"
@@ -30,6 +31,37 @@ Result<capsule::CapsuleRef> fetch_newest(replica::StandbyTable& table, const Con
     auto newest = table.fetch(name, held->newest->generation);
     if (newest || newest.error().code() != ErrorCode::kNotFound || i == kTries) return newest;
   }
+}
+
+struct Copy {
+  capsule::CapsuleRef capsule;
+  RestoreResult restored;
+};
+
+// What CRIU restores without complaint may be damaged all the same. The capsule is read beside the restore, which takes longer, on a
+// thread of its own, for the pool's may be busy with other restores; until it is found in order the gate stays shut.
+Result<Copy> restore_checked(replica::StandbyTable& table, ContainerBackend& backend, WithheldGate& gate, const ContainerName& name,
+                             const Generation& generation, ContainerBackend::RestoreKind kind) {
+  Copy copy;
+  PERDURE_ASSIGN(copy.capsule, table.fetch(name, generation));
+  Status checked;
+  Result<RestoreResult> restored = [&] {
+    const std::jthread checking([&] {
+      const Instant begin = BootClock::now();
+      checked = table.check(name, generation);
+      if (checked) gate.release();
+      log::info("{}: generation {} {}; looked at for {}", name.str(), to_string(generation), checked ? "is in order" : "is damaged",
+                format_duration(BootClock::now() - begin));
+    });
+    return backend.restore(*copy.capsule, kind);
+  }();
+  if (!checked) {
+    if (Status killed = restored ? backend.kill_all() : Status{}; !killed) log::error("{}: {}", name.str(), killed.error().message());
+    return fail(std::move(checked).error());
+  }
+  if (!restored) return fail(std::move(restored).error());
+  copy.restored = *std::move(restored);
+  return copy;
 }
 
 }  // namespace
@@ -170,29 +202,6 @@ bool StandbyService::is_taking(const ContainerName& container) const {
 
 // ---- A takeover ----
 
-void StandbyService::owner_silent(const policy::lease::OwnerSilent& silent) {
-  const ContainerName& name = silent.container;
-  // It was told on another thread: the charge may be another one by now, and grants may be given again.
-  if (!environment_.leases.withholds(name)) return;
-  const coord::StoredRecord* record = environment_.view.record(name);
-  Held* held = find(name);
-  const bool can = record != nullptr && held != nullptr && held->prepared && !held->dropping && !held->taking &&
-                   !handlers_.runs_here(name);
-  // What is not known well enough is asked again after another grant's time.
-  if (!can) return environment_.leases.resume(name);
-  log::warning("{}: '{}' has been silent for {}", name.str(), silent.charge.owner.node.str(),
-               format_duration(environment_.clock.now() - silent.last_heard));
-  held->take.Clear();
-  held->takeover = TakeoverTimes{.from = silent.charge.owner.node,
-                                 .last_heard = silent.last_heard,
-                                 .noticed = environment_.clock.now()};
-  if (environment_.takeovers != nullptr) environment_.takeovers->begun(name);
-  measure(name, TakeoverMeter::Step::kNoticed, held->takeover->noticed);
-  held->taking = std::make_unique<policy::Taking>(name, environment_.self, table_->term_of(name),
-                                                  policy::OwnershipOptions{}, random_nonce);
-  handle_taking(name, policy::taking::OwnerSilent{record->record, record->revision, table_->restorable(name)});
-}
-
 void StandbyService::owner_heard(const ContainerName& container) {
   const Held* held = find(container);
   if (held == nullptr || !held->taking) return environment_.leases.resume(container);
@@ -204,8 +213,8 @@ void StandbyService::owner_heard(const ContainerName& container) {
 void StandbyService::seized(const ContainerName& name, const policy::taking::Seized& seized) {
   Held& held = at(name);
   if (held.takeover) held.takeover->swapped = environment_.clock.now();
-  environment_.leases.need(name, {.term = seized.record.term, .required = seized.record.standbys, .asked = {}},
-                           held.backend->gate_deadline());
+  held.gate = std::make_shared<WithheldGate>(held.backend->gate_deadline());
+  environment_.leases.need(name, {.term = seized.record.term, .required = seized.record.standbys, .asked = {}}, held.gate);
   if (!held.takeover) return;
   measure(name, TakeoverMeter::Step::kSwapped, held.takeover->swapped);
   const Status submitted = environment_.pool.submit(
@@ -234,6 +243,8 @@ void StandbyService::handle_taking(const ContainerName& name, const policy::taki
   }
   held->handling_taking = false;
   if (held->taking->ended()) {
+    // Of a restore that goes on nobody wants to know any more; until it has ended it counts.
+    if (!is_being_restored(name)) leave_turns(name);
     const bool claimed = held->taking->step() == policy::TakingStep::kClaimed;
     held->taking.reset();
     held->taking_timer.reset();
@@ -265,7 +276,7 @@ void StandbyService::perform_taking(const ContainerName& name, const policy::tak
   } else if (const auto* seizure = std::get_if<taking::Seized>(&effect)) {
     seized(name, *seizure);
   } else if (const auto* restore = std::get_if<taking::RestoreCopy>(&effect)) {
-    restore_copy(name, restore->generation);
+    wait_for_turn(name, restore->generation);
   } else if (std::holds_alternative<taking::KillCopy>(effect)) {
     kill_copy(name);
   } else if (const auto* claim = std::get_if<taking::Claimed>(&effect)) {
@@ -311,7 +322,8 @@ void StandbyService::kill_copy(const ContainerName& name) {
   held.restored.reset();
   held.taken_capsule.reset();
   if (!held.backend) return;
-  environment_.leases.shut(name, held.backend->gate_deadline());
+  // Also for a restore that goes on: whatever is found in order then, its gate stays shut.
+  environment_.leases.shut(name, held.gate ? std::shared_ptr<GateDeadline>(held.gate) : held.backend->gate_deadline());
   run(name, [backend = held.backend] { return backend->kill_all(); }, [name](Held&, const Status& killed) {
     if (!killed) log::error("{}: {}", name.str(), killed.error().message());
   });
@@ -331,19 +343,15 @@ void StandbyService::restore_copy(const ContainerName& name, const Generation& g
     held.when_idle.emplace_back([this, name, generation] { restore_copy(name, generation); });
     return;
   }
-  struct Copy {
-    capsule::CapsuleRef capsule;
-    RestoreResult restored;
-  };
+  PERDURE_ASSERT(at(name).gate);
+  at(name).gate->withhold();
   const bool goes_back = at(name).takeover.has_value() || at(name).take.goes_back();
   const auto kind = goes_back ? ContainerBackend::RestoreKind::kRolledBack : ContainerBackend::RestoreKind::kMovedHere;
-  auto work = [table = table_, backend = at(name).backend, name, generation, kind]() -> Result<Copy> {
-    Copy copy;
-    PERDURE_ASSIGN(copy.capsule, table->fetch(name, generation));
-    PERDURE_ASSIGN(copy.restored, backend->restore(*copy.capsule, kind));
-    return copy;
+  auto work = [table = table_, backend = at(name).backend, gate = at(name).gate, name, generation, kind] {
+    return restore_checked(*table, *backend, *gate, name, generation, kind);
   };
   run(name, std::move(work), [this, name](Held& held, Result<Copy> copy) {
+    leave_turns(name);
     if (!copy) return handle_taking(name, policy::taking::RestoreFailed{copy.error().message()});
     held.taken_capsule = copy->capsule;
     held.restored = std::move(copy->restored);
@@ -394,6 +402,7 @@ void StandbyService::claimed_empty(const ContainerName& name, const policy::taki
   log::error("{}: this node owns it, and nothing that is held here could be restored: {}", name.str(), claim.reason);
   held.restored.reset();
   held.taken_capsule.reset();
+  held.gate->release();  // its policy looks after the gate from here on, and nothing is behind it
   takeover_ended(name, TakeoverMeter::End::kFailed);
   handlers_.taken(taken_from(held, claim.record, claim.revision));
 }

@@ -285,7 +285,7 @@ void StandbyService::on_fetch_generation(Request request) {
   };
   auto work = [table = table_, name = *name, wanted]() -> Result<Full> {
     Full full;
-    PERDURE_ASSIGN(full.capsule, table->fetch(name, wanted));
+    PERDURE_ASSIGN(full.capsule, table->fetch_checked(name, wanted));
     PERDURE_ASSIGN(auto encoded, capsule::encode(*full.capsule, nullptr, nullptr, {}));
     full.encoded = std::make_shared<const capsule::EncodedCapsule>(std::move(encoded));
     return full;

@@ -28,6 +28,7 @@
 #include "node/event_log.h"
 #include "node/node.h"
 #include "node/takeover_meter.h"
+#include "policy/restore_turns.h"
 #include "policy/standing_by.h"
 #include "policy/taking.h"
 #include "replica/standby_table.h"
@@ -50,6 +51,7 @@ struct StandbyEnvironment {
   bool witness = false;
   std::function<coord::Revision()> highest_revision;  // of the store, in earlier lives too
   TakeoverMeter* takeovers = nullptr;                 // null: nobody measures them
+  std::size_t parallel_restores = 2;                  // of takeovers, at least 1
   // From the directory that all nodes see. kCorrupt, kNotFound: another generation may do.
   std::function<void(const ContainerName&, const Generation&, std::function<void(Result<replica::RestorableGeneration>)>)>
       load_durable = {};
@@ -107,6 +109,8 @@ class StandbyService {
   void found_unfinished(const ContainerName& container, Term term);
   // A move that is going on here, if any.
   bool is_taking(const ContainerName& container) const;
+  // Of a container that is being taken over: how its restore waits for its turn, for people; empty: it does not.
+  std::string waits_for_turn(const ContainerName& container) const;
 
   // From the grants: no grant of this node for the container is in force.
   void owner_silent(const policy::lease::OwnerSilent& silent);
@@ -158,6 +162,13 @@ class StandbyService {
   void answer_mover(Held& held, const policy::taking::Answer& answer);
   void seized(const ContainerName& name, const policy::taking::Seized& seized);
   void watch(const ContainerName& name, const policy::HolderDecision& decision);
+  void begin_takeovers();
+  void begin_takeover(const policy::lease::OwnerSilent& silent);
+  void wait_for_turn(const ContainerName& name, const Generation& generation);
+  void begin_restores();
+  void begin_restore(const ContainerName& name, std::size_t waiting);
+  bool is_being_restored(const ContainerName& name) const;
+  void leave_turns(const ContainerName& name);
   void restore_copy(const ContainerName& name, const Generation& generation);
   TakenContainer taken_from(Held& held, const model::OwnershipRecord& record, coord::Revision revision) const;
   void measure(const ContainerName& name, TakeoverMeter::Step step, Instant at) const;
@@ -175,6 +186,9 @@ class StandbyService {
   const StandbyHandlers handlers_;
   std::shared_ptr<replica::StandbyTable> table_;
   std::map<ContainerName, std::unique_ptr<Held>> held_;
+  std::vector<policy::lease::OwnerSilent> silent_;  // takeovers that begin together
+  std::vector<policy::PendingRestore> restores_;    // of takeovers
+  io::Timer turn_timer_;
   io::Timers leave_timers_;
   io::Lifetime lifetime_;
 };

@@ -5,6 +5,8 @@
 // it neither sends nor answers any, and what it runs goes on.
 #include <algorithm>
 #include <atomic>
+#include <format>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -16,8 +18,10 @@ namespace perdure::node::testing {
 namespace {
 
 using ::testing::Contains;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
+using ::testing::UnorderedElementsAre;
 
 class TakeoverWorldTest : public ClusterWorld {
  protected:
@@ -31,6 +35,31 @@ class TakeoverWorldTest : public ClusterWorld {
     begin("b");
     node("a").run("web");
     ASSERT_TRUE(until([&] { return runs_on("a", "web") && caught_up("a", "b", "web"); }));
+  }
+  // Two generations are held, and no more come; the newest.
+  Generation protect_with_two() {
+    begin("a");
+    begin("b");
+    node("a").run("web", "checkpoint:\n  interval: 1h\n");
+    EXPECT_TRUE(until([&] { return runs_on("a", "web") && caught_up("a", "b", "web"); }));
+    const Generation first = *node("b").held("web")->newest_committed;
+    EXPECT_TRUE(node("a").service("web")->ask(policy::OperatorCheckpoint{}));
+    EXPECT_TRUE(until([&] {
+      const auto held = node("b").held("web");
+      return *held->newest_committed > first && held->newest->generation == *held->newest_committed && caught_up("a", "b", "web");
+    }));
+    return *node("b").held("web")->newest_committed;
+  }
+  // As a bit that has flipped in the standby's memory.
+  void damage(const std::string& name, const Generation& generation) {
+    const auto held = node(name).standbys().table().fetch(container_name("web"), generation);
+    ASSERT_TRUE(held) << held.error().message();
+    const_cast<std::string&>((*held)->images.front().bytes).front() ^= 1;
+  }
+  std::vector<std::string> restores(const std::string& name) {
+    std::vector<std::string> all = backend(name, "web").calls();
+    std::erase_if(all, [](const std::string& call) { return !call.starts_with("restore "); });
+    return all;
   }
   std::vector<std::string> kinds(const std::string& name) {
     std::vector<std::string> all;
@@ -112,6 +141,98 @@ TEST_F(TakeoverWorldTest, WhatCannotBeRestoredGivesItsPlaceToTheOneBefore) {
   node("a").leases().pause(true);
   ASSERT_TRUE(until([&] { return runs_on("b", "web"); }));
   EXPECT_THAT(kinds("b"), Contains("passed_over"));
+}
+
+TEST_F(TakeoverWorldTest, WhatIsDamagedInMemoryNeverSpeaksAndTheOneBeforeIsRestored) {
+  const Generation newest = protect_with_two();
+  damage("b", newest);
+  std::atomic<int> open_gates = 0;
+  backend("b", "web").on_restore([&]() -> Status {
+    if (restores("b").back() != "restore " + to_string(newest)) return {};
+    // It is restored without complaint; until it has been looked at and beyond that its gate is shut.
+    while (node("b").standbys().table().fetch(container_name("web"), newest)) open_gates += gate_is_open("b") ? 1 : 0;
+    return {};
+  });
+  node("a").leases().pause(true);
+  ASSERT_TRUE(until([&] { return runs_on("b", "web"); }));
+  EXPECT_EQ(open_gates, 0);
+  ASSERT_GE(restores("b").size(), 2u);
+  EXPECT_EQ(restores("b").front(), "restore " + to_string(newest));
+  EXPECT_NE(restores("b").back(), "restore " + to_string(newest));
+  const control::v1::Event* told = event("b", "passed_over");
+  ASSERT_NE(told, nullptr);
+  EXPECT_THAT(told->text(), HasSubstr("image 'core-1.img' is not what it was when it was received"));
+  ASSERT_TRUE(until([&] { return gate_is_open("b"); }));
+}
+
+TEST_F(TakeoverWorldTest, WhatIsDamagedHereIsHadFromAnotherNodeBeforeAnythingOlder) {
+  const Generation newest = protect_with_two();
+  damage("b", newest);
+  node("b").elsewhere = node("a").service("web")->newest_in_memory();
+  ASSERT_EQ(node("b").elsewhere->manifest.generation, newest);
+  node("a").leases().pause(true);
+  ASSERT_TRUE(until([&] { return runs_on("b", "web"); }));
+  EXPECT_THAT(restores("b"), ElementsAre("restore " + to_string(newest), "restore " + to_string(newest)));
+}
+
+TEST_F(TakeoverWorldTest, WhatCriuCannotRestoreGivesItsPlaceToTheOneBehindIt) {
+  const Generation newest = protect_with_two();
+  backend("b", "web").on_restore([&]() -> Status {
+    if (restores("b").back() != "restore " + to_string(newest)) return {};
+    return fail(ErrorCode::kIo, "criu cannot restore it");
+  });
+  node("a").leases().pause(true);
+  ASSERT_TRUE(until([&] { return runs_on("b", "web"); }));
+  EXPECT_NE(restores("b").back(), "restore " + to_string(newest)) << "only what is committed was known to be held elsewhere";
+  ASSERT_TRUE(until([&] { return gate_is_open("b"); }));
+}
+
+TEST_F(TakeoverWorldTest, ManyAreRestoredInTheOrderOfTheirToleranceAndNoMoreAtOnceThanThereMayBe) {
+  begin("a");
+  begin("b");
+  const std::vector<std::string> by_tolerance{"e", "b", "d", "a", "c"};
+  for (std::size_t i = 0; i < by_tolerance.size(); ++i) {
+    node("a").run(by_tolerance[i], std::format("checkpoint:\n  interval: 1h\navailability:\n  outage-tolerance: {}s\n", i + 1));
+  }
+  std::mutex mutex;
+  std::vector<std::string> begun;
+  std::size_t running = 0;
+  std::size_t most = 0;
+  std::atomic<bool> may_end = false;
+  for (const std::string& name : by_tolerance) {
+    ASSERT_TRUE(until([&] { return runs_on("a", name) && caught_up("a", "b", name); }));
+    backend("b", name).on_restore([&, name]() -> Status {
+      {
+        const std::scoped_lock lock(mutex);
+        begun.push_back(name);
+        most = std::max(most, ++running);
+      }
+      may_end.wait(false);
+      const std::scoped_lock lock(mutex);
+      --running;
+      return {};
+    });
+  }
+  node("a").leases().pause(true);
+  const auto waits = [&](const std::string& name) { return node("b").standbys().waits_for_turn(container_name(name)); };
+  ASSERT_TRUE(until([&] {
+    const std::scoped_lock lock(mutex);
+    return begun.size() == 2 && !waits("c").empty();
+  }));
+  EXPECT_THAT(begun, UnorderedElementsAre("e", "b"));
+  EXPECT_EQ(waits("d"), "waits for its turn: 0 before it, 2 at once on this node");
+  EXPECT_EQ(waits("c"), "waits for its turn: 2 before it, 2 at once on this node");
+  EXPECT_EQ(waits("e"), "");
+  may_end = true;
+  may_end.notify_all();
+  ASSERT_TRUE(until([&] { return std::ranges::all_of(by_tolerance, [&](const auto& name) { return runs_on("b", name); }); }));
+  EXPECT_EQ(most, 2u);
+  EXPECT_EQ(waits("c"), "");
+  std::vector<std::string> turns;
+  for (const control::v1::Event& event : node("b").events().recent()) {
+    if (event.kind() == "takeover_turn") turns.push_back(event.container());
+  }
+  EXPECT_THAT(turns, ElementsAre("d", "a", "c"));
 }
 
 TEST_F(TakeoverWorldTest, WhereNothingHeldCanBeRestoredOthersAreAsked) {

@@ -424,7 +424,8 @@ class TestNode final : public ContainerCluster {
     Node::Arrived arrived = arrived_from(it);
     if (!arrived.arrival) {
       arrived.elsewhere = [this, name, term = it.record.term](std::function<void(HeldElsewhere)> done) {
-        find_elsewhere(name, term, std::move(done));
+        auto held = standbys_->table().fetch_any(name);
+        done(together({.capsule = elsewhere, .term = term}, held ? *std::move(held) : std::vector<capsule::CapsuleRef>{}, term));
       };
     }
     auto service = node_->take_in(std::move(arrived));
