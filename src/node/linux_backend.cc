@@ -443,10 +443,24 @@ Status LinuxBackend::resume() {
   return {};
 }
 
+// As long as another host's copy spoke, the bridge here has learnt that the container is behind its uplink. What comes in there
+// would not be passed on before the container has sent something itself; and the announcements' port teaches nothing.
+Status LinuxBackend::point_bridge_here() {
+  std::string port;
+  {
+    const std::lock_guard lock(gate_mutex_);
+    if (!attachment_) return {};
+    port = attachment_->host_interface;
+  }
+  PERDURE_ASSIGN(auto links, network::LinkControl::open());
+  return links.learn_mac(port, model::effective_mac(spec_));
+}
+
 Status LinuxBackend::announce() {
   if (!spec_.network.attached()) return {};
   std::vector<network::IpAddress> addresses;
   for (const model::IpPrefix& prefix : addresses_of(spec_.network)) addresses.push_back(prefix.address);
+  PERDURE_TRY(point_bridge_here());
   PERDURE_ASSIGN(auto injector, network::Injector::open(bridge()));
   PERDURE_TRY(network::announce(injector, model::effective_mac(spec_), addresses));
   return send_interrupted();

@@ -91,6 +91,7 @@ class LinuxBackend final : public ContainerBackend {
   Status prepare_network(AddressProbe probe);
   Status probe_addresses() const;
   Status attach_network();
+  Status point_bridge_here();
   Status mount_root() const;
   Status write_bundle() const;
   Status open_trackers();

@@ -4,7 +4,18 @@ container; its count is that of the newest committed generation, neither older n
 import os
 
 import pytest
-from cluster_tools import etcd_leader, init, join, token, wait_for_states, wait_until_etcd_survives_one
+from cluster_tools import (
+    etcd_leader,
+    init,
+    join,
+    token,
+    wait_for_new_owner,
+    wait_for_states,
+    wait_until_etcd_survives_one,
+    wait_until_settled,
+)
+from lab_specs import PORT, address
+from moving import spec_of
 from support.node import until
 from taking_over import TAKES, Guarded
 
@@ -22,6 +33,17 @@ def test_the_owner_dies_and_its_standby_goes_on(cluster):
         event["durations_ns"]["restored"]
     first.boot()
     it.check_end([first, it.owner])
+
+
+def test_who_knows_its_address_reaches_it_before_it_has_said_anything(cluster):
+    """The new host's bridge has learnt that the container is behind its uplink, and nobody makes the container speak."""
+    cluster.nodes[1].run(spec_of("quiet", 63, "counter.py", 1))
+    wait_until_settled(cluster, cluster.nodes[1], "quiet")
+    client = cluster.client()
+    client.connect(address(63), PORT, timeout=5).close()
+    cluster.nodes[1].kill()
+    wait_for_new_owner(cluster, "quiet", cluster.nodes[1])
+    client.connect(address(63), PORT, timeout=3).close()
 
 
 def test_its_clients_come_again_and_those_of_the_past_are_reset(cluster):
