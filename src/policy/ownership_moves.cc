@@ -11,9 +11,10 @@ bool Ownership::is_target(const NodeName& node) const {
   return move_.target && move_.target->node == node;
 }
 
+// Not what the target has written when it found this node silent: then this one is no standby of it, and takes nothing back.
 bool Ownership::own_move(const Record& record) const {
   return move_.step >= MoveStep::kSwapping && is_target(record.owner.node) &&
-         record.term == Term{move_.term.value + 1};
+         record.term == Term{move_.term.value + 1} && record.phase != model::RecordPhase::kStarting;
 }
 
 // ---- Begin ----
