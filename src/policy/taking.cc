@@ -186,6 +186,12 @@ void Taking::abandon(std::string reason) {
 
 // ---- The store ----
 
+Duration Taking::doubled(Duration first, Duration most) const {
+  Duration time = first;
+  for (std::uint32_t n = 0; n < missed_ && time < most; ++n) time *= 2;
+  return std::min(time, most);
+}
+
 void Taking::on(const ownership::RecordRead& event) {
   if (store_ != StoreStep::kReading || event.request != request_) return;
   store_ = StoreStep::kIdle;
@@ -196,8 +202,10 @@ void Taking::on(const ownership::ReadFailed& event) {
   if (store_ != StoreStep::kReading || event.request != request_) return;
   store_ = StoreStep::kIdle;
   read_wanted_ = true;
-  retry_at_ = now_ + options_.read_retry;
-  if (step_ != TakingStep::kSwapping || std::exchange(waiting_told_, true)) return;
+  const Duration pause = doubled(options_.first_retry, options_.read_retry);
+  retry_at_ = now_ + pause;
+  ++missed_;
+  if (pause < options_.read_retry || step_ != TakingStep::kSwapping || std::exchange(waiting_told_, true)) return;
   effects_.push_back(Emit{Severity::kError, "waiting",
                           std::format("'{}' is silent, and etcd does not answer: it is not taken over before a majority of its "
                                       "members can be reached",
@@ -235,6 +243,7 @@ void Taking::on(const ownership::SwapUnknown& event) {
 void Taking::in_doubt() {
   store_ = StoreStep::kIdle;
   read_wanted_ = in_doubt_ = true;
+  ++missed_;
   if (++unknowns_ > 1) retry_at_ = now_ + options_.read_retry;
 }
 
@@ -255,6 +264,7 @@ void Taking::on(const ownership::TimerFired&) {
 void Taking::judge(const std::optional<model::OwnershipRecord>& record,
                    ownership::Revision revision) {
   read_wanted_ = false;
+  missed_ = 0;
   if (ended()) return;
   if (!record && revision >= revision_) return abandon("the container was removed");
   const bool gone_back =
@@ -338,7 +348,7 @@ void Taking::advance() {
   const bool writes = step_ == TakingStep::kClaiming || step_ == TakingStep::kFencing ||
                       step_ == TakingStep::kSwapping;
   if (!read_wanted_ && !writes) return;
-  store_deadline_ = now_ + options_.swap_deadline;
+  store_deadline_ = now_ + doubled(options_.first_deadline, options_.swap_deadline);
   if (read_wanted_) {
     store_ = StoreStep::kReading;
     effects_.push_back(ownership::ReadRecord{++request_});

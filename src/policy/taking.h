@@ -164,6 +164,7 @@ class Taking {
   void abandon(std::string reason);
   void arm_timer();
   void in_doubt();
+  Duration doubled(Duration first, Duration most) const;  // with each call in a row that was not answered
 
   const ContainerName container_;
   const model::NodeLife self_;
@@ -191,7 +192,8 @@ class Taking {
   std::optional<model::OwnershipRecord> record_;
   ownership::Revision revision_ = 0;
   bool read_wanted_ = false;
-  std::uint32_t unknowns_ = 0;  // answers missed in a row
+  std::uint32_t unknowns_ = 0;  // swaps in a row whose outcome was not known
+  std::uint32_t missed_ = 0;    // calls in a row without an answer
   bool waiting_told_ = false;   // that there is no quorum
   bool strange_told_ = false;   // that the record makes no sense
 };
