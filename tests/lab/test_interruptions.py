@@ -4,7 +4,7 @@ containers that are restored and moved."""
 import time
 
 import pytest
-from lab_specs import PORT, address, lab_spec
+from lab_specs import PORT, address
 from moving import run, spec_of
 from support.node import until
 
@@ -38,12 +38,18 @@ def test_one_reading_says_nothing():
 def test_a_restored_container_has_gone_back_and_its_clients_come_again(lab):
     client = lab.client()
     ticker = client.ticker(address(92))
-    ticking = lab.nodes[1].run(lab_spec("ticking", 92, "ticker.py", ticker.address, ticker.port))
-    counting = lab.nodes[1].run(lab_spec("counting", 93))
+    ticking = lab.nodes[1].run(spec_of("ticking", 92, "ticker.py", ticker.address, ticker.port))
+    counting = lab.nodes[1].run(spec_of("counting", 93))
     caller = ReconnectingClient(client, address(93), PORT, "incr")
     stream = LastingStream(client, address(93), PORT)
     for one in (caller, stream):
-        one.wait_for_more(300)
+        one.wait_for_more(100)
+    for container in (ticking, counting):
+        container.checkpoint()
+    since = ticker.count()
+    for one in (caller, stream):
+        one.wait_for_more(200)  # that is what is lost
+    ticker.wait_for(lambda arrivals: len(arrivals) > since + 200, "it does not tick")
     marks = ticker.mark(), caller.mark()
     for container in (ticking, counting):
         container.kill_and_wait()
