@@ -192,6 +192,10 @@ void Ownership::judge_foreign(const Record& record) {
     emit(
         Severity::kError, "ownership_lost",
         std::format("'{}' owns it now, under term {}", record.owner.node.str(), record.term.value));
+    if (move_.step != MoveStep::kNone) {
+      effects_.push_back(MoveFailed{move_.target->node, std::format("'{}' found this node silent meanwhile and owns it now",
+                                                                    record.owner.node.str())});
+    }
     effects_.push_back(OwnershipLost{record.owner, record.term});
     return end();
   }

@@ -299,6 +299,12 @@ class Streams:
               f"no bytes flow: {self.progress()}")
         assert self.errors == [], self.errors
 
+    def abandon(self):
+        """They have been reset, or are now."""
+        self.stopping = True
+        for connection in (self.down, self.up):
+            connection.close()
+
     def finish(self):
         """Every byte came, once and in order, both ways, and it is the same life."""
         self.wait_for_progress()
