@@ -99,6 +99,10 @@ void HeldGenerations::add(HeldGeneration newcomer, const std::optional<Holding>&
     if (!of_earlier_life(old, generation)) return false;
     return base ? old.number > base->generation.number : old.number >= generation.number;
   });
+  if (floor_ == generation) {
+    newcomer.committed = true;
+    newcomer.provisional = false;
+  }
   table_.insert_or_assign(generation, std::move(newcomer));
   retain();
 }

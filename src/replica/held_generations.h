@@ -61,7 +61,7 @@ class HeldGenerations {
   Status admit(const Generation& generation, std::size_t max_generations) const;
   // Takes it in and discards what it supersedes: of a lower term or incarnation, those with a
   // number above its base's, for it was built past them; if it is complete and names no base, those
-  // whose number is not below its own, for its owner does not know of them.
+  // whose number is not below its own, for its owner does not know of them. Its commit may have come first.
   void add(HeldGeneration newcomer, const std::optional<Holding>& base);
   // It is on disk from now on, and its memory is free. Nothing if it is not held any more.
   // Nothing if it is gone or on disk meanwhile.

@@ -225,6 +225,16 @@ TEST_F(StandbyTableTest, ALearnerCatchesUpBehindTheCommits) {
   EXPECT_EQ(refusal(table(), owner_.full(generation(6))), ErrorCode::kInvalid);
 }
 
+// While it was on its way: others have acknowledged it, and the next one may be an hour away.
+TEST_F(StandbyTableTest, ACommitMayComeBeforeWhatItCommits) {
+  fill(1);
+  EXPECT_EQ(table().commit(owner_.container, owner_.term, generation(2)).error().code(), ErrorCode::kNotFound);
+  EXPECT_FALSE(table().find(owner_.container)->newest_committed);
+  hold(table(), owner_.delta(generation(2), table().find(owner_.container)->newest.value()));
+  EXPECT_EQ(table().find(owner_.container)->newest_committed, generation(2));
+  expect_newest(table(), owner_, generation(2));
+}
+
 TEST_F(StandbyTableTest, TheMessageBringsTheCommitAlong) {
   Holding held = fill(3);
   ReceivedCapsule next = owner_.delta(generation(4), held);

@@ -226,6 +226,8 @@ void StandbyService::on_ship(Request request) {
         reply.set_took_ns(held->took.count());
         respond->answer(std::move(message));
         make_ready(name, bytes);
+        // Its commit may have come first.
+        if (const auto now = table_->find(name); now && now->newest_committed == held->holding.generation) stage_again(name);
       });
   if (!submitted) request.respond->refuse(Error(ErrorCode::kTimeout, "this node is busy"));
 }
@@ -256,7 +258,9 @@ void StandbyService::on_commit(const Request& request) {
   }
   const Status committed = table_->commit(*name, term, from_peer(notice.generation()));
   if (!committed) log::debug("{}: commit: {}", name->str(), committed.error().message());
-  if (committed && !handlers_.target_committed(*name, term)) stage_again(*name);
+  // Others may hold it already, and it is still on its way to here.
+  if (!committed && committed.error().code() != ErrorCode::kNotFound) return;
+  if (!handlers_.target_committed(*name, term) && committed) stage_again(*name);
 }
 
 void StandbyService::on_discard(const Request& request) {
