@@ -273,6 +273,7 @@ class Ownership {
   void on(const MovePrepared&);
   void on(const HandoverCaptured&);
   void on(const HandoverCaptureFailed&);
+  void on(const NotRemembered&);
   void on(const Taken&);
   void on(const TargetCommitted&);
   void advance_move();

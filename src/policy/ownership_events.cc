@@ -122,6 +122,7 @@ struct EventText {
   std::string operator()(const HandoverCaptured& e) const {
     return "handover-captured " + text_of(e.generation);
   }
+  std::string operator()(const NotRemembered& e) const { return "not-remembered: " + e.reason; }
   std::string operator()(const HandoverCaptureFailed& e) const {
     return "handover-capture-failed " + e.reason;
   }

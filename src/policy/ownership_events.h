@@ -3,7 +3,7 @@
 //
 // Contract of whoever performs the effects:
 // - in the order given; RaiseTerm and Remember are durable, and NeedGrants is in force, before the
-//   next one is begun;
+//   next one is begun; where a handing-over cannot be written down NotRemembered follows;
 // - ReadRecord, Swap and RemoveRecord are answered at most once, with their request's number; an
 // answer that comes after another
 //   request was made is passed on all the same and ignored here;
@@ -184,6 +184,10 @@ struct HandoverCaptured {
 struct HandoverCaptureFailed {
   std::string reason;
 };
+// What Remember said would not outlive this daemon: a full disk.
+struct NotRemembered {
+  std::string reason;
+};
 struct Taken {
   NodeName target;
   Term term;
@@ -209,7 +213,7 @@ using Event =
                  Dismissed, DismissRefused, Captured, Held, HoldingShrank, Durable,
                  GenerationsDiscarded, GoneBackTo, ContainerRuns, ContainerRemoved, DesiredAsked,
                  StandbysWanted, MoveAsked, MovePrepared, HandoverCaptured, HandoverCaptureFailed,
-                 Taken, TargetCommitted, GrantsFlow, GrantsStopped, TimerFired>;
+                 NotRemembered, Taken, TargetCommitted, GrantsFlow, GrantsStopped, TimerFired>;
 
 // ---- Effects ----
 

@@ -85,6 +85,12 @@ void Ownership::on(const HandoverCaptureFailed& event) {
   fail_move("the last capture failed: " + event.reason);
 }
 
+// A life to come would find its record name the target, and not know that it may take it back.
+void Ownership::on(const NotRemembered& event) {
+  if (!move_.remembered || move_.step == MoveStep::kHandedOver || !move_.failure.empty()) return;
+  move_.failure = "this node cannot write down that it hands it over: " + event.reason;
+}
+
 // ---- Word from the target ----
 
 void Ownership::on(const Taken& event) {

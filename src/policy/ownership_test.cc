@@ -245,6 +245,7 @@ class OwnerStage : public Stage {
     if (verb == "move") return MoveAsked{node(word(1))};
     if (verb == "prepared") return MovePrepared{node(word(1)), rest(2)};
     if (verb == "frozen") return HandoverCaptured{number(word(1))};
+    if (verb == "not-remembered") return NotRemembered{rest(1)};
     if (verb == "freeze-failed") return HandoverCaptureFailed{rest(1)};
     if (verb == "taken") return Taken{node(word(1)), Term{8}, rest(2)};
     if (verb == "target-committed") return TargetCommitted{Term{8}};

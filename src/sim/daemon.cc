@@ -179,6 +179,7 @@ void Daemon::look_at(ContainerIndex container) {
   const bool unfinished = !here.owner && !here.taking && seen != view_.end() &&
                           seen->second.record.owner.node == life_.node &&
                           seen->second.record.owner != life_ &&
+                          seen->second.record.writer != life_ &&  // this life has looked at it already
                           seen->second.record.term >= here.term &&
                           here.unfinished_at != seen->second.revision;
   if (unfinished) {

@@ -223,7 +223,10 @@ void Daemon::on(Place& place, const own::RaiseTerm& e) {
 }
 
 void Daemon::on(Place& place, const own::Remember& e) {
-  if (host_.disk_full) return;
+  if (host_.disk_full) {
+    if (e.handing_over) tell(place, own::Event(own::NotRemembered{"the disk is full"}));
+    return;
+  }
   host_.disk()[place.container].handing_over = e.handing_over;
   block(host_.disk_latency);
 }

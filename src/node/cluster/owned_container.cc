@@ -147,6 +147,7 @@ struct OwnedContainer::Performer {
     if (side() == nullptr) return;
     if (Status kept = side()->remember(self.term_, it.handing_over); !kept) {
       log::error("{}: {}", self.identity_.container.str(), kept.error().message());
+      if (it.handing_over) self.handle(own::NotRemembered{kept.error().message()});
     }
   }
   void operator()(const own::TellTerm& it) { self.say_term(it.node, it.term, {}); }
