@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "capsule/criu/criu_rpc.h"
 #include "io/loop.h"
 #include "io/pool.h"
 #include "io/unix_socket.h"
@@ -38,6 +39,7 @@ namespace v1 = control::v1;
 
 // Work that waits for a thread. Containers ask again later when it is full.
 constexpr std::size_t kPoolQueue = 256;
+constexpr Duration kCriuCheckTime = std::chrono::seconds(30);
 
 void report(EventLog& events, v1::Severity severity, std::string_view kind, std::string text, std::string reason) {
   if (severity == v1::SEVERITY_INFO) {
@@ -87,6 +89,7 @@ class Daemon {
   Status watch_signals();
   void recover_interfaces();
   void tell_findings();
+  void learn_kernel_features();
   Status join_cluster();
   void note_first_packet(const v1::Event& event);
   void serve_metrics();
@@ -123,6 +126,7 @@ class Daemon {
   std::optional<WatchdogFeeder> watchdog_;
   std::optional<ImageCollector> image_collector_;
   std::optional<MetricsService> metrics_;
+  io::Lifetime lifetime_;
 };
 
 Status Daemon::find_group() {
@@ -234,6 +238,18 @@ void Daemon::tell_findings() {
   }
 }
 
+// The first restore on this host may be a takeover.
+void Daemon::learn_kernel_features() {
+  if (host_.facts.criu.path.empty()) return;
+  const Status submitted = pool_->submit(
+      *loop_, lifetime_,
+      [path = host_.facts.criu.path] { return capsule::learn_kernel_features(path, BootClock::now() + kCriuCheckTime); },
+      [](const Status& learnt) {
+        if (!learnt) log::warning("the first restore here will take longer: {}", learnt.error().message());
+      });
+  if (!submitted) log::warning("the first restore here will take longer: {}", submitted.error().message());
+}
+
 Status Daemon::join_cluster() {
   StandbyService::remove_left_over(host_, node_->backend_factory());
   forwarded_ = std::make_unique<ForwardedRequests>(*node_, cluster_of_requests_);
@@ -289,6 +305,7 @@ Status Daemon::start() {
                      identity_.incarnation.value, ::getpid()),
          {});
   tell_findings();
+  learn_kernel_features();
   recover_interfaces();
   serve_metrics();
   watchdog_.emplace(manager_, *loop_, *pool_, clock_);

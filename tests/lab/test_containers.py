@@ -3,6 +3,7 @@ their host when it boots again, and on a host whose boot clock is another one.""
 
 import pytest
 from lab_specs import PORT, address, lab_spec
+from support.node import until
 
 DAY = 86400
 
@@ -32,6 +33,12 @@ def test_a_node_boots_with_its_disk_and_without_its_memory(lab):
     container.wait_until_protected()
     assert client.lines(address(51), PORT).ask("get") == number
     container.remove()
+
+
+def test_what_the_kernel_can_do_is_known_before_anything_is_restored(lab):
+    """CRIU's first look at it takes longer than a restore."""
+    for node in lab.nodes.values():
+        until(lambda: node.execute("test", "-s", "/run/criu.kdat", check=False).returncode == 0, f"{node.name}: no /run/criu.kdat")
 
 
 @pytest.mark.parametrize("offset", [DAY, -30])

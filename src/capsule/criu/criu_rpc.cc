@@ -8,6 +8,7 @@
 #include <format>
 #include <optional>
 
+#include "base/log.h"
 #include "criu_rpc.pb.h"
 #include "io/poll.h"
 
@@ -45,6 +46,15 @@ void fill_options(criu::Options& options, const DumpRequest& request) {
 
 std::vector<std::string> criu_environment() {
   return {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/nonexistent", "LC_ALL=C"};
+}
+
+Status learn_kernel_features(const std::string& criu, Instant deadline) {
+  io::CommandOptions options;
+  options.process.environment = criu_environment();
+  options.deadline = deadline;
+  PERDURE_ASSIGN(const io::CommandResult checked, io::run_command({criu, "check"}, options));
+  log::debug("criu check: {}", checked.standard_output.empty() ? checked.standard_error : checked.standard_output);
+  return {};
 }
 
 Result<ConnectedCriu> spawn_connected_criu(const std::vector<std::string>& arguments,

@@ -26,6 +26,9 @@ struct CriuProgram {
 };
 // What every CRIU gets as its environment.
 std::vector<std::string> criu_environment();
+// The first CRIU after a boot tries out what the kernel can do (60 to 100 ms) and notes it on /run (criu/kerndat.c); later ones read
+// that. Called before there is any hurry. What the kernel lacks is not an error here.
+Status learn_kernel_features(const std::string& criu, Instant deadline);
 
 // A CRIU in the network namespace that has one end of a SOCK_SEQPACKET pair as descriptor kCriuSocket.
 inline constexpr int kCriuSocket = 3;
