@@ -142,8 +142,10 @@ void ContainerPolicy::on(const StoredKnown& event) {
 }
 
 void ContainerPolicy::perform(const RecoveryDecision& decision) {
+  // What the host lacks says nothing of the container: a full disk, say, is waited for.
+  const bool host_could_not = question_.trouble == RecoveryQuestion::Trouble::kRestoreFailed && question_.failure == RestoreFailure::kHost;
   const bool counts =
-      question_.trouble != RecoveryQuestion::Trouble::kOperatorStart && !finished_by_itself(question_);
+      question_.trouble != RecoveryQuestion::Trouble::kOperatorStart && !finished_by_itself(question_) && !host_could_not;
   switch (decision.action) {
     case RecoveryDecision::Action::kRestore:
       if (counts) count_restore();

@@ -234,6 +234,7 @@ void PolicyWorld::finish_restore(bool well) {
   if (!well) {
     const auto why = std::array{RestoreFailure::kMissingFiles, RestoreFailure::kCriu,
                                 RestoreFailure::kHost}[draw(3)];
+    if (why == RestoreFailure::kHost) free_attempt_ = true;
     return tell(RestoreFailed{id, why, "it did not work"});
   }
   alive_ = true;

@@ -186,7 +186,7 @@ class PolicyWorld {
   Event event_ = SpecAccepted{};     // being handled
   Generation highest_;               // captured so far
   std::optional<Generation> asked_;  // by an operator, until a restore of it ends
-  bool free_attempt_ = true;         // the next one answers an operator or a voluntary exit
+  bool free_attempt_ = true;         // the next one answers an operator, a voluntary exit, or a failure of the host's own
   bool prepared_ = false;            // the start that follows was counted with the preparation
   std::deque<Instant> attempts_;     // counted ones
   std::optional<Probation> probation_;
