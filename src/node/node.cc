@@ -170,16 +170,18 @@ Result<std::unique_ptr<ContainerService>> Node::make_service(model::ContainerSpe
                                             std::move(record));
 }
 
-Status Node::make_home(const model::ContainerSpec& spec) const {
+// The specification last: with it a perdured that is started again takes the container for one that it knows, and without a record
+// for a new one that is to be started afresh.
+Status Node::make_home(const model::ContainerSpec& spec, const ContainerRecord& record) const {
   const ContainerPaths paths(options_.host.paths, spec.name);
   PERDURE_TRY(io::make_directories(paths.home, 0700));
+  PERDURE_TRY(io::write_file_atomically(paths.state(), to_json(record), 0600));
   return io::write_file_atomically(paths.spec(), model::to_yaml(spec), 0600);
 }
 
-Result<ContainerService*> Node::take_in(Arrived arrived) {
-  PERDURE_TRY(make_home(arrived.spec));
-  PERDURE_ASSIGN(auto service,
-                 make_service(std::move(arrived.spec), std::move(arrived.record), Origin::kKnown, std::move(arrived.backend)));
+Result<ContainerService*> Node::take_in(Arrived& arrived) {
+  PERDURE_TRY(make_home(arrived.spec, arrived.record));
+  PERDURE_ASSIGN(auto service, make_service(arrived.spec, arrived.record, Origin::kKnown, arrived.backend));
   ContainerService* raw = adopt(std::move(service));
   if (arrived.arrival) {
     raw->begin_arrived(*std::move(arrived.arrival));

@@ -76,9 +76,9 @@ class Node {
     std::optional<Arrival> arrival;              // absent: nothing of it runs yet
     ContainerService::Elsewhere elsewhere = {};  // then: what there is to go back to, beside its store
   };
-  Result<ContainerService*> take_in(Arrived arrived);
-  // Its home and specification on the disk, without which it cannot be taken in; may be repeated. kNoSpace, kIo.
-  Status make_home(const model::ContainerSpec& spec) const;
+  // What it needs of the disk is there before it is known here: on failure (kNoSpace, kIo) `arrived` is as it was, and this may be
+  // repeated.
+  Result<ContainerService*> take_in(Arrived& arrived);
 
   // Whether create() would take it: kExists, kConflict.
   Status check_new(const model::ContainerSpec& spec) const;
@@ -111,6 +111,7 @@ class Node {
 
  private:
   Status check_addresses(const model::ContainerSpec& spec) const;
+  Status make_home(const model::ContainerSpec& spec, const ContainerRecord& record) const;
   // With a home and a specification on the disk; `state` is where it begins.
   Result<std::unique_ptr<ContainerService>> make_new(model::ContainerSpec spec, policy::PersistentState state);
   enum class Origin { kNew, kKnown };  // kNew: of this name there is nothing yet but what was kept of another container

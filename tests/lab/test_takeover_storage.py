@@ -46,11 +46,12 @@ def test_the_disk_of_one_of_two_standbys_is_full(four):
     it.check_end([first, it.owner])
 
 
-def test_the_memory_disk_of_the_only_standby_is_full(four):
+@pytest.mark.parametrize("disk", ["memory", "disk"])
+def test_a_disk_of_the_only_standby_is_full(four, disk):
     """It takes over without it, or says what it lacks and takes over when there is room."""
     it = stood_by_on_the_fourth(four, 91, 1)
     first, full = it.owner, four.nodes[4]
-    full.fill_run()
+    full.fill_run() if disk == "memory" else full.fill_disk()
     it.check_latest()
     after = full.events.last_sequence()
     first.kill()
@@ -58,7 +59,7 @@ def test_the_memory_disk_of_the_only_standby_is_full(four):
     def says_why(event):
         return event["kind"] == "taken_over" or "space" in f"{event['text']} {event.get('reason') or ''}"
     full.events.wait(says_why, it.name, after, TAKES)
-    full.free_run()
+    full.free_run() if disk == "memory" else full.free_disk()
     it.wait_until_taken_over([full])
     it.check_committed()
     for spare in ("node2", "node3"):

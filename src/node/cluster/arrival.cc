@@ -10,6 +10,9 @@ Node::Arrived arrived_from(TakenContainer& taken) {
                         .backend = std::move(taken.backend),
                         .arrival = {}};
   if (taken.restored) arrived.arrival = Arrival{std::move(taken.capsule), *std::move(taken.restored), taken.takeover};
+  // What this node would have to know if it ended at once.
+  arrived.record.state.begun = arrived.record.first_start_done = true;
+  if (arrived.arrival) arrived.record.runtime = arrived.arrival->restored.life.facts;
   arrived.record.image_digest = taken.image_digest;
   arrived.record.restores = taken.restores;
   arrived.record.failures = taken.failures;

@@ -174,7 +174,8 @@ class Cluster final : public ContainerCluster {
   void on_reach(const PeerRequest& request);
   void hand_over_unreachable(const ContainerName& name, const NodeName& target, ReachabilityWatch::Failed failed);
   void taken(TakenContainer taken);
-  void take_in_later(TakenContainer taken, const Error& error);
+  void take_in(TakenContainer taken, Node::Arrived arrived);
+  void take_in_later(TakenContainer taken, Node::Arrived arrived, const Error& error);
   void hold_handed(const ContainerName& name, Term term, const replica::Holding& holding);
   void announce(const ContainerName& name, std::shared_ptr<ContainerBackend> backend, int times);
   void when_ready(Progress progress, Done done);
@@ -202,7 +203,7 @@ class Cluster final : public ContainerCluster {
   std::map<NodeName, Instant> reported_at_;                                 // when they have said so last
   std::set<std::pair<NodeName, ContainerName>> awaited_reports_;  // what was reported before a takeover says nothing
   std::vector<std::pair<Progress, Done>> waiting_;  // for ready()
-  std::set<ContainerName> untaken_;  // told of
+  std::map<ContainerName, std::string> untaken_;  // told of; why not yet
   io::Timers announcements_;
   bool busy_ = false;  // init, join or leave is under way
   io::Timer waiting_limit_;

@@ -369,9 +369,10 @@ void Cluster::hold_handed(const ContainerName& name, Term term, const replica::H
 }
 
 // It runs already, or is this node's to bring back: it is looked after as soon as the disk has room for what that needs.
-void Cluster::take_in_later(TakenContainer it, const Error& error) {
-  const ContainerName name = it.spec.name;
-  if (untaken_.insert(name).second) {
+void Cluster::take_in_later(TakenContainer it, Node::Arrived arrived, const Error& error) {
+  const ContainerName name = arrived.spec.name;
+  if (untaken_.insert_or_assign(name, error.message()).second) {
+    log::error("{}: {}", name.str(), error.message());
     control::v1::Event event;
     event.set_severity(control::v1::SEVERITY_ERROR);
     event.set_container(name.str());
@@ -381,27 +382,33 @@ void Cluster::take_in_later(TakenContainer it, const Error& error) {
     event.set_reason(error.message());
     options_.events.append(std::move(event));
   }
-  announcements_.add(options_.loop.after(kTakeInAgain, [this, it = std::make_shared<TakenContainer>(std::move(it))] {
-    taken(std::move(*it));
-  }));
+  struct Waiting {
+    TakenContainer it;
+    Node::Arrived arrived;
+  };
+  announcements_.add(options_.loop.after(
+      kTakeInAgain, [this, waiting = std::make_shared<Waiting>(std::move(it), std::move(arrived))] {
+        take_in(std::move(waiting->it), std::move(waiting->arrived));
+      }));
 }
 
 void Cluster::taken(TakenContainer it) {
-  const ContainerName name = it.spec.name;
-  const bool runs = it.restored.has_value();
-  if (runs) announce(name, it.backend, kAnnouncements);
-  if (const Status home = options_.node.make_home(it.spec); !home) return take_in_later(std::move(it), home.error());
   Node::Arrived arrived = arrived_from(it);
-  if (!runs) {
-    arrived.elsewhere = [this, name, term = it.record.term](std::function<void(HeldElsewhere)> done) {
+  if (!arrived.arrival) {
+    arrived.elsewhere = [this, name = arrived.spec.name, term = it.record.term](std::function<void(HeldElsewhere)> done) {
       find_elsewhere_or_here(name, term, std::move(done));
     };
   }
-  auto service = options_.node.take_in(std::move(arrived));
-  if (!service) {
-    log::error("{}: {}", name.str(), service.error().message());
-    return;
-  }
+  take_in(std::move(it), std::move(arrived));
+}
+
+// `it` is what arrived_from() has left of it.
+void Cluster::take_in(TakenContainer it, Node::Arrived arrived) {
+  const ContainerName name = arrived.spec.name;
+  const bool runs = arrived.arrival.has_value();
+  if (runs) announce(name, arrived.backend, kAnnouncements);
+  auto service = options_.node.take_in(arrived);
+  if (!service) return take_in_later(std::move(it), std::move(arrived), service.error());
   untaken_.erase(name);
   // The source holds what it has handed over. After a takeover there is none.
   const auto held = standbys_->table().find(name);

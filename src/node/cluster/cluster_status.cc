@@ -124,6 +124,7 @@ void Cluster::fill(v1::ContainerStatus& status, const ContainerName& name) const
   if (found == owned_.end()) {
     if (record != nullptr) {
       if (std::string waits = standbys_->waits_for_turn(name); !waits.empty()) status.set_phase_reason(std::move(waits));
+      if (const auto untaken = untaken_.find(name); untaken != untaken_.end()) status.set_phase_reason(untaken->second);
       for (const model::NodeLife& standby : record->record.standbys) {
         v1::StandbyStatus& row = *status.add_standbys();
         row.set_node(standby.node.str());

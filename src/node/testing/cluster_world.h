@@ -428,9 +428,13 @@ class TestNode final : public ContainerCluster {
         done(together({.capsule = elsewhere, .term = term}, held ? *std::move(held) : std::vector<capsule::CapsuleRef>{}, term));
       };
     }
-    auto service = node_->take_in(std::move(arrived));
+    auto service = node_->take_in(arrived);
     ASSERT_TRUE(service) << service.error().message();
     const bool runs = it.restored.has_value();
+    const auto held = standbys_->table().find(name);
+    if (held && held->newest && !it.takeover && !it.record.standbys.empty()) {
+      reported_[it.record.standbys.front().node].insert_or_assign(name, *held->newest);
+    }
     claimed_.insert_or_assign(name, coord::StoredRecord{it.record, it.revision, {}});
     attach(**service);
     if (const auto found = owned_.find(name); found != owned_.end() && runs) found->second->runs();
