@@ -276,6 +276,7 @@ class Ownership {
   void on(const NotRemembered&);
   void on(const Taken&);
   void on(const TargetCommitted&);
+  void on(const TargetSilent&);
   void advance_move();
   void watch_target();
   void fail_move(std::string reason);

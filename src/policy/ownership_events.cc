@@ -133,6 +133,9 @@ struct EventText {
   std::string operator()(const TargetCommitted& e) const {
     return std::format("target-committed term {}", e.term.value);
   }
+  std::string operator()(const TargetSilent& e) const {
+    return "target-silent, held " + (e.held ? text_of(*e.held) : std::string("nothing"));
+  }
   std::string operator()(const TimerFired&) const { return "timer"; }
 };
 

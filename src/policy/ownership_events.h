@@ -197,6 +197,11 @@ struct Taken {
 struct TargetCommitted {
   Term term;
 };
+// No grant of this node is in force any more for the new owner, whose standby it is: it grants nothing until it is asked again.
+// `held`: the newest generation that it holds as its standby.
+struct TargetSilent {
+  std::optional<Generation> held;
+};
 // This life answers the heartbeats for the container, or has let half a grant pass without an answer
 // (lease_holder.h). Of what is not known, neither is assumed.
 struct GrantsFlow {
@@ -213,7 +218,7 @@ using Event =
                  Dismissed, DismissRefused, Captured, Held, HoldingShrank, Durable,
                  GenerationsDiscarded, GoneBackTo, ContainerRuns, ContainerRemoved, DesiredAsked,
                  StandbysWanted, MoveAsked, MovePrepared, HandoverCaptured, HandoverCaptureFailed,
-                 NotRemembered, Taken, TargetCommitted, GrantsFlow, GrantsStopped, TimerFired>;
+                 NotRemembered, Taken, TargetCommitted, TargetSilent, GrantsFlow, GrantsStopped, TimerFired>;
 
 // ---- Effects ----
 

@@ -110,6 +110,22 @@ void Ownership::on(const TargetCommitted& event) {
   if (move_.step != MoveStep::kHandedOver) read_wanted_ = true;  // it must have begun to run
 }
 
+// It may be dead, with all that it has not shipped yet. What was handed over is held here as by any standby, which takes over from
+// that; the frozen copy, which must never speak again, would only be in the way. So it is when another standby has found the target
+// silent, and is silent itself before it runs it.
+void Ownership::on(const TargetSilent& event) {
+  const bool another_takes_it = knowledge_ == OwnershipKnowledge::kSuspended && move_.step >= MoveStep::kTaking;
+  if (move_.step != MoveStep::kHandedOver && !another_takes_it) return;
+  if (event.held < move_.generation || !std::ranges::contains(record_->standbys, identity_.self)) return;
+  const std::string owner = std::format("'{}'", record_->owner.node.str());
+  emit(Severity::kWarning, "target_silent",
+       owner + " is silent, and nothing that was captured since the move is here: the frozen copy is killed, and what was handed over is "
+               "what this node takes over with");
+  if (another_takes_it) effects_.push_back(MoveFailed{move_.target->node, owner + " has taken it over, and is silent"});
+  effects_.push_back(EndCopy{});
+  end();
+}
+
 // ---- Step by step ----
 
 void Ownership::watch_target() {

@@ -249,6 +249,7 @@ class OwnerStage : public Stage {
     if (verb == "freeze-failed") return HandoverCaptureFailed{rest(1)};
     if (verb == "taken") return Taken{node(word(1)), Term{8}, rest(2)};
     if (verb == "target-committed") return TargetCommitted{Term{8}};
+    if (verb == "target-silent") return TargetSilent{held(1)};
     if (verb == "changed") return RecordChanged{std::stoll(word(1))};
     if (verb == "grants") return ownership::GrantsFlow{life(word(1))};
     if (verb == "grants-stopped") return ownership::GrantsStopped{life(word(1))};

@@ -10,6 +10,7 @@ from lab_specs import PORT, address
 from moving import (Held, Move, Speakers, Streams, copies, flag, flagged, inspect, is_stood_by, processes, run, spec_of, stood_by_on,
                     wait_until_only_on, wait_until_stood_by)
 from support.node import until
+from taking_over import TAKES, Guarded
 
 
 class Moving:
@@ -113,6 +114,28 @@ def test_the_target_dies_after_the_record_names_it(cluster):
     wait_until_stood_by(cluster, "pump", node=it.source)
     wait_until_only_on(cluster, "pump", 1)
     it.end()
+
+
+def test_the_target_dies_right_after_it_has_said_that_it_runs(cluster):
+    """What it has done since is nowhere else: its source takes over from what it has handed over. What is frozen there never speaks again."""
+    it = Guarded(cluster, 61)
+    source, (target,) = it.owner, it.standbys()
+    handed = it.state()
+    assert handed != it.committed
+    seen, after = len(source.daemon_log()), source.events.last_sequence()
+    move = Move(source, it.name, target.number)
+    until(lambda: "ownership: -> handed-over" in source.daemon_log()[seen:], "it is not moved", step=0.001)
+    os.kill(target.daemon_pid, signal.SIGSTOP)
+    assert "ownership: target-committed" not in source.daemon_log()[seen:], "its first generation came too soon for this test"
+    it.term, it.owner = it.record()["term"], target
+    target.kill()
+    move.end()
+    it.wait_until_taken_over([source], it.monitor.now())
+    assert source.events.wait("taken_over", it.name, after, TAKES)["text"].startswith(f"taken over from '{target.name}'")
+    it.committed = handed
+    it.check_committed()
+    spoke = target.name in it.monitor.path()
+    it.check_end([source, target, source] if spoke else [source])
 
 
 def test_the_link_is_cut_before_the_last_generation_is_shipped(cluster):

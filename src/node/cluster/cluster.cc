@@ -139,6 +139,12 @@ StandbyHandlers Cluster::standby_handlers() {
     handed->handle(policy::ownership::TargetCommitted{term});
     return true;
   };
+  handlers.target_silent = [this](const ContainerName& name) {
+    OwnedContainer* handed = owned(name);
+    if (handed == nullptr) return;
+    const auto held = standbys_->table().find(name);
+    handed->handle(policy::ownership::TargetSilent{held && held->newest ? std::optional(held->newest->generation) : std::nullopt});
+  };
   handlers.runs_here = [this](const ContainerName& name) { return options_.node.find(name) != nullptr; };
   return handlers;
 }

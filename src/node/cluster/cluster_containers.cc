@@ -170,8 +170,8 @@ void Cluster::stand_by_after(const ContainerName& name) {
   if (service == nullptr || record == nullptr || record->record.owner.node == membership_->identity().node) return;
   // When it is gone from Node.
   options_.loop.post([this, token = lifetime_.token(), name, spec = service->spec(),
-                      digest = service->record().image_digest, owner = record->record.owner.node] {
-    if (token.alive() && standbys_) standbys_->stay(name, spec, digest, owner);
+                      digest = service->record().image_digest] {
+    if (token.alive() && standbys_) standbys_->stay(name, spec, digest);
   });
 }
 

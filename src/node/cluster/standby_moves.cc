@@ -99,7 +99,7 @@ void StandbyService::prepare_move(Request request, Instant leave_limit) {
     return;
   }
   if (held.dropping || held.taking) return answer("the target is busy with it");
-  prepare(*name, *std::move(spec), wanted.image_digest(), request.from.node,
+  prepare(*name, *spec, wanted.image_digest(), request.from.node,
           [this, name = *name, wanted, answer, respond = request.respond](const std::vector<std::string>& reasons) {
             if (!reasons.empty()) return answer(reasons.front());
             if (!wanted.has_bring()) return stage_newest(name, answer);

@@ -114,18 +114,24 @@ void StandbyService::on_enlist(Request request) {
   }
   table_->raise_term(*name, term);
   held.enlistment = policy::Enlistment{request.from, term};
-  enlist(*name, *std::move(spec), std::move(request));
+  enlist(*name, *spec, std::move(request));
+}
+
+// False: that is done already.
+bool StandbyService::begin_preparing(Held& held, const model::ContainerSpec& spec, const std::string& image_digest) {
+  if (held.prepared && held.spec == spec && held.image_digest == image_digest) return false;
+  if (held.spec && held.spec != spec) held.backend.reset();
+  held.spec = spec;
+  held.image_digest = image_digest;
+  held.prepared = false;
+  return true;
 }
 
 // The root file system, then everything else that a restore needs; `done` with the reasons why not, none: it is ready.
-void StandbyService::prepare(const ContainerName& name, model::ContainerSpec spec, const std::string& image_digest,
+void StandbyService::prepare(const ContainerName& name, const model::ContainerSpec& spec, const std::string& image_digest,
                              const NodeName& owner, Prepared done) {
   Held& held = at(name);
-  if (held.prepared && held.spec == spec && held.image_digest == image_digest) return done({});
-  if (held.spec && held.spec != spec) held.backend.reset();
-  held.spec = std::move(spec);
-  held.image_digest = image_digest;
-  held.prepared = false;
+  if (!begin_preparing(held, spec, image_digest)) return done({});
   held.busy = true;
   std::vector<NodeName> sources{owner};
   for (const PeerState& peer : environment_.peers.connected()) {
@@ -165,17 +171,17 @@ void StandbyService::prepare_backend(const ContainerName& name, Prepared done) {
       });
 }
 
-void StandbyService::stay(const ContainerName& name, const model::ContainerSpec& spec, const std::string& image_digest,
-                          const NodeName& owner) {
+// Its root file system is where it ran from; the new owner, who could give it, may be dead.
+void StandbyService::stay(const ContainerName& name, const model::ContainerSpec& spec, const std::string& image_digest) {
   Held& held = at(name);
-  if (held.busy || held.dropping || held.taking) return;
-  prepare(name, spec, image_digest, owner, [](const std::vector<std::string>&) {});
+  if (held.busy || held.dropping || held.taking || !begin_preparing(held, spec, image_digest)) return;
+  prepare_backend(name, [](const std::vector<std::string>&) {});
 }
 
-void StandbyService::enlist(const ContainerName& name, model::ContainerSpec spec, Request request) {
+void StandbyService::enlist(const ContainerName& name, const model::ContainerSpec& spec, Request request) {
   const std::string digest = request.content.message.enlist().image_digest();
   const NodeName owner = request.from.node;
-  prepare(name, std::move(spec), digest, owner,
+  prepare(name, spec, digest, owner,
           [this, name, request = std::move(request)](std::vector<std::string> reasons) {
             if (!reasons.empty()) return refuse_enlist(request, std::move(reasons));
             v1::Message message;

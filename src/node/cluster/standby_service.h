@@ -85,6 +85,8 @@ struct StandbyHandlers {
   // The new owner of a container that was handed over has committed a generation which this node holds, or does without this
   // node. False: it is not handed over (yet).
   std::function<bool(const ContainerName&, Term)> target_committed;
+  // The new owner of a container that may have been handed over, whose frozen copy is here, is silent.
+  std::function<void(const ContainerName&)> target_silent;
 };
 
 class StandbyService {
@@ -97,9 +99,9 @@ class StandbyService {
   // Removes what an earlier life has prepared: its memory is gone. Blocking; before anything else.
   static void remove_left_over(const HostServices& host, const BackendFactory& make_backend);
 
-  // This node was the owner and stands by now: what a restore needs is made ready again.
-  void stay(const ContainerName& name, const model::ContainerSpec& spec, const std::string& image_digest,
-            const NodeName& owner);
+  // This node was the owner and stands by now: what a restore needs is made ready again. What is not here any more is fetched when the
+  // owner asks for it.
+  void stay(const ContainerName& name, const model::ContainerSpec& spec, const std::string& image_digest);
   // To a node that has just connected.
   void report_held(const NodeName& node);
   // The record of a container, or the store itself, has changed.
@@ -134,8 +136,9 @@ class StandbyService {
   void on_enlist(Request request);
   std::vector<std::string> unfit_for(const peer::v1::EnlistRequest& request) const;
   using Prepared = std::function<void(std::vector<std::string> reasons)>;
-  void enlist(const ContainerName& name, model::ContainerSpec spec, Request request);
-  void prepare(const ContainerName& name, model::ContainerSpec spec, const std::string& image_digest,
+  void enlist(const ContainerName& name, const model::ContainerSpec& spec, Request request);
+  static bool begin_preparing(Held& held, const model::ContainerSpec& spec, const std::string& image_digest);
+  void prepare(const ContainerName& name, const model::ContainerSpec& spec, const std::string& image_digest,
                const NodeName& owner, Prepared done);
   void prepare_backend(const ContainerName& name, Prepared done);
   void stage_newest(const ContainerName& name, std::function<void(std::string)> answer);

@@ -38,8 +38,11 @@ void StandbyService::begin_takeover(const policy::lease::OwnerSilent& silent) {
   Held* held = find(name);
   const bool can = record != nullptr && held != nullptr && held->prepared && !held->dropping && !held->taking &&
                    !handlers_.runs_here(name);
-  // What is not known well enough is asked again after another grant's time.
-  if (!can) return environment_.leases.resume(name);
+  // What is not known well enough is asked again after another grant's time, and so is what leaves this node first.
+  if (!can) {
+    if (handlers_.runs_here(name)) handlers_.target_silent(name);
+    return environment_.leases.resume(name);
+  }
   const Instant now = environment_.clock.now();
   log::warning("{}: '{}' has been silent for {}", name.str(), silent.charge.owner.node.str(), format_duration(now - silent.last_heard));
   held->take.Clear();

@@ -280,5 +280,58 @@ TEST_F(TakeoverWorldTest, OfTwoStandbysOneTakesOverAndTheOtherStandsBy) {
   EXPECT_EQ(node(other).service("web"), nullptr);
 }
 
+TEST_F(TakeoverWorldTest, ATakerThatDiesWhileItRestoresIsTakenOverByTheOtherStandby) {
+  standbys_wanted_ = 2;
+  for (const char* name : {"a", "b", "c"}) begin(name);
+  node("a").run("web");
+  ASSERT_TRUE(until([&] { return caught_up("a", "b", "web") && caught_up("a", "c", "web"); }));
+  std::atomic<int> begun = 0;
+  std::atomic<bool> may_end = false;
+  for (const char* name : {"b", "c"}) {
+    backend(name, "web").on_restore([&]() -> Status {
+      if (begun++ == 0) may_end.wait(false);
+      return {};
+    });
+  }
+  node("a").leases().pause(true);
+  ASSERT_TRUE(until([&] { return begun == 1; }));
+  const std::string taker = node("b").record("web")->owner.node == node_name("b") ? "b" : "c";
+  const std::string other = taker == "b" ? "c" : "b";
+  ASSERT_TRUE(until([&] { return node(other).record("web")->owner.node == node_name(taker); }));
+  end(taker);
+  may_end = true;
+  may_end.notify_all();
+  begin(taker);
+  ASSERT_TRUE(until([&] { return runs_on(other, "web"); }));
+  EXPECT_EQ(node(other).record("web")->owner, node(other).self());
+  ASSERT_TRUE(until([&] { return caught_up(other, taker, "web"); })) << "its next life stands by";
+}
+
+TEST_F(TakeoverWorldTest, ASourceTakesOverWhenItsTargetIsSilentBeforeItHasCommittedAnything) {
+  const Generation before = protect_with_two();
+  network_.lose = [](const NodeName& from, const NodeName&, const peer::v1::Message& message) {
+    return from == node_name("b") && message.has_ship();
+  };
+  node("a").owned("web")->handle(own::MoveAsked{node_name("b")});
+  const auto handed_over = [&] {
+    OwnedContainer* owned = node("a").owned("web");
+    return owned != nullptr && owned->status().move == policy::MoveStep::kHandedOver;
+  };
+  ASSERT_TRUE(until([&] { return handed_over() && gate_is_open("b"); }));
+  const pid_t frozen = backend("a", "web").pid();
+  const Generation handed = node("a").held("web")->newest->generation;
+  EXPECT_GT(handed, before);
+  node("b").leases().pause(true);
+  ASSERT_TRUE(until([&] { return runs_on("a", "web"); }));
+  EXPECT_THAT(restores("a"), ElementsAre("restore " + to_string(handed)));
+  EXPECT_NE(backend("a", "web").pid(), frozen) << "what was frozen never speaks again";
+  EXPECT_EQ(node("a").record("web")->owner, node("a").self());
+  EXPECT_THAT(kinds("a"), Contains("target_silent"));
+  network_.lose = nullptr;
+  node("b").leases().pause(false);
+  ASSERT_TRUE(until([&] { return node("b").service("web") == nullptr && caught_up("a", "b", "web"); }));
+  ASSERT_TRUE(until([&] { return gate_is_open("a") && !gate_is_open("b"); }));
+}
+
 }  // namespace
 }  // namespace perdure::node::testing

@@ -265,15 +265,17 @@ class TestNode final : public ContainerCluster {
   void when_released(const ContainerName&, std::function<void()> done) override { world_.loop.post(std::move(done)); }
   void detached(const ContainerName& name, bool left) override {
     const auto found = owned_.find(name);
-    if (found == owned_.end()) return;
-    found->second->detach();
-    if (!left) return found->second->handle(own::ContainerRemoved{});
+    if (found != owned_.end()) found->second->detach();
+    if (!left) {
+      if (found != owned_.end()) found->second->handle(own::ContainerRemoved{});
+      return;
+    }
     const ContainerService* service = node_->find(name);
     const coord::StoredRecord* record = view_.record(name);
     if (service == nullptr || record == nullptr) return;
     world_.loop.post([this, token = lifetime_.token(), name, spec = service->spec(),
-                      digest = service->record().image_digest, owner = record->record.owner.node] {
-      if (token.alive()) standbys_->stay(name, spec, digest, owner);
+                      digest = service->record().image_digest] {
+      if (token.alive()) standbys_->stay(name, spec, digest);
     });
   }
   std::optional<SharedStore> shared_store(const ContainerName& name, Term term) override {
@@ -308,6 +310,12 @@ class TestNode final : public ContainerCluster {
       }
       found->second->handle(own::TargetCommitted{term});
       return true;
+    };
+    handlers.target_silent = [this](const ContainerName& name) {
+      const auto found = owned_.find(name);
+      if (found == owned_.end()) return;
+      const auto held = standbys_->table().find(name);
+      found->second->handle(own::TargetSilent{held && held->newest ? std::optional(held->newest->generation) : std::nullopt});
     };
     standbys_ = std::make_unique<StandbyService>(StandbyEnvironment{.loop = world_.loop,
                                                                     .pool = world_.pool,
