@@ -6,7 +6,7 @@ import json
 
 from cluster_tools import record
 from lab_specs import PORT, address
-from moving import copies, spec_of
+from moving import copies, flag, flagged, spec_of
 from support.node import until
 from taking_over import TAKES, Guarded
 
@@ -154,3 +154,31 @@ def test_the_timing_of_a_cluster_is_changed_while_containers_run(make_lab):
     assert guarded.took_over(standby)["durations_ns"]["noticed"] >= 2_200_000_000
     guarded.check_committed()
     guarded.check_end([standby.name], died)
+
+
+def test_the_only_standby_ends_while_it_takes_over(cluster):
+    """Its next life has nothing of it, and says so. The former owner has what lies on its disk, and brings it back at a word."""
+    guarded = Guarded(cluster, 63)
+    first, (taker,) = guarded.owner, guarded.standbys()
+    flag(taker, "hold-criu")
+    first.kill()
+    until(lambda: flagged(taker, "criu-waits"), "it does not take over", TAKES)
+    taker.kill_daemon()
+    flag(taker, "fail-criu")  # which lives on, and would restore it behind a gate that nobody shuts
+    flag(taker, "hold-criu", False)
+    taker.start_daemon()
+    flag(taker, "fail-criu", False)
+    status = wait_until_it_waits(taker, guarded.name, taker)
+    assert "ended while it took it over" in status["waits_for"]
+    code, why = refusal(taker, "web", "--yes")
+    assert code == NOT_FOUND and "can be had" in why
+    first.boot()
+
+    def planned():
+        rows = first.ask("cluster", "recover", guarded.name)["containers"]
+        return rows and rows[0]["action"] == "restore" and rows[0]["node"] == first.name
+    until(planned, "what the former owner has is not found", TAKES, 0.5)
+    assert copies(cluster, guarded.name) == {}
+    first.cli("cluster", "recover", guarded.name, "--apply", "--yes")
+    guarded.check_committed()
+    guarded.check_end([first, taker, first])  # where it was announced, at least

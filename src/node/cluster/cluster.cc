@@ -120,15 +120,10 @@ Status Cluster::enter(ClusterIdentity identity, pki::NodeIdentity files, const c
 StandbyHandlers Cluster::standby_handlers() {
   StandbyHandlers handlers;
   handlers.taken = [this](TakenContainer it) { taken(std::move(it)); };
+  // A standby takes it over; where there is none, it is told that a word is needed.
   handlers.claimed_before = [this](const ContainerName& name) {
-    v1::Event event;
-    event.set_severity(v1::SEVERITY_ERROR);
-    event.set_container(name.str());
-    event.set_kind("lost");
-    event.set_text(std::format("the record says that container '{}' runs here, but nothing of it is here; 'perdure cluster "
-                               "recover {}' shows what is left of it",
-                               name.str(), name.str()));
-    options_.events.append(std::move(event));
+    log::warning("{}: the record says that an earlier life of this node has it, but nothing of it is here", name.str());
+    look_for_waiting();
   };
   handlers.target_committed = [this](const ContainerName& name, Term term) {
     OwnedContainer* handed = owned(name);

@@ -318,8 +318,8 @@ void Cluster::record_changed(const ContainerName& name) {
   if (standbys_) standbys_->look_at(name);
   if (planned_end_) planned_end_->records_changed();
   if (const coord::StoredRecord* record = membership_->view().record(name)) {
-    const NodeName& owner = record->record.owner.node;
-    if (owner != membership_->identity().node && membership_->peers().find(owner) == nullptr) look_for_waiting();
+    const model::NodeLife& owner = record->record.owner;
+    if (owner != membership_->self() && membership_->peers().find(owner.node) == nullptr) look_for_waiting();
   }
 }
 

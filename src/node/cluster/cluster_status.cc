@@ -239,6 +239,7 @@ void Cluster::tell_waiting() {
   const StoreKnown store = membership_->view().current() ? StoreKnown::kYes : StoreKnown::kNo;
   std::map<ContainerName, Term> waiting;
   for (const auto& [name, record] : membership_->view().records()) {
+    if (record.record.owner.node == membership_->identity().node && options_.node.find(name) != nullptr) continue;
     const auto away = owner_away(record.record, membership_->self(), membership_->peers(), store);
     if (!away || !away->needs_word) continue;
     waiting.emplace(name, record.record.term);

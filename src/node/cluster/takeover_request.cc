@@ -31,8 +31,10 @@ std::optional<NodeName> live_standby(const model::OwnershipRecord& record, const
 std::optional<OwnerAway> owner_away(const model::OwnershipRecord& record, const model::NodeLife& self, const Peers& peers,
                                     StoreKnown store) {
   const NodeName& owner = record.owner.node;
-  if (record.desired != model::DesiredState::kRunning || owner == self.node || peers.find(owner) != nullptr) return std::nullopt;
-  const std::string away = std::format("its owner '{}' cannot be reached from '{}'", owner.str(), self.node.str());
+  if (record.desired != model::DesiredState::kRunning || record.owner == self || peers.find(owner) != nullptr) return std::nullopt;
+  const bool lost_here = owner == self.node;
+  const std::string away = lost_here ? std::format("perdured of its owner '{}' ended while it took it over, and nothing of it is there", owner.str())
+                                     : std::format("its owner '{}' cannot be reached from '{}'", owner.str(), self.node.str());
   if (store == StoreKnown::kNo) {
     return OwnerAway{away + ", and etcd has no quorum: nobody can become its owner", "'perdure cluster recover' says what can be done"};
   }
@@ -40,8 +42,9 @@ std::optional<OwnerAway> owner_away(const model::OwnershipRecord& record, const 
     return OwnerAway{std::format("{}; '{}' stands by, and takes it over by itself when the owner is silent", away, standby->str()),
                      {}};
   }
-  return OwnerAway{.waits_for = away + ", and no standby that can be reached takes it over by itself: it waits for that node, or for an "
-                                       "operator's word",
+  return OwnerAway{.waits_for = std::format("{}, and no standby that can be reached takes it over by itself: it waits for {}an "
+                                            "operator's word",
+                                            away, lost_here ? "" : "that node, or for "),
                    .remedy = std::format("'perdure takeover {}' says what would come back, and what is risked", record.container.str()),
                    .needs_word = true};
 }

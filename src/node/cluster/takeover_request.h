@@ -20,7 +20,7 @@ struct OwnerAway {
   bool needs_word = false;  // nobody takes it over by itself
 };
 enum class StoreKnown { kNo, kYes };
-// As this node sees it; absent: its owner is connected, or nothing of it is wanted to run.
+// As this node sees it, which has nothing of it that could run; absent: its owner is connected, or nothing of it is wanted to run.
 std::optional<OwnerAway> owner_away(const model::OwnershipRecord& record, const model::NodeLife& self, const Peers& peers,
                                     StoreKnown store);
 // Who may take it over by itself: a standby in the life that the record names, which this node can reach, or is.

@@ -52,7 +52,7 @@ std::optional<OwnerAway> seen_by(const std::string& self, const model::Ownership
 TEST(OwnerAway, NothingIsSaidWhileItsOwnerIsConnectedOrNothingIsWanted) {
   EXPECT_FALSE(seen_by("c", record({}), {life("a")}));
   EXPECT_FALSE(seen_by("c", record({}), {life("a", 2)})) << "its perdured was restarted: it looks after it";
-  EXPECT_FALSE(seen_by("a", record({}), {}));
+  EXPECT_FALSE(seen_by("a", record({}), {})) << "this life owns it, and is about to have it";
   auto stopped = record({});
   stopped.desired = model::DesiredState::kStopped;
   EXPECT_FALSE(seen_by("c", stopped, {}));
@@ -73,6 +73,23 @@ TEST(OwnerAway, WithoutSuchAStandbyAnOperatorsWordIsNeeded) {
     ASSERT_TRUE(away);
     EXPECT_TRUE(away->needs_word);
     EXPECT_TRUE(away->waits_for.contains("'a' cannot be reached from 'c'")) << away->waits_for;
+    EXPECT_TRUE(away->remedy.contains("perdure takeover web")) << away->remedy;
+  }
+}
+
+TEST(OwnerAway, WhatAnEarlierLifeOfThisNodeHasLostWaitsForAStandbyOrForAWord) {
+  const auto seen_by_a = [](const model::OwnershipRecord& record, const std::vector<model::NodeLife>& connected) {
+    return owner_away(record, life("a", 2), ConnectedPeers(connected), StoreKnown::kYes);
+  };
+  const auto stood_by = seen_by_a(record({life("b")}), {life("b")});
+  ASSERT_TRUE(stood_by);
+  EXPECT_FALSE(stood_by->needs_word);
+  EXPECT_TRUE(stood_by->waits_for.contains("'b' stands by")) << stood_by->waits_for;
+  for (const auto& away : {seen_by_a(record({}), {life("b")}), seen_by_a(record({life("b")}), {life("b", 2)})}) {
+    ASSERT_TRUE(away);
+    EXPECT_TRUE(away->needs_word);
+    EXPECT_TRUE(away->waits_for.contains("perdured of its owner 'a' ended while it took it over")) << away->waits_for;
+    EXPECT_TRUE(away->waits_for.contains("it waits for an operator's word")) << away->waits_for;
     EXPECT_TRUE(away->remedy.contains("perdure takeover web")) << away->remedy;
   }
 }
