@@ -168,7 +168,7 @@ void Daemon::look_at(ContainerIndex container) {
   std::optional<policy::lease::Charge> charge;
   const bool holder = decision.role == HolderRole::kStandby || decision.role == HolderRole::kLearner;
   const bool seized = here.taking && here.taking->step() >= policy::TakingStep::kRestoring;
-  if (holder && decision.sender && !here.owner && !seized) {
+  if (holder && decision.sender && !seized) {
     using Role = policy::lease::Charge::Role;
     charge = policy::lease::Charge{
         .owner = *decision.sender,
@@ -181,10 +181,11 @@ void Daemon::look_at(ContainerIndex container) {
                           seen->second.record.owner != life_ &&
                           seen->second.record.writer != life_ &&  // this life has looked at it already
                           seen->second.record.term >= here.term &&
-                          here.unfinished_at != seen->second.revision;
+                          here.unfinished_seen != std::pair(seen->second.record.term, seen->second.record.phase);
   if (unfinished) {
-    here.unfinished_at = seen->second.revision;
+    here.unfinished_seen = {seen->second.record.term, seen->second.record.phase};
     begin_taking(here, policy::taking::FoundUnfinished{seen->second.record.term});
+    await_word(here);
   }
 }
 

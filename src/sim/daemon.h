@@ -94,7 +94,7 @@ class Daemon {
     bool takes_over = false;
     std::uint64_t taking_number = 0;  // of the machines here, one after the other
     std::uint64_t taking_timer = 0;
-    Revision unfinished_at = 0;  // of the record that was last found to be so
+    std::pair<Term, model::RecordPhase> unfinished_seen;  // of a record that names an earlier life
     // As the owner.
     std::unique_ptr<policy::Ownership> owner;
     std::uint64_t owner_number = 0;  // of the machines here, one after the other
@@ -158,6 +158,7 @@ class Daemon {
   void on(Place& place, const policy::ownership::AskPrepare& e);
   void on(Place& place, const policy::ownership::BeginHandover& e);
   void on(Place& place, const policy::ownership::TellTake& e);
+  void on(Place& place, const policy::ownership::HandedOver& e);
   void on(Place& place, const policy::ownership::EndCopy& e);
   void on(Place& place, const policy::ownership::HandOverFailed& e);
   void on(Place& place, const policy::ownership::Suspend& e);
@@ -182,6 +183,9 @@ class Daemon {
 
   // ---- daemon_standby.cc ----
   void begin_taking(Place& place, const policy::taking::Event& first);
+  void may_die_soon();
+  void await_word(Place& place);
+  void brought_back(Place& place, const StoredRecord& stored);
   void tell(Place& place, const policy::taking::Event& event);
   void taking_ended(Place& place);
   void on(Place& place, const policy::taking::RestoreCopy& e);
@@ -191,7 +195,7 @@ class Daemon {
   void on(Place& place, const policy::taking::Seized& e);
   void on(Place& place, const policy::taking::Claimed& e);
   void on(Place& place, const policy::taking::ClaimedEmpty& e);
-  void on(Place& place, const policy::taking::ClaimedBefore& e);
+  void on(Place&, const policy::taking::ClaimedBefore&) {}  // await_word()
   void on(Place& place, const policy::taking::Answer& e);
   void perform(Place& place, const policy::taking::Effect& effect);
   void taking_answered(Place& place, std::uint64_t taking, policy::ownership::Request request,

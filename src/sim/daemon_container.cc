@@ -129,6 +129,7 @@ void Daemon::recovery_round(Place& place) {
   const bool somebody_stands_by = known && !status.record->standbys.empty();
   if (known && all_answered && (waited || (newest && somebody_stands_by))) {
     recovery.restoring = true;
+    world_.invariants.goes_back(host_.index(), place.container, newest);
     after(world_.random.between(world_.plan.restore_time / 2, world_.plan.restore_time),
           [this, &place, number = place.owner_number, newest] {
             if (place.owner_number != number || !place.owner || !place.recovery) return;
@@ -136,7 +137,7 @@ void Daemon::recovery_round(Place& place) {
             if (world_.random.permille(world_.weather.restore_fails_permille)) {
               return recovery_round(place);
             }
-            world_.invariants.recovered(host_.index(), place.container, newest);
+            world_.invariants.recovered(place.container, newest);
             if (newest) return recovered(place, *newest);
             ++world_.tally.cold_starts;
             place.recovery.reset();

@@ -157,7 +157,13 @@ void Daemon::receive(const lease::Heartbeat& received) {
 // Told by the other thread: the charge may be another one by now.
 void Daemon::owner_silent(const lease::OwnerSilent& silent) {
   Place& here = place(index_of(silent.container));
-  if (here.owner || !granter_.withholds(silent.container)) return;
+  if (!granter_.withholds(silent.container)) return;
+  if (here.owner) {
+    const auto held = here.holds.empty() ? std::nullopt : std::optional(*here.holds.rbegin());
+    tell(here, own::Event(own::TargetSilent{held}));
+    granter_.resume(silent.container, now());
+    return arm_lease();
+  }
   if (here.taking) {
     here.silence_passed_over = true;
     return;

@@ -301,6 +301,9 @@ void Daemon::on(Place& place, const own::TellTake& e) {
   send(e.target.node, place.container, Take{e.term, e.generation, e.revision});
 }
 
+// From here on this node is a standby of the target, beside its frozen copy.
+void Daemon::on(Place& place, const own::HandedOver&) { look_at(place.container); }
+
 void Daemon::on(Place& place, const own::EndCopy&) {
   ++world_.tally.moves;
   if (!host_.kernel(place.container).copy) return;

@@ -12,6 +12,13 @@ namespace perdure::sim {
 namespace lease = policy::lease;
 namespace own = policy::ownership;
 namespace taking = policy::taking;
+using std::chrono_literals::operator""ms;
+using std::chrono_literals::operator""s;
+
+namespace {
+// Of an operator who has been told.
+constexpr Duration kUntilAWord = 3s;
+}  // namespace
 
 void Daemon::begin_taking(Place& place, const taking::Event& first) {
   ++place.taking_number;
@@ -154,8 +161,21 @@ void Daemon::on(Place& place, const taking::ResumeGrants&) {
   arm_lease();
 }
 
+// What it takes over is on no disk while it restores, and what it has restored is nowhere else for a moment more.
+void Daemon::may_die_soon() {
+  if (!world_.random.permille(world_.weather.taker_dies_permille)) return;
+  ++world_.tally.takers_lost;
+  const bool whole_host = world_.random.percent(40);
+  world_.queue.after(world_.random.between({}, world_.plan.restore_time + 50ms), [&host = host_, alive = alive_, whole_host] {
+    if (!*alive) return;
+    whole_host ? host.crash() : host.crash_daemon();
+  });
+  world_.queue.after(world_.random.between(300ms, 2s), [&host = host_, whole_host] { whole_host ? host.boot() : host.start_daemon(); });
+}
+
 void Daemon::on(Place& place, const taking::Seized& e) {
   ++world_.tally.takeovers;
+  may_die_soon();
   watch(place, std::nullopt);
   place.lease_term = e.record.term;
   perform(holder_.need(container_name(place.container),
@@ -164,6 +184,7 @@ void Daemon::on(Place& place, const taking::Seized& e) {
 }
 
 void Daemon::on(Place& place, const taking::Claimed& e) {
+  may_die_soon();
   raise(place, e.record.term);
   place.owner_term = e.record.term;
   place.next_number = std::max(place.next_number, place.restored.number + 1);
@@ -185,7 +206,42 @@ void Daemon::on(Place& place, const taking::ClaimedEmpty& e) {
   recover(place);
 }
 
-void Daemon::on(Place& place, const taking::ClaimedBefore&) { restart(place); }
+// An earlier life of this node has lost it. A standby takes it over by itself, or the source of a move takes it back; where there is
+// none any more, an operator has it brought back from whatever there is.
+void Daemon::await_word(Place& place) {
+  after(kUntilAWord, [this, &place] {
+    const StoredRecord stored = world_.store.truth(place.container);
+    if (place.owner || stored.record.owner.node != life_.node) return;
+    if (place.taking) return await_word(place);
+    if (stored.record.owner == life_) return brought_back(place, stored);
+    const bool stood_by = std::ranges::any_of(stored.record.standbys, [&](const Life& standby) {
+      const Daemon* daemon = world_.hosts[index_of(standby.node)]->daemon();
+      return daemon != nullptr && daemon->life() == standby;
+    });
+    if (stood_by) return await_word(place);
+    model::OwnershipRecord record = stored.record;
+    record.owner = record.writer = life_;
+    record.standbys.clear();
+    record.term = Term{record.term.value + 1};
+    record.phase = model::RecordPhase::kStarting;
+    record.nonce = world_.nonces()();
+    world_.store.submit({.from = host_.index(),
+                         .life = life_,
+                         .container = container_name(place.container),
+                         .record = record,
+                         .expected = stored.revision,
+                         .answer = [](const StoreAnswer&) {}});
+    await_word(place);  // what has become of it; answers get lost
+  });
+}
+
+void Daemon::brought_back(Place& place, const StoredRecord& stored) {
+  ++world_.tally.words;
+  raise(place, stored.record.term);
+  place.owner_term = stored.record.term;
+  begin_owning(place, own::Adopted{.record = stored.record, .revision = stored.revision, .stock = {}});
+  recover(place);
+}
 
 void Daemon::on(Place& place, const taking::Answer& e) {
   for (const auto& [node, peer] : peers_) send(node, place.container, TakeReply{e.term, e.error});

@@ -160,11 +160,12 @@ void Invariants::takes_over(NodeIndex node, ContainerIndex container,
                      perdure::to_string(generation), perdure::to_string(*committed)));
 }
 
-void Invariants::recovered(NodeIndex node, ContainerIndex container,
+void Invariants::goes_back(NodeIndex node, ContainerIndex container,
                            const std::optional<Generation>& generation) {
-  Truth& truth = containers_[container];
+  const Truth& truth = containers_[container];
   const model::OwnershipRecord& record = world_.store.truth(container).record;
-  if (truth.committed && generation < truth.committed) {
+  const bool owns = index_of(record.owner.node) == node;  // else what it restores never speaks
+  if (owns && truth.committed && generation < truth.committed) {
     for (const model::NodeLife& standby : record.standbys) {
       if (!has_state(standby, container)) continue;
       broken(container, "an owner goes back behind nothing that a standby of the record holds",
@@ -173,6 +174,10 @@ void Invariants::recovered(NodeIndex node, ContainerIndex container,
                          to_string(standby), perdure::to_string(*truth.committed)));
     }
   }
+}
+
+void Invariants::recovered(ContainerIndex container, const std::optional<Generation>& generation) {
+  Truth& truth = containers_[container];
   truth.committed = std::min(truth.committed, generation);  // the rest is lost
 }
 

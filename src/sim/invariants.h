@@ -61,9 +61,9 @@ class Invariants {
     auto& committed = containers_[container].committed;
     committed = std::min(committed, std::optional(generation));
   }
-  // By its owner, which has lost its copy; absent: it begins anew.
-  void recovered(NodeIndex node, ContainerIndex container,
-                 const std::optional<Generation>& generation);
+  // Its owner, which has lost its copy, begins to restore; absent: it begins anew.
+  void goes_back(NodeIndex node, ContainerIndex container, const std::optional<Generation>& generation);
+  void recovered(ContainerIndex container, const std::optional<Generation>& generation);
   void killed(NodeIndex node, ContainerIndex container, Term known);
 
   const std::optional<Generation>& newest_committed(ContainerIndex container) const {

@@ -30,6 +30,7 @@ void Schedule::draw_weather() {
   weather.late_thread_permille = some(20);
   weather.thread_latest = random.between(10ms, 500ms);
   weather.restore_fails_permille = some(300);
+  weather.taker_dies_permille = some(500);
   world_.weather = weather;
 }
 

@@ -24,6 +24,7 @@ struct Weather {
   unsigned late_thread_permille = 0;  // a timer that fires when its thread gets to run
   Duration thread_latest{};
   unsigned restore_fails_permille = 0;
+  unsigned taker_dies_permille = 0;  // who has become the owner, before anything of it is on its disk or held elsewhere
 };
 
 }  // namespace perdure::sim

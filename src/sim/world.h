@@ -32,6 +32,8 @@ struct Tally {
   std::uint64_t takeovers = 0;
   std::uint64_t recoveries = 0;
   std::uint64_t cold_starts = 0;
+  std::uint64_t takers_lost = 0;  // that had just become the owner
+  std::uint64_t words = 0;        // of operators
   std::uint64_t crashes = 0;
   std::uint64_t pauses = 0;
   std::uint64_t cuts = 0;
