@@ -20,10 +20,13 @@ enum {
   VLAN_BYTES = 4,
   MAX_VLAN_TAGS = 2,
   MAX_EXTENSION_HEADERS = 6, /* more are unknown to any sender; such a packet counts as "other" */
+  /* Of a frame that begins a connection: Ethernet, tags, IPv6 and the longest TCP header, and room for options of IP. */
+  MAX_SYN_BYTES = 14 + 8 + 40 + 60 + 40,
   PROTO_ICMP = 1,
   PROTO_TCP = 6,
   PROTO_ICMPV6 = 58,
   TCP_FLAGS_OFFSET = 13,
+  TCP_SYN = 0x02,
   TCP_RST = 0x04,
   ICMP_UNREACHABLE = 3,
   ICMPV6_UNREACHABLE = 1,
@@ -40,8 +43,16 @@ struct {
 struct {
   __uint(type, BPF_MAP_TYPE_QUEUE);
   __uint(max_entries, PD_GATE_REFUSALS);
-  __uint(value_size, sizeof(struct pd_refusal));
+  __uint(value_size, sizeof(struct pd_connection));
 } pd_refusals SEC(".maps");
+
+/* Connections that have begun. A queue that is looked at every now and then, not a ring that wakes its reader: the kernel
+   forgets the oldest while nobody asks, and what a busy server begins goes to others in few messages. */
+struct {
+  __uint(type, BPF_MAP_TYPE_QUEUE);
+  __uint(max_entries, PD_GATE_BEGUN);
+  __uint(value_size, sizeof(struct pd_connection));
+} pd_begun SEC(".maps");
 
 char LICENSE[] SEC("license") = "Apache-2.0";
 
@@ -124,25 +135,42 @@ static __always_inline int is_refusal(const struct frame* frame) {
   return 0;
 }
 
+static __always_inline int read_connection(struct __sk_buff* skb, const struct frame* frame,
+                                           struct pd_connection* connection) {
+  if (frame->ethertype == 0x0800) {
+    connection->family = 4;
+    if (bpf_skb_load_bytes(skb, frame->network + 12, connection->source, 4)) return 0;
+    if (bpf_skb_load_bytes(skb, frame->network + 16, connection->destination, 4)) return 0;
+  } else {
+    connection->family = 6;
+    if (bpf_skb_load_bytes(skb, frame->network + 8, connection->source, 16)) return 0;
+    if (bpf_skb_load_bytes(skb, frame->network + 24, connection->destination, 16)) return 0;
+  }
+  if (bpf_skb_load_bytes(skb, frame->upper, &connection->source_port, 2)) return 0;
+  return !bpf_skb_load_bytes(skb, frame->upper + 2, &connection->destination_port, 2);
+}
+
 /* The peer of a connection that a dying process leaves with unread data is told by this one RST: it
    is remembered, so that the daemon can tell the peer later. */
 static __always_inline void remember_refusal(struct __sk_buff* skb) {
   struct frame frame = {};
-  struct pd_refusal refusal = {};
+  struct pd_connection refusal = {};
   read_frame(skb, &frame);
   if (frame.proto != PROTO_TCP || !(frame.first & TCP_RST)) return;
-  if (frame.ethertype == 0x0800) {
-    refusal.family = 4;
-    if (bpf_skb_load_bytes(skb, frame.network + 12, refusal.source, 4)) return;
-    if (bpf_skb_load_bytes(skb, frame.network + 16, refusal.destination, 4)) return;
-  } else {
-    refusal.family = 6;
-    if (bpf_skb_load_bytes(skb, frame.network + 8, refusal.source, 16)) return;
-    if (bpf_skb_load_bytes(skb, frame.network + 24, refusal.destination, 16)) return;
-  }
-  if (bpf_skb_load_bytes(skb, frame.upper, &refusal.source_port, 2)) return;
-  if (bpf_skb_load_bytes(skb, frame.upper + 2, &refusal.destination_port, 2)) return;
+  if (!read_connection(skb, &frame, &refusal)) return;
   bpf_map_push_elem(&pd_refusals, &refusal, BPF_EXIST);
+}
+
+/* A connection that is younger than the newest checkpoint is in none: whoever restores that elsewhere
+   tells its peer, if it has heard of it. */
+static __always_inline void remember_beginning(struct __sk_buff* skb) {
+  struct frame frame = {};
+  struct pd_connection begun = {};
+  if (skb->len > MAX_SYN_BYTES) return;
+  read_frame(skb, &frame);
+  if (frame.proto != PROTO_TCP || !(frame.first & TCP_SYN)) return;
+  if (!read_connection(skb, &frame, &begun)) return;
+  bpf_map_push_elem(&pd_begun, &begun, BPF_EXIST);
 }
 
 #define READ_ONCE(word) (*(volatile typeof(word)*)&(word))
@@ -182,6 +210,7 @@ int pd_gate_out(struct __sk_buff* skb) {
       return DROP;
     }
   }
+  remember_beginning(skb);
   COUNT(gate->passed);
   return PASS;
 }

@@ -21,6 +21,7 @@ constexpr std::uint32_t kFilterHandle = 1;
 constexpr std::uint32_t kFilterPriority = 1;
 constexpr std::string_view kEntryMap = "pd_gate";
 constexpr std::string_view kRefusalsMap = "pd_refusals";
+constexpr std::string_view kBegunMap = "pd_begun";
 
 struct SkeletonCloser {
   void operator()(gate_bpf* skeleton) const { gate_bpf__destroy(skeleton); }
@@ -111,10 +112,10 @@ Result<UniqueFd> map_of_program(int program, unsigned link_index, std::string_vi
       std::format("the filter of link {} is no gate of this version of perdure", link_index));
 }
 
-Endpoint endpoint_of(const pd_refusal& refusal, const __u8 (&address)[16], __be16 port) {
+Endpoint endpoint_of(const pd_connection& connection, const __u8 (&address)[16], __be16 port) {
   Endpoint endpoint;
-  endpoint.address.family = refusal.family == 4 ? IpFamily::kV4 : IpFamily::kV6;
-  std::copy_n(address, refusal.family == 4 ? 4 : 16, endpoint.address.bytes.begin());
+  endpoint.address.family = connection.family == 4 ? IpFamily::kV4 : IpFamily::kV6;
+  std::copy_n(address, connection.family == 4 ? 4 : 16, endpoint.address.bytes.begin());
   endpoint.port = ntohs(port);
   return endpoint;
 }
@@ -126,12 +127,12 @@ Result<Gate> Gate::attach(unsigned link_index, const GateState& initial) {
   const BpfLog log;
   const Skeleton skeleton(gate_bpf__open_and_load());
   if (!skeleton) return fail(log.error("load the gate's BPF program", errno));
-  UniqueFd map;
-  PERDURE_ASSIGN(map, duplicate(bpf_map__fd(skeleton->maps.pd_gate)));
-  UniqueFd refusals;
-  PERDURE_ASSIGN(refusals, duplicate(bpf_map__fd(skeleton->maps.pd_refusals)));
-  PERDURE_ASSIGN(pd_gate_entry* const entry, map_gate_entry(map.get()));
-  Gate gate(link_index, clock, std::move(map), std::move(refusals), entry);
+  Maps maps;
+  PERDURE_ASSIGN(maps.entry, duplicate(bpf_map__fd(skeleton->maps.pd_gate)));
+  PERDURE_ASSIGN(maps.refusals, duplicate(bpf_map__fd(skeleton->maps.pd_refusals)));
+  PERDURE_ASSIGN(maps.begun, duplicate(bpf_map__fd(skeleton->maps.pd_begun)));
+  PERDURE_ASSIGN(pd_gate_entry* const entry, map_gate_entry(maps.entry.get()));
+  Gate gate(link_index, clock, std::move(maps), entry);
   entry->version = PD_GATE_VERSION;
   gate.set_flags(initial.flags);
   gate.set_deadline(initial.deadline);
@@ -148,10 +149,12 @@ Result<Gate> Gate::attach(unsigned link_index, const GateState& initial) {
 Result<Gate> Gate::recover(unsigned link_index) {
   PERDURE_ASSIGN(const KernelClock clock, KernelClock::of_this_process());
   PERDURE_ASSIGN(const UniqueFd program, filter_program(link_index));
-  PERDURE_ASSIGN(UniqueFd map, map_of_program(program.get(), link_index, kEntryMap, sizeof(pd_gate_entry)));
-  PERDURE_ASSIGN(UniqueFd refusals, map_of_program(program.get(), link_index, kRefusalsMap, sizeof(pd_refusal)));
-  PERDURE_ASSIGN(pd_gate_entry* const entry, map_gate_entry(map.get()));
-  Gate gate(link_index, clock, std::move(map), std::move(refusals), entry);
+  Maps maps;
+  PERDURE_ASSIGN(maps.entry, map_of_program(program.get(), link_index, kEntryMap, sizeof(pd_gate_entry)));
+  PERDURE_ASSIGN(maps.refusals, map_of_program(program.get(), link_index, kRefusalsMap, sizeof(pd_connection)));
+  if (auto begun = map_of_program(program.get(), link_index, kBegunMap, sizeof(pd_connection))) maps.begun = *std::move(begun);
+  PERDURE_ASSIGN(pd_gate_entry* const entry, map_gate_entry(maps.entry.get()));
+  Gate gate(link_index, clock, std::move(maps), entry);
   if (load(entry->version) != PD_GATE_VERSION) {
     return fail(
         ErrorCode::kUnsupported,
@@ -177,8 +180,7 @@ Status Gate::remove(unsigned link_index) {
 Gate::Gate(Gate&& other) noexcept
     : link_index_(other.link_index_),
       clock_(other.clock_),
-      map_(std::move(other.map_)),
-      refusals_(std::move(other.refusals_)),
+      maps_(std::move(other.maps_)),
       entry_(std::exchange(other.entry_, nullptr)) {}
 
 Gate& Gate::operator=(Gate&& other) noexcept {
@@ -186,8 +188,7 @@ Gate& Gate::operator=(Gate&& other) noexcept {
     unmap_gate_entry(entry_);
     link_index_ = other.link_index_;
     clock_ = other.clock_;
-    map_ = std::move(other.map_);
-    refusals_ = std::move(other.refusals_);
+    maps_ = std::move(other.maps_);
     entry_ = std::exchange(other.entry_, nullptr);
   }
   return *this;
@@ -212,7 +213,7 @@ void Gate::open() {
 // ---- The deadline, for another thread ----
 
 Result<Gate::DeadlineWriter> Gate::deadline_writer() const {
-  PERDURE_ASSIGN(pd_gate_entry* const entry, map_gate_entry(map_.get()));
+  PERDURE_ASSIGN(pd_gate_entry* const entry, map_gate_entry(maps_.entry.get()));
   return DeadlineWriter(clock_, entry);
 }
 
@@ -271,20 +272,30 @@ std::uint64_t Gate::deaths() const {
 }
 
 Result<std::vector<TcpTuple>> Gate::take_refused() {
-  std::vector<TcpTuple> refused;
-  pd_refusal refusal{};
+  return take_all(maps_.refusals, "refused");
+}
+
+Result<std::vector<TcpTuple>> Gate::take_begun() {
+  if (!maps_.begun) return std::vector<TcpTuple>();
+  return take_all(maps_.begun, "let begin");
+}
+
+Result<std::vector<TcpTuple>> Gate::take_all(const UniqueFd& queue, std::string_view what) {
+  static_assert(PD_GATE_REFUSALS == PD_GATE_BEGUN);
+  std::vector<TcpTuple> all;
+  pd_connection connection{};
   for (int i = 0; i < PD_GATE_REFUSALS; ++i) {
-    if (bpf_map_lookup_and_delete_elem(refusals_.get(), nullptr, &refusal) != 0) {
+    if (bpf_map_lookup_and_delete_elem(queue.get(), nullptr, &connection) != 0) {
       if (errno == ENOENT) break;
-      return fail_errno(std::format("read what the gate of link {} refused", link_index_));
+      return fail_errno(std::format("read what the gate of link {} {}", link_index_, what));
     }
-    refused.push_back({endpoint_of(refusal, refusal.source, refusal.source_port),
-                       endpoint_of(refusal, refusal.destination, refusal.destination_port)});
+    all.push_back({endpoint_of(connection, connection.source, connection.source_port),
+                   endpoint_of(connection, connection.destination, connection.destination_port)});
   }
-  std::ranges::sort(refused);
-  const auto repeated = std::ranges::unique(refused);
-  refused.erase(repeated.begin(), repeated.end());
-  return refused;
+  std::ranges::sort(all);
+  const auto repeated = std::ranges::unique(all);
+  all.erase(repeated.begin(), repeated.end());
+  return all;
 }
 
 }  // namespace perdure::network

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/clock.h"
@@ -109,18 +110,27 @@ class Gate {
   // once; of more than 1024 the newest. The kernel sends one when a process ends with data it has
   // not read, and forgets the connection at once: nothing else tells of it.
   Result<std::vector<TcpTuple>> take_refused();
+  // The connections whose SYN, or answer to one, the gate has let out since the last call, each once; of more than 1024 the
+  // newest. They may have ended since, or never have been accepted. Nothing is told of one whose SYN carries more than a few
+  // bytes of data, nor by a gate that was made before there was this.
+  Result<std::vector<TcpTuple>> take_begun();
 
   unsigned link_index() const { return link_index_; }
-  int map_fd() const { return map_.get(); }
+  int map_fd() const { return maps_.entry.get(); }
 
  private:
-  Gate(unsigned link_index, KernelClock clock, UniqueFd map, UniqueFd refusals, pd_gate_entry* entry)
-      : link_index_(link_index), clock_(clock), map_(std::move(map)), refusals_(std::move(refusals)), entry_(entry) {}
+  struct Maps {
+    UniqueFd entry;
+    UniqueFd refusals;
+    UniqueFd begun;  // none: an earlier version made the gate
+  };
+  Gate(unsigned link_index, KernelClock clock, Maps maps, pd_gate_entry* entry)
+      : link_index_(link_index), clock_(clock), maps_(std::move(maps)), entry_(entry) {}
+  Result<std::vector<TcpTuple>> take_all(const UniqueFd& queue, std::string_view what);
 
   unsigned link_index_ = 0;
   KernelClock clock_;
-  UniqueFd map_;
-  UniqueFd refusals_;
+  Maps maps_;
   pd_gate_entry* entry_ = nullptr;  // mapped; shared with the kernel
 };
 

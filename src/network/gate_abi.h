@@ -40,9 +40,9 @@ struct pd_gate_entry {
   __u64 input_dropped;
 };
 
-/* A connection for which a TCP RST was dropped by the lock or a hold, as it leaves the container.
-   Addresses are as on the wire, IPv4 in the first four bytes; ports in network byte order. */
-struct pd_refusal {
+/* A TCP connection, as it leaves the container. Addresses are as on the wire, IPv4 in the first four
+   bytes; ports in network byte order. */
+struct pd_connection {
   __u8 source[16];
   __u8 destination[16];
   __be16 source_port;
@@ -50,6 +50,7 @@ struct pd_refusal {
   __u32 family; /* 4 or 6 */
 };
 #define PD_GATE_REFUSALS 1024 /* the oldest is forgotten */
+#define PD_GATE_BEGUN 1024    /* the oldest is forgotten */
 
 /* One event of the exit hook's ring buffer. */
 struct pd_death {

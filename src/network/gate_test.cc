@@ -3,6 +3,12 @@
 // a bounded time.
 #include "network/gate.h"
 
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+
+#include <array>
 #include <atomic>
 #include <format>
 #include <functional>
@@ -267,6 +273,40 @@ TEST_F(GateTest, ForgetsTheOldestOfTooManyRefusals) {
   EXPECT_EQ(refused.back().remote.port, 10'000 + PD_GATE_REFUSALS + 9) << "the newest is kept";
 }
 
+TEST_F(GateTest, TellsTheConnectionsThatHaveBegun) {
+  EXPECT_THAT(value_of(gate().take_begun()), testing::IsEmpty());
+  const int inside = container_->netns.fd();
+  const Endpoint outside4{ip("10.1.0.1"), 4000}, outside6{ip("fd01::1"), 4000};
+  std::vector<TcpPair> pairs;
+  pairs.push_back(connect_tcp(-1, outside4, inside, container_->at(80)));
+  pairs.push_back(connect_tcp(-1, outside6, inside, container_->at6(80)));
+  pairs.push_back(connect_tcp(inside, container_->at(4001), -1, Endpoint{ip("10.1.0.1"), 81}));
+  pairs.push_back(connect_tcp(inside, container_->at6(4001), -1, Endpoint{ip("fd01::1"), 81}));
+  ASSERT_EQ(::write(pairs.front().server.get(), "x", 1), 1);
+  ASSERT_TRUE(readable_within(pairs.front().client.get(), 20'000));
+  const std::vector<TcpTuple> expected{{container_->at(80), outside4},
+                                       {container_->at6(80), outside6},
+                                       {container_->at(4001), Endpoint{ip("10.1.0.1"), 81}},
+                                       {container_->at6(4001), Endpoint{ip("fd01::1"), 81}}};
+  Gate later = value_of(Gate::recover(gate().link_index()));
+  EXPECT_THAT(value_of(later.take_begun()), testing::UnorderedElementsAreArray(expected));
+  EXPECT_THAT(value_of(gate().take_begun()), testing::IsEmpty()) << "each is told once";
+  pairs.push_back(connect_tcp(-1, Endpoint{ip("10.1.0.1"), 4002}, inside, container_->at(82)));
+  EXPECT_THAT(value_of(later.take_begun()),
+              testing::ElementsAre(TcpTuple{container_->at(82), Endpoint{ip("10.1.0.1"), 4002}}));
+}
+
+TEST_F(GateTest, TellsNothingOfAConnectionThatItKeepsBack) {
+  gate().lock();
+  const UniqueFd listener = socket_at(container_->netns.fd(), SOCK_STREAM, container_->at(80));
+  ASSERT_EQ(::listen(listener.get(), 8), 0);
+  const UniqueFd client = socket_at(-1, SOCK_STREAM | SOCK_NONBLOCK, Endpoint{ip("10.1.0.1"), 4000});
+  const SocketAddress to(container_->at(80));
+  ASSERT_EQ(::connect(client.get(), to.get(), to.size), -1);
+  ASSERT_TRUE(eventually([&] { return gate().counters().dropped_locked > 0; }));
+  EXPECT_THAT(value_of(gate().take_begun()), testing::IsEmpty());
+}
+
 TEST_F(GateTest, ClosedFromTheFirstFrameOn) {
   auto three = make_container(3, GateState{Instant{}, GateFlags::kNone});
   const UniqueFd inside = socket_at(three.netns.fd(), SOCK_DGRAM, three.at(kPort));
@@ -314,6 +354,49 @@ TEST_F(GateTest, RecoverTellsWhatIsMissing) {
   ASSERT_OK(Gate::remove(gate().link_index()));
   EXPECT_EQ(Gate::recover(gate().link_index()).error().code(), ErrorCode::kNotFound);
   EXPECT_TRUE(passes());
+}
+
+// As one that was made before a gate told of connections: it has no map for them, and passes everything.
+void put_gate_of_earlier_version(unsigned link_index) {
+  bpf_map_create_opts mappable{};
+  mappable.sz = sizeof mappable;
+  mappable.map_flags = BPF_F_MMAPABLE;
+  const UniqueFd entry(bpf_map_create(BPF_MAP_TYPE_ARRAY, "pd_gate", 4, sizeof(pd_gate_entry), 1, &mappable));
+  const UniqueFd refusals(
+      bpf_map_create(BPF_MAP_TYPE_QUEUE, "pd_refusals", 0, sizeof(pd_connection), PD_GATE_REFUSALS, nullptr));
+  ASSERT_TRUE(entry && refusals) << std::strerror(errno);
+  pd_gate_entry initial{};
+  initial.deadline_ns = PD_GATE_NO_DEADLINE;
+  initial.version = PD_GATE_VERSION;
+  const std::uint32_t zero = 0;
+  ASSERT_EQ(bpf_map_update_elem(entry.get(), &zero, &initial, BPF_ANY), 0);
+  const auto uses = [](const UniqueFd& map) { return bpf_insn{BPF_LD | BPF_DW | BPF_IMM, 1, BPF_PSEUDO_MAP_FD, 0, map.get()}; };
+  const std::array<bpf_insn, 6> code{uses(entry),           bpf_insn{},
+                                     uses(refusals),        bpf_insn{},
+                                     bpf_insn{BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, TC_ACT_UNSPEC},
+                                     bpf_insn{BPF_JMP | BPF_EXIT, 0, 0, 0, 0}};
+  const UniqueFd program(
+      bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "pd_gate_out", "Apache-2.0", code.data(), code.size(), nullptr));
+  ASSERT_TRUE(program) << std::strerror(errno);
+  bpf_tc_hook hook{};
+  hook.sz = sizeof hook;
+  hook.ifindex = static_cast<int>(link_index);
+  hook.attach_point = BPF_TC_INGRESS;
+  bpf_tc_opts options{};
+  options.sz = sizeof options;
+  options.prog_fd = program.get();
+  options.flags = BPF_TC_F_REPLACE;
+  options.handle = 1;
+  options.priority = 1;
+  ASSERT_EQ(bpf_tc_attach(&hook, &options), 0) << std::strerror(errno);
+}
+
+TEST_F(GateTest, OneThatIsOlderThanItsDaemonIsRecoveredAndTellsOfNoConnections) {
+  ASSERT_NO_FATAL_FAILURE(put_gate_of_earlier_version(gate().link_index()));
+  Gate found = value_of(Gate::recover(gate().link_index()));
+  const TcpPair pair = connect_tcp(-1, host_end(), container_->netns.fd(), container_->at(80));
+  EXPECT_THAT(value_of(found.take_begun()), testing::IsEmpty());
+  EXPECT_THAT(value_of(found.take_refused()), testing::IsEmpty());
 }
 
 // One thread renews as the daemon would, another reads: no store is torn.
