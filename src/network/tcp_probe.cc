@@ -19,7 +19,7 @@ constexpr unsigned kRoundsAtLeast = 4;
 constexpr Duration kRoundAtMost = std::chrono::milliseconds(100);
 // By then a living connection has acknowledged what was under way, retransmissions included.
 constexpr Duration kUnderWay = std::chrono::seconds(1);
-constexpr Duration kLookAtStop = std::chrono::milliseconds(20);
+constexpr Duration kLookAtStop = std::chrono::milliseconds(2);  // a restore may wait for it
 // Of a segment that is sent again: fits on every path that is worth one (RFC 8200: 1280 bytes).
 constexpr std::size_t kResentBytes = 1200;
 // One message takes back one doubling; so many lead from Linux's longest timeout, two minutes, to its shortest, 200 ms.
@@ -187,9 +187,10 @@ void ProbeRun::take_said(Target& target, const TcpSegment& segment) {
       target.said.value_or(PeerAnswer::Said{target.socket.snd_nxt, target.socket.rcv_nxt});
   const bool more_sent = is_later(end, before.end);
   const bool more_acknowledged = is_later(segment.acknowledgement, before.acknowledged);
-  if (!more_sent && !more_acknowledged) return;
-  target.said = {more_sent ? end : before.end,
-                 more_acknowledged ? segment.acknowledgement : before.acknowledged};
+  const bool begins = (segment.flags & TcpSegment::kSyn) != 0;  // between the same ends, another connection
+  if (!more_sent && !more_acknowledged && !begins) return;
+  target.said = {more_sent || begins ? end : before.end,
+                 more_acknowledged || begins ? segment.acknowledgement : before.acknowledged};
   if (!target.ahead || is_later(target.ahead->snd_nxt, target.said->acknowledged)) return;
   target.ahead->said = target.said;
   target.answer = target.ahead;

@@ -43,7 +43,8 @@ struct PeerAnswer {
   std::optional<std::uint32_t> timestamp_echo;  // TSecr: the last of our timestamps it has seen
   MacAddress next_hop;                          // where the frames to it go
   // What the restored socket had sent and acknowledged when the peer answered: the end of its data,
-  // its acknowledgement. Nothing, if that was no more than at the checkpoint.
+  // its acknowledgement. Nothing, if that was no more than at the checkpoint. Of a connection that has begun since between
+  // the same ends: that one's.
   struct Said {
     std::uint32_t end = 0;
     std::uint32_t acknowledged = 0;
@@ -92,7 +93,7 @@ struct ProbeOptions {
   // How many of the sockets, from the first on, are waited for; the others' answers may come with probe_on(). Nothing:
   // all are.
   std::optional<std::size_t> awaited{};
-  std::stop_token stop{};  // looked at every 20 ms
+  std::stop_token stop{};  // looked at every 2 ms
 };
 
 // The container's gate has to keep its own RST back (kRstGuard, kArpOnly or kLocked), else its
