@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <format>
 #include <mutex>
+#include <set>
 
 #include "base/log.h"
 
@@ -90,7 +91,8 @@ struct RolledBackConnections::Connection {
 };
 
 PeerState RolledBackConnections::Connection::state(std::chrono::milliseconds clock_advance) const {
-  if (!captured) return !answer || answer->reset ? PeerState::kNoAnswer : PeerState::kMoved;
+  // Who has begun anew from the same port is not to be disturbed.
+  if (!captured) return !answer || answer->reset || answer->said ? PeerState::kNoAnswer : PeerState::kMoved;
   const PeerState state = network::classify(socket, answer);
   if (state != PeerState::kUnmoved || !socket.timestamp || !answer->timestamp_echo) return state;
   // The clocks of two hosts differ by more than is allowed for: the peer would drop all that is older than what it knows.
@@ -102,25 +104,17 @@ PeerState RolledBackConnections::Connection::state(std::chrono::milliseconds clo
 RolledBackConnections::RolledBackConnections(ConnectionsPlace place, const capsule::Capsule& capsule)
     : place_(std::move(place)), capsule_(capsule), elapsed_(since(capsule.manifest.created)) {}
 
-RolledBackConnections::~RolledBackConnections() {
-  if (asking_.joinable()) asking_.join();
-}
+RolledBackConnections::~RolledBackConnections() = default;
 
 Result<std::unique_ptr<RolledBackConnections>> RolledBackConnections::of(
     ConnectionsPlace place, const capsule::Capsule& capsule, const std::vector<TcpSocketInfo>& left_behind) {
   PERDURE_ASSIGN(const auto captured, capsule::captured_connections(capsule.images));
   std::unique_ptr<RolledBackConnections> made(new RolledBackConnections(std::move(place), capsule));
   for (const CapturedConnection& connection : captured) made->add(connection, left_behind);
-  // Those that are younger than the generation: nobody will answer their peers any more.
-  for (const TcpSocketInfo& info : left_behind) {
-    const auto is_same = [&](const Connection& connection) { return tuple_of(connection.socket) == info.tuple; };
-    if (is_loopback(info.tuple.remote.address) || std::ranges::any_of(made->connections_, is_same)) continue;
-    RestoredSocket& younger = made->connections_.emplace_back().socket;
-    younger.local = info.tuple.local;
-    younger.remote = info.tuple.remote;
-  }
   const auto others = std::ranges::stable_partition(made->connections_, &Connection::may_be_spliced);
   made->splices_ = static_cast<std::size_t>(others.begin() - made->connections_.begin());
+  made->captured_ = made->connections_.size();
+  made->add_younger(left_behind);
   PERDURE_TRY(made->prepare_images());
   return made;
 }
@@ -131,6 +125,18 @@ void RolledBackConnections::add(const CapturedConnection& captured, const std::v
   const auto before = std::ranges::find(left_behind, tuple_of(connection.socket), &TcpSocketInfo::tuple);
   connection.peer_has_ended = before != left_behind.end() && before->shut_by_peer && !captured.shut_by_peer;
   connections_.push_back(std::move(connection));
+}
+
+// Nobody will answer their peers any more.
+void RolledBackConnections::add_younger(const std::vector<TcpSocketInfo>& left_behind) {
+  std::set<TcpTuple> known;
+  for (const Connection& connection : connections_) known.insert(tuple_of(connection.socket));
+  for (const TcpSocketInfo& info : left_behind) {
+    if (is_loopback(info.tuple.remote.address) || !known.insert(info.tuple).second) continue;
+    RestoredSocket& younger = connections_.emplace_back().socket;
+    younger.local = info.tuple.local;
+    younger.remote = info.tuple.remote;
+  }
 }
 
 Status RolledBackConnections::prepare_images() {
@@ -151,8 +157,8 @@ const capsule::Image* RolledBackConnections::image_of(const Connection& connecti
 Status RolledBackConnections::ask() {
   if (connections_.empty()) return {};
   PERDURE_ASSIGN(answered_, make_pipe());
-  asking_ = std::thread([this] {
-    if (Status asked = ask_peers(); !asked) {
+  asking_ = std::jthread([this](const std::stop_token& settles) {
+    if (Status asked = ask_peers(settles); !asked) {
       log::warning("{}: asking the peers of {} connections: {}", place_.container, connections_.size(),
                    asked.error().message());
     }
@@ -167,25 +173,23 @@ void RolledBackConnections::tell_first_answers() {
   answered_.write_end.reset();
 }
 
-// Nobody waits for the answers of those that come behind the first `splices_`.
-Status RolledBackConnections::ask_peers() {
+// CRIU waits for the first `splices_`, settle() for those of the capsule, and nobody for the younger ones.
+Status RolledBackConnections::ask_peers(const std::stop_token& settles) {
   const Instant end = BootClock::now() + kAskTime;
   std::vector<RestoredSocket> sockets;
   for (const Connection& connection : connections_) sockets.push_back(connection.socket);
   const auto keep = [&](const std::vector<std::optional<PeerAnswer>>& answers, std::size_t from, std::size_t to) {
     for (std::size_t i = from; i < to; ++i) connections_[i].answer = answers[i];
   };
+  const auto remaining = [&] { return std::max<Duration>(end - BootClock::now(), {}); };
   PERDURE_ASSIGN(prober_, PeerProber::open(place_.path));
-  if (splices_ > 0) {
-    PERDURE_ASSIGN(const auto first, prober_->probe(sockets, {.deadline = kAskTime, .awaited = splices_}));
-    keep(first, 0, splices_);
-    tell_first_answers();
-    PERDURE_ASSIGN(const auto all, prober_->probe_on({.deadline = std::max<Duration>(end - BootClock::now(), {})}));
-    keep(all, splices_, all.size());
-    return {};
-  }
-  PERDURE_ASSIGN(const auto all, prober_->probe(sockets, {.deadline = kAskTime}));
-  keep(all, 0, all.size());
+  PERDURE_ASSIGN(const auto first, prober_->probe(sockets, {.deadline = kAskTime, .awaited = splices_}));
+  keep(first, 0, splices_);
+  tell_first_answers();
+  PERDURE_ASSIGN(const auto captured, prober_->probe_on({.deadline = remaining(), .awaited = captured_}));
+  keep(captured, splices_, captured_);
+  PERDURE_ASSIGN(const auto all, prober_->probe_on({.deadline = remaining(), .stop = settles}));
+  keep(all, captured_, all.size());
   return {};
 }
 
@@ -227,6 +231,7 @@ std::optional<capsule::Image> RolledBackConnections::splice(Connection& connecti
 // ---- Settling ----
 
 RolledBackConnections::Settled RolledBackConnections::settle() {
+  asking_.request_stop();
   if (asking_.joinable()) asking_.join();
   std::vector<Connection*> all;
   for (Connection& connection : connections_) all.push_back(&connection);

@@ -40,8 +40,9 @@ struct ConnectionsPlace {
 // Of one restore. Not for several threads at once.
 class RolledBackConnections {
  public:
-  // `left_behind`: of the life that ended here, what the kernel still closed in its name, and what it had refused. The
-  // capsule outlives settle(). kCorrupt naming the image.
+  // `left_behind`: of the life that ended, what the kernel still closed in its name here, what it had refused, and what
+  // another host has told of. Who is not in the capsule is younger, or has ended long ago: nothing waits for its answer.
+  // The capsule outlives settle(). kCorrupt naming the image.
   static Result<std::unique_ptr<RolledBackConnections>> of(ConnectionsPlace place, const capsule::Capsule& capsule,
                                                            const std::vector<network::TcpSocketInfo>& left_behind);
   RolledBackConnections(const RolledBackConnections&) = delete;
@@ -74,7 +75,8 @@ class RolledBackConnections {
   RolledBackConnections(ConnectionsPlace place, const capsule::Capsule& capsule);
   void add(const capsule::CapturedConnection& captured, const std::vector<network::TcpSocketInfo>& left_behind);
   Status prepare_images();
-  Status ask_peers();
+  void add_younger(const std::vector<network::TcpSocketInfo>& left_behind);
+  Status ask_peers(const std::stop_token& settles);
   void tell_first_answers();
   std::vector<capsule::Image> splice();
   std::optional<capsule::Image> splice(Connection& connection) const;
@@ -91,8 +93,10 @@ class RolledBackConnections {
   const ConnectionsPlace place_;
   const capsule::Capsule& capsule_;
   const std::chrono::milliseconds elapsed_;  // since the capture
-  std::vector<Connection> connections_;      // those that may be spliced come first
-  std::size_t splices_ = 0;                  // so many
+  // Those that may be spliced come first, then the others of the capsule, then those that are younger.
+  std::vector<Connection> connections_;
+  std::size_t splices_ = 0;   // so many
+  std::size_t captured_ = 0;  // with those
   std::vector<capsule::Image> changed_;
   std::vector<network::RestoredSocket> spliced_;
 
@@ -100,7 +104,7 @@ class RolledBackConnections {
   // The first `splices_` answers are there, or will not be: for threads, and for who polls (the write end is closed).
   std::latch first_answers_{1};
   Pipe answered_;
-  std::thread asking_;
+  std::jthread asking_;
 };
 
 }  // namespace perdure::node
