@@ -115,7 +115,10 @@ class ContainerBackend {
   // kRolledBack: peers may have moved on since. kMovedHere: nobody has, for the container has been silent since
   // the capture; no connection is asked about or reset, and what may not have arrived is sent again at once.
   enum class RestoreKind { kRolledBack, kMovedHere };
-  virtual Result<RestoreResult> restore(const capsule::Capsule& capsule, RestoreKind kind) = 0;
+  // `begun`, if it ran elsewhere: connections of which the capsule may know nothing. Those that are not in it are ended
+  // after kRolledBack; they may have ended long ago.
+  virtual Result<RestoreResult> restore(const capsule::Capsule& capsule, RestoreKind kind,
+                                        const std::vector<network::TcpTuple>& begun) = 0;
 
   // On a node that is to stand by: everything that restore() needs and that can be had before, with the image that
   // is here under its digest. The gate is locked. Idempotent. kNotFound: no such image here, no such bridge.
@@ -149,6 +152,8 @@ class ContainerBackend {
 
   // Frames of the container that the gate has let out.
   virtual std::uint64_t frames_passed() const = 0;
+  // network::Gate::take_begun(). Any thread; nothing where there is no gate.
+  virtual std::vector<network::TcpTuple> take_begun() = 0;
   // Absent: there is no gate.
   virtual std::optional<network::GateCounters> gate_traffic() const = 0;
 

@@ -218,7 +218,7 @@ void ContainerService::do_restore(const policy::Restore& effect) {
 
 void ContainerService::restore(const policy::Restore& effect, const capsule::CapsuleRef& capsule) {
   auto work = [backend = backend_, capsule] {
-    return backend->restore(*capsule, ContainerBackend::RestoreKind::kRolledBack);
+    return backend->restore(*capsule, ContainerBackend::RestoreKind::kRolledBack, {});
   };
   runner_.run(std::move(work), [this, effect, capsule](Result<RestoreResult> restored) {
     if (!restored) {

@@ -210,6 +210,7 @@ class ContainerService final : private OwnedSide {
   std::string spec_yaml() const override;
   std::string image_digest() const override { return record_.image_digest; }
   std::shared_ptr<GateDeadline> gate_deadline() override { return backend_->gate_deadline(); }
+  std::vector<network::TcpTuple> take_begun() override { return backend_->take_begun(); }
   std::uint64_t state_bytes() const override;
   Status remember(Term term, const std::optional<policy::ownership::HandingOver>& handing_over) override;
   Counters counters() const override { return {record_.restores, record_.failures, record_.created}; }

@@ -497,6 +497,13 @@ std::optional<network::GateCounters> LinuxBackend::gate_traffic() const {
   if (!attachment_) return std::nullopt;
   return attachment_->gate.counters();
 }
+std::vector<network::TcpTuple> LinuxBackend::take_begun() {
+  const std::lock_guard lock(gate_mutex_);
+  if (!attachment_) return {};
+  auto begun = attachment_->gate.take_begun();
+  if (!begun) log::debug("{}: {}", spec_.name.str(), begun.error().message());
+  return begun ? *std::move(begun) : std::vector<network::TcpTuple>();
+}
 
 std::uint64_t LinuxBackend::cgroup_id() const { return cgroup_id_; }
 

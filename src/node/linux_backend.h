@@ -56,7 +56,8 @@ class LinuxBackend final : public ContainerBackend {
   Result<Captured> capture(const Generation& generation, const RuntimeFacts& facts, const CancelFlag& cancel,
                            AfterCapture after) override;
   Status resume() override;
-  Result<RestoreResult> restore(const capsule::Capsule& capsule, RestoreKind kind) override;
+  Result<RestoreResult> restore(const capsule::Capsule& capsule, RestoreKind kind,
+                                const std::vector<network::TcpTuple>& begun) override;
   Result<Preparation> prepare_standby(const std::string& image_digest) override;
   Status stage(const capsule::Capsule& capsule) override;
   Status announce() override;
@@ -70,6 +71,7 @@ class LinuxBackend final : public ContainerBackend {
   bool gate_held_by_death() const override;
   std::uint64_t frames_passed() const override;
   std::optional<network::GateCounters> gate_traffic() const override;
+  std::vector<network::TcpTuple> take_begun() override;
   std::uint64_t cgroup_id() const override;
   std::string cgroup_directory() const override;
   std::vector<pid_t> processes() const override;
@@ -124,8 +126,8 @@ class LinuxBackend final : public ContainerBackend {
   struct Interrupted;
   static Result<std::vector<Interrupted>> interrupted_connections(const capsule::Capsule& capsule);
   Status send_interrupted();
-  // Of the life that has ended.
-  Result<std::vector<network::TcpSocketInfo>> connections_left_behind();
+  // Of the life that has ended; `begun`: on another host.
+  Result<std::vector<network::TcpSocketInfo>> connections_left_behind(const std::vector<network::TcpTuple>& begun);
   network::ProbePath probe_path() const;  // of an attached container
   Status take_attachment(network::Attachment attachment, LinuxGateDeadline::Present present);
   void tidy(Restored restored);

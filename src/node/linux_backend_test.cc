@@ -231,7 +231,7 @@ TEST_F(LinuxBackendTest, RestoredContainerGoesOnWhereItsCapsuleWasTaken) {
     ASSERT_GT(at_capture, 0);
     ASSERT_NO_FATAL_FAILURE(wait_for_counter(at_capture + 50));
     ASSERT_EQ(::kill(facts_.init.pid, SIGKILL), 0);
-    auto restored = backend_->restore(*captured, ContainerBackend::RestoreKind::kRolledBack);
+    auto restored = backend_->restore(*captured, ContainerBackend::RestoreKind::kRolledBack, {});
     ASSERT_TRUE(restored) << restored.error().message();
     facts_ = restored->life.facts;
     backend_->open_gate();
@@ -258,7 +258,7 @@ TEST_F(LinuxBackendTest, RecoveredBackendCapturesAContainerThatItDidNotStart) {
   auto captured = capture(1);
   ASSERT_TRUE(captured) << captured.error().message();
   ASSERT_TRUE(backend_->kill_all());
-  auto restored = backend_->restore(*captured, ContainerBackend::RestoreKind::kRolledBack);
+  auto restored = backend_->restore(*captured, ContainerBackend::RestoreKind::kRolledBack, {});
   ASSERT_TRUE(restored) << restored.error().message();
   ASSERT_NO_FATAL_FAILURE(wait_for_counter(captured_counter(*captured) + 5));
 }
@@ -304,7 +304,7 @@ TEST_F(LinuxBackendTest, AContainerIsRestoredWhereItsFilesWereLaidOutBefore) {
   ASSERT_TRUE(backend_->stage(*first));
   EXPECT_EQ(counter(), captured_counter(*first));
   EXPECT_TRUE(backend_->processes().empty());
-  auto restored = backend_->restore(*last, ContainerBackend::RestoreKind::kMovedHere);
+  auto restored = backend_->restore(*last, ContainerBackend::RestoreKind::kMovedHere, {});
   ASSERT_TRUE(restored) << restored.error().message();
   facts_ = restored->life.facts;
   backend_->open_gate();
@@ -367,7 +367,7 @@ TEST_F(LinuxBackendTest, RestoredProcessesAreInAllCgroupsOfTheContainer) {
     if (!waits) {
       ASSERT_EQ(::kill(*standby, SIGKILL), 0);
     }
-    auto restored = backend_->restore(*captured, ContainerBackend::RestoreKind::kRolledBack);
+    auto restored = backend_->restore(*captured, ContainerBackend::RestoreKind::kRolledBack, {});
     ASSERT_TRUE(restored) << restored.error().message();
     facts_ = restored->life.facts;
     backend_->open_gate();

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <format>
 #include <future>
+#include <set>
 #include <thread>
 #include <utility>
 
@@ -271,7 +272,8 @@ Status LinuxBackend::prepare_for_restore(RestoreKind kind) {
   return {};
 }
 
-Result<RestoreResult> LinuxBackend::restore(const capsule::Capsule& capsule, RestoreKind kind) {
+Result<RestoreResult> LinuxBackend::restore(const capsule::Capsule& capsule, RestoreKind kind,
+                                            const std::vector<network::TcpTuple>& begun) {
   PERDURE_TRY(check_restorable(capsule.manifest, runtime::cluster_facts(host_.facts)));
   if (!netns_) PERDURE_TRY(prepare_for_restore(kind));
   const Instant begin = BootClock::now();
@@ -280,7 +282,7 @@ Result<RestoreResult> LinuxBackend::restore(const capsule::Capsule& capsule, Res
   PERDURE_TRY(kill_all());
   result.killed = BootClock::now() - begin;
   engine().forget_processes();
-  PERDURE_ASSIGN(const auto left_behind, connections_left_behind());
+  PERDURE_ASSIGN(const auto left_behind, connections_left_behind(begun));
   PERDURE_TRY(network::clear_connections(netns_->fd()));
   auto restored = restore_behind_gate(capsule, kind, left_behind, result);
   if (!restored) {
@@ -390,20 +392,23 @@ Status LinuxBackend::send_interrupted() {
   return {};
 }
 
-// Those that the kernel still closes in the name of the dead, and those that it has closed at once because they held
-// data which nobody had read.
-Result<std::vector<network::TcpSocketInfo>> LinuxBackend::connections_left_behind() {
+// Those that the kernel still closes in the name of the dead, those that it has closed at once because they held data
+// which nobody had read, and those that another host has told of.
+Result<std::vector<network::TcpSocketInfo>> LinuxBackend::connections_left_behind(
+    const std::vector<network::TcpTuple>& begun) {
   PERDURE_ASSIGN(std::vector<network::TcpSocketInfo> left, network::list_established(netns_->fd()));
-  std::vector<network::TcpTuple> refused;
+  std::vector<network::TcpTuple> others;
   {
     const std::lock_guard lock(gate_mutex_);
     if (attachment_) {
-      PERDURE_ASSIGN(refused, attachment_->gate.take_refused());
+      PERDURE_ASSIGN(others, attachment_->gate.take_refused());
     }
   }
-  for (const network::TcpTuple& tuple : refused) {
-    if (std::ranges::contains(left, tuple, &network::TcpSocketInfo::tuple)) continue;
-    left.emplace_back().tuple = tuple;
+  others.insert(others.end(), begun.begin(), begun.end());
+  std::set<network::TcpTuple> known;
+  for (const network::TcpSocketInfo& info : left) known.insert(info.tuple);
+  for (const network::TcpTuple& tuple : others) {
+    if (known.insert(tuple).second) left.emplace_back().tuple = tuple;
   }
   return left;
 }

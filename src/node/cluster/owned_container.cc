@@ -2,6 +2,7 @@
 
 #include <sys/random.h>
 
+#include <algorithm>
 #include <format>
 #include <utility>
 #include <variant>
@@ -25,6 +26,8 @@ constexpr Duration kEnlistTime = std::chrono::minutes(30);
 constexpr Duration kDismissTime = std::chrono::minutes(1);
 // Files of the newest generation are laid out; a gigabyte on a slow disk.
 constexpr Duration kPrepareTime = std::chrono::minutes(10);
+// Of a connection that begins so shortly before this host dies, nobody else hears. A look costs a microsecond.
+constexpr Duration kConnectionsLook = std::chrono::milliseconds(20);
 
 replica::Pace to_replica(own::Pace pace) {
   return pace == own::Pace::kEvery ? replica::Pace::kEveryGeneration : replica::Pace::kNewestOnly;
@@ -305,6 +308,33 @@ void OwnedContainer::set_pace(const own::SetPace& effect) {
   side_->shipper().add(name, std::make_unique<PeerDestination>(environment_.peers, environment_.clock, options),
                        to_replica(effect.pace),
                        held == holdings_.end() ? std::nullopt : std::optional(held->second));
+  tell_connections(effect.node, young_.all());
+  if (!connections_timer_.active()) look_for_connections();
+}
+
+bool OwnedContainer::is_stood_by() const {
+  return std::ranges::any_of(paces_, [](const auto& pace) { return pace.second != own::Pace::kNone; });
+}
+
+void OwnedContainer::look_for_connections() {
+  if (side_ == nullptr || ended_ || !is_stood_by()) return connections_timer_.reset();
+  connections_timer_ = environment_.loop.after(kConnectionsLook, [this] { look_for_connections(); });
+  const std::vector<network::TcpTuple> begun = side_->take_begun();
+  young_.add(begun);
+  for (const auto& [node, pace] : paces_) {
+    if (pace != own::Pace::kNone) tell_connections(node, begun);
+  }
+}
+
+// May get lost, as all notices: whoever was cut off is told again when it is back.
+void OwnedContainer::tell_connections(const NodeName& node, std::span<const network::TcpTuple> begun) {
+  if (begun.empty()) return;
+  v1::Message message;
+  v1::ConnectionsNotice& notice = *message.mutable_connections();
+  notice.set_container(identity_.container.str());
+  notice.set_term(own_term_.value);
+  to_peer(begun, notice);
+  environment_.peers.notice(node, std::move(message));
 }
 
 void OwnedContainer::dismiss(const own::Dismiss& effect) {
@@ -337,7 +367,7 @@ void OwnedContainer::say_term(const NodeName& node, Term term, std::optional<Gen
 }
 
 void OwnedContainer::commit(const own::Commit& effect) {
-  committed_ = effect.generation;
+  if (std::exchange(committed_, effect.generation) != effect.generation) young_.generation_added();
   if (side_ != nullptr) side_->tell(policy::Committed{effect.generation});
   for (const auto& [node, pace] : paces_) {
     if (pace != own::Pace::kNone) say_term(node, own_term_, effect.generation);
@@ -350,6 +380,7 @@ void OwnedContainer::peer_holds(const model::NodeLife& life, const std::optional
   const auto pace = paces_.find(life.node);
   if (side_ != nullptr && pace != paces_.end() && pace->second != own::Pace::kNone) {
     side_->shipper().reconnected(life.node.str(), held);
+    tell_connections(life.node, young_.all());
   }
   handle(own::PeerUp{life, held ? std::optional(held->generation) : std::nullopt});
 }

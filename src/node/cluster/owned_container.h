@@ -9,16 +9,20 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/ids.h"
 #include "coord/record_store.h"
 #include "io/loop.h"
 #include "model/cluster.h"
+#include "network/address.h"
 #include "node/cluster/leases.h"
 #include "node/cluster/peers.h"
 #include "node/event_log.h"
+#include "node/young_connections.h"
 #include "policy/container_events.h"
 #include "policy/ownership.h"
 #include "replica/shipper.h"
@@ -49,6 +53,7 @@ class OwnedSide {
   virtual std::string spec_yaml() const = 0;
   virtual std::string image_digest() const = 0;
   virtual std::shared_ptr<GateDeadline> gate_deadline() = 0;
+  virtual std::vector<network::TcpTuple> take_begun() = 0;   // connections, since it was asked last
   virtual std::uint64_t state_bytes() const = 0;             // of its newest generation, complete
   // Durable when it returns.
   virtual Status remember(Term term, const std::optional<policy::ownership::HandingOver>& handing_over) = 0;
@@ -141,6 +146,9 @@ class OwnedContainer {
   void tell_take(const policy::ownership::TellTake& effect);
   void emit(const policy::Emit& effect);
   void say_term(const NodeName& node, Term term, std::optional<Generation> committed);
+  bool is_stood_by() const;
+  void look_for_connections();
+  void tell_connections(const NodeName& node, std::span<const network::TcpTuple> begun);
   void notify();
   Instant call_deadline() const { return environment_.clock.now() + options_.swap_deadline; }
   template <typename... Args>
@@ -163,6 +171,8 @@ class OwnedContainer {
   Term term_;
   Term own_term_;  // of the newest record that names this life: what is said to others is said under this one
   std::optional<Generation> committed_;
+  YoungConnections young_;  // than `committed_`
+  io::Timer connections_timer_;
   std::map<std::uint64_t, Listener> listeners_;
   std::uint64_t next_listener_ = 1;
   std::string refusal_;

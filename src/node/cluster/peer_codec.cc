@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cstring>
 #include <format>
+#include <limits>
 #include <utility>
 
 #include "coord/cluster_codec.h"
 #include "node/status_codec.h"
+#include "node/young_connections.h"
 
 namespace perdure::node {
 namespace {
@@ -21,6 +23,26 @@ std::uint64_t take(std::string_view text) {
   std::uint64_t value = 0;
   for (const char c : text) value = (value << 8) | static_cast<unsigned char>(c);
   return value;
+}
+
+std::size_t address_bytes(const network::IpAddress& address) { return address.is_v4() ? 4 : 16; }
+
+std::string text_of(const network::IpAddress& address) {
+  return {reinterpret_cast<const char*>(address.bytes.data()), address_bytes(address)};
+}
+
+Result<network::Endpoint> endpoint_from(const std::string& address, std::uint32_t port) {
+  if (address.size() != 4 && address.size() != 16) {
+    return fail(ErrorCode::kInvalid, std::format("an address of {} bytes", address.size()));
+  }
+  if (port == 0 || port > std::numeric_limits<std::uint16_t>::max()) {
+    return fail(ErrorCode::kInvalid, std::format("port {}", port));
+  }
+  network::Endpoint endpoint;
+  endpoint.address.family = address.size() == 4 ? network::IpFamily::kV4 : network::IpFamily::kV6;
+  std::memcpy(endpoint.address.bytes.data(), address.data(), address.size());
+  endpoint.port = static_cast<std::uint16_t>(port);
+  return endpoint;
 }
 
 }  // namespace
@@ -69,6 +91,32 @@ Result<replica::ReceivedCapsule> received_from(const peer::v1::Ship& ship, capsu
   }
   if (ship.has_committed()) received.committed = from_peer(ship.committed());
   return received;
+}
+
+void to_peer(std::span<const network::TcpTuple> connections, peer::v1::ConnectionsNotice& notice) {
+  for (const auto& [local, remote] : connections) {
+    peer::v1::ConnectionsNotice::Connection& row = *notice.add_rows();
+    row.set_local_address(text_of(local.address));
+    row.set_local_port(local.port);
+    row.set_remote_address(text_of(remote.address));
+    row.set_remote_port(remote.port);
+  }
+}
+
+Result<std::vector<network::TcpTuple>> from_peer(const peer::v1::ConnectionsNotice& notice) {
+  if (static_cast<std::size_t>(notice.rows_size()) > YoungConnections::kMax) {
+    return fail(ErrorCode::kInvalid, std::format("{} connections", notice.rows_size()));
+  }
+  std::vector<network::TcpTuple> connections;
+  for (const peer::v1::ConnectionsNotice::Connection& row : notice.rows()) {
+    network::TcpTuple& connection = connections.emplace_back();
+    PERDURE_ASSIGN(connection.local, endpoint_from(row.local_address(), row.local_port()));
+    PERDURE_ASSIGN(connection.remote, endpoint_from(row.remote_address(), row.remote_port()));
+    if (connection.local.address.family != connection.remote.address.family) {
+      return fail(ErrorCode::kInvalid, "a connection between addresses of two families");
+    }
+  }
+  return connections;
 }
 
 peer::v1::KeyOfRing to_peer(const pki::SealingKey& key) {

@@ -2,6 +2,7 @@
 #include "node/cluster/peer_codec.h"
 
 #include <string>
+#include <vector>
 
 #include "capsule/format/test_capsules.h"
 #include "coord/cluster_codec.h"
@@ -119,6 +120,42 @@ TEST(PeerCodecTest, FactsOfAHostComeBackWithinTheirBounds) {
   for (std::size_t i = 0; i <= coord::kMaxCpuFeatures; ++i) message.add_cpu_features("x");
   ASSERT_FALSE(from_peer(message));
   EXPECT_EQ(from_peer(message).error().code(), ErrorCode::kInvalid);
+}
+
+peer::v1::ConnectionsNotice connections() {
+  const network::TcpTuple v4{{{network::IpFamily::kV4, {192, 0, 2, 1}}, 80}, {{network::IpFamily::kV4, {192, 0, 2, 9}}, 40'000}};
+  network::TcpTuple v6{{{network::IpFamily::kV6, {0xfd, 1}}, 65'535}, {{network::IpFamily::kV6, {0xfd, 2}}, 1}};
+  v6.remote.address.bytes[15] = 7;
+  const std::vector<network::TcpTuple> all{v4, v6};
+  peer::v1::ConnectionsNotice notice;
+  to_peer(all, notice);
+  EXPECT_EQ(from_peer(notice).value(), all);
+  return notice;
+}
+
+TEST(PeerCodecTest, ConnectionsComeBack) {
+  const peer::v1::ConnectionsNotice notice = connections();
+  EXPECT_EQ(notice.rows(0).local_address().size(), 4U);
+  EXPECT_EQ(notice.rows(1).remote_address().size(), 16U);
+}
+
+TEST(PeerCodecTest, ConnectionsThatNoGateTellsOfAreRefused) {
+  const auto refused = [](const auto& change, const std::string& why) {
+    peer::v1::ConnectionsNotice notice = connections();
+    change(notice);
+    const auto read = from_peer(notice);
+    ASSERT_FALSE(read) << why;
+    EXPECT_EQ(read.error().code(), ErrorCode::kInvalid);
+    EXPECT_THAT(read.error().message(), HasSubstr(why));
+  };
+  refused([](auto& notice) { notice.mutable_rows(0)->set_local_address("abc"); }, "an address of 3 bytes");
+  refused([](auto& notice) { notice.mutable_rows(1)->clear_remote_address(); }, "an address of 0 bytes");
+  refused([](auto& notice) { notice.mutable_rows(0)->set_remote_address(std::string(16, 'x')); }, "two families");
+  refused([](auto& notice) { notice.mutable_rows(0)->set_local_port(65'536); }, "port 65536");
+  refused([](auto& notice) { notice.mutable_rows(0)->clear_remote_port(); }, "port 0");
+  refused([](auto& notice) {
+    while (notice.rows_size() <= 1024) *notice.add_rows() = notice.rows(0);
+  }, "1025 connections");
 }
 
 }  // namespace

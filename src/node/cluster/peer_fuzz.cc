@@ -44,6 +44,14 @@ void try_ship(const v1::Ship& message) {
   PERDURE_ASSERT(!node::received_from(message, nullptr));
 }
 
+void try_connections(const v1::ConnectionsNotice& message) {
+  const auto value = node::from_peer(message);
+  if (!value) return;
+  v1::ConnectionsNotice again;
+  node::to_peer(*value, again);
+  PERDURE_ASSERT(node::from_peer(again).value() == *value);
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -62,6 +70,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     case v1::Message::kJoined: try_keys(message.joined().keys()); break;
     case v1::Message::kRenewed: try_keys(message.renewed().keys()); break;
     case v1::Message::kCommit: (void)node::from_peer(message.commit().generation()); break;
+    case v1::Message::kConnections: try_connections(message.connections()); break;
     default: break;
   }
   return 0;

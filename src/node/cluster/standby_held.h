@@ -11,6 +11,7 @@
 #include "node/cluster/standby_service.h"
 #include "node/cluster/withheld_gate.h"
 #include "node/step_runner.h"
+#include "node/young_connections.h"
 
 namespace perdure::node {
 
@@ -23,6 +24,7 @@ struct StandbyService::Held {
   std::string image_digest;
   std::shared_ptr<ContainerBackend> backend;
   std::shared_ptr<WithheldGate> gate;  // of `backend`, from when this node is the owner
+  YoungConnections young;  // than the newest generation that is held here
   bool prepared = false;
   bool busy = false;      // a step on the backend is under way
   bool dropping = false;

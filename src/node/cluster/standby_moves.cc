@@ -41,7 +41,8 @@ struct Copy {
 // What CRIU restores without complaint may be damaged all the same. The capsule is read beside the restore, which takes longer, on a
 // thread of its own, for the pool's may be busy with other restores; until it is found in order the gate stays shut.
 Result<Copy> restore_checked(replica::StandbyTable& table, ContainerBackend& backend, WithheldGate& gate, const ContainerName& name,
-                             const Generation& generation, ContainerBackend::RestoreKind kind) {
+                             const Generation& generation, ContainerBackend::RestoreKind kind,
+                             const std::vector<network::TcpTuple>& begun) {
   Copy copy;
   PERDURE_ASSIGN(copy.capsule, table.fetch(name, generation));
   Status checked;
@@ -53,7 +54,7 @@ Result<Copy> restore_checked(replica::StandbyTable& table, ContainerBackend& bac
       log::info("{}: generation {} {}; looked at for {}", name.str(), to_string(generation), checked ? "is in order" : "is damaged",
                 format_duration(BootClock::now() - begin));
     });
-    return backend.restore(*copy.capsule, kind);
+    return backend.restore(*copy.capsule, kind, begun);
   }();
   if (!checked) {
     if (Status killed = restored ? backend.kill_all() : Status{}; !killed) log::error("{}: {}", name.str(), killed.error().message());
@@ -347,8 +348,9 @@ void StandbyService::restore_copy(const ContainerName& name, const Generation& g
   at(name).gate->withhold();
   const bool goes_back = at(name).takeover.has_value() || at(name).take.goes_back();
   const auto kind = goes_back ? ContainerBackend::RestoreKind::kRolledBack : ContainerBackend::RestoreKind::kMovedHere;
-  auto work = [table = table_, backend = at(name).backend, gate = at(name).gate, name, generation, kind] {
-    return restore_checked(*table, *backend, *gate, name, generation, kind);
+  auto work = [table = table_, backend = at(name).backend, gate = at(name).gate, name, generation, kind,
+               begun = goes_back ? at(name).young.all() : std::vector<network::TcpTuple>()] {
+    return restore_checked(*table, *backend, *gate, name, generation, kind, begun);
   };
   run(name, std::move(work), [this, name](Held& held, Result<Copy> copy) {
     leave_turns(name);

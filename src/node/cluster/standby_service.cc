@@ -46,6 +46,7 @@ void StandbyService::serve(PeerRequestTable& table) {
   add(v1::Message::kMoveTake, &StandbyService::on_move_take);
   table[v1::Message::kCommit] = [this](const PeerRequest& request) { on_commit(request); };
   table[v1::Message::kDiscard] = [this](const PeerRequest& request) { on_discard(request); };
+  table[v1::Message::kConnections] = [this](const PeerRequest& request) { on_connections(request); };
 }
 
 StandbyService::Held* StandbyService::find(const ContainerName& name) {
@@ -219,6 +220,7 @@ void StandbyService::on_ship(Request request) {
         if (const Term known = table_->term_of(name); known > term) {
           return respond->refuse(Error(ErrorCode::kFenced, "a higher term is known here"), known);
         }
+        if (Held* container = find(name)) container->young.generation_added();
         handle_taking(name, policy::taking::Held{held->holding.generation});
         v1::Message message;
         v1::ShipReply& reply = *message.mutable_shipped();
@@ -277,6 +279,16 @@ void StandbyService::on_discard(const Request& request) {
   for (const v1::GenerationId& id : notice.generations()) generations.push_back(from_peer(id));
   const Status discarded = table_->discard(*name, Term{notice.term()}, generations);
   if (!discarded) log::debug("{}: discard: {}", name->str(), discarded.error().message());
+}
+
+void StandbyService::on_connections(const Request& request) {
+  const v1::ConnectionsNotice& notice = request.content.message.connections();
+  const auto name = ContainerName::parse(notice.container());
+  if (!name) return;
+  if (Term{notice.term()} < table_->term_of(*name)) return table_->count_fenced();
+  const auto begun = from_peer(notice);
+  if (!begun) return log::debug("{}: connections: {}", name->str(), begun.error().message());
+  if (Held* held = find(*name)) held->young.add(*begun);
 }
 
 void StandbyService::on_fetch_generation(Request request) {

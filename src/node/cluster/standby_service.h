@@ -148,6 +148,7 @@ class StandbyService {
   void make_ready(const ContainerName& name, std::size_t bytes);
   void on_commit(const Request& request);
   void on_discard(const Request& request);
+  void on_connections(const Request& request);
   void on_dismiss(Request request);
   void on_fetch_generation(Request request);
   void on_move_prepare(Request request);

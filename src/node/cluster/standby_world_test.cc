@@ -233,6 +233,12 @@ TEST_F(StandbyWorldTest, WhateverCarriesAnOlderTermIsRefusedAndCounted) {
   *notice.mutable_commit()->mutable_generation() = to_peer(committed("a"));
   node("a").peers().notice(node_name("b"), notice);
   ASSERT_TRUE(until([&] { return node("b").standbys().table().fenced() == fenced + 1; }));
+  v1::Message begun;
+  begun.mutable_connections()->set_container("web");
+  begun.mutable_connections()->set_term(old);
+  to_peer(std::vector{connection_from(1)}, *begun.mutable_connections());
+  node("a").peers().notice(node_name("b"), begun);
+  ASSERT_TRUE(until([&] { return node("b").standbys().table().fenced() == fenced + 2; }));
   EXPECT_TRUE(node("b").held("web")) << "nothing is lost by it";
 }
 

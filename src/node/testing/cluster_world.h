@@ -35,6 +35,10 @@ namespace perdure::node::testing {
 namespace own = policy::ownership;
 
 inline NodeName node_name(std::string_view name) { return NodeName::parse(name).value(); }
+// Of a container, with a client's port.
+inline network::TcpTuple connection_from(std::uint16_t port) {
+  return {{{network::IpFamily::kV4, {192, 0, 2, 1}}, 80}, {{network::IpFamily::kV4, {192, 0, 2, 2}}, port}};
+}
 inline ContainerName container_name(std::string_view name) { return ContainerName::parse(name).value(); }
 
 // Lists what is there, and on demand reads none of it.

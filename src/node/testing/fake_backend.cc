@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <format>
+#include <utility>
 
 #include "base/assert.h"
 #include "base/fd.h"
@@ -106,7 +107,12 @@ Status FakeBackend::stage(const capsule::Capsule& capsule) {
 
 Status FakeBackend::announce() { return ask({}, "announce"); }
 
-Result<RestoreResult> FakeBackend::restore(const capsule::Capsule& capsule, RestoreKind kind) {
+Result<RestoreResult> FakeBackend::restore(const capsule::Capsule& capsule, RestoreKind kind,
+                                           const std::vector<network::TcpTuple>& begun) {
+  {
+    const std::scoped_lock lock(mutex_);
+    begun_elsewhere_ = begun;
+  }
   const bool moved = kind == RestoreKind::kMovedHere;
   PERDURE_TRY(ask(restore_, (moved ? "take " : "restore ") + to_string(capsule.manifest.generation)));
   RestoreResult result;
@@ -137,6 +143,26 @@ Result<Found> FakeBackend::recover(const std::optional<RuntimeFacts>&, Frozen) {
 }
 
 std::vector<pid_t> FakeBackend::processes() const { return {pid_}; }
+
+void FakeBackend::begin_connection(const network::TcpTuple& connection) {
+  const std::scoped_lock lock(mutex_);
+  begun_.push_back(connection);
+}
+
+std::vector<network::TcpTuple> FakeBackend::take_begun() {
+  const std::scoped_lock lock(mutex_);
+  return std::exchange(begun_, {});
+}
+
+bool FakeBackend::begun_taken() const {
+  const std::scoped_lock lock(mutex_);
+  return begun_.empty();
+}
+
+std::vector<network::TcpTuple> FakeBackend::begun_elsewhere() const {
+  const std::scoped_lock lock(mutex_);
+  return begun_elsewhere_;
+}
 
 BackendFactory FakeBackends::factory() {
   return [this](const HostServices&, const model::ContainerSpec& spec, const std::string&) {

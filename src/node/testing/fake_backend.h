@@ -46,7 +46,8 @@ class FakeBackend final : public ContainerBackend {
   Result<Captured> capture(const Generation& generation, const RuntimeFacts& facts, const CancelFlag& cancel,
                            AfterCapture after) override;
   Status resume() override;
-  Result<RestoreResult> restore(const capsule::Capsule& capsule, RestoreKind kind) override;
+  Result<RestoreResult> restore(const capsule::Capsule& capsule, RestoreKind kind,
+                                const std::vector<network::TcpTuple>& begun) override;
   Result<Preparation> prepare_standby(const std::string& image_digest) override;
   Status stage(const capsule::Capsule& capsule) override;
   Status announce() override;
@@ -65,6 +66,7 @@ class FakeBackend final : public ContainerBackend {
   std::optional<network::GateCounters> gate_traffic() const override {
     return network::GateCounters{.passed = frames_, .dropped_locked = dropped_locked_};
   }
+  std::vector<network::TcpTuple> take_begun() override;
   std::uint64_t cgroup_id() const override { return 1; }
   std::string cgroup_directory() const override { return "/nowhere"; }
   std::vector<pid_t> processes() const override;
@@ -73,6 +75,9 @@ class FakeBackend final : public ContainerBackend {
   Instant deadline() const { return deadline_->get(); }
   void hold_by_death() { held_by_death_ = true; }  // as the exit hook does
   void pass_frame() { ++frames_; }
+  void begin_connection(const network::TcpTuple& connection);
+  bool begun_taken() const;  // nothing waits to be taken
+  std::vector<network::TcpTuple> begun_elsewhere() const;  // as the last restore was told
   void drop_locked_frame() { ++dropped_locked_; }
 
  private:
@@ -83,6 +88,7 @@ class FakeBackend final : public ContainerBackend {
   const model::ContainerSpec spec_;
   mutable std::mutex mutex_;
   std::vector<std::string> calls_;
+  std::vector<network::TcpTuple> begun_, begun_elsewhere_;
   Step prepare_, start_, capture_, restore_, release_, recover_;
   std::atomic<bool> deaf_ = false;
   std::atomic<int> exit_code_ = -1;
