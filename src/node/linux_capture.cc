@@ -404,6 +404,7 @@ Result<std::vector<network::TcpSocketInfo>> LinuxBackend::connections_left_behin
       PERDURE_ASSIGN(others, attachment_->gate.take_refused());
     }
   }
+  if (!begun.empty()) log::debug("{}: {} connections may be younger than the generation", spec_.name.str(), begun.size());
   others.insert(others.end(), begun.begin(), begun.end());
   std::set<network::TcpTuple> known;
   for (const network::TcpSocketInfo& info : left) known.insert(info.tuple);

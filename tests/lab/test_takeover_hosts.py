@@ -2,6 +2,7 @@
 container; its count is that of the newest committed generation, neither older nor newer."""
 
 import os
+import time
 
 import pytest
 from cluster_tools import (
@@ -20,6 +21,8 @@ from support.node import until
 from taking_over import TAKES, Guarded
 
 from perdure_lab.callers import LastingStream, ReconnectingClient
+
+TOLD = 0.5  # seconds; an owner tells its standbys of a connection within 20 ms (docs/recovery.md), on a machine that is not loaded
 
 
 def test_the_owner_dies_and_its_standby_goes_on(cluster):
@@ -63,6 +66,28 @@ def test_its_clients_come_again_and_those_of_the_past_are_reset(cluster):
     until(lambda: stream.broken, "the connection with a later state is not told", TAKES)
     assert stream.broken == "reset" and stream.jumps == []
     for one in (caller, stream):
+        one.close()
+    it.commit()
+    it.check_end([first, it.owner])
+
+
+def test_clients_that_only_wait_are_told_though_no_generation_knows_them(cluster):
+    """They have connected since the newest generation, and say nothing by which they would find out."""
+    it = Guarded(cluster, 64)
+    clients = {}
+    for target in (address(64), f"fd78::{64:x}"):
+        for kind in ("answered", "unanswered", "silent"):
+            clients[target, kind] = it.client.lines(target, PORT)
+        clients[target, "answered"].ask("get")
+        unanswered = clients[target, "unanswered"]
+        unanswered.connection.sendall(b"the beginning of a line")
+        until(unanswered.acknowledged, "the container does not acknowledge", TAKES)
+    time.sleep(TOLD)
+    first = it.owner
+    first.kill()
+    it.wait_until_taken_over()
+    assert {key: one.reset_within(20) for key, one in clients.items()} == dict.fromkeys(clients, "reset")
+    for one in clients.values():
         one.close()
     it.commit()
     it.check_end([first, it.owner])

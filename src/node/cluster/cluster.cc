@@ -161,7 +161,8 @@ PeerRequestTable Cluster::request_table() {
     if (standbys_) standbys_->serve(inner);
   };
   for (const auto kind : {p1::Message::kEnlist, p1::Message::kShip, p1::Message::kDismiss, p1::Message::kFetchGeneration,
-                          p1::Message::kMovePrepare, p1::Message::kMoveTake, p1::Message::kCommit, p1::Message::kDiscard}) {
+                          p1::Message::kMovePrepare, p1::Message::kMoveTake, p1::Message::kCommit, p1::Message::kDiscard,
+                          p1::Message::kConnections}) {
     forward(kind, standbys);
   }
   forward(p1::Message::kFetchImage, [this](PeerRequestTable& inner) {

@@ -288,6 +288,7 @@ void StandbyService::on_connections(const Request& request) {
   if (Term{notice.term()} < table_->term_of(*name)) return table_->count_fenced();
   const auto begun = from_peer(notice);
   if (!begun) return log::debug("{}: connections: {}", name->str(), begun.error().message());
+  log::debug("{}: {} connections have begun", name->str(), begun->size());
   if (Held* held = find(*name)) held->young.add(*begun);
 }
 
