@@ -3,6 +3,8 @@
 //
 //   1  everything but what follows
 //   2  EndNotice; Row.former_given_back
+//
+// A notice that may get lost anyway needs no version: who does not know it drops it (ConnectionsNotice).
 #pragma once
 
 #include <cstdint>
