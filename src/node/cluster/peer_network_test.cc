@@ -473,6 +473,20 @@ TEST_F(PeerNetworkTest, ANoticeHasNoWayBack) {
   EXPECT_EQ(notice.content.message.commit().container(), "web");
 }
 
+// As a later version may send, which has more to say.
+TEST_F(PeerNetworkTest, ANoticeThatIsNotKnownIsDroppedAndTheConnectionGoesOn) {
+  bring_up();
+  v1::Message later;
+  ASSERT_TRUE(later.ParseFromString("\xba\x3e\x03web"));  // field 999
+  ASSERT_EQ(later.body_case(), v1::Message::BODY_NOT_SET);
+  a_.network->notice(node("b"), later);
+  a_.network->notice(node("b"), commit("web"));
+  ASSERT_TRUE(until([&] { return !b_.asked.empty(); }));
+  EXPECT_TRUE(b_.asked.front().content.message.has_commit());
+  EXPECT_THAT(a_.told, testing::ElementsAre("up b.1"));
+  EXPECT_THAT(b_.told, testing::ElementsAre("up a.1"));
+}
+
 TEST_F(PeerNetworkTest, ARequestIsTransientWhenItsConnectionEnds) {
   bring_up();
   Answered answer;
