@@ -171,6 +171,18 @@ class TcpProbeTest : public BridgeTest, public testing::WithParamInterface<PeerP
   IpAddress peer_address_;
 };
 
+TEST_P(TcpProbeTest, WhoHasBegunAnewFromTheSamePortIsNoPeerOfThePast) {
+  RestoredSocket past;
+  past.local = service();
+  past.remote = peer_at(4000);
+  PeerProber prober = value_of(PeerProber::open(path()));
+  value_of(prober.probe({past}, {.awaited = 0}));
+  const TcpPair pair = connect();
+  const auto answers = value_of(prober.probe_on({.deadline = kEventDeadline}));
+  ASSERT_TRUE(answers.front());
+  EXPECT_TRUE(answers.front()->said);
+}
+
 TEST_P(TcpProbeTest, IdlePeerIsUnmoved) {
   TcpPair pair = connect();
   exchange(pair.client, pair.server);
