@@ -26,17 +26,29 @@ class Client:
         self.pid = pid
         self.addresses = addresses
         self.interface = interface
+        self.reached = set()
 
     def socket(self, family, kind=socket.SOCK_STREAM):
         with kernel.network_namespace(self.pid):
             return socket.socket(family, kind)
 
     def connect(self, address, port, timeout=TIMEOUT):
-        connection = self.socket(family_of(address))
-        connection.settimeout(timeout)
-        connection.connect((address, port))
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return connection
+        """A program that has only been started may not listen yet: who has never been reached may refuse for so long."""
+        end = time.monotonic() + timeout
+        while True:
+            connection = self.socket(family_of(address))
+            connection.settimeout(timeout)
+            try:
+                connection.connect((address, port))
+            except ConnectionRefusedError:
+                connection.close()
+                if (address, port) in self.reached or time.monotonic() >= end:
+                    raise
+                time.sleep(0.02)
+                continue
+            self.reached.add((address, port))
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return connection
 
     def lines(self, address, port, timeout=TIMEOUT):
         return Lines(self.connect(address, port, timeout))

@@ -207,9 +207,15 @@ def test_etcd_is_away_when_the_owner_is_to_change(cluster):
 def test_perdured_of_the_source_dies_while_it_is_frozen(cluster, moment):
     it = Moving(cluster, 57)
     it.begin_and_hold_shipping() if moment == "shipping" else it.begin_and_hold_restore()
+    after = it.source.events.last_sequence()
     it.source.kill_daemon()
-    it.let_take() if moment == "shipping" else it.let_restore()
+    if moment == "restore":
+        it.let_restore()
     it.source.start_daemon()
+    if moment == "shipping":
+        # A target that goes on earlier finds the source silent, and takes over what it holds.
+        it.source.events.wait("standby_dropped", "pump", after, TAKES)
+        it.let_take()
     it.check_that_it_runs_on(1 if moment == "shipping" else 2)
     it.end()
 
