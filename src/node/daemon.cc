@@ -238,7 +238,7 @@ void Daemon::tell_findings() {
   }
 }
 
-// The first restore on this host may be a takeover.
+// The first restore on this host may be a takeover. Not before what runs here is looked after again: that is in more of a hurry.
 void Daemon::learn_kernel_features() {
   if (host_.facts.criu.path.empty()) return;
   const Status submitted = pool_->submit(
@@ -305,7 +305,6 @@ Status Daemon::start() {
                      identity_.incarnation.value, ::getpid()),
          {});
   tell_findings();
-  learn_kernel_features();
   recover_interfaces();
   serve_metrics();
   watchdog_.emplace(manager_, *loop_, *pool_, clock_);
@@ -314,6 +313,7 @@ Status Daemon::start() {
     manager_.notify("READY=1");
     log::info("ready: {} containers, control socket {}", node_->containers().size(), options_.paths.socket());
     collect_images();
+    learn_kernel_features();
   });
   return {};
 }
