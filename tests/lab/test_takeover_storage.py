@@ -6,7 +6,6 @@ import uuid
 
 import pytest
 from cluster_tools import wait_for_states
-from support.node import until
 from taking_over import TAKES, Guarded
 
 DISK = 1 << 30
@@ -28,11 +27,6 @@ def stood_by_on_the_fourth(lab, number, standbys):
     return it
 
 
-def uncordon(node, other):
-    """Until the answer does not get lost with the member of etcd that has died."""
-    until(lambda: node.try_cli("node", "uncordon", other).returncode == 0, f"{other} stays cordoned", TAKES, 0.1)
-
-
 def test_the_disk_of_one_of_two_standbys_is_full(four):
     it = stood_by_on_the_fourth(four, 90, 2)
     first, full = it.owner, four.nodes[4]
@@ -42,7 +36,7 @@ def test_the_disk_of_one_of_two_standbys_is_full(four):
     it.wait_until_taken_over()
     it.check_committed()
     full.free_disk()
-    uncordon(it.owner, "node2")
+    it.owner.cli("node", "uncordon", "node2")
     it.check_end([first, it.owner])
 
 
@@ -63,7 +57,7 @@ def test_a_disk_of_the_only_standby_is_full(four, disk):
     it.wait_until_taken_over([full])
     it.check_committed()
     for spare in ("node2", "node3"):
-        uncordon(it.owner, spare)
+        it.owner.cli("node", "uncordon", spare)
     it.check_end([first, full])
 
 

@@ -107,7 +107,11 @@ class Membership {
   void settle();
   void found(const coord::ClusterSettings& settings);
   void register_self();
-  void try_change_node(const NodeName& node, std::function<void(model::NodeDescription&)> change, int tries,
+  struct Attempts {
+    int tries = 0;  // against what others change
+    Instant end;    // of patience with etcd
+  };
+  void try_change_node(const NodeName& node, std::function<void(model::NodeDescription&)> change, Attempts left,
                        std::function<void(Status)> done);
   void write_settings(const coord::ClusterSettings& changed, std::function<void(Status)> done);
   void try_later(std::function<void()> again);

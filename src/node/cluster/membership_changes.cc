@@ -19,6 +19,11 @@ constexpr Duration kKeysLook = std::chrono::hours(1);
 // The view lags behind what this node itself has just written.
 constexpr Duration kSwapPause = std::chrono::milliseconds(50);
 constexpr int kSwapTries = 60;
+// etcd elects another leader within a second when one has died, with its node perhaps for which something is to be changed.
+constexpr Duration kStorePatience = std::chrono::seconds(10);
+constexpr Duration kChangeTime = std::chrono::seconds(1);  // of one try; what went to a dead leader is never answered
+
+bool may_come_back(ErrorCode code) { return code == ErrorCode::kTransient || code == ErrorCode::kTimeout; }
 
 std::unexpected<Error> changed_by_others(const NodeName& node) {
   return fail(ErrorCode::kTransient, std::format("the entry of node '{}' is changed by others again and again; try again", node.str()));
@@ -52,10 +57,10 @@ void Membership::make_token(Duration valid_for, std::uint32_t uses,
 
 void Membership::change_node(const NodeName& node, std::function<void(model::NodeDescription&)> change,
                              std::function<void(Status)> done) {
-  try_change_node(node, std::move(change), kSwapTries, std::move(done));
+  try_change_node(node, std::move(change), {kSwapTries, options_.clock.now() + kStorePatience}, std::move(done));
 }
 
-void Membership::try_change_node(const NodeName& node, std::function<void(model::NodeDescription&)> change, int tries,
+void Membership::try_change_node(const NodeName& node, std::function<void(model::NodeDescription&)> change, Attempts left,
                                  std::function<void(Status)> done) {
   const auto found = view_->nodes().find(node);
   if (found == view_->nodes().end()) {
@@ -68,14 +73,20 @@ void Membership::try_change_node(const NodeName& node, std::function<void(model:
   coord::Transaction transaction;
   transaction.conditions = {{key, found->second.revision}};
   transaction.writes = {{key, coord::encode_node(changed, found->second.bytes)}};
-  client_->commit(std::move(transaction), deadline(),
+  client_->commit(std::move(transaction), options_.clock.now() + kChangeTime,
                   [this, alive = lifetime_.token(), done = std::move(done), node, change = std::move(change),
-                   tries](const Result<coord::TransactionResult>& written) {
+                   left](const Result<coord::TransactionResult>& written) {
                     if (!alive.alive()) return;
-                    if (!written) return done(fail(written.error()));
+                    if (!written) {
+                      if (!may_come_back(written.error().code()) || options_.clock.now() >= left.end) return done(fail(written.error()));
+                      // A lost answer may have been a yes: the view will say so.
+                      return try_later([this, node, change, left, done] { try_change_node(node, change, left, done); });
+                    }
                     if (written->applied) return done({});
-                    if (tries <= 1) return done(changed_by_others(node));
-                    try_later([this, node, change, tries, done] { try_change_node(node, change, tries - 1, done); });
+                    if (left.tries <= 1) return done(changed_by_others(node));
+                    try_later([this, node, change, left = Attempts{left.tries - 1, left.end}, done] {
+                      try_change_node(node, change, left, done);
+                    });
                   });
 }
 
