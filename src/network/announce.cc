@@ -4,6 +4,7 @@
 #include <format>
 
 #include "base/stable_hash.h"
+#include "network/ask_link.h"
 #include "network/link.h"
 #include "network/packet_socket.h"
 
@@ -119,28 +120,13 @@ std::optional<MacAddress> holder_in(FrameView frame, const MacAddress& own,
 }  // namespace
 
 Result<std::optional<MacAddress>> find_holder(const HolderQuery& query) {
-  PERDURE_ASSIGN(auto links, LinkControl::open());
-  PERDURE_ASSIGN(const LinkInfo bridge, links.get(query.bridge));
-  PERDURE_ASSIGN(Injector injector, Injector::open(query.bridge));
-  constexpr std::array kKinds{PacketKind::kArp, PacketKind::kNeighbour};
-  PERDURE_ASSIGN(auto listener, PacketSocket::open_listener(query.bridge, kKinds));
-  const Frame probe = holder_probe(bridge.mac, query.address);
-  const Instant start = BootClock::now();
-  const Instant end = start + query.deadline;
-  const unsigned probes = std::max(query.probes, 1u);
-  for (unsigned sent = 0;;) {
-    const Instant now = BootClock::now();
-    if (now >= end) return std::optional<MacAddress>();
-    const Instant next = start + sent * (query.deadline / (2 * probes));
-    if (sent < probes && now >= next) {
-      PERDURE_TRY(injector.send(probe));
-      ++sent;
-      continue;
-    }
-    PERDURE_ASSIGN(const auto frame, listener.receive(sent < probes ? next : end));
-    if (!frame) continue;
-    if (const auto holder = holder_in(*frame, bridge.mac, query.address)) return holder;
-  }
+  std::optional<MacAddress> holder;
+  const LinkAsker asker{
+      .ask = [&](Injector& injector, const MacAddress& own) { return injector.send(holder_probe(own, query.address)); },
+      .hear = [&](FrameView frame, const MacAddress& own) { holder = holder_in(frame, own, query.address); },
+      .enough = [&] { return holder.has_value(); }};
+  PERDURE_TRY(ask_link({query.bridge, query.deadline, query.probes}, asker));
+  return holder;
 }
 
 }  // namespace perdure::network

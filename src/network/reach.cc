@@ -1,12 +1,9 @@
 #include "network/reach.h"
 
 #include <algorithm>
-#include <array>
 #include <optional>
 
-#include "network/announce.h"
-#include "network/link.h"
-#include "network/packet_socket.h"
+#include "network/ask_link.h"
 
 namespace perdure::network {
 namespace {
@@ -42,31 +39,19 @@ std::optional<IpAddress> who_answers(FrameView frame, const MacAddress& own) {
 }  // namespace
 
 Result<std::set<IpAddress>> find_reachable(const ReachQuery& query) {
-  PERDURE_ASSIGN(auto links, LinkControl::open());
-  PERDURE_ASSIGN(const LinkInfo bridge, links.get(query.bridge));
-  PERDURE_ASSIGN(Injector injector, Injector::open(query.bridge));
-  constexpr std::array kKinds{PacketKind::kArp, PacketKind::kNeighbour};
-  PERDURE_ASSIGN(auto listener, PacketSocket::open_listener(query.bridge, kKinds));
   std::set<IpAddress> reached;
-  const Instant start = BootClock::now();
-  const Instant end = start + query.deadline;
-  const unsigned probes = std::max(query.probes, 1u);
-  for (unsigned sent = 0; reached.size() < query.addresses.size();) {
-    const Instant now = BootClock::now();
-    if (now >= end) break;
-    const Instant next = start + sent * (query.deadline / (2 * probes));
-    if (sent < probes && now >= next) {
-      for (const IpAddress& address : query.addresses) {
-        if (!reached.contains(address)) PERDURE_TRY(injector.send(probe_for(bridge.mac, address)));
-      }
-      ++sent;
-      continue;
-    }
-    PERDURE_ASSIGN(const auto frame, listener.receive(sent < probes ? next : end));
-    if (!frame) continue;
-    const auto who = who_answers(*frame, bridge.mac);
-    if (who && query.addresses.contains(*who)) reached.insert(*who);
-  }
+  const LinkAsker asker{.ask = [&](Injector& injector, const MacAddress& own) -> Status {
+                          for (const IpAddress& address : query.addresses) {
+                            if (!reached.contains(address)) PERDURE_TRY(injector.send(probe_for(own, address)));
+                          }
+                          return {};
+                        },
+                        .hear = [&](FrameView frame, const MacAddress& own) {
+                          const auto who = who_answers(frame, own);
+                          if (who && query.addresses.contains(*who)) reached.insert(*who);
+                        },
+                        .enough = [&] { return reached.size() == query.addresses.size(); }};
+  PERDURE_TRY(ask_link({query.bridge, query.deadline, query.probes}, asker));
   return reached;
 }
 
