@@ -15,6 +15,11 @@ namespace reach = policy::reachability;
 // The standby listens for half a second, after what its pool is busy with. Longer than that, and it is no good place now.
 constexpr Duration kReachTime = std::chrono::seconds(5);
 
+// It stands by, and holds what is committed.
+bool is_ready(const own::PeerStatus& peer, const own::OwnershipStatus& status) {
+  return peer.recorded && peer.connected && status.committed && peer.held && *peer.held >= *status.committed;
+}
+
 }  // namespace
 
 std::unique_ptr<ReachabilityWatch> Cluster::make_reachability_watch() {
@@ -40,8 +45,7 @@ std::vector<NodeName> Cluster::ready_targets(const ContainerName& name) {
   std::vector<NodeName> ready;
   const own::OwnershipStatus status = found->status();
   for (const own::PeerStatus& peer : status.peers) {
-    const bool holds = status.committed && peer.held && *peer.held >= *status.committed;
-    if (!peer.recorded || !peer.connected || !holds) continue;
+    if (!is_ready(peer, status)) continue;
     const model::NodeDescription* node = membership_->view().node(peer.node);
     if (node == nullptr || node->cordoned || !found->admit(own::MoveAsked{peer.node})) continue;
     ready.push_back(peer.node);
@@ -55,9 +59,7 @@ Result<NodeName> Cluster::move_target(const ContainerName& name) const {
   placement::MoveQuestion question{.container = question_for(*found->second), .ready = {}};
   const policy::ownership::OwnershipStatus status = found->second->status();
   for (const policy::ownership::PeerStatus& peer : status.peers) {
-    if (peer.recorded && peer.connected && status.committed && peer.held && *peer.held >= *status.committed) {
-      question.ready.insert(peer.node);
-    }
+    if (is_ready(peer, status)) question.ready.insert(peer.node);
   }
   return placement::choose_move_target(question);
 }
