@@ -33,8 +33,9 @@ class Client:
             return socket.socket(family, kind)
 
     def connect(self, address, port, timeout=TIMEOUT):
-        """A program that has only been started may not listen yet: who has never been reached may refuse for so long."""
-        end = time.monotonic() + timeout
+        """A program that has only been started may not listen yet: who has never been reached may refuse for so long. With the
+        timeout None what is then done with the connection waits for ever."""
+        end = time.monotonic() + (TIMEOUT if timeout is None else timeout)
         while True:
             connection = self.socket(family_of(address))
             connection.settimeout(timeout)
