@@ -73,7 +73,12 @@ std::string pid_file_of(const EtcdServerOptions& options) { return options.data_
 
 bool has_member_data(const EtcdServerOptions& options) {
   std::error_code ignored;
-  return std::filesystem::exists(options.data_directory + "/member", ignored);
+  // etcd makes "member/snap" before it has learnt whom it joins; the log comes last, by a rename (etcd, server/etcdserver/server.go).
+  std::filesystem::directory_iterator entry(options.data_directory + "/member/wal", ignored);
+  for (; !ignored && entry != std::filesystem::directory_iterator(); entry.increment(ignored)) {
+    if (entry->path().extension() == ".wal") return true;
+  }
+  return false;
 }
 
 bool same_service(const std::vector<std::string>& left, const std::vector<std::string>& right) {

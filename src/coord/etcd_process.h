@@ -44,7 +44,7 @@ class EtcdProcess {
 };
 
 std::string pid_file_of(const EtcdServerOptions& options);
-bool has_member_data(const EtcdServerOptions& options);
+bool has_member_data(const EtcdServerOptions& options);  // it has begun or joined a cluster
 // What of two command lines must be the same for one to stand for the other: all but how a cluster is begun or joined.
 bool same_service(const std::vector<std::string>& left, const std::vector<std::string>& right);
 

@@ -59,6 +59,8 @@ std::vector<std::string> EtcdServer::command_line(const EtcdServerOptions& optio
   };
   if (options.tls) add_tls(*options.tls, words);
   if (request.how == EtcdStart::kForceNewCluster) words.push_back("--force-new-cluster");
+  // Only so does an etcd whose data is not there end, rather than found a cluster of its own.
+  if (request.how == EtcdStart::kRestart) words.push_back("--initial-cluster-state=existing");
   if (request.how == EtcdStart::kNew || request.how == EtcdStart::kJoin) {
     const std::string alone = options.name + "=" + options.peer_url;
     words.push_back("--initial-advertise-peer-urls=" + options.peer_url);
