@@ -3,7 +3,7 @@
 // against both (coordination_contract_test.cc).
 //
 // Loop thread only. Every call answers exactly once, later, on the loop's thread, unless its owner's Lifetime has ended. Nothing here
-// retries a transaction: an error of commit() means that the outcome is NOT KNOWN (docs/cluster.md, "The record", rule 3).
+// retries a transaction that does not say so: an error of commit() means that the outcome is NOT KNOWN (docs/cluster.md, "The record", rule 3).
 #pragma once
 
 #include <cstdint>
@@ -46,6 +46,10 @@ struct Write {
 struct Transaction {
   std::vector<Condition> conditions;
   std::vector<Write> writes;
+  // It may be sent more than once, to several members at a time, so that the store's leader may die with it. Only for one that
+  // changes what its conditions compare, so that it is carried out once at most, by a writer that knows its own value again: the
+  // answer may be that of a later copy, which finds what the first has written.
+  bool repeated = false;
 };
 inline constexpr std::size_t kMaxTransactionKeys = 64;            // conditions and writes together (etcd: 128 operations)
 inline constexpr std::size_t kMaxValueBytes = std::size_t{1} << 20;  // etcd refuses requests of more than 1.5 MiB

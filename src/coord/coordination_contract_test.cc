@@ -384,6 +384,30 @@ TEST_F(CoordinationContract, ALeaseThatCannotBeKeptIsLostOnce) {
   EXPECT_EQ(lost, 1U);
 }
 
+TEST_F(CoordinationContract, ARepeatedCommitIsCarriedOutOnce) {
+  const Revision at = commit({}, {put("/a", "old")}).revision;
+  ASSERT_TRUE(try_read(first(), "/a"));  // connected
+  store_->freeze();
+  Waiting<TransactionResult> done(*loop_);
+  first().commit({{{"/a", at}}, {put("/a", "mine")}, true}, in(kPatience), done.answer());
+  // Long enough for several copies.
+  ASSERT_FALSE(loop_->run_until([] { return false; }, 300ms));
+  store_->thaw();
+  const auto result = value_of(done.get());
+  // The answer to another copy than the one that was carried out finds what that one has written.
+  EXPECT_TRUE(result.applied || result.found.at(0)->value == "mine");
+  EXPECT_EQ(read("/a")->value, "mine");
+  const Revision carried_out = read("/a")->modified;
+  EXPECT_EQ(commit({}, {put("/b", "1")}).revision, carried_out + 1);
+  EXPECT_EQ(read("/a")->modified, carried_out);
+}
+
+TEST_F(CoordinationContract, ARepeatedCommitComparesWhatItWrites) {
+  const auto refused = commit(first(), {{{"/a", 0}}, {put("/b", "1")}, true});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), ErrorCode::kInvalid);
+}
+
 TEST_F(CoordinationContract, AWriteUnderALeaseThatIsNotThereIsRefused) {
   const auto result = commit(first(), {{}, {put("/a", "1", 4711)}});
   ASSERT_FALSE(result);

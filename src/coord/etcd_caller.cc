@@ -62,6 +62,7 @@ struct EtcdCaller::State {
   std::unique_ptr<GrpcTransport> transport;
   std::vector<Endpoint> endpoints;
   std::map<std::uint64_t, std::shared_ptr<Walk>> walks;
+  std::map<std::uint64_t, std::shared_ptr<Volley>> volleys;
   std::map<std::uint64_t, std::function<void()>> listeners;
   std::uint64_t next_id = 1;
 
@@ -176,11 +177,66 @@ class EtcdCaller::Walk : public std::enable_shared_from_this<Walk> {
   io::Timer timer_;
 };
 
+// One call that several members have at a time.
+class EtcdCaller::Volley : public std::enable_shared_from_this<Volley> {
+ public:
+  using Done = std::function<void(Result<std::string>)>;
+  Volley(State& state, std::uint64_t id, EtcdCall call, Done done)
+      : state_(state), id_(id), call_(std::move(call)), done_(std::move(done)), steady_until_(BootClock::now() + state.options.repeat_steady) {}
+
+  void send() {
+    const Instant now = BootClock::now();
+    if (now >= call_.deadline) return give_up();
+    // Others' first attempts go before this one's next.
+    if (copies_ == 0 || state_.transport->calls_in_flight() < kMaxCallsInFlight / 2) send_copy();
+    if (copies_ > 1 && now >= steady_until_) pause_ *= 2;
+    timer_ = state_.loop.at(std::min(now + pause_, call_.deadline), [this] { send(); });
+  }
+
+ private:
+  void send_copy() {
+    const auto order = state_.order();
+    const auto channel = order[copies_++ % order.size()];
+    RpcRequest request{channel, call_.method, call_.message, call_.deadline, call_.deadline, call_.leader};
+    state_.transport->call(std::move(request), [weak = weak_from_this(), channel](RpcStatus status, std::string reply) {
+      if (const auto self = weak.lock()) self->finished(channel, status, std::move(reply));
+    });
+  }
+
+  void finished(const std::shared_ptr<Channel>& channel, const RpcStatus& status, std::string reply) {
+    if (status.ok()) return answer(std::move(reply));
+    Error error = to_error(status, call_.what, GrpcTransport::endpoint_of(*channel));
+    if (!may_work_elsewhere(status)) return answer(fail(std::move(error)));
+    state_.avoid(channel);
+    if (!error_) error_ = std::move(error);
+  }
+
+  void give_up() {
+    answer(fail(error_ ? std::move(*error_) : Error(ErrorCode::kTimeout, std::format("{}: no answer from etcd in time", call_.what))));
+  }
+
+  void answer(Result<std::string> result) {
+    const auto self = state_.volleys.extract(id_);
+    if (const auto done = std::exchange(done_, nullptr)) done(std::move(result));
+  }
+
+  State& state_;  // which holds this one
+  const std::uint64_t id_;
+  const EtcdCall call_;
+  Done done_;
+  const Instant steady_until_;
+  Duration pause_ = state_.options.repeat_pause;
+  std::size_t copies_ = 0;
+  std::optional<Error> error_;
+  io::Timer timer_;
+};
+
 EtcdCaller::EtcdCaller(std::shared_ptr<State> state) : state_(std::move(state)) {}
 
 EtcdCaller::~EtcdCaller() {
   state_->transport.reset();
   const auto walks = std::exchange(state_->walks, {});
+  const auto volleys = std::exchange(state_->volleys, {});
 }
 
 Result<std::unique_ptr<EtcdCaller>> EtcdCaller::create(io::Loop& loop, EtcdClientOptions options) {
@@ -199,6 +255,11 @@ void EtcdCaller::call(EtcdCall call, std::function<void(Result<std::string>)> do
       if (!weak.expired()) done(fail(std::move(error)));
     });
     return;
+  }
+  if (call.resend == Resend::kRepeated) {
+    const auto volley = std::make_shared<Volley>(state, id, std::move(call), std::move(done));
+    state.volleys.emplace(id, volley);
+    return volley->send();
   }
   const auto walk = std::make_shared<Walk>(state_, id, std::move(call), std::move(done));
   state.walks.emplace(id, walk);

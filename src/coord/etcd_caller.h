@@ -17,7 +17,14 @@
 namespace perdure::coord {
 
 // The one thing in which calls differ: may it be sent again when it is not known whether it was carried out?
-enum class Resend { kAllowed, kOnlyIfUnseen };
+enum class Resend {
+  kAllowed,
+  kOnlyIfUnseen,
+  // Is sent again while the answers are awaited, to one member after the other: what a member has passed on to a leader that is dead
+  // is lost, and nobody says so (etcd, server/etcdserver/v3_server.go, processInternalRaftRequestOnce). Without a leader a member
+  // keeps it until there is one, so Leader::kNotNeeded.
+  kRepeated,
+};
 
 struct EtcdCall {
   std::string what;    // for messages: "read '/perdure/1/cluster'"
@@ -53,6 +60,7 @@ class EtcdCaller {
  private:
   struct State;
   class Walk;
+  class Volley;
   explicit EtcdCaller(std::shared_ptr<State> state);
   std::shared_ptr<State> state_;
 };

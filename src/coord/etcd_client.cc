@@ -57,7 +57,8 @@ void EtcdClient::commit(Transaction transaction, Instant deadline, Answer<Transa
   EtcdCall call{std::format("commit '{}'", first), std::string(kTxnMethod), to_request(transaction).SerializeAsString()};
   call.deadline = deadline;
   // A transaction that writes nothing may be asked again.
-  call.resend = transaction.writes.empty() ? Resend::kAllowed : Resend::kOnlyIfUnseen;
+  call.resend = transaction.writes.empty() ? Resend::kAllowed : transaction.repeated ? Resend::kRepeated : Resend::kOnlyIfUnseen;
+  if (call.resend == Resend::kRepeated) call.leader = Leader::kNotNeeded;
   state_->caller->call(std::move(call), [transaction = std::move(transaction), answer = std::move(answer)](
                                             Result<std::string> reply) {
     if (!reply) return answer(fail(std::move(reply.error())));

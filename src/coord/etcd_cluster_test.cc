@@ -255,6 +255,51 @@ TEST_F(EtcdCluster, AMemberThatDiesIsStartedAgain) {
   EXPECT_EQ(get("/a"), "1");
 }
 
+TEST_F(EtcdCluster, ARepeatedCommitOutlivesTheLeaderThatHadIt) {
+  three_members();
+  const Revision at = value_of(put("/a", "before")).revision;
+  const int first = leader();
+  std::vector<int> others = {1, 2, 3};
+  std::erase(others, first);
+  connect({others[0], others[1], first});
+  EXPECT_EQ(get("/a"), "before");
+  // It takes what is passed on to it, and answers nobody any more.
+  const pid_t stopped = members_[first].server->pid();
+  ASSERT_EQ(::kill(stopped, SIGSTOP), 0);
+  const Transaction swap{{{"/a", at}}, {Write{"/a", "after"}}, true};
+  const auto answered = ask<TransactionResult>([&](auto answer) { client_->commit(swap, in(kPatience), answer); });
+  ASSERT_TRUE(answered) << answered.error().message();
+  EXPECT_TRUE(answered->applied || answered->found.at(0)->value == "after");
+  EXPECT_EQ(get("/a"), "after");
+  const Revision now = value_of(put("/b", "1")).revision;
+  ::kill(stopped, SIGCONT);
+  // Nothing of it comes later.
+  const Instant deadline = in(kPatience);
+  for (auto back = status(first); !back || back->leader == 0; back = status(first)) ASSERT_LT(BootClock::now(), deadline);
+  EXPECT_EQ(get("/a"), "after");
+  EXPECT_EQ(value_of(put("/b", "2")).revision, now + 1);
+}
+
+TEST_F(EtcdCluster, AMemberThatEndsBeforeItHasJoinedJoinsLaterAndFoundsNoCluster) {
+  start(1, {EtcdStart::kNew, "", "cluster"});
+  connect({1});
+  ASSERT_TRUE(put("/a", "1"));
+  // Nobody has added it yet.
+  start(2, {EtcdStart::kJoin, name(1) + "=" + url(1, 7402) + "," + name(2) + "=" + url(2, 7402), "cluster"});
+  EtcdServer& joining = *members_[2].server;
+  ASSERT_TRUE(loop_->run_until([&] { return joining.deaths() >= 2; }, kPatience));
+  EXPECT_FALSE(joining.has_data());
+  const auto added = ask<AddedMember>([&](auto answer) { admin_->add_learner(url(2, 7402), in(kPatience), answer); });
+  ASSERT_TRUE(added) << added.error().message();
+  const auto joined = [&] {
+    const auto all = members();
+    return std::ranges::any_of(all, [](const EtcdMember& one) { return one.name == name(2); });
+  };
+  const Instant deadline = in(kPatience);
+  while (!joined()) ASSERT_LT(BootClock::now(), deadline) << "it has not joined";
+  EXPECT_TRUE(joining.has_data());
+}
+
 TEST_F(EtcdCluster, WithoutAQuorumNothingIsWrittenAndOneCanBeForcedToGoOn) {
   three_members();
   ASSERT_TRUE(put("/a", "kept"));

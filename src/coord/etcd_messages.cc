@@ -1,5 +1,6 @@
 #include "coord/etcd_messages.h"
 
+#include <algorithm>
 #include <format>
 #include <set>
 #include <utility>
@@ -55,6 +56,10 @@ Status check_transaction(const Transaction& transaction) {
                   std::format("the value of '{}' has {} bytes: at most {} are allowed", write.key, size, kMaxValueBytes));
     }
     bytes += size;
+  }
+  const auto is_written = [&](const Condition& condition) { return written.contains(condition.key); };
+  if (transaction.repeated && std::ranges::none_of(transaction.conditions, is_written)) {
+    return fail(ErrorCode::kInvalid, "a repeated transaction that writes nothing that it compares could be carried out twice");
   }
   if (bytes > kMaxTransactionBytes) {
     return fail(ErrorCode::kInvalid,

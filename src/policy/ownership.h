@@ -42,8 +42,8 @@ struct OwnershipOptions {
   // For an answer of the store; then the record is read.
   Duration swap_deadline = std::chrono::milliseconds(500);
   Duration read_retry = std::chrono::milliseconds(200);  // while the store cannot be reached
-  // Of who takes over: etcd's leader may have died with the owner, and what was sent to it is lost; the next one is there within
-  // 0.1 to 0.3 s. Both double with each answer missed, up to the two above, for a store that is only slow.
+  // For what is read by who takes over when its swap was not answered: etcd's leader may be dying again. Both double with each
+  // answer missed, up to the two above, for a store that is only slow.
   Duration first_deadline = std::chrono::milliseconds(100);
   Duration first_retry = std::chrono::milliseconds(20);
   // While the record makes no sense or another node is about to run the container.

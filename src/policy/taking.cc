@@ -348,7 +348,7 @@ void Taking::advance() {
   const bool writes = step_ == TakingStep::kClaiming || step_ == TakingStep::kFencing ||
                       step_ == TakingStep::kSwapping;
   if (!read_wanted_ && !writes) return;
-  store_deadline_ = now_ + doubled(options_.first_deadline, options_.swap_deadline);
+  store_deadline_ = now_ + (read_wanted_ ? doubled(options_.first_deadline, options_.swap_deadline) : options_.swap_deadline);
   if (read_wanted_) {
     store_ = StoreStep::kReading;
     effects_.push_back(ownership::ReadRecord{++request_});
