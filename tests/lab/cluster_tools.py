@@ -153,7 +153,10 @@ def wait_for_new_owner(lab, name, dead, deadline=LONG):
 def etcd_log(node):
     try:
         with open(os.path.join(node.state, "etcd.log")) as file:
-            return file.read()[-2000:]
+            text = file.read()
+        # Why an earlier process of it ended: zap's level, or capnslog's "C" for critical.
+        fatal = [line for line in text.splitlines() if '"level":"fatal"' in line or " C | " in line]
+        return "\n".join([*fatal[-5:], text[-2000:]])
     except OSError as error:
         return str(error)
 
