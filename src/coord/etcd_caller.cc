@@ -197,7 +197,8 @@ class EtcdCaller::Volley : public std::enable_shared_from_this<Volley> {
   void send_copy() {
     const auto order = state_.order();
     const auto channel = order[copies_++ % order.size()];
-    RpcRequest request{channel, call_.method, call_.message, call_.deadline, call_.deadline, call_.leader};
+    const Instant share = std::min(call_.deadline, BootClock::now() + state_.options.endpoint_time);
+    RpcRequest request{channel, call_.method, call_.message, share, call_.deadline, call_.leader};
     state_.transport->call(std::move(request), [weak = weak_from_this(), channel](RpcStatus status, std::string reply) {
       if (const auto self = weak.lock()) self->finished(channel, status, std::move(reply));
     });
@@ -208,7 +209,9 @@ class EtcdCaller::Volley : public std::enable_shared_from_this<Volley> {
     Error error = to_error(status, call_.what, GrpcTransport::endpoint_of(*channel));
     if (!may_work_elsewhere(status)) return answer(fail(std::move(error)));
     state_.avoid(channel);
-    if (!error_) error_ = std::move(error);
+    // The newest reason of the preferred endpoint is the one to tell; that the time is over says less than any.
+    const bool tells = channel == state_.endpoints.front().channel && status.code != RpcCode::kDeadlineExceeded;
+    if (!error_ || tells) error_ = std::move(error);
   }
 
   void give_up() {

@@ -22,7 +22,7 @@ enum class Resend {
   kOnlyIfUnseen,
   // Is sent again while the answers are awaited, to one member after the other: what a member has passed on to a leader that is dead
   // is lost, and nobody says so (etcd, server/etcdserver/v3_server.go, processInternalRaftRequestOnce). Without a leader a member
-  // keeps it until there is one, so Leader::kNotNeeded.
+  // keeps what is proposed until there is one, so commits go with Leader::kNotNeeded; a read it would forget.
   kRepeated,
 };
 

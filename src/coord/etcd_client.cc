@@ -34,6 +34,7 @@ void EtcdClient::read(std::string key, Instant deadline, Answer<std::optional<Ke
   etcdserverpb::RangeRequest request;
   request.set_key(key);
   EtcdCall call{std::format("read '{}'", key), std::string(kRangeMethod), request.SerializeAsString()};
+  call.resend = Resend::kRepeated;
   call.deadline = deadline;
   state_->caller->call(std::move(call), [answer = std::move(answer)](Result<std::string> reply) {
     if (!reply) return answer(fail(std::move(reply.error())));

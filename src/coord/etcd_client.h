@@ -3,10 +3,10 @@
 // One thread belongs to the client: it waits for gRPC's completions and posts them. Everything else happens on the loop's
 // thread, so that no state is shared and no channel is ever destroyed inside one of gRPC's callbacks.
 //
-// A read or a list goes to the next endpoint when one cannot be reached, has no leader, is a learner, or does not answer
-// within its time. A commit goes to the next endpoint only when it is certain that the one before has not had it: its
-// connection could not be made, or the member refused it before looking at it. Once sent, an answer or the deadline ends it. A repeated
-// one is sent to one member after the other, at the pace of repeat_first, until the first answer.
+// A list goes to the next endpoint when one cannot be reached, has no leader, is a learner, or does not answer within its
+// time. A read is sent to one member after the other, at the pace of repeat_pause, until the first answer. A commit goes to the next endpoint only when it is certain that the one before has not had it: its
+// connection could not be made, or the member refused it before looking at it. Once sent, an answer or the deadline ends it; but a
+// repeated one is sent as a read is.
 #pragma once
 
 #include <chrono>
@@ -42,7 +42,7 @@ struct EtcdClientOptions {
   Duration endpoint_time = std::chrono::milliseconds(250);
   // An endpoint that failed is tried after the others for so long.
   Duration avoid_time = std::chrono::seconds(1);
-  // Between two copies of a repeated commit: so long for `repeat_steady`, in which etcd elects a leader, then doubling.
+  // Between two copies of a read or a repeated commit: so long for `repeat_steady`, in which etcd elects a leader, then doubling.
   Duration repeat_pause = std::chrono::milliseconds(20);
   Duration repeat_steady = std::chrono::milliseconds(200);
   // A watch asks its member for a sign of life each third of this and gives it up after the whole of it without one.

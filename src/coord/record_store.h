@@ -79,7 +79,6 @@ class RecordStore {
     Revision expected = 0;
     std::optional<std::string> spec_yaml = {};
     std::optional<model::Nonce> nonce = {};
-    bool repeated = false;  // Transaction::repeated: of who takes over, for etcd's leader may have died with the owner
   };
   // kInvalid in `error` of an unknown outcome: what is asked for breaks a bound; nothing was sent and `sent` is absent.
   void swap(SwapRequest request, Instant deadline, std::function<void(SwapOutcome)> answer);

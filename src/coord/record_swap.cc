@@ -26,7 +26,6 @@ class SwapJob final : public RecordJob {
       : RecordJob(state, deadline),
         sent_{std::move(request.record), request.expected},
         spec_yaml_(std::move(request.spec_yaml)),
-        repeated_(request.repeated),
         answer_(std::move(answer)) {
     sent_.record.writer = state.self;
     sent_.record.nonce = request.nonce ? *request.nonce : state.random();
@@ -60,7 +59,8 @@ class SwapJob final : public RecordJob {
   void send(const std::string& before) {
     const std::string key = record_key(sent_.record.container);
     bytes_ = encode_record(sent_.record, before);
-    Transaction transaction{{{key, sent_.expected}}, {Write{key, bytes_}}, repeated_};
+    // The host whose death this swap answers may have had the store's leader.
+    Transaction transaction{{{key, sent_.expected}}, {Write{key, bytes_}}, true};
     if (spec_yaml_) transaction.writes.push_back(Write{spec_key(sent_.record.container), encode_spec(*spec_yaml_)});
     commit(std::move(transaction), deadline_, [this](Result<TransactionResult> result) {
       if (!result) return finish(answer_, unknown(std::move(result.error()), sent_));
@@ -84,7 +84,6 @@ class SwapJob final : public RecordJob {
 
   SentSwap sent_;
   std::optional<std::string> spec_yaml_;
-  const bool repeated_;
   SwapAnswer answer_;
   std::string bytes_;
 };

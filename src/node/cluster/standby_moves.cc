@@ -310,7 +310,7 @@ void StandbyService::read_for_taking(const ContainerName& name, const policy::ow
 
 void StandbyService::swap_for_taking(const ContainerName& name, const policy::ownership::Swap& swap) {
   environment_.records.swap(
-      {.record = swap.record, .expected = swap.expected, .spec_yaml = {}, .nonce = swap.record.nonce, .repeated = true},
+      {.record = swap.record, .expected = swap.expected, .spec_yaml = {}, .nonce = swap.record.nonce},
       environment_.clock.now() + policy::OwnershipOptions{}.swap_deadline,
       [this, token = lifetime_.token(), name, request = swap.request](const coord::SwapOutcome& outcome) {
         if (!token.alive()) return;
