@@ -175,7 +175,8 @@ constexpr std::array kCommands{
                 "COMMITTED is what a failure now would lose, DURABLE what a power cut of all nodes "
                 "would. LAST RECOVERY is the newest restore or takeover since perdured started: how "
                 "long it took until its processes ran again, and when it was.\n"
-                "Exits with code 8 if a container that should run is not protected or has fewer "
+                "Exits with code 8 if a container that should run is not protected, reaches none of "
+                "the addresses that it should and cannot be moved, or has fewer "
                 "standbys than wanted, if the cluster has no quorum, if a node cannot be reached or "
                 "if this node's certificate was not renewed. Advice changes nothing of that.",
             .arguments = {},

@@ -56,6 +56,12 @@ void add_container(std::vector<Problem>& problems, const v1::ContainerStatus& st
   const std::string object = "container " + status.name();
   if (!is_protected(status))
     problems.push_back({object, without_protection(status), remedy_of(status)});
+  if (!status.reachability_reason().empty()) {
+    problems.push_back({object,
+                        with_reason("it reaches none of its network.reachability, and stays",
+                                    status.reachability_reason()),
+                        std::format("mend the network of node '{}'", status.node())});
+  }
   if (ready_standbys(status) >= static_cast<std::int64_t>(status.standbys_wanted())) return;
   problems.push_back({object,
                       with_reason(std::format("{} of {} ready", ready_standbys(status),

@@ -98,6 +98,19 @@ TEST(HealthTest, AContainerThatWaitsForAWordSaysWhichCommandGivesIt) {
   EXPECT_EQ(problems[0].remedy, waiting_web().waits_remedy());
 }
 
+TEST(HealthTest, AContainerThatIsCutOffAndStaysIsOne) {
+  Overview overview = healthy_cluster();
+  v1::ContainerStatus& cut_off = *overview.list.mutable_containers(0);
+  v1::ReachabilityRow& row = *cut_off.add_reachability();
+  row.set_address("192.0.2.1");
+  row.set_answers(false);
+  EXPECT_TRUE(problems_of(overview).empty()) << "it is about to be moved";
+  cut_off.set_reachability_reason("no standby reaches them either");
+  EXPECT_EQ(lines(problems_of(overview)),
+            std::vector<std::string>{"container " + cut_off.name() +
+                                     ": it reaches none of its network.reachability, and stays: no standby reaches them either"});
+}
+
 TEST(HealthTest, WhatIsWellIsNoProblem) {
   EXPECT_TRUE(problems_of(single_host()).empty());
   EXPECT_TRUE(advice_of(single_host()).empty());

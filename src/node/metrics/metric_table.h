@@ -87,6 +87,8 @@ inline constexpr auto kMetricTable = std::to_array<MetricRow>({
      "Frames out of the container that were dropped: deadline, locked, held, guard or arp_only."},
     {"perdure_gate_input_frames_passed_total", MetricKind::kCounter, "container", "Frames into the container."},
     {"perdure_gate_input_frames_dropped_total", MetricKind::kCounter, "container", "Frames into the container that were dropped."},
+    {"perdure_container_address_answers", MetricKind::kGauge, "container, address",
+     "1: the address of its network.reachability answers its node; 0: not within the last second."},
 
     // ---- Its standbys, on the node that owns it ----
     {"perdure_container_standbys", MetricKind::kGauge, "container", "Standbys that are ready."},

@@ -177,6 +177,14 @@ void add_standbys(Families& families, const v1::ContainerStatus& status) {
   }
 }
 
+// Asked by the owner; of those alone that have been asked.
+void add_reachability(Families& families, const v1::ContainerStatus& status) {
+  for (const v1::ReachabilityRow& row : status.reachability()) {
+    if (!row.has_answers()) continue;
+    families.add_flag("perdure_container_address_answers", {{"container", status.name()}, {"address", row.address()}}, row.answers());
+  }
+}
+
 // ---- The cluster ----
 
 void add_nodes(Families& families, const v1::ClusterReply& cluster) {
@@ -227,6 +235,7 @@ void add_state(Families& families, const NodeState& state) {
     add_recoveries(families, status);
     add_gate(families, status);
     add_standbys(families, status);
+    add_reachability(families, status);
   }
   add_cluster(families, state);
 }

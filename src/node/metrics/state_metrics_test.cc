@@ -110,6 +110,12 @@ v1::ContainerStatus known_web() {
   v1::StandbyStatus& preparing = *status.add_standbys();
   preparing.set_node("c");
   preparing.set_state(v1::STANDBY_PREPARING);
+  for (const auto& [address, answers] : {std::pair("192.0.2.1", true), std::pair("192.0.2.2", false)}) {
+    v1::ReachabilityRow& row = *status.add_reachability();
+    row.set_address(address);
+    row.set_answers(answers);
+  }
+  status.add_reachability()->set_address("192.0.2.3");  // not asked yet
   return status;
 }
 
@@ -174,6 +180,8 @@ TEST(StateMetricsTest, WhatIsKnownIsSaid) {
       {"perdure_container_last_restore_seconds{container=\"web\",step=\"first_packet\"}", 0.1},
       {"perdure_container_last_takeover_seconds{container=\"mail\",step=\"swapped\"}", 0.4},
       {"perdure_container_last_takeover_lost_seconds{container=\"mail\"}", 1},
+      {"perdure_container_address_answers{container=\"web\",address=\"192.0.2.1\"}", 1},
+      {"perdure_container_address_answers{container=\"web\",address=\"192.0.2.2\"}", 0},
       {"perdure_gate_open{container=\"web\"}", 1},
       {"perdure_gate_closures_total{container=\"web\",cause=\"death\"}", 2},
       {"perdure_gate_frames_dropped_total{container=\"web\",reason=\"deadline\"}", 1},
