@@ -150,6 +150,19 @@ def wait_for_new_owner(lab, name, dead, deadline=LONG):
     return lab.nodes[int(found.removeprefix("node"))]
 
 
+def timing_in_force(node):
+    """(heartbeat, grant, margin) in ns."""
+    timing = node.ask("cluster", "status")["timing"]
+    return timing["heartbeat_ns"], timing["grant_ns"], timing["margin_ns"]
+
+
+def change_timing(lab, node, timing, wanted, deadline=LONG):
+    """`cluster timing` on a node, until it is in force on all."""
+    node.cli("cluster", "timing", timing)
+    for each in lab.nodes.values():
+        until(lambda each=each: timing_in_force(each) == wanted, f"{each.name} has {timing_in_force(each)}, not {wanted}", deadline, 0.05)
+
+
 def etcd_log(node):
     try:
         with open(os.path.join(node.state, "etcd.log")) as file:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 
 import pytest
-from cluster_tools import (LONG, etcd_leader, etcd_pid, in_no_cluster, init, join, leave, members, record, refusal, rows,
+from cluster_tools import (LONG, change_timing, etcd_leader, etcd_pid, in_no_cluster, init, join, leave, members, record, refusal, rows,
                            standby_of, states, status, token, wait_for_members, wait_for_standby, wait_for_states)
 from conftest import BUILD, _live, traces
 from lab_specs import PORT, address, lab_spec
@@ -358,7 +358,15 @@ def counting(three):
     one.remove()
 
 
-def test_a_perdured_that_dies_owns_its_containers_again(three, counting):
+@pytest.fixture
+def patient(three):
+    """Nobody takes over from a perdured that is down for a moment, however busy the machine is."""
+    change_timing(three, three.nodes[1], "100ms,20s,1s", (100_000_000, 20_000_000_000, 1_000_000_000))
+    yield
+    change_timing(three, three.nodes[1], "default", (50_000_000, 250_000_000, 50_000_000))
+
+
+def test_a_perdured_that_dies_owns_its_containers_again(three, patient, counting):
     node, before = three.nodes[2], counting.record
     pids, number = counting.container.pids(), counting.number
     node.kill_daemon()
