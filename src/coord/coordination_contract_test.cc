@@ -384,6 +384,25 @@ TEST_F(CoordinationContract, ALeaseThatCannotBeKeptIsLostOnce) {
   EXPECT_EQ(lost, 1U);
 }
 
+TEST_F(CoordinationContract, ACallWhoseTimeIsOverIsAnsweredLater) {
+  Waiting<std::optional<KeyValue>> read(*loop_);
+  Waiting<TransactionResult> written(*loop_);
+  bool begun = false;
+  const Instant past = BootClock::now() - 1s;
+  first().read("/a", past, [&, answer = read.answer()](auto value) {
+    EXPECT_TRUE(begun);
+    answer(std::move(value));
+  });
+  first().commit({{{"/a", 0}}, {put("/a", "1")}, true}, past, [&, answer = written.answer()](auto result) {
+    EXPECT_TRUE(begun);
+    answer(std::move(result));
+  });
+  begun = true;
+  (void)read.get();
+  (void)written.get();
+  EXPECT_TRUE(read.answered() && written.answered());
+}
+
 TEST_F(CoordinationContract, ARepeatedCommitIsCarriedOutOnce) {
   const Revision at = commit({}, {put("/a", "old")}).revision;
   ASSERT_TRUE(try_read(first(), "/a"));  // connected

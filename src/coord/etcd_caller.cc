@@ -186,7 +186,7 @@ class EtcdCaller::Volley : public std::enable_shared_from_this<Volley> {
 
   void send() {
     const Instant now = BootClock::now();
-    if (now >= call_.deadline) return give_up();
+    if (copies_ > 0 && now >= call_.deadline) return give_up();  // not before the caller has gone on
     // Others' first attempts go before this one's next.
     if (copies_ == 0 || state_.transport->calls_in_flight() < kMaxCallsInFlight / 2) send_copy();
     if (copies_ > 1 && now >= steady_until_) pause_ *= 2;
