@@ -117,7 +117,7 @@ def test_a_takeover_is_measured_by_the_node_that_has_done_it(make_lab):
     assert took == sorted(took) and 0 < took[0], took
     last = [after.value("perdure_container_last_takeover_seconds", container="web", step=step) for step in steps]
     assert [round(seconds, 6) for seconds in last] == [round(seconds, 6) for seconds in took]
-    assert after.value("perdure_container_last_takeover_lost_seconds", container="web") > 0
+    assert after.value("perdure_container_last_takeover_lost_seconds", container="web") >= 0  # 0: captured after the last heartbeat
     assert after.value("perdure_container_last_restore_seconds", container="web", step="restored") is None
     assert after.value("perdure_restore_seconds_count", step="restored") == 0
     assert after.value("perdure_takeovers_total", result="failed") == 0
