@@ -80,7 +80,7 @@ class RecoverRequest final : public RecoveringRequest {
     if (membership().etcd() == nullptr || !membership().etcd()->is_member()) {
       return "No member of etcd is on this node: start those that have one, or run this on a manager";
     }
-    return "If their disks come back, boot them: etcd goes on by itself. If they are lost for good, --force-new-cluster copies "
+    return "If nodes have just started, try again in some seconds. If their disks come back, boot them: etcd goes on by itself. If they are lost for good, --force-new-cluster copies "
            "this node's data of etcd aside and lets its member go on alone, without the others, which must never start again as "
            "they are";
   }
