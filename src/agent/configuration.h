@@ -17,8 +17,8 @@ using Duration = std::chrono::nanoseconds;
 // A result of parsing: the value, or why there is none.
 template <typename T>
 struct Parsed {
-  std::optional<T> value;
-  std::string error;
+  std::optional<T> value{};
+  std::string error{};
 };
 
 enum class Until {
@@ -37,38 +37,38 @@ struct Dependency {
 };
 
 struct ExecProbe {  // exit code 0, as the component's user, with its environment
-  std::vector<std::string> command;
+  std::vector<std::string> command{};
   bool operator==(const ExecProbe&) const = default;
 };
 struct TcpProbe {  // accepts a connection
-  std::string address;  // IPv4 or IPv6
+  std::string address{};  // IPv4 or IPv6
   std::uint16_t port = 0;
   bool operator==(const TcpProbe&) const = default;
 };
 struct HttpProbe {  // GET path: a status of 200 to 399 (RFC 9110)
-  std::string address;
+  std::string address{};
   std::uint16_t port = 0;
-  std::string path;
+  std::string path{};
   bool operator==(const HttpProbe&) const = default;
 };
 struct RtspProbe {  // OPTIONS *: a status of 200 to 299 (RFC 2326, 10.1)
-  std::string address;
+  std::string address{};
   std::uint16_t port = 0;
   bool operator==(const RtspProbe&) const = default;
 };
 struct UnixProbe {  // accepts a stream connection
-  std::string path;  // at most 107 bytes
+  std::string path{};  // at most 107 bytes
   bool operator==(const UnixProbe&) const = default;
 };
 struct FileProbe {  // was changed within max_age
-  std::string path;
+  std::string path{};
   Duration max_age{};
   bool operator==(const FileProbe&) const = default;
 };
 using ProbeKind = std::variant<ExecProbe, TcpProbe, HttpProbe, RtspProbe, UnixProbe, FileProbe>;
 
 struct Probe {
-  ProbeKind kind;
+  ProbeKind kind{};
   Duration interval{};
   Duration timeout{};
   std::uint32_t failures = 1;   // in a row, until the component counts as failed
@@ -78,10 +78,10 @@ struct Probe {
 };
 
 struct Limits {  // setrlimit(2), soft and hard; absent: the container's
-  std::optional<std::uint64_t> open_files;
-  std::optional<std::uint64_t> core_size;
-  std::optional<std::uint64_t> file_size;
-  std::optional<std::uint64_t> address_space;
+  std::optional<std::uint64_t> open_files{};
+  std::optional<std::uint64_t> core_size{};
+  std::optional<std::uint64_t> file_size{};
+  std::optional<std::uint64_t> address_space{};
   bool operator==(const Limits&) const = default;
 };
 
@@ -95,18 +95,18 @@ struct Restart {
 };
 
 struct Component {
-  std::string name;
-  std::vector<std::string> command;
-  std::vector<std::string> environment;  // "NAME=value", complete
-  std::string directory;
+  std::string name{};
+  std::vector<std::string> command{};
+  std::vector<std::string> environment{};  // "NAME=value", complete
+  std::string directory{};
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
-  std::vector<std::uint32_t> groups;
+  std::vector<std::uint32_t> groups{};
   bool stateful = true;
-  Limits limits;
-  std::vector<Dependency> depends_on;
-  Restart restart;
-  std::optional<Probe> probe;
+  Limits limits{};
+  std::vector<Dependency> depends_on{};
+  Restart restart{};
+  std::optional<Probe> probe{};
   int stop_signal = 15;
   Duration stop_deadline{};  // then SIGKILL
   bool operator==(const Component&) const = default;
@@ -114,9 +114,9 @@ struct Component {
 
 struct Configuration {
   // Abstract name (unix(7)) of the socket that reports go to; whoever owns it is in this network namespace.
-  std::string report_to;
+  std::string report_to{};
   int stop_signal = 15;  // what asks the agent to end; other signals are passed on
-  std::vector<Component> components;
+  std::vector<Component> components{};
   bool operator==(const Configuration&) const = default;
 };
 

@@ -19,7 +19,7 @@ std::string_view bounded(std::string_view reason) { return reason.substr(0, kMax
 ComponentReport read_component(Fields& fields) {
   ComponentReport it;
   it.name = fields.text(63);
-  it.state = static_cast<ComponentState>(fields.number(0, static_cast<int>(ComponentState::kStopped)));
+  it.state = static_cast<ComponentState>(fields.number(0, static_cast<int>(ComponentState::kFailed)));
   it.stateful = fields.number(0, 1) != 0;
   it.probed = fields.number(0, 1) != 0;
   it.pid = static_cast<std::int32_t>(fields.number(0, kMaxPid));
@@ -54,6 +54,8 @@ std::string_view to_string(ComponentState state) {
       return "finished";
     case ComponentState::kStopped:
       return "stopped";
+    case ComponentState::kFailed:
+      return "failed";
   }
   return "?";
 }

@@ -22,18 +22,19 @@ enum class ComponentState {
   kStopping,
   kFinished,  // has ended with exit code 0
   kStopped,   // with the container
+  kFailed,    // and the container with it
 };
 std::string_view to_string(ComponentState state);
 
 struct ComponentReport {
-  std::string name;
+  std::string name{};
   ComponentState state = ComponentState::kWaiting;
   bool stateful = true;
   bool probed = false;
   std::int32_t pid = 0;  // in the container; 0: does not run
   std::uint32_t restarts = 0;  // by the agent, since the container's start
   std::uint32_t failures = 0;  // of the probe, in a row
-  std::string trouble;  // why it failed or was restarted last, or what its probe says; for people
+  std::string trouble{};  // why it failed or was restarted last, or what its probe says; for people
   // When the last probe that succeeded began: by CLOCK_REALTIME, which container and host share, and how long
   // before the report by the container's own clock. Zero: none has since the last start.
   std::int64_t passed_realtime_ns = 0;
@@ -44,16 +45,16 @@ struct ComponentReport {
 // The agent ends, and with it the container.
 struct Ending {
   int code = 0;  // exit code, see below
-  std::string component;  // whose failure it is; empty: nobody's
-  std::string reason;     // for people
+  std::string component{};  // whose failure it is; empty: nobody's
+  std::string reason{};     // for people
   bool operator==(const Ending&) const = default;
 };
 
 struct Report {
   std::uint64_t life = 0;      // of this agent: drawn at its start, kept by a restore
   std::uint64_t sequence = 0;  // rises within a life; falls back with a restore
-  std::vector<ComponentReport> components;
-  std::optional<Ending> ending;
+  std::vector<ComponentReport> components{};
+  std::optional<Ending> ending{};
   bool operator==(const Report&) const = default;
 };
 

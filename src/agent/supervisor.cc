@@ -203,6 +203,7 @@ void Supervisor::has_failed(std::size_t index, std::string why) {
   if (!component.stateful && component.restart.limit > 0) {
     reason += ", after " + to_text(question.restarts_in_window) + " restarts within " + seconds(component.restart.window);
   }
+  become(index, State::kFailed);
   finish({kExitComponentFailed, component.name, std::move(reason)});
 }
 
@@ -265,8 +266,8 @@ void Supervisor::on(const ProbeEnded& event) {
   it.run.reset();
   const Component& component = configuration_.components[event.component];
   const Probe& probe = *component.probe;
-  it.probe_at = it.run_began + (it.was_ready ? probe.interval : std::min(probe.interval, kFirstProbes));
-  if (*it.probe_at < now_) it.probe_at = now_;
+  const bool settled = it.was_ready || (event.passed && it.successes + 1 >= probe.successes);
+  it.probe_at = std::max(now_, it.run_began + (settled ? probe.interval : std::min(probe.interval, kFirstProbes)));
   // A checkpoint may wait for it; what stateless components pass is told once a second.
   changed_ = changed_ || component.stateful;
   if (event.passed) {
