@@ -113,6 +113,18 @@ def pytest_runtest_call(item):
         yield
 
 
+def waits_of(node):
+    """What the threads of its perdured wait for in the kernel: one that hangs is seen by nobody else."""
+    waits = []
+    try:
+        for thread in os.listdir(f"/proc/{node.daemon_pid}/task"):
+            with open(f"/proc/{node.daemon_pid}/task/{thread}/stack") as file:
+                waits.append(" < ".join(line.split()[1].split("+")[0] for line in file.read().splitlines()[:6]))
+    except (OSError, IndexError, TypeError) as error:
+        return f"\n{error}"
+    return "\n" + "\n".join(sorted(waits))
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     outcome = yield
@@ -121,7 +133,8 @@ def pytest_runtest_makereport(item, call):
         return
     for lab in _live:
         for node in lab.nodes.values():
-            report.sections.append((f"perdured of {lab.name} {node.name}", node.daemon_log()[-3000:]))
+            lines = [line for line in node.daemon_log().splitlines() if "debug control connection" not in line]
+            report.sections.append((f"perdured of {lab.name} {node.name}", "\n".join(lines)[-6000:] + waits_of(node)))
         try:
             with open(os.path.join(remains.directory(lab.name), "keeper.log")) as file:
                 report.sections.append((f"keeper of {lab.name}", file.read()[-2000:]))

@@ -177,7 +177,10 @@ TEST_F(OverlayTest, OnlyMappedFilesAreReadEachTime) {
   MappedFile mapping(overlay.merged("7"));
   tree.tracker = tree.make_tracker(overlay.merged());
   tree.settle();
-  for (int i = 0; i < 3; ++i) tree.must_capture(own_hints());
+  for (const char value : {'1', '2', '3'}) {
+    mapping.store(value);  // what the host has written back meanwhile would not be read without it
+    tree.must_capture(own_hints());
+  }
   EXPECT_EQ(tree.last.files_read, 1u);
 }
 

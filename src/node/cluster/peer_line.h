@@ -31,6 +31,8 @@ struct PeerNetwork::Line {
   std::map<std::uint64_t, Pending> pending;
   Instant last_heard{};
   std::optional<Instant> pinged;
+  // What the other end, whose session is up already, has asked before it is up here: its bulk connection is behind.
+  std::vector<PeerMessage> early;
 };
 
 struct PeerNetwork::Session {

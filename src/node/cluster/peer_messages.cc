@@ -1,4 +1,5 @@
 // PeerNetwork: what travels on its connections.
+#include <array>
 #include <format>
 #include <utility>
 
@@ -15,6 +16,8 @@ namespace v1 = peer::v1;
 
 // A peer with a good certificate can ask for as much as it likes; this is what is open at once.
 constexpr std::size_t kMaxOpenRequests = 4096;
+// Of a peer whose second connection is behind: what it says when it is up is a handful per container.
+constexpr std::size_t kMaxEarlyMessages = 4096;
 
 Error peer_error(const v1::PeerError& error) {
   const auto last = static_cast<std::uint32_t>(ErrorCode::kFenced);
@@ -165,7 +168,21 @@ void PeerNetwork::check_up(Session& session) {
   session.trouble.clear();
   forget_refusals({control->connection->peer().address});
   make_keys(session, *control);
+  const std::array<io::TlsConnectionId, 2> both{control->id, bulk->id};
   if (handlers_.on_up) handlers_.on_up(session.state->life);
+  for (const io::TlsConnectionId id : both) {
+    const auto line = lines_.find(id);
+    if (line == lines_.end()) continue;
+    for (PeerMessage& content : std::exchange(line->second->early, {})) {
+      // Whoever is asked may end the connection.
+      if (const auto still = lines_.find(id); still != lines_.end()) asked(*still->second, std::move(content));
+    }
+  }
+}
+
+bool PeerNetwork::is_up(const Line& line) const {
+  const auto session = sessions_.find(line.peer->node);
+  return session != sessions_.end() && session->second->state && session->second->state->life == *line.peer;
 }
 
 void PeerNetwork::make_keys(const Session& session, const Line& control) {
@@ -185,10 +202,13 @@ void PeerNetwork::asked(Line& line, PeerMessage content) {
     pong.set_is_answer(true);
     pong.mutable_ping();
     if (!send(line, pong)) return hang_up(line);
-    const auto session = sessions_.find(line.peer->node);
-    const bool is_up = session != sessions_.end() && session->second->state && session->second->state->life == *line.peer;
-    if (is_up && !line.dialled && handlers_.on_keys_known) handlers_.on_keys_known(*line.peer);
+    if (is_up(line) && !line.dialled && handlers_.on_keys_known) handlers_.on_keys_known(*line.peer);
     return;
+  }
+  // Nobody is told of a node, nor can ask it back, before its session is up.
+  if (!is_up(line)) {
+    if (line.early.size() >= kMaxEarlyMessages) return hang_up(line);
+    return line.early.push_back(std::move(content));
   }
   ResponderRef respond = id == 0 ? nullptr : std::make_shared<LineResponder>(*this, line.id, id);
   const auto handler = table_.find(content.message.body_case());

@@ -99,6 +99,7 @@ class PeerNetwork final : public Peers {
   void dial(Session& session, Channel channel);
   void redial_later(Session& session, Channel channel, const Error& error);
   void check_up(Session& session);
+  bool is_up(const Line& line) const;
   void make_keys(const Session& session, const Line& control);
   void ping(const NodeName& node);
   void end(Session& session, const Error& error);

@@ -603,6 +603,84 @@ TEST_F(PeerNetworkTest, ARefusalIsToldOnceAMinute) {
   ASSERT_TRUE(until([&] { return b_.refused.size() == 2; }));
 }
 
+// ---- What comes before the session is up ----
+
+class EarlyPeerTest : public PeerNetworkTest {
+ protected:
+  // As node 'a', on one of its two connections.
+  std::unique_ptr<io::TlsClient> call(Channel channel) {
+    auto open = std::make_shared<bool>(false);
+    io::TlsOptions options;
+    options.identity = identity("a");
+    options.check = [](const io::TlsPeer&) { return Status{}; };
+    io::TlsHandlers handlers;
+    handlers.on_open = [open](io::TlsConnection&) { *open = true; };
+    handlers.on_frame = [this](io::TlsConnection&, const std::string& text, const io::IncomingBody&) {
+      EXPECT_TRUE(frames_.emplace_back().ParseFromString(text));
+    };
+    handlers.on_close = [this](io::TlsConnectionId, const io::TlsPeer&, const Error&) { ++closed_; };
+    auto client = io::TlsClient::connect(*a_.loop, {.address = b_.network->addresses().front(), .expected_name = "b"},
+                                         io::TlsContext::create(options).value(), handlers,
+                                         [](const Error& error) { ADD_FAILURE() << error.message(); })
+                      .value();
+    EXPECT_TRUE(until([&] { return *open; }));
+    v1::Message hello;
+    hello.mutable_hello()->set_cluster_id(kClusterId);
+    hello.mutable_hello()->set_protocol(kPeerProtocols.oldest);
+    hello.mutable_hello()->set_newest_protocol(kPeerProtocols.newest);
+    hello.mutable_hello()->mutable_node()->set_name("a");
+    hello.mutable_hello()->mutable_node()->set_incarnation(3);
+    hello.mutable_hello()->set_bulk(channel == Channel::kBulk);
+    EXPECT_TRUE(client->connection()->send(hello.SerializeAsString()));
+    return client;
+  }
+  void knows_a() {
+    start(b_, "b");
+    b_.network->set_peers(std::vector<model::NodeDescription>{{.life = {node("a"), Incarnation{3}}, .addresses = {"127.0.0.1:9"}}, described(b_)});
+  }
+  static v1::Message numbered(v1::Message message, std::uint64_t id) {
+    message.set_id(id);
+    return message;
+  }
+
+  std::vector<v1::Message> frames_;
+  int closed_ = 0;
+};
+
+// The other end is up as soon as it has heard both of our Hellos, and says so on one connection while the other is behind.
+TEST_F(EarlyPeerTest, WhatIsAskedBeforeTheSessionIsUpIsHeardAfterwards) {
+  knows_a();
+  const auto control = call(Channel::kControl);
+  ASSERT_TRUE(control->connection()->send(numbered(enlist("web"), 1).SerializeAsString()));
+  ASSERT_TRUE(control->connection()->send(numbered(commit("web"), 0).SerializeAsString()));
+  v1::Message ping;
+  ping.mutable_ping();
+  ASSERT_TRUE(control->connection()->send(numbered(ping, 2).SerializeAsString()));
+  ASSERT_TRUE(until([&] { return frames_.size() == 2; })) << "a Hello, and the answer to what came last";
+  EXPECT_THAT(b_.asked, IsEmpty());
+  EXPECT_THAT(b_.told, IsEmpty());
+  const auto bulk = call(Channel::kBulk);
+  ASSERT_TRUE(until([&] { return b_.asked.size() == 2; }));
+  EXPECT_THAT(b_.told, ElementsAre("up a.3"));
+  EXPECT_TRUE(b_.asked[0].content.message.has_enlist());
+  EXPECT_TRUE(b_.asked[1].content.message.has_commit());
+  Answered answer;
+  b_.network->request(node("a"), Channel::kControl, enlist("web"), {}, io::kTestTime, answer.take());
+  ASSERT_TRUE(until([&] { return frames_.size() == 4 || answer.done; }));
+  EXPECT_FALSE(answer.done) << "whoever is told can ask back";
+}
+
+TEST_F(EarlyPeerTest, WhoAsksWithoutEndBeforeTheSessionIsUpIsCutOff) {
+  knows_a();
+  const auto control = call(Channel::kControl);
+  while (closed_ == 0) {
+    if (control->connection() != nullptr) (void)control->connection()->send(numbered(commit("web"), 0).SerializeAsString());
+    a_.loop->run_until([&] { return closed_ > 0; }, 1ms);
+    b_.loop->run_until([] { return false; }, 1ms);
+  }
+  EXPECT_THAT(b_.asked, IsEmpty());
+}
+
 // ---- Joining ----
 
 class JoinerTest : public PeerNetworkTest {
