@@ -158,35 +158,6 @@ Key<ContainerSpec> reachability_key() {
   return key;
 }
 
-// The same.
-Key<ContainerSpec> tcp_ports_key() {
-  SpecKey doc{"network.tcp-ports", "list of ports", "none", std::format("0 to {} items", kMaxTcpPorts),
-              "Services whose connections have another policy than `network.tcp-policy`."};
-  return {
-      .doc = std::move(doc),
-      .read =
-          [](Reading& reading, const std::string& at, const YamlNode& node, ContainerSpec& spec) {
-            if (!expect_kind(reading, at, node, YamlNode::Kind::kSequence)) return;
-            if (!expect_size(reading, at, node, 0, kMaxTcpPorts)) return;
-            for (std::size_t i = 0; i < node.items.size(); ++i) {
-              const std::string item = std::format("{}[{}]", at, i);
-              reading.saw(item, node.items[i].position);
-              // A place for every item, good or not: rules name ports by their index.
-              TcpPortPolicy& port = spec.network.tcp_ports.emplace_back();
-              if (!expect_kind(reading, item, node.items[i], YamlNode::Kind::kMap)) continue;
-              read_table(reading, item + ".", node.items[i], tcp_port_table(), port);
-            }
-          },
-      .write = [](const ContainerSpec& spec) -> std::optional<YamlNode> {
-        if (spec.network.tcp_ports.empty()) return std::nullopt;
-        YamlNode node{.kind = YamlNode::Kind::kSequence};
-        for (const TcpPortPolicy& port : spec.network.tcp_ports) {
-          node.items.push_back(write_table(tcp_port_table(), port));
-        }
-        return node;
-      }};
-}
-
 Keys network_keys() {
   const auto attachment = [](auto& spec) -> auto& { return spec.network.attachment; };
   return {
@@ -242,37 +213,20 @@ Keys network_keys() {
            "reset, at once; never a silent stall. `splice`: it goes on where the peer is: what the container had sent since the "
            "checkpoint comes again, what it had received since is missing. Right for media streams, wrong for anything exact "
            "([recovery.md](recovery.md#connections))."}),
-      tcp_ports_key(),
+      map_list_key<ContainerSpec>(
+          "network.tcp-ports", "list of ports", {0, kMaxTcpPorts}, tcp_port_table,
+          EmptyList::kNothing, [](auto& spec) -> auto& { return spec.network.tcp_ports; },
+          {"none", "Services whose connections have another policy than `network.tcp-policy`."}),
   };
 }
 
 Key<ContainerSpec> volumes_key() {
-  SpecKey doc{"volumes", "list of volumes", "", std::format("0 to {} items", kMaxVolumes),
-              "Directories besides the root file system. Everything not in a volume lies in the "
-              "writable layer, "
-              "which is captured."};
-  return {
-      .doc = std::move(doc),
-      .read =
-          [](Reading& reading, const std::string& at, const YamlNode& node, ContainerSpec& spec) {
-            if (!expect_kind(reading, at, node, YamlNode::Kind::kSequence)) return;
-            if (!expect_size(reading, at, node, 0, kMaxVolumes)) return;
-            for (std::size_t i = 0; i < node.items.size(); ++i) {
-              const std::string item = std::format("{}[{}]", at, i);
-              reading.saw(item, node.items[i].position);
-              // A place for every item, good or not: rules name volumes by their index.
-              VolumeSpec& volume = spec.volumes.emplace_back();
-              if (!expect_kind(reading, item, node.items[i], YamlNode::Kind::kMap)) continue;
-              read_table(reading, item + ".", node.items[i], volume_table(), volume);
-            }
-          },
-      .write = [](const ContainerSpec& spec) -> std::optional<YamlNode> {
-        YamlNode node{.kind = YamlNode::Kind::kSequence};
-        for (const VolumeSpec& volume : spec.volumes) {
-          node.items.push_back(write_table(volume_table(), volume));
-        }
-        return node;
-      }};
+  return map_list_key<ContainerSpec>(
+      "volumes", "list of volumes", {0, kMaxVolumes}, volume_table, EmptyList::kItself,
+      [](auto& spec) -> auto& { return spec.volumes; },
+      {"",
+       "Directories besides the root file system. Everything not in a volume lies in the "
+       "writable layer, which is captured."});
 }
 
 // `interval` and `state-sensitivity` fill in the same value; the source tells which of them is

@@ -215,6 +215,39 @@ YamlNode write_table(const Table<Object>& table, const Object& object) {
   return root;
 }
 
+// What an empty list is written as. kNothing: the key is left out, so that what was written before
+// it was known stays as it is.
+enum class EmptyList { kItself, kNothing };
+
+// A list of maps, each read and written by `table`; `type` is the manual's name of the list.
+template <typename Object, typename Item, typename Get>
+Key<Object> map_list_key(std::string path, std::string type, ListLimits limits,
+                         const Table<Item>& (*table)(), EmptyList empty, Get get, Words words) {
+  SpecKey doc{std::move(path), std::move(type), words.absent,
+              std::format("{} to {} items", limits.min_items, limits.max_items), words.description};
+  return {.doc = std::move(doc),
+          .read =
+              [=](Reading& reading, const std::string& at, const YamlNode& node, Object& object) {
+                if (!expect_kind(reading, at, node, YamlNode::Kind::kSequence)) return;
+                if (!expect_size(reading, at, node, limits.min_items, limits.max_items)) return;
+                for (std::size_t i = 0; i < node.items.size(); ++i) {
+                  const std::string place = std::format("{}[{}]", at, i);
+                  reading.saw(place, node.items[i].position);
+                  // A place for every item, good or not: rules name items by their index.
+                  Item& item = get(object).emplace_back();
+                  if (!expect_kind(reading, place, node.items[i], YamlNode::Kind::kMap)) continue;
+                  read_table(reading, place + ".", node.items[i], table(), item);
+                }
+              },
+          .write = [=](const Object& object) -> std::optional<YamlNode> {
+            const std::vector<Item>& items = get(object);
+            if (items.empty() && empty == EmptyList::kNothing) return std::nullopt;
+            YamlNode node{.kind = YamlNode::Kind::kSequence};
+            for (const Item& item : items) node.items.push_back(write_table(table(), item));
+            return node;
+          }};
+}
+
 // --- The tables of a container, and what binds several keys ---
 
 const Table<ContainerSpec>& container_table();
