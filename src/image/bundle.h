@@ -64,7 +64,7 @@ struct ProcessIdentity {
 Result<ProcessIdentity> resolve_user(const std::string& user, const std::string& root_dir);
 
 // The command that runs: the spec's, else entrypoint + command of the image. kInvalid if there is
-// none.
+// none, kUnsupported if the spec has components.
 Result<std::vector<std::string>> resolve_command(const model::ContainerSpec& spec,
                                                  const ImageDefaults& defaults);
 

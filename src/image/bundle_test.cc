@@ -119,6 +119,18 @@ TEST_F(BundleTest, NoCommandAnywhereIsInvalid) {
   EXPECT_THAT(config.error().message(), HasSubstr("'web'"));
 }
 
+TEST_F(BundleTest, ComponentsAreNotStartedAndNotReplacedByTheImagesCommand) {
+  model::ContainerSpec spec = web_spec();
+  spec.command.reset();
+  spec.components = {{.name = "db", .command = {"/bin/db"}}};
+  PreparedImage with_defaults = image();
+  with_defaults.defaults.command = {"/bin/image"};
+  const auto config = make_config(spec, with_defaults, options());
+  ASSERT_FALSE(config);
+  EXPECT_EQ(config.error().code(), ErrorCode::kUnsupported);
+  EXPECT_THAT(config.error().message(), HasSubstr("'web': it consists of components"));
+}
+
 TEST_F(BundleTest, BytesThatAreNotTextAreRefused) {
   model::ContainerSpec spec = web_spec();
   spec.command = {"/bin/server", "\xff"};

@@ -168,6 +168,12 @@ Json linux_json(const model::ContainerSpec& spec, const BundleOptions& options) 
 
 Result<std::vector<std::string>> resolve_command(const model::ContainerSpec& spec,
                                                  const ImageDefaults& defaults) {
+  if (!spec.components.empty()) {
+    return fail(ErrorCode::kUnsupported,
+                std::format("container '{}': it consists of components, and this build has no "
+                            "agent to start them: give 'command' instead",
+                            spec.name.str()));
+  }
   if (spec.command && !spec.command->empty()) return *spec.command;
   std::vector<std::string> command = defaults.entrypoint;
   command.insert(command.end(), defaults.command.begin(), defaults.command.end());

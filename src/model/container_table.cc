@@ -13,8 +13,6 @@ namespace {
 using namespace std::chrono_literals;
 using Keys = Table<ContainerSpec>;
 
-constexpr std::size_t kMaxArguments = 1024;
-constexpr std::size_t kMaxVariables = 512;
 constexpr std::size_t kMaxVolumes = 32;
 constexpr std::size_t kMaxDnsServers = 3;  // MAXNS of resolv.conf(5)
 constexpr std::size_t kMaxReachability = 8;  // each costs its link a broadcast a second
@@ -116,8 +114,9 @@ Keys image_keys() {
           {"latest", "Which image of the layout. Only with `root-filesystem.oci`."}),
       list_key<ContainerSpec>("command", argument_codec(), {1, kMaxArguments},
                               [](auto& spec) -> auto& { return spec.command; },
-                              {"the OCI image's; required for a directory or an archive",
-                               "The argument list, executed without a shell. It replaces the image's entry point and command together."}),
+                              {"the OCI image's; required for a directory or an archive without `components`",
+                               "The argument list, executed without a shell. It replaces the image's entry point and command together. "
+                               "Either this or `components`."}),
       text_map_key<ContainerSpec>("environment", argument_codec(), check_environment_name,
                                   kMaxVariables,
                                   [](auto& spec) -> auto& { return spec.environment; },
@@ -227,6 +226,16 @@ Key<ContainerSpec> volumes_key() {
       {"",
        "Directories besides the root file system. Everything not in a volume lies in the "
        "writable layer, which is captured."});
+}
+
+Key<ContainerSpec> components_key() {
+  return map_list_key<ContainerSpec>(
+      "components", "list of components", {1, kMaxComponents}, component_table, EmptyList::kNothing,
+      [](auto& spec) -> auto& { return spec.components; },
+      {"none: `command`",
+       "The programs that the container consists of, instead of `command`; an OCI image's own "
+       "command is not used. An agent, the container's first process, starts them, watches them "
+       "and starts the stateless ones again by itself. More than 32 are several containers."});
 }
 
 // `interval` and `state-sensitivity` fill in the same value; the source tells which of them is
@@ -389,6 +398,7 @@ Keys make_container_table() {
   append(image_keys());
   append(network_keys());
   table.push_back(volumes_key());
+  table.push_back(components_key());
   append(protection_keys());
   append(limit_keys());
   return table;

@@ -84,6 +84,13 @@ Result<IpAddress> parse_any(std::string_view text) {
   return address;
 }
 
+Result<IpAddress> parse_probe_address(std::string_view text) {
+  PERDURE_ASSIGN(const IpAddress address, IpAddress::parse(text));
+  constexpr IpAddress kLoopback6(IpFamily::kV6, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1});
+  if (address.is_v4() ? address.bytes[0] == 127 : address == kLoopback6) return address;
+  return parse_any(text);
+}
+
 template <typename T>
 Codec<T> codec(std::string type, std::string range, Result<T> (*parse)(std::string_view),
                bool plain = false) {
@@ -114,6 +121,10 @@ Codec<Ipv6Address> ipv6_codec() {
 
 Codec<IpAddress> any_address_codec() {
   return codec<IpAddress>("address", "IPv4 or IPv6", parse_any);
+}
+
+Codec<IpAddress> probe_address_codec() {
+  return codec<IpAddress>("address", "IPv4 or IPv6", parse_probe_address);
 }
 
 Codec<std::optional<MacAddress>> mac_codec() {

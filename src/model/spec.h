@@ -17,6 +17,8 @@
 #include "base/ids.h"
 #include "base/units.h"
 #include "model/address.h"
+#include "model/component.h"
+#include "model/stop.h"
 
 namespace perdure::model {
 
@@ -141,12 +143,6 @@ struct RestartSpec {
   bool operator==(const RestartSpec&) const = default;
 };
 
-struct StopSpec {
-  int signal = 15;                               // SIGTERM; the number of this host's architecture
-  Duration deadline = std::chrono::seconds(10);  // from the signal to the kill
-  bool operator==(const StopSpec&) const = default;
-};
-
 // --- Limits and rights ---
 
 struct MilliCores {  // 1000 = one core
@@ -187,7 +183,8 @@ struct SecuritySpec {
 struct ContainerSpec {
   ContainerName name;
   RootFilesystem root_filesystem{};
-  // Absent: the OCI image's; of any other root file system always there. Never empty.
+  // Absent: the OCI image's, unless there are components; of any other root file system this or
+  // they are always there. Never empty.
   std::optional<std::vector<std::string>> command{};
   std::map<std::string, std::string> environment{};  // over the image's
   std::optional<std::string> working_directory{};    // absolute; absent: the image's, else "/"
@@ -196,6 +193,9 @@ struct ContainerSpec {
   std::optional<std::string> hostname{};  // absent: the name
   NetworkSpec network{};
   std::vector<VolumeSpec> volumes{};
+  // Instead of a command, also of the image's. Environment, working directory and user above hold
+  // for each that says nothing else.
+  std::vector<ComponentSpec> components{};
   CheckpointSpec checkpoint{};
   AvailabilitySpec availability{};
   RestartSpec restart{};

@@ -34,10 +34,15 @@ void document(const std::string& prefix, const Table<Object>& table, const Objec
   }
 }
 
-void insert_behind(std::string_view path, const std::vector<SpecKey>& more, std::vector<SpecKey>& keys) {
-  const auto list = std::ranges::find(keys, path, &SpecKey::path);
-  PERDURE_ASSERT(list != keys.end());
-  keys.insert(list + 1, more.begin(), more.end());
+// The keys of what stands at `path`, behind it; `joint` is between both in their paths.
+template <typename Object>
+void document_items(const std::string& path, std::string_view joint, const Table<Object>& table,
+                    std::vector<SpecKey>& keys) {
+  std::vector<SpecKey> more;
+  document(std::format("{}{}", path, joint), table, Object{}, more);
+  const auto owner = std::ranges::find(keys, path, &SpecKey::path);
+  PERDURE_ASSERT(owner != keys.end());
+  keys.insert(owner + 1, more.begin(), more.end());
 }
 
 struct Section {
@@ -45,11 +50,12 @@ struct Section {
   std::string_view title;
 };
 // In the order of the table; a key belongs to the last section whose prefix it has.
-constexpr std::array<Section, 10> kSections = {{
+constexpr std::array<Section, 11> kSections = {{
     {"", "The container"},
     {"root-filesystem.", "root-filesystem"},
     {"network.", "network"},
     {"volumes", "volumes"},
+    {"components", "components"},
     {"checkpoint.", "checkpoint"},
     {"restart.", "restart"},
     {"stop.", "stop"},
@@ -97,7 +103,7 @@ checkpoint:
 | limit | value | reason |
 |---|---|---|
 | size | {} KiB | a spec is written by a person |
-| nesting | {} levels | a spec needs four |
+| nesting | {} levels | a spec needs five |
 | values, aliases expanded | {} | a small file must not grow without bound by aliases |
 | text, aliases expanded | {} KiB | the same |
 
@@ -126,12 +132,11 @@ std::vector<SpecKey> spec_keys() {
   PERDURE_ASSERT(name.has_value());
   std::vector<SpecKey> keys;
   document("", container_table(), ContainerSpec{.name = *name}, keys);
-  std::vector<SpecKey> volume_keys;
-  document("volumes[].", volume_table(), VolumeSpec{}, volume_keys);
-  insert_behind("volumes", volume_keys, keys);
-  std::vector<SpecKey> port_keys;
-  document("network.tcp-ports[].", tcp_port_table(), TcpPortPolicy{}, port_keys);
-  insert_behind("network.tcp-ports", port_keys, keys);
+  document_items("volumes", "[].", volume_table(), keys);
+  document_items("network.tcp-ports", "[].", tcp_port_table(), keys);
+  document_items("components", "[].", component_table(), keys);
+  document_items("components[].depends-on", "[].", dependency_table(), keys);
+  document_items("components[].probe", ".", probe_table(), keys);
   return keys;
 }
 

@@ -183,6 +183,16 @@ TEST(SpecRefusal, ListsMapsAndTextsAreBounded) {
   EXPECT_EQ(refusal(start + "hostname: " + repeated("abc.", 16) + "x"),
             "3:11: hostname: '" + repeated("abc.", 15) +
                 "…' is no host name; use letters, digits, '-' and '.', at most 64 bytes");
+  const std::string component = "components: [{name: a, command: [a], probe: ";
+  EXPECT_EQ(refusal(start + component + "{unix: /" + repeated("x", 107) + "}}]"),
+            "3:52: components[0].probe.unix: '/" + repeated("x", 59) +
+                "…' is longer than the 107 bytes that a socket's address holds; shorten it");
+  EXPECT_EQ(refusal(start + component + "{unix: /" + repeated("x", 106) + "}}]"), "accepted");
+  EXPECT_EQ(refusal(start + component + "{http: 80, path: /" + repeated("x", 1023) + "}}]"), "accepted");
+  EXPECT_THAT(refusal(start + component + "{http: 80, path: /" + repeated("x", 1024) + "}}]"),
+              testing::HasSubstr("is no path of HTTP"));
+  std::string components = "components:\n";
+  std::string dependencies = "components:\n- name: a\n  command: [a]\n  depends-on:\n";
   std::string variables = "environment:\n";
   std::string volumes = "volumes:\n";
   std::string ports = "network:\n  bridge: br0\n  ipv4: 192.0.2.10/28\n  tcp-ports:\n";
@@ -190,11 +200,16 @@ TEST(SpecRefusal, ListsMapsAndTextsAreBounded) {
   for (int i = 0; i < 600; ++i) {
     const std::string n = std::to_string(i);
     variables += "  V" + n + ": x\n";
+    if (i < 33) components += "- {name: c" + n + ", command: [c]}\n";
+    if (i < 32) dependencies += "  - {component: c" + n + "}\n";
     if (i < 33) volumes += "- {name: v" + n + ", mount: /v" + n + "}\n";
     if (i < 65) ports += "  - {port: " + std::to_string(i + 1) + ", policy: splice}\n";
     if (i < 65) sysctls += "    net.x" + n + ": 1\n";
   }
   EXPECT_EQ(refusal(start + variables), "4:3: environment: has 600 items; give at most 512");
+  EXPECT_EQ(refusal(start + components), "4:1: components: has 33 items; give at most 32");
+  EXPECT_EQ(refusal(start + dependencies),
+            "7:3: components[0].depends-on: has 32 items; give at most 31");
   EXPECT_EQ(refusal(start + volumes), "4:1: volumes: has 33 items; give at most 32");
   EXPECT_EQ(refusal(start + ports), "7:3: network.tcp-ports: has 65 items; give at most 64");
   EXPECT_EQ(refusal(start + sysctls), "5:5: security.sysctls: has 65 items; give at most 64");

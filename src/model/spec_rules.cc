@@ -23,8 +23,9 @@ void check_image(Reading& reading, const ContainerSpec& spec) {
   if (reading.seen("root-filesystem.tag") && !oci) {
     reading.complain("root-filesystem.tag", "belongs to an OCI image; remove it or give oci");
   }
-  if (given == 1 && !oci && !reading.seen("command")) {
-    reading.complain("command", "is missing; only an OCI image brings its own, so add it");
+  if (given == 1 && !oci && !reading.seen("command") && !reading.seen("components")) {
+    reading.complain("command",
+                     "is missing; only an OCI image brings its own, so add it or components");
   }
   if (spec.command && !spec.command->empty() && spec.command->front().empty()) {
     reading.complain("command", "begins with an empty word; begin it with the program");
@@ -188,6 +189,7 @@ void check_rules(Reading& reading, const ContainerSpec& spec) {
   check_image(reading, spec);
   check_network(reading, spec);
   check_volumes(reading, spec);
+  check_components(reading, spec);
   if (reading.seen("checkpoint.interval") && reading.seen("checkpoint.state-sensitivity")) {
     reading.complain("checkpoint.state-sensitivity", "stands besides interval; keep one of them");
   }

@@ -311,13 +311,69 @@ std::vector<VolumeSpec> any_volumes() {
   return volumes;
 }
 
+ProbeSpec any_probe() {
+  ProbeSpec probe{.interval = duration(10ms, 1h),
+                  .timeout = duration(10ms, 10min),
+                  .failures = *rc::gen::inRange(1U, 101U),
+                  .successes = *rc::gen::inRange(1U, 101U),
+                  .grace = duration(0s, 1h)};
+  const auto port = *rc::gen::inRange<std::uint16_t>(1, 65535);
+  const IpAddress address = *rc::gen::elementOf(std::vector<IpAddress>{
+      kProbeLoopback, Ipv4Address{{192, 0, 2, 1}}, Ipv6Address::parse("::1").value()});
+  probe.kind = *rc::gen::elementOf(std::vector<ProbeKind>{
+      ExecProbe{{"probe", *free_text()}}, TcpProbe{port, address}, HttpProbe{port, address, "/a?b=%20#c"},
+      RtspProbe{port, address}, UnixProbe{*path()}, FileProbe{*path(), duration(100ms, 24h)}});
+  return probe;
+}
+
+// Each may depend on those before it.
+std::vector<ComponentSpec> any_components() {
+  using enum OnRestart::Action;
+  const std::vector<OnRestart> reactions = {
+      {kNothing}, {kRestart}, {kSignal, SIGHUP}, {kSignal, SIGUSR1}, {kSignal, SIGUSR2}};
+  std::vector<ComponentSpec> components;
+  const int count = *rc::gen::inRange(1, 5);
+  for (int i = 0; i < count; ++i) {
+    ComponentSpec component{.name = std::format("c{}", i), .command = {"program", *free_text()}};
+    component.environment[*word()] = *free_text();
+    component.working_directory = maybe(path());
+    if (*rc::gen::arbitrary<bool>()) component.user = "u" + *word();
+    component.state = *rc::gen::element(StateKind::kStateful, StateKind::kStateless);
+    for (int j = 0; j < i; ++j) {
+      if (*rc::gen::arbitrary<bool>()) continue;
+      component.depends_on.push_back(
+          {.component = std::format("c{}", j),
+           .until = *rc::gen::element(Until::kReady, Until::kStarted, Until::kFinished),
+           .on_restart = *rc::gen::elementOf(reactions)});
+    }
+    if (*rc::gen::arbitrary<bool>()) component.probe = any_probe();
+    component.restart = {.limit = *rc::gen::inRange(0U, 101U),
+                         .window = duration(1s, 24h),
+                         .delay = duration(1ms, 1min),
+                         .delay_limit = duration(1min, 1h)};
+    // The last one is nobody's dependency.
+    if (i + 1 == count) component.restart.when = RestartWhen::kAlways;
+    component.stop = {.signal = *rc::gen::element(SIGTERM, SIGINT, 37), .deadline = duration(0s, 10min)};
+    component.limits.open_files = maybe(rc::gen::inRange<std::uint32_t>(3, 1'048'577));
+    const auto size = maybe(rc::gen::inRange<std::uint64_t>(4U << 20, std::uint64_t{16} << 40));
+    if (size) component.limits.core_size = component.limits.address_space = Bytes{*size};
+    if (*rc::gen::arbitrary<bool>()) component.limits.file_size = Bytes{0};
+    components.push_back(std::move(component));
+  }
+  return components;
+}
+
 ContainerSpec any_spec() {
   ContainerSpec spec{.name = name_of(*word())};
   const std::string where = *path();
   spec.root_filesystem = *rc::gen::element<RootFilesystem>(
       DirectoryRoot{where}, TarRoot{where + ".tar.zst"}, OciRoot{where, *word()});
-  spec.command = *rc::gen::container<std::vector<std::string>>(free_text());
-  spec.command->insert(spec.command->begin(), "program");
+  if (*rc::gen::arbitrary<bool>()) {
+    spec.components = any_components();
+  } else {
+    spec.command = *rc::gen::container<std::vector<std::string>>(free_text());
+    spec.command->insert(spec.command->begin(), "program");
+  }
   for (const std::string& value : *rc::gen::container<std::vector<std::string>>(free_text())) {
     spec.environment[*word()] = value;
   }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <format>
 #include <functional>
 #include <map>
@@ -23,6 +24,10 @@
 namespace perdure::model {
 
 inline constexpr std::string_view kRequired = "required";
+
+// Of a container and of each of its components.
+inline constexpr std::size_t kMaxArguments = 1024;
+inline constexpr std::size_t kMaxVariables = 512;
 
 template <typename Object>
 struct Key {
@@ -253,9 +258,14 @@ Key<Object> map_list_key(std::string path, std::string type, ListLimits limits,
 const Table<ContainerSpec>& container_table();
 const Table<TcpPortPolicy>& tcp_port_table();
 const Table<VolumeSpec>& volume_table();
+const Table<ComponentSpec>& component_table();
+const Table<DependencySpec>& dependency_table();
+const Table<ProbeSpec>& probe_table();
 
 // Complains about what no single key can tell: exclusive keys, gateways outside of their prefix,
-// ports given twice, nested volumes.
+// ports given twice, nested volumes, what check_components() knows.
 void check_rules(Reading& reading, const ContainerSpec& spec);
+// Names given twice, dependencies on nothing and in circles, kinds of probes.
+void check_components(Reading& reading, const ContainerSpec& spec);
 
 }  // namespace perdure::model

@@ -17,6 +17,8 @@ constexpr std::size_t kMaxPathBytes = 4095;      // PATH_MAX without its termina
 constexpr std::size_t kMaxComponentBytes = 255;  // NAME_MAX
 constexpr std::size_t kMaxHostnameBytes = 64;    // HOST_NAME_MAX
 constexpr std::size_t kMaxInterfaceBytes = 15;   // IFNAMSIZ without its terminating NUL
+constexpr std::size_t kMaxSocketPathBytes = 107;  // sun_path without its terminating NUL
+constexpr std::size_t kMaxHttpPathBytes = 1024;
 constexpr std::size_t kMaxUserBytes = 32;        // useradd(8)
 constexpr std::size_t kMaxTagBytes = 255;
 constexpr std::size_t kMaxEnvironmentNameBytes = 255;
@@ -148,6 +150,28 @@ Result<std::string> parse_mount_path(std::string_view text) {
     }
   }
   return path;
+}
+
+Result<std::string> parse_socket_path(std::string_view text) {
+  PERDURE_ASSIGN(std::string path, parse_path(text));
+  if (path.size() > kMaxSocketPathBytes) {
+    return refuse(text, std::format("is longer than the {} bytes that a socket's address holds; "
+                                    "shorten it",
+                                    kMaxSocketPathBytes));
+  }
+  return path;
+}
+
+// What stands between the spaces of a request's first line (RFC 9112, section 3).
+Result<std::string> parse_http_path(std::string_view text) {
+  const bool good = text.starts_with('/') && text.size() <= kMaxHttpPathBytes &&
+                    std::ranges::all_of(text, [](char c) { return c > ' ' && c < 0x7f; });
+  if (!good) {
+    return refuse(text, std::format("is no path of HTTP; begin it with '/' and use printable ASCII "
+                                    "without spaces, at most {} bytes",
+                                    kMaxHttpPathBytes));
+  }
+  return std::string(text);
 }
 
 Result<std::string> parse_tar_path(std::string_view text) {
@@ -421,6 +445,16 @@ Codec<std::string> tar_path_codec() {
 }
 Codec<std::string> mount_path_codec() {
   return text_codec("path", "not `/`, not in /proc, /sys or /dev", parse_mount_path);
+}
+Codec<std::string> socket_path_codec() {
+  return text_codec("path", std::format("at most {} bytes", kMaxSocketPathBytes),
+                    parse_socket_path);
+}
+Codec<std::string> http_path_codec() {
+  return text_codec("text",
+                    std::format("begins with `/`, printable ASCII without spaces, at most {} bytes",
+                                kMaxHttpPathBytes),
+                    parse_http_path);
 }
 Codec<std::string> capability_codec() {
   return text_codec("text", "capabilities(7)", parse_capability);

@@ -105,6 +105,8 @@ Codec<std::string> path_codec();        // absolute and normalised
 Codec<std::string> host_path_codec();   // and not "/"
 Codec<std::string> tar_path_codec();    // and with a suffix that is understood
 Codec<std::string> mount_path_codec();  // and not where the container's own mounts are
+Codec<std::string> socket_path_codec();  // and fits into a sockaddr_un
+Codec<std::string> http_path_codec();    // "/status?of=all", as it stands in a request
 Codec<std::string> capability_codec();  // "CAP_CHOWN"
 Codec<std::string> sysctl_value_codec();
 Codec<int> signal_codec();              // "SIGTERM"
@@ -113,6 +115,7 @@ Codec<Ipv6Prefix> ipv6_prefix_codec();
 Codec<Ipv4Address> ipv4_codec();  // a usable unicast address
 Codec<Ipv6Address> ipv6_codec();
 Codec<IpAddress> any_address_codec();
+Codec<IpAddress> probe_address_codec();  // the same, or loopback
 Codec<std::optional<MacAddress>> mac_codec();  // "auto" (absent), or unicast and not zero
 
 // Keys of maps: the error's message names the key and says what to write.

@@ -43,7 +43,7 @@ struct YamlDocument {
   bool complete = false;            // false: the root is not to be used
 };
 
-// A spec nests four levels. Deeper ones cost stack in everything that walks the tree.
+// A spec nests five levels. Deeper ones cost stack in everything that walks the tree.
 inline constexpr std::size_t kMaxYamlDepth = 16;
 // Values in the tree with the aliases expanded: 256 KiB of text hold more than this only as an
 // attack.
