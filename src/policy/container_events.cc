@@ -146,6 +146,7 @@ struct EventText {
   std::string operator()(const ProcessKilled& e) const {
     return std::format("process-killed pid={} signal={}", e.pid, e.signal);
   }
+  std::string operator()(const ComponentRestarted&) const { return "component-restarted"; }
   std::string operator()(const ContainerDied& e) const {
     return "container-died: it " + policy::to_string(e.status);
   }

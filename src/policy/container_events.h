@@ -155,6 +155,8 @@ struct ProcessKilled {
   pid_t pid = -1;
   int signal = 0;
 };
+// The container's agent has started a component again; its host was told before anything else of it failed.
+struct ComponentRestarted {};
 struct ContainerDied {
   ExitStatus status;
 };
@@ -209,7 +211,7 @@ struct TimerFired {
 using Event =
     std::variant<SpecAccepted, DaemonRestarted, StoredKnown, TakenOver, ImageReady, ImageFailed, Started,
                  StartFailed, CaptureFinished, CaptureFailed, Committed, CommitFailed, Durable,
-                 ProcessKilled, ContainerDied, RestoreFinished, RestoreFailed, OperatorCheckpoint,
+                 ProcessKilled, ComponentRestarted, ContainerDied, RestoreFinished, RestoreFailed, OperatorCheckpoint,
                  OperatorStop, OperatorStart, OperatorRestore, OperatorRemove, OperatorMove,
                  HandedOver, HandOverFailed, TermRaised, OwnershipLost, OwnershipUnknown,
                  OwnershipKnown, TimerFired>;

@@ -192,6 +192,13 @@ void ContainerPolicy::on(const ProcessKilled& event) {
   }
 }
 
+// The killed process was a component's, and has its successor: init lives on on purpose.
+void ContainerPolicy::on(const ComponentRestarted&) {
+  if (!alive_ || !serving() || !timer(TimerId::kExitGrace)) return;
+  disarm(TimerId::kExitGrace);
+  open_gate();
+}
+
 // ---- Stop ----
 
 void ContainerPolicy::on(const OperatorStop& event) {

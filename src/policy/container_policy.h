@@ -118,6 +118,7 @@ class ContainerPolicy {
   void on(const Started&);
   void on(const StartFailed&);
   void on(const ProcessKilled&);
+  void on(const ComponentRestarted&);
   void on(const OperatorStop&);
   void on(const OperatorStart&);
   void on(const OperatorRemove&);

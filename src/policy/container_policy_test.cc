@@ -200,6 +200,7 @@ class Stage {
     if (verb == "ownership-known") return OwnershipKnown{};
     if (verb == "process-killed")
       return ProcessKilled{std::stoi(words_.at(1)), std::stoi(words_.at(2))};
+    if (verb == "component-restarted") return ComponentRestarted{};
     if (verb == "died") return ContainerDied{exit_status()};
     if (verb == "restored") return RestoreFinished{number(1), std::stoi(words_.at(2))};
     if (verb == "restore-failed") return RestoreFailed{number(1), why(), rest(3)};

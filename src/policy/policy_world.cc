@@ -105,6 +105,7 @@ void PolicyWorld::strike() {
     return tell(killed);
   }
   if (!alive_) return;
+  if (!frozen_ && !doomed_ && kills_.empty() && chance(10)) return tell(ComponentRestarted{});
   if (frozen_) return chance(20) ? kill_container(ExitStatus::signalled(9)) : void();
   if (doomed_) return kill_container(chance(50) ? ExitStatus::exited(0) : ExitStatus::signalled(9));
   if (poisoned_ ? chance(90) : chance(25)) {

@@ -117,6 +117,8 @@ std::string to_string(const ExitStatus& status) {
       const char* name = ::sigabbrev_np(status.value);
       return std::format("was killed by signal {} ({})", status.value, name ? name : "unknown");
     }
+    case ExitStatus::Kind::kComponent:
+      return std::format("failed with its component '{}', which {}", status.component, status.trouble);
     case ExitStatus::Kind::kUnknown:
       break;
   }

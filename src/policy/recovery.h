@@ -24,14 +24,21 @@ struct ExitStatus {
   enum class Kind {
     kExited,
     kSignalled,
+    kComponent,  // its agent ended because of a component that it could not mend alone
     kUnknown
   } kind = Kind::kUnknown;  // unknown: nobody was there to see it
   int value = 0;            // exit code or signal number
+  std::string component{};  // with kComponent: its name
+  std::string trouble{};    // ... and what was wrong: "was killed by signal 9 (KILL)"
   static ExitStatus exited(int code) { return {Kind::kExited, code}; }
   static ExitStatus signalled(int number) { return {Kind::kSignalled, number}; }
+  static ExitStatus failed_component(std::string name, std::string what) {
+    return {Kind::kComponent, 0, std::move(name), std::move(what)};
+  }
   bool operator==(const ExitStatus&) const = default;
 };
-// "exited with code 3", "was killed by signal 11 (SEGV)", "was found dead".
+// "exited with code 3", "was killed by signal 11 (SEGV)", "was found dead", "failed with its component 'db',
+// which exited with code 1".
 std::string to_string(const ExitStatus& status);
 
 enum class RestoreFailure {

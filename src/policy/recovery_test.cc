@@ -16,6 +16,7 @@ ExitStatus parse_status(const std::string& text) {
   const auto parts = split(text, ':');
   if (parts.at(0) == "signal") return ExitStatus::signalled(std::stoi(parts.at(1)));
   if (parts.at(0) == "exit") return ExitStatus::exited(std::stoi(parts.at(1)));
+  if (parts.at(0) == "component") return ExitStatus::failed_component(parts.at(1), "was killed by signal 9 (KILL)");
   EXPECT_EQ(text, "found-dead");
   return {};
 }
