@@ -14,6 +14,7 @@ namespace perdure::image {
 namespace {
 
 constexpr std::size_t kMaxHostFileBytes = std::size_t{1} << 20;
+constexpr std::size_t kMaxProgramBytes = std::size_t{16} << 20;
 
 struct PlainDirectory {
   std::string_view path;
@@ -67,13 +68,27 @@ Status prepare_mount_points(const model::ContainerSpec& spec, const PreparedImag
     // runc makes the mount point of a file itself.
     if (S_ISDIR(info.st_mode)) PERDURE_TRY(root.make_directory(volume.destination, 0755));
   }
-  const std::string working_directory = effective_working_directory(spec, image.defaults);
-  const bool in_volume = std::ranges::any_of(options.volumes, [&](const BindMount& volume) {
-    return working_directory.starts_with(volume.destination + "/");
-  });
-  // Below a volume it is the volume's own business; runc says when it is missing.
-  if (!in_volume) PERDURE_TRY(root.make_directory(working_directory, 0755));
+  std::vector<std::string> working_directories{effective_working_directory(spec, image.defaults)};
+  for (const model::ComponentSpec& it : spec.components) {
+    if (it.working_directory) working_directories.push_back(*it.working_directory);
+  }
+  for (const std::string& directory : working_directories) {
+    const bool in_volume = std::ranges::any_of(options.volumes, [&](const BindMount& volume) {
+      return directory.starts_with(volume.destination + "/");
+    });
+    // Below a volume it is the volume's own business; runc, or the agent, says when it is missing.
+    if (!in_volume) PERDURE_TRY(root.make_directory(directory, 0755));
+  }
   return write_etc(root, spec);
+}
+
+// Only root may read it: environments hold secrets.
+Status write_agent(const AgentFiles& agent, const BundleOptions& options) {
+  PERDURE_ASSIGN(const std::string program, read_file(agent.program, kMaxProgramBytes));
+  PERDURE_ASSIGN(const RootDirectory root, RootDirectory::open(options.root_dir));
+  PERDURE_TRY(root.make_directory(std::string(kAgentDirectory), 0700));
+  PERDURE_TRY(root.write_file(std::string(kAgentProgram), program, 0700));
+  return root.write_file(std::string(kAgentConfiguration), agent.configuration, 0600);
 }
 
 std::uint64_t own_open_files_limit() {
@@ -88,6 +103,11 @@ Status write_bundle(const model::ContainerSpec& spec, const PreparedImage& image
   const std::string what = std::format("bundle of container '{}'", spec.name.str());
   if (auto prepared = prepare_mount_points(spec, image, options); !prepared) {
     return fail(std::move(prepared).error().context(what));
+  }
+  if (options.agent) {
+    if (auto written = write_agent(*options.agent, options); !written) {
+      return fail(std::move(written).error().context(what));
+    }
   }
   BundleOptions effective = options;
   effective.open_files = std::min(options.open_files, own_open_files_limit());

@@ -15,7 +15,10 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -36,6 +39,16 @@ struct BindMount {
   std::string criu_key() const { return destination; }
 };
 
+// The container's first process, when it consists of components. Program and configuration lie in the
+// writable layer, so that they travel with the capsule and are always of one release.
+struct AgentFiles {
+  std::string program;        // on the host
+  std::string configuration;  // its text
+};
+inline constexpr std::string_view kAgentDirectory = "/.perdure";
+inline constexpr std::string_view kAgentProgram = "/.perdure/agent";
+inline constexpr std::string_view kAgentConfiguration = "/.perdure/agent.conf";
+
 struct BundleOptions {
   std::string bundle_dir;  // config.json is written here, atomically
   std::string root_dir;    // OverlayPaths::merged, mounted
@@ -43,6 +56,7 @@ struct BundleOptions {
       network_namespace{};   // path of a pinned network namespace; empty: a new one without devices
   std::string cgroups_path;  // linux.cgroupsPath: "/perdure/NAME", below every hierarchy's root
   std::vector<BindMount> volumes{};
+  std::optional<AgentFiles> agent{};  // what runs, as root, in place of a command
   // RLIMIT_NOFILE of the container, soft and hard; never more than this process's own hard limit,
   // which only CAP_SYS_RESOURCE could raise. 65536: above what servers ask for, low enough that
   // programs which close every possible descriptor do so in milliseconds.
@@ -72,6 +86,12 @@ Result<std::vector<std::string>> resolve_command(const model::ContainerSpec& spe
 std::string effective_user(const model::ContainerSpec& spec, const ImageDefaults& defaults);
 std::string effective_working_directory(const model::ContainerSpec& spec,
                                         const ImageDefaults& defaults);
+
+// "NAME=value" of a program in the container: the image's variables, the spec's over them, `own` over
+// both, and the two that every program expects.
+std::vector<std::string> effective_environment(const model::ContainerSpec& spec, const ImageDefaults& defaults,
+                                               const ProcessIdentity& identity,
+                                               const std::map<std::string, std::string>& own);
 
 // The text of config.json; touches nothing but ROOT_DIR/etc/passwd and group.
 Result<std::string> make_config(const model::ContainerSpec& spec, const PreparedImage& image,

@@ -4,6 +4,7 @@
 
 #include <sys/resource.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "gmock/gmock.h"
@@ -14,6 +15,7 @@
 namespace perdure::image {
 namespace {
 
+namespace fs = std::filesystem;
 using Json = nlohmann::json;
 using testing::Contains;
 using testing::ElementsAre;
@@ -119,16 +121,48 @@ TEST_F(BundleTest, NoCommandAnywhereIsInvalid) {
   EXPECT_THAT(config.error().message(), HasSubstr("'web'"));
 }
 
-TEST_F(BundleTest, ComponentsAreNotStartedAndNotReplacedByTheImagesCommand) {
+model::ContainerSpec components_spec() {
   model::ContainerSpec spec = web_spec();
   spec.command.reset();
-  spec.components = {{.name = "db", .command = {"/bin/db"}}};
+  spec.user = "web";
+  spec.environment = {{"MODE", "all"}, {"KEPT", "1"}};
+  spec.components = {{.name = "db", .command = {"/bin/db"}, .working_directory = "/var/lib/db"}};
+  return spec;
+}
+
+TEST_F(BundleTest, ComponentsAreNeverReplacedByTheImagesCommand) {
   PreparedImage with_defaults = image();
   with_defaults.defaults.command = {"/bin/image"};
-  const auto config = make_config(spec, with_defaults, options());
+  const auto config = make_config(components_spec(), with_defaults, options());
   ASSERT_FALSE(config);
-  EXPECT_EQ(config.error().code(), ErrorCode::kUnsupported);
-  EXPECT_THAT(config.error().message(), HasSubstr("'web': it consists of components"));
+  EXPECT_THAT(config.error().message(), HasSubstr("'web' consists of components"));
+}
+
+TEST_F(BundleTest, TheAgentRunsAsRootInPlaceOfACommand) {
+  test::write_text(scratch() + "/perdure-agent", "the program");
+  BundleOptions with = options();
+  with.agent = AgentFiles{scratch() + "/perdure-agent", "its configuration\n"};
+  const Json process = config_of(components_spec(), with)["process"];
+  EXPECT_EQ(process["args"], Json::array({"/.perdure/agent", "/.perdure/agent.conf"}));
+  EXPECT_EQ(process["user"], (Json{{"uid", 0}, {"gid", 0}}));
+  EXPECT_EQ(process["cwd"], "/");
+  ASSERT_TRUE(write_bundle(components_spec(), image(), with));
+  EXPECT_EQ(test::read_text(root() + "/.perdure/agent"), "the program");
+  EXPECT_EQ(test::read_text(root() + "/.perdure/agent.conf"), "its configuration\n");
+  EXPECT_EQ(fs::status(root() + "/.perdure").permissions(), fs::perms::owner_all);
+  EXPECT_EQ(fs::status(root() + "/.perdure/agent").permissions(), fs::perms::owner_all);
+  EXPECT_EQ(fs::status(root() + "/.perdure/agent.conf").permissions(), fs::perms::owner_read | fs::perms::owner_write)
+      << "environments hold secrets";
+  EXPECT_TRUE(fs::is_directory(root() + "/var/lib/db"));
+}
+
+TEST_F(BundleTest, AComponentsEnvironmentIsOverTheContainersAndTheImages) {
+  ImageDefaults defaults;
+  defaults.environment = {"PATH=/image", "MODE=image", "IMAGE=1"};
+  ProcessIdentity identity;
+  identity.home = "/home/db";
+  EXPECT_THAT(effective_environment(components_spec(), defaults, identity, {{"MODE", "own"}}),
+              ElementsAre("HOME=/home/db", "IMAGE=1", "KEPT=1", "MODE=own", "PATH=/image"));
 }
 
 TEST_F(BundleTest, BytesThatAreNotTextAreRefused) {

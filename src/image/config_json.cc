@@ -31,34 +31,35 @@ constexpr std::string_view kMaskedFiles[] = {"/proc/kcore", "/proc/keys", "/proc
 constexpr std::string_view kReadOnlyPaths[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
                                                "/proc/sysrq-trigger"};
 
-// The image's variables, the spec's over them, and the two that every program expects.
-std::vector<std::string> environment_of(const model::ContainerSpec& spec,
-                                        const ImageDefaults& defaults,
-                                        const ProcessIdentity& identity) {
-  std::map<std::string, std::string> variables = {{"PATH", std::string(kDefaultPath)},
-                                                  {"HOME", identity.home}};
-  for (const std::string& variable : defaults.environment) {
-    const auto equals = variable.find('=');
-    if (equals == std::string::npos || equals == 0) continue;
-    variables[variable.substr(0, equals)] = variable.substr(equals + 1);
+struct FirstProcess {
+  std::vector<std::string> command;
+  ProcessIdentity identity;
+  std::string directory;
+};
+
+Result<FirstProcess> first_process(const model::ContainerSpec& spec, const PreparedImage& image,
+                                   const BundleOptions& options) {
+  if (options.agent) {
+    // It becomes each component's user in its turn.
+    PERDURE_ASSIGN(ProcessIdentity root, resolve_user("0:0", options.root_dir));
+    return FirstProcess{{std::string(kAgentProgram), std::string(kAgentConfiguration)}, std::move(root), "/"};
   }
-  for (const auto& [name, value] : spec.environment) variables[name] = value;
-  std::vector<std::string> list;
-  for (const auto& [name, value] : variables) list.push_back(name + "=" + value);
-  return list;
+  PERDURE_ASSIGN(std::vector<std::string> command, resolve_command(spec, image.defaults));
+  PERDURE_ASSIGN(ProcessIdentity identity, resolve_user(effective_user(spec, image.defaults), options.root_dir));
+  return FirstProcess{std::move(command), std::move(identity), effective_working_directory(spec, image.defaults)};
 }
 
 Json process_json(const model::ContainerSpec& spec, const ImageDefaults& defaults,
-                  const ProcessIdentity& identity, const std::vector<std::string>& command,
-                  std::uint64_t open_files) {
+                  const FirstProcess& first, std::uint64_t open_files) {
+  const ProcessIdentity& identity = first.identity;
   Json user = {{"uid", identity.uid}, {"gid", identity.gid}};
   if (!identity.additional_gids.empty()) user["additionalGids"] = identity.additional_gids;
   const Json& capabilities = spec.security.capabilities;
   return {{"terminal", false},
           {"user", std::move(user)},
-          {"args", command},
-          {"env", environment_of(spec, defaults, identity)},
-          {"cwd", effective_working_directory(spec, defaults)},
+          {"args", first.command},
+          {"env", effective_environment(spec, defaults, identity, {})},
+          {"cwd", first.directory},
           {"noNewPrivileges", true},
           {"capabilities",
            {{"bounding", capabilities}, {"effective", capabilities}, {"permitted", capabilities}}},
@@ -166,12 +167,29 @@ Json linux_json(const model::ContainerSpec& spec, const BundleOptions& options) 
 
 }  // namespace
 
+std::vector<std::string> effective_environment(const model::ContainerSpec& spec, const ImageDefaults& defaults,
+                                               const ProcessIdentity& identity,
+                                               const std::map<std::string, std::string>& own) {
+  std::map<std::string, std::string> variables = {{"PATH", std::string(kDefaultPath)},
+                                                  {"HOME", identity.home}};
+  for (const std::string& variable : defaults.environment) {
+    const auto equals = variable.find('=');
+    if (equals == std::string::npos || equals == 0) continue;
+    variables[variable.substr(0, equals)] = variable.substr(equals + 1);
+  }
+  for (const auto& [name, value] : spec.environment) variables[name] = value;
+  for (const auto& [name, value] : own) variables[name] = value;
+  std::vector<std::string> list;
+  for (const auto& [name, value] : variables) list.push_back(name + "=" + value);
+  return list;
+}
+
 Result<std::vector<std::string>> resolve_command(const model::ContainerSpec& spec,
                                                  const ImageDefaults& defaults) {
   if (!spec.components.empty()) {
     return fail(ErrorCode::kUnsupported,
-                std::format("container '{}': it consists of components, and this build has no "
-                            "agent to start them: give 'command' instead",
+                std::format("container '{}' consists of components, which its agent starts; it has no "
+                            "command of its own",
                             spec.name.str()));
   }
   if (spec.command && !spec.command->empty()) return *spec.command;
@@ -198,14 +216,12 @@ std::string effective_working_directory(const model::ContainerSpec& spec,
 
 Result<std::string> make_config(const model::ContainerSpec& spec, const PreparedImage& image,
                                 const BundleOptions& options) {
-  PERDURE_ASSIGN(const std::vector<std::string> command, resolve_command(spec, image.defaults));
-  PERDURE_ASSIGN(const ProcessIdentity identity,
-                 resolve_user(effective_user(spec, image.defaults), options.root_dir));
+  PERDURE_ASSIGN(const FirstProcess first, first_process(spec, image, options));
   const Json config = {
       {"ociVersion", "1.0.2"},
       {"root", {{"path", options.root_dir}, {"readonly", false}}},
       {"hostname", spec.effective_hostname()},
-      {"process", process_json(spec, image.defaults, identity, command, options.open_files)},
+      {"process", process_json(spec, image.defaults, first, options.open_files)},
       {"mounts", mounts_json(options.volumes)},
       {"linux", linux_json(spec, options)}};
   // Text that is not UTF-8 (an argument, a path) cannot be said in JSON.

@@ -14,7 +14,6 @@ namespace perdure::image {
 namespace {
 
 constexpr mode_t kParentMode = 0755;
-constexpr mode_t kFileMode = 0644;
 
 int open_beneath(int root_fd, const std::string& path, int flags) {
   open_how how{};
@@ -100,23 +99,23 @@ Result<std::optional<std::string>> RootDirectory::read_file(const std::string& p
   return read_rest(fd->get(), limit_bytes, std::format("'{}'", host_name(path)));
 }
 
-Status RootDirectory::write_file(const std::string& path, std::string_view text) const {
+Status RootDirectory::write_file(const std::string& path, std::string_view text, mode_t mode) const {
   PERDURE_ASSIGN(const UniqueFd parent, open_inside(parent_of(path), O_RDONLY | O_DIRECTORY));
   const std::string name = name_of(path);
   struct stat info{};
   const bool regular = ::fstatat(parent.get(), name.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0 &&
                        S_ISREG(info.st_mode);
-  if (regular && info.st_size == static_cast<off_t>(text.size())) {
+  if (regular && info.st_size == static_cast<off_t>(text.size()) && (info.st_mode & 07777) == mode) {
     const auto present = read_file(path, text.size());
     if (present && *present == text) return {};
   }
   const std::string temporary = name + ".perdure";
   ::unlinkat(parent.get(), temporary.c_str(), 0);
   const UniqueFd file(::openat(parent.get(), temporary.c_str(),
-                               O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, kFileMode));
+                               O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode));
   if (!file) return fail_errno(std::format("create '{}.perdure'", host_name(path)));
   PERDURE_TRY(write_all(file.get(), std::as_bytes(std::span(text)), host_name(path)));
-  if (::fchmod(file.get(), kFileMode) != 0 ||
+  if (::fchmod(file.get(), mode) != 0 ||
       ::renameat(parent.get(), temporary.c_str(), parent.get(), name.c_str()) != 0) {
     return fail_errno(std::format("write '{}'", host_name(path)));
   }

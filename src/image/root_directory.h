@@ -23,9 +23,9 @@ class RootDirectory {
   // leads nowhere.
   Status make_directory(const std::string& path, mode_t mode) const;
 
-  // PATH becomes a regular file (0644) with this text; what is there with the same text stays
-  // untouched, a link is replaced. Its directory must exist.
-  Status write_file(const std::string& path, std::string_view text) const;
+  // PATH becomes a regular file of MODE with this text; what is there with the same text and mode
+  // stays untouched, a link is replaced. Its directory must exist.
+  Status write_file(const std::string& path, std::string_view text, mode_t mode = 0644) const;
 
   // The whole file; nullopt if nothing is there (also: dangling link).
   Result<std::optional<std::string>> read_file(const std::string& path,

@@ -116,21 +116,38 @@ std::string in_container(const model::ContainerSpec& spec, std::string_view what
   return std::format("container '{}': {}", spec.name.str(), what);
 }
 
-void check_user(const model::ContainerSpec& spec, const image::PreparedImage& image,
+// What runs in a container: its command, or one of its components.
+struct Started {
+  std::string owner;  // "component 'web': " or nothing
+  std::string command;
+  std::string user;
+  std::string path;
+  std::string working_directory;
+};
+
+void check_user(const model::ContainerSpec& spec, const image::PreparedImage& image, const Started& program,
                 const HostFacts& facts, Findings& findings) {
-  const auto identity =
-      image::resolve_user(image::effective_user(spec, image.defaults), image.lower_dir);
+  const auto identity = image::resolve_user(program.user, image.lower_dir);
   if (!identity) {
-    findings.refuse(in_container(spec, identity.error().message()),
+    findings.refuse(in_container(spec, program.owner + identity.error().message()),
                     "set 'user' to a user of the image or to numbers");
     return;
+  }
+  if (!program.owner.empty() && (identity->uid != 0 || identity->gid != 0)) {
+    for (const std::string_view right : {"CAP_SETUID", "CAP_SETGID", "CAP_KILL"}) {
+      if (std::ranges::contains(spec.security.capabilities, right)) continue;
+      findings.refuse(in_container(spec, std::format("{}it runs as {}:{}, which the container's agent can neither become nor signal "
+                                                     "without {}",
+                                                     program.owner, identity->uid, identity->gid, right)),
+                      std::format("add {} to 'security.capabilities'", right));
+    }
   }
   // prlimit(2) on a process with other ids needs it, and CRIU reads and sets limits that way.
   if ((identity->uid != 0 || identity->gid != 0) && !facts.has_capability(CAP_SYS_RESOURCE)) {
     findings.refuse(
-        in_container(spec, std::format("it runs as {}:{}, and this host lacks CAP_SYS_RESOURCE, "
+        in_container(spec, std::format("{}it runs as {}:{}, and this host lacks CAP_SYS_RESOURCE, "
                                        "without which CRIU can dump processes of 0:0 only",
-                                       identity->uid, identity->gid)),
+                                       program.owner, identity->uid, identity->gid)),
         "give perdured CAP_SYS_RESOURCE (its bounding set lacks it), or set 'user: 0:0'");
   }
 }
@@ -145,25 +162,56 @@ std::string path_of(const model::ContainerSpec& spec, const image::ImageDefaults
   return std::string(kDefaultPath);
 }
 
-void check_command(const model::ContainerSpec& spec, const image::PreparedImage& image,
-                   const HostFacts& facts, Findings& findings) {
-  const auto command = image::resolve_command(spec, image.defaults);
-  if (!command) {
-    findings.refuse(command.error().message(), "set 'command' in the spec");
-    return;
+std::vector<Started> what_starts(const model::ContainerSpec& spec, const image::PreparedImage& image, Findings& findings) {
+  const std::string user = image::effective_user(spec, image.defaults);
+  const std::string path = path_of(spec, image.defaults);
+  const std::string directory = image::effective_working_directory(spec, image.defaults);
+  std::vector<Started> programs;
+  for (const model::ComponentSpec& it : spec.components) {
+    const auto own_path = it.environment.find("PATH");
+    programs.push_back({.owner = std::format("component '{}': ", it.name),
+                        .command = it.command.front(),
+                        .user = it.user.value_or(user),
+                        .path = own_path != it.environment.end() ? own_path->second : path,
+                        .working_directory = it.working_directory.value_or(directory)});
   }
+  if (!programs.empty()) return programs;
+  if (const auto command = image::resolve_command(spec, image.defaults)) {
+    programs.push_back({{}, command->front(), user, path, directory});
+  } else {
+    findings.refuse(command.error().message(), "set 'command' in the spec");
+    programs.push_back({{}, {}, user, path, directory});
+  }
+  return programs;
+}
+
+void check_started(const model::ContainerSpec& spec, const image::PreparedImage& image, const Started& program,
+                   const HostFacts& facts, Findings& findings) {
+  check_user(spec, image, program, facts, findings);
+  if (program.command.empty()) return;
   CommandLookup lookup{
       .root_dir = image.lower_dir,
-      .command = command->front(),
-      .path = path_of(spec, image.defaults),
-      .working_directory = image::effective_working_directory(spec, image.defaults),
+      .command = program.command,
+      .path = program.path,
+      .working_directory = program.working_directory,
       .volume_paths = {},
       .machine = facts.machine};
   for (const model::VolumeSpec& volume : spec.volumes) {
     lookup.volume_paths.push_back(volume.mount_path);
   }
   for (ExecutableProblem& problem : check_executable(lookup)) {
-    findings.refuse(in_container(spec, problem.what), std::move(problem.remedy));
+    findings.refuse(in_container(spec, program.owner + problem.what), std::move(problem.remedy));
+  }
+}
+
+// A process may lower its limits, and raise none.
+void check_component_limits(const model::ContainerSpec& spec, Findings& findings) {
+  constexpr std::uint64_t kOpenFiles = image::BundleOptions{}.open_files;
+  for (const model::ComponentSpec& it : spec.components) {
+    if (it.limits.open_files.value_or(0) <= kOpenFiles) continue;
+    findings.refuse(in_container(spec, std::format("component '{}': limits.open-files is {}, and the container has {}", it.name,
+                                                   *it.limits.open_files, kOpenFiles)),
+                    "choose less, or leave it out");
   }
 }
 
@@ -266,8 +314,8 @@ Version oldest_criu(const Version& kernel) {
 std::vector<Finding> check_spec(const model::ContainerSpec& spec, const image::PreparedImage& image,
                                 const HostFacts& facts) {
   Findings findings;
-  check_user(spec, image, facts, findings);
-  check_command(spec, image, facts, findings);
+  for (const Started& program : what_starts(spec, image, findings)) check_started(spec, image, program, facts, findings);
+  check_component_limits(spec, findings);
   check_rights(spec, facts, findings);
   check_volumes(spec, findings);
   check_limits(spec, facts, findings);
