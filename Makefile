@@ -10,7 +10,7 @@ JOBS   ?= $(shell nproc)
 TARGETS ?=
 
 # What runs on a host; the tests take most of the time of a build.
-PRODUCT = perdured perdure perdure-logger perdure_pagemap_filter perdure_standby
+PRODUCT = perdured perdure perdure-logger perdure-agent perdure_pagemap_filter perdure_standby
 
 .PHONY: help setup build test demo bench install clean
 

@@ -9,7 +9,7 @@ from support.clip import make_clip
 from support.rtsp import RtspClient
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-PRODUCT = ["perdured", "perdure", "perdure-logger", "perdure_pagemap_filter", "perdure_standby"]
+PRODUCT = ["perdured", "perdure", "perdure-logger", "perdure-agent", "perdure_pagemap_filter", "perdure_standby"]
 
 
 def python_case():

@@ -3,7 +3,7 @@
 import os
 
 # What perdured looks for in one directory, with its place in a build directory.
-_HELPERS = ["src/runtime/perdure-logger", "src/capsule/criu/perdure-pagemap-filter.so",
+_HELPERS = ["src/runtime/perdure-logger", "src/agent/perdure-agent", "src/capsule/criu/perdure-pagemap-filter.so",
             "src/capsule/criu/perdure-standby.so"]
 _TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 

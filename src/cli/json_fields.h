@@ -182,6 +182,31 @@ std::span<const Field<Reach>> fields<Reach>() {
   return kFields;
 }
 
+using Component = v1::ComponentStatus;
+template <>
+std::span<const Field<Component>> fields<Component>() {
+  static constexpr Field<Component> kFields[]{
+      {"name", "text", "its name", [](const Component& m) -> Json { return m.name(); }},
+      {"state", "text",
+       "waiting, starting, running, failing, back-off, stopping, finished, stopped, failed, or unknown: "
+       "its agent has not been heard",
+       [](const Component& m) -> Json { return word(m.state()); }},
+      {"stateful", "boolean", "its failure is the container's",
+       [](const Component& m) -> Json { return m.stateful(); }},
+      {"probed", "boolean", "it has a probe", [](const Component& m) -> Json { return m.probed(); }},
+      {"passed_age_ns", "integer or null",
+       "since the newest probe that it passed began; null: it has passed none since its start",
+       [](const Component& m) { return number_or_null(m.has_passed_age_ns(), m.passed_age_ns()); }},
+      {"restarts", "integer", "by the agent, since the container was started",
+       [](const Component& m) -> Json { return m.restarts(); }},
+      {"failures", "integer", "of its probe, in a row",
+       [](const Component& m) -> Json { return m.failures(); }},
+      {"trouble", "text or null", "why it failed or was restarted last, or what its probe says",
+       [](const Component& m) { return text_or_null(m.trouble()); }},
+  };
+  return kFields;
+}
+
 using Container = v1::ContainerStatus;
 template <>
 std::span<const Field<Container>> fields<Container>() {
@@ -278,6 +303,10 @@ std::span<const Field<Container>> fields<Container>() {
        [](const Container& m) { return array(m.reachability()); }},
       {"reachability_reason", "text or null", "why it stays though none of them answers",
        [](const Container& m) { return text_or_null(m.reachability_reason()); }},
+      {"components", "list of component", "in the order of the specification; none: it has a command",
+       [](const Container& m) { return array(m.components()); }},
+      {"components_age_ns", "integer or null", "of what is known of them; null: its agent has not been heard",
+       [](const Container& m) { return number_or_null(m.has_components_age_ns(), m.components_age_ns()); }},
   };
   return kFields;
 }

@@ -354,6 +354,7 @@ std::vector<JsonShape> json_shapes() {
   document<v1::Volume>(shapes, "volume");
   document<v1::StandbyStatus>(shapes, "standby");
   document<v1::ReachabilityRow>(shapes, "reachability");
+  document<v1::ComponentStatus>(shapes, "component");
   document<v1::GenerationRow>(shapes, "generation");
   document<v1::LeaseTiming>(shapes, "timing");
   document<v1::DoctorLine>(shapes, "check");

@@ -194,6 +194,22 @@ std::string gate_fact(const v1::GateStatus& gate) {
                      count_text(frames.passed(), "frame"), dropped);
 }
 
+std::string component_fact(const v1::ComponentStatus& component) {
+  std::string text = std::format("{}: {}, {}", clean(component.name()), word(component.state()),
+                                 component.stateful() ? "stateful" : "stateless");
+  if (component.has_passed_age_ns()) text += std::format("; passed its probe {} ago", duration_text(component.passed_age_ns()));
+  if (component.failures() > 0) text += std::format("; failed it {} in a row", count_text(component.failures(), "time"));
+  if (component.restarts() > 0) text += "; " + count_text(component.restarts(), "restart");
+  if (!component.trouble().empty()) text += ": it " + clean(component.trouble());
+  return text;
+}
+
+void add_components(std::vector<Fact>& facts, const v1::ContainerStatus& status) {
+  for (const v1::ComponentStatus& component : status.components()) {
+    add(facts, "component", component_fact(component), colour_of(component.state()));
+  }
+}
+
 void add_recovery(std::vector<Fact>& facts, const v1::ContainerStatus& status) {
   add(facts, "failures", std::to_string(status.failures()));
   add(facts, "restores", std::to_string(status.restores()));
@@ -300,6 +316,7 @@ std::string render_inspect(const v1::InspectReply& reply, const Style& style) {
   const auto& status = reply.status();
   std::vector<Fact> facts;
   add(facts, "phase", phase_fact(status), colour_of(status.phase()));
+  add_components(facts, status);
   add_ownership(facts, status);
   add_protection(facts, status);
   add_recovery(facts, status);

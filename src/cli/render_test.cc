@@ -30,6 +30,29 @@ TEST(RenderTest, List) {
     EXPECT_LE(widest_line(render_list(reply, Style{.width = width})), width);
 }
 
+TEST(RenderTest, InspectShowsTheHealthOfComponents) {
+  v1::InspectReply reply;
+  *reply.mutable_status() = protected_web();
+  const auto add = [&](const char* name, v1::ComponentState state) -> v1::ComponentStatus& {
+    v1::ComponentStatus& row = *reply.mutable_status()->add_components();
+    row.set_name(name);
+    row.set_state(state);
+    return row;
+  };
+  v1::ComponentStatus& db = add("db", v1::COMPONENT_RUNNING);
+  db.set_stateful(true);
+  db.set_probed(true);
+  db.set_passed_age_ns(310'000'000);
+  v1::ComponentStatus& web = add("web", v1::COMPONENT_FAILING);
+  web.set_probed(true);
+  web.set_passed_age_ns(2'100'000'000);
+  web.set_failures(2);
+  web.set_restarts(3);
+  web.set_trouble("does not answer: http://127.0.0.1:80/: no answer within 1000 ms");
+  add("unheard", v1::COMPONENT_UNSPECIFIED);
+  expect_golden("inspect-components.txt", render_inspect(reply, kWide));
+}
+
 TEST(RenderTest, Inspect) {
   v1::InspectReply reply;
   *reply.mutable_status() = protected_web();

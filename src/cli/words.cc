@@ -143,6 +143,31 @@ std::string_view word(v1::StandbyState state) {
   }
 }
 
+std::string_view word(v1::ComponentState state) {
+  switch (state) {
+    case v1::COMPONENT_WAITING:
+      return "waiting";
+    case v1::COMPONENT_STARTING:
+      return "starting";
+    case v1::COMPONENT_RUNNING:
+      return "running";
+    case v1::COMPONENT_FAILING:
+      return "failing";
+    case v1::COMPONENT_BACK_OFF:
+      return "back-off";
+    case v1::COMPONENT_STOPPING:
+      return "stopping";
+    case v1::COMPONENT_FINISHED:
+      return "finished";
+    case v1::COMPONENT_STOPPED:
+      return "stopped";
+    case v1::COMPONENT_FAILED:
+      return "failed";
+    default:
+      return "unknown";
+  }
+}
+
 std::string_view word(v1::RecoverAction action) {
   switch (action) {
     case v1::RECOVER_NOTHING:
@@ -226,6 +251,20 @@ Colour colour_of(v1::StandbyState state) {
       return Colour::kGood;
     case v1::STANDBY_UNREACHABLE:
     case v1::STANDBY_REFUSED:
+      return Colour::kBad;
+    default:
+      return Colour::kDoubtful;
+  }
+}
+
+Colour colour_of(v1::ComponentState state) {
+  switch (state) {
+    case v1::COMPONENT_RUNNING:
+    case v1::COMPONENT_FINISHED:
+      return Colour::kGood;
+    case v1::COMPONENT_FAILING:
+    case v1::COMPONENT_BACK_OFF:
+    case v1::COMPONENT_FAILED:
       return Colour::kBad;
     default:
       return Colour::kDoubtful;

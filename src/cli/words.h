@@ -23,6 +23,7 @@ std::string_view word(control::v1::VolumeKind kind);
 std::string_view word(control::v1::CheckState state);
 std::string_view word(control::v1::LogStream stream);
 std::string_view word(control::v1::NodeState state);
+std::string_view word(control::v1::ComponentState state);
 std::string_view word(control::v1::StandbyState state);
 std::string_view word(control::v1::RecoverAction action);
 
@@ -31,6 +32,7 @@ Colour colour_of(control::v1::ProtectionState state);
 Colour colour_of(control::v1::Severity severity);
 Colour colour_of(control::v1::CheckState state);
 Colour colour_of(control::v1::NodeState state);
+Colour colour_of(control::v1::ComponentState state);
 Colour colour_of(control::v1::StandbyState state);
 Colour colour_of(control::v1::RecoverAction action);
 

@@ -62,7 +62,7 @@ struct HttpProbe {  // passes when GET is answered with a status of 200 to 399
   std::string path = "/";  // begins with '/', printable ASCII without spaces
   bool operator==(const HttpProbe&) const = default;
 };
-struct RtspProbe {  // passes when OPTIONS is answered
+struct RtspProbe {  // passes when OPTIONS is answered with a status of 200 to 299
   std::uint16_t port = 0;
   IpAddress address = kProbeLoopback;
   bool operator==(const RtspProbe&) const = default;

@@ -148,7 +148,7 @@ Table<ProbeSpec> make_probe_table() {
       port_key<HttpProbe>("http",
                           "An HTTP port; passes when GET of `probe.path` is answered with a status "
                           "of 200 to 399."),
-      port_key<RtspProbe>("rtsp", "An RTSP port; passes when OPTIONS is answered."),
+      port_key<RtspProbe>("rtsp", "An RTSP port; passes when OPTIONS is answered with a status of 200 to 299."),
       kind_key(scalar_key<UnixProbe>(
           "unix", socket_path_codec(), path_of,
           {"", "A Unix stream socket in the container; passes when a connection is accepted."})),

@@ -157,6 +157,10 @@ class ContainerBackend {
   // Absent: there is no gate.
   virtual std::optional<network::GateCounters> gate_traffic() const = 0;
 
+  // Where the agent of a container with components reports to (agent/report.h), while its surroundings are there;
+  // each call makes a new one, one at a time. Empty: it has no components.
+  virtual Result<UniqueFd> open_agent_socket() = 0;
+
   // Kernel's name of the cgroup (for the exit hook's reports); 0 before prepare().
   virtual std::uint64_t cgroup_id() const = 0;
   virtual std::string cgroup_directory() const = 0;

@@ -127,7 +127,7 @@ void ContainerService::captured(CaptureOutcome outcome) {
   capture_totals_.cpu += outcome.report.stats.cpu;
   if (environment_.on_captured) environment_.on_captured(outcome.report);
   last_capture_error_.clear();
-  hands_over_ = false;
+  const bool hands_over = std::exchange(hands_over_, false);
   const Generation generation = outcome.report.generation;
   last_capture_ = outcome.report;
   before_ = generation;
@@ -136,8 +136,9 @@ void ContainerService::captured(CaptureOutcome outcome) {
   stats.cpu += std::exchange(shipping_cpu_, Duration::zero());
   handle(policy::CaptureFinished{
       generation, std::nullopt, {stats.cpu, stats.frozen, 0}, policy::CommitState::kProvisional});
-  if (owned_ != nullptr) owned_->handle(policy::ownership::Captured{generation});
-  replication_.offer(outcome.capsule, outcome.base, outcome.thawed);
+  if (hands_over) offer(health_.take_all());
+  if (health_.needed() && !hands_over) return offer_when_healthy(outcome);
+  offer({{outcome.capsule, outcome.base, outcome.thawed}});
 }
 
 void ContainerService::stored(const StoredDurably& stored) {
@@ -191,6 +192,7 @@ void ContainerService::commit(const Generation& generation) {
 
 void ContainerService::discard(const policy::DiscardGeneration& effect) {
   newer_discarded_ = true;  // what is restored next is older
+  health_.discard(effect.generation);
   replication_.discard(effect.generation);
   generations_.mark(effect);
   if (owned_ != nullptr) owned_->handle(policy::ownership::GenerationsDiscarded{{effect.generation}});
@@ -285,6 +287,7 @@ void ContainerService::do_release() {
   progress_text_ = "removing network, files and capsules";
   for (io::Timer& timer : timers_) timer.reset();
   end_takeover();
+  agent_.reset();
   store_retry_.reset();
   replication_.leave_store();
   runner_.run(
@@ -354,6 +357,7 @@ void ContainerService::do_leave() {
   progress_text_ = "leaving it to its new owner";
   for (io::Timer& timer : timers_) timer.reset();
   process_watch_.reset();
+  agent_.reset();
   store_retry_.reset();
   replication_.leave_store();
   runner_.run(

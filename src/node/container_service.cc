@@ -32,6 +32,7 @@ ContainerService::ContainerService(ServiceEnvironment environment, model::Contai
                    replication_handlers()),
       policy_(spec_.name, environment.term, environment.incarnation, policy::options_from(spec_)),
       cancel_(std::make_shared<CancelFlag>(false)),
+      health_(spec_),
       meter_({environment.loop, environment.clock, environment.events}, spec_.name, backend_,
              [this] { notify(); }) {}
 
@@ -232,6 +233,7 @@ void ContainerService::watch_init(std::optional<runtime::ProcessWatch> process) 
     });
     return;
   }
+  hear_agent();
   if (owned_ != nullptr) owned_->runs();
   process_.emplace(*std::move(process));
   auto watch = environment_.loop.watch_readable(process_->fd(), [this] { init_ended(); });
@@ -266,9 +268,10 @@ void ContainerService::init_ended() {
   // The kernel kills what is left of the PID namespace with its init; the report waits until that is done.
   runner_.run([backend = backend_] { return backend->kill_all(); }, [this, end](Status killed) {
     if (!killed) log::warning("{}: {}", spec_.name.str(), killed.error().message());
-    meter_.set_reason(policy::to_string(to_policy(end)));
+    const policy::ExitStatus status = ended_as(to_policy(end));
+    meter_.set_reason(policy::to_string(status));
     if (record_.state.desired == policy::DesiredState::kRunning) ++record_.failures;
-    handle(policy::ContainerDied{to_policy(end)});
+    handle(policy::ContainerDied{status});
     const policy::Phase phase = policy_.phase();
     if (phase != policy::Phase::kRecovering && phase != policy::Phase::kStarting) meter_.forget();
     save_record();

@@ -18,13 +18,16 @@
 #include "io/loop.h"
 #include "io/pool.h"
 #include "model/spec.h"
+#include "node/agent_link.h"
 #include "node/capture_job.h"
 #include "node/cluster/owned_container.h"
 #include "node/cluster/takeover_times.h"
+#include "node/component_table.h"
 #include "node/container_backend.h"
 #include "node/container_cluster.h"
 #include "node/container_record.h"
 #include "node/event_log.h"
+#include "node/health_gate.h"
 #include "node/kept_generations.h"
 #include "node/paths.h"
 #include "node/recovery_meter.h"
@@ -173,6 +176,10 @@ class ContainerService final : private OwnedSide {
   std::string mark_reason(const Generation& generation) const {
     return generations_.mark_reason(generation);
   }
+  // As its agent has reported them last; none: it has a command.
+  const ComponentTable& components() const { return components_; }
+  // Whose probe the newest generations wait for; empty: they do not.
+  std::string health_awaited() const { return health_.waits_for(components_); }
   // For those who may outlive it.
   io::Lifetime::Token token() const { return lifetime_.token(); }
   bool removed() const { return removed_; }
@@ -248,6 +255,13 @@ class ContainerService final : private OwnedSide {
   Status ask_before_takeover(const policy::Event& operator_event);
   void end_takeover();
 
+  // Its components: container_components.cc.
+  void hear_agent();
+  void agent_reports(const agent::Report& report);
+  policy::ExitStatus ended_as(const policy::ExitStatus& status);
+  void offer_when_healthy(const CaptureOutcome& outcome);
+  void offer(const std::vector<HealthGate::Waiting>& proved);
+
   void watch_init(std::optional<runtime::ProcessWatch> process);
   void init_ended();
   std::optional<Instant> captured_at(const Generation& generation) const;
@@ -279,6 +293,10 @@ class ContainerService final : private OwnedSide {
   std::uint64_t next_listener_ = 1;
   std::string progress_stage_;
   std::string progress_text_;
+
+  ComponentTable components_;
+  HealthGate health_;
+  std::optional<AgentLink> agent_;
 
   RecoveryMeter meter_;
   std::optional<CaptureReport> last_capture_;

@@ -24,6 +24,8 @@
 #include "model/spec_yaml.h"
 #include "network/announce.h"
 #include "network/link.h"
+#include "node/agent_configuration.h"
+#include "node/agent_link.h"
 #include "node/bridge_name.h"
 
 namespace perdure::node {
@@ -211,6 +213,11 @@ std::string LinuxBackend::volume_directory(const model::VolumeSpec& volume) cons
   return volume.host_path ? *volume.host_path : paths_.volume(volume.name);
 }
 
+Result<UniqueFd> LinuxBackend::open_agent_socket() {
+  if (spec_.components.empty() || !netns_) return UniqueFd{};
+  return node::open_agent_socket(netns_->fd());
+}
+
 std::vector<image::BindMount> LinuxBackend::bind_mounts() const {
   std::vector<image::BindMount> mounts;
   for (const model::VolumeSpec& volume : spec_.volumes) {
@@ -267,6 +274,10 @@ Status LinuxBackend::write_bundle() const {
   options.network_namespace = paths_.network_namespace;
   options.cgroups_path = "/" + paths_.cgroup;
   options.volumes = bind_mounts();
+  if (!spec_.components.empty()) {
+    PERDURE_ASSIGN(const agent::Configuration agent, make_agent_configuration(spec_, image_, paths_.merged()));
+    options.agent = image::AgentFiles{host_.paths.agent(), agent::to_text(agent)};
+  }
   return image::write_bundle(spec_, image_, options);
 }
 

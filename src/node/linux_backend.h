@@ -72,6 +72,7 @@ class LinuxBackend final : public ContainerBackend {
   std::uint64_t frames_passed() const override;
   std::optional<network::GateCounters> gate_traffic() const override;
   std::vector<network::TcpTuple> take_begun() override;
+  Result<UniqueFd> open_agent_socket() override;
   std::uint64_t cgroup_id() const override;
   std::string cgroup_directory() const override;
   std::vector<pid_t> processes() const override;

@@ -23,6 +23,7 @@ struct Paths {
   std::string incarnation() const { return state_dir + "/incarnation"; }
   std::string events() const { return state_dir + "/events.jsonl"; }
   std::string logger() const { return libexec_dir + "/perdure-logger"; }
+  std::string agent() const { return libexec_dir + "/perdure-agent"; }
   std::string pagemap_filter() const { return libexec_dir + "/perdure-pagemap-filter.so"; }
   std::string standby() const { return libexec_dir + "/perdure-standby.so"; }
 };

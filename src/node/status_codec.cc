@@ -306,6 +306,54 @@ v1::RestoreRecord to_proto(const RestoreReport& report) {
   return record;
 }
 
+namespace {
+
+v1::ComponentState to_proto(agent::ComponentState state) {
+  switch (state) {
+    case agent::ComponentState::kWaiting:
+      return v1::COMPONENT_WAITING;
+    case agent::ComponentState::kStarting:
+      return v1::COMPONENT_STARTING;
+    case agent::ComponentState::kRunning:
+      return v1::COMPONENT_RUNNING;
+    case agent::ComponentState::kFailing:
+      return v1::COMPONENT_FAILING;
+    case agent::ComponentState::kBackOff:
+      return v1::COMPONENT_BACK_OFF;
+    case agent::ComponentState::kStopping:
+      return v1::COMPONENT_STOPPING;
+    case agent::ComponentState::kFinished:
+      return v1::COMPONENT_FINISHED;
+    case agent::ComponentState::kStopped:
+      return v1::COMPONENT_STOPPED;
+    case agent::ComponentState::kFailed:
+      return v1::COMPONENT_FAILED;
+  }
+  return v1::COMPONENT_UNSPECIFIED;
+}
+
+void set_components(v1::ContainerStatus& status, const ContainerService& service, Instant now) {
+  const ComponentTable& table = service.components();
+  for (const model::ComponentSpec& component : service.spec().components) {
+    v1::ComponentStatus& row = *status.add_components();
+    row.set_name(component.name);
+    row.set_stateful(component.state == model::StateKind::kStateful);
+    row.set_probed(component.probe.has_value());
+    const auto it = std::ranges::find(table.components(), component.name, &agent::ComponentReport::name);
+    if (it == table.components().end()) continue;
+    if (table.current() || it->state == agent::ComponentState::kFailed) row.set_state(to_proto(it->state));
+    row.set_restarts(it->restarts);
+    row.set_failures(it->failures);
+    row.set_trouble(it->trouble);
+    if (const auto passed = table.passed(component.name)) {
+      row.set_passed_age_ns(std::max(Duration::zero(), Duration(now - *passed)).count());
+    }
+  }
+  if (table.since()) status.set_components_age_ns(Duration(now - *table.since()).count());
+}
+
+}  // namespace
+
 v1::ContainerStatus status_of(const ContainerService& service, const Clock& clock) {
   const policy::ContainerStatus policy = service.status();
   const ContainerRecord& record = service.record();
@@ -347,6 +395,10 @@ v1::ContainerStatus status_of(const ContainerService& service, const Clock& cloc
   status.set_image_name(image_name(service.spec()));
   status.set_created_unix_ms(unix_ms(record.created));
   if (record.exit_status) status.set_exit_status(*record.exit_status);
+  set_components(status, service, now);
+  if (const std::string awaited = service.health_awaited(); !awaited.empty() && status.protection().state() == v1::PROTECTION_PENDING) {
+    status.mutable_protection()->set_reason(std::format("its first checkpoint counts when {} has passed its probe", awaited));
+  }
   if (service.cluster() != nullptr) service.cluster()->fill(status, service.spec().name);
   return status;
 }

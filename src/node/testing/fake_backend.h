@@ -67,6 +67,7 @@ class FakeBackend final : public ContainerBackend {
     return network::GateCounters{.passed = frames_, .dropped_locked = dropped_locked_};
   }
   std::vector<network::TcpTuple> take_begun() override;
+  Result<UniqueFd> open_agent_socket() override { return UniqueFd{}; }
   std::uint64_t cgroup_id() const override { return 1; }
   std::string cgroup_directory() const override { return "/nowhere"; }
   std::vector<pid_t> processes() const override;

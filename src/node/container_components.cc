@@ -1,0 +1,85 @@
+// How a container's service hears its agent: what is known of the components, what is worth an event, and what
+// their failure means to the container.
+#include <format>
+#include <utility>
+
+#include "base/log.h"
+#include "node/container_service.h"
+
+namespace perdure::node {
+
+// Of the life that has just begun here.
+void ContainerService::hear_agent() {
+  if (spec_.components.empty()) return;
+  if (!agent_) {
+    auto socket = backend_->open_agent_socket();
+    if (socket && !*socket) return;  // there is none to hear
+    auto link = socket ? AgentLink::open(environment_.loop, *std::move(socket), [this](const agent::Report& report) { agent_reports(report); })
+                       : Result<AgentLink>(std::unexpected(socket.error()));
+    if (!link) {
+      emit({policy::Severity::kWarning, "components_unknown",
+            "its agent looks after the components, but what it reports cannot be heard", link.error().message()});
+      return;
+    }
+    agent_.emplace(*std::move(link));
+  }
+  agent_->listen_to(record_.runtime->init.pid);
+}
+
+void ContainerService::agent_reports(const agent::Report& report) {
+  using Kind = ComponentTable::Change::Kind;
+  bool restarted = false;
+  const auto changes = components_.take(report, environment_.clock.now(), environment_.clock.wall());
+  for (const ComponentTable::Change& change : changes) {
+    const std::string name = std::format("component '{}'", change.component);
+    switch (change.kind) {
+      case Kind::kRestarted:
+        restarted = true;
+        emit({policy::Severity::kWarning, "component_restarted", name + " is started again", change.trouble});
+        break;
+      case Kind::kFailing:
+        emit({policy::Severity::kWarning, "component_failing", name + " does not pass its probe", change.trouble});
+        break;
+      case Kind::kHealthy:
+        emit({policy::Severity::kInfo, "component_healthy", name + " passes its probe again", {}});
+        break;
+      case Kind::kFailed:
+        emit({policy::Severity::kError, "component_failed", name + " has failed, and the container with it",
+              components_.ending() ? components_.ending()->reason : change.trouble});
+        break;
+      case Kind::kFinished:
+        emit({policy::Severity::kInfo, "component_finished", name + " has finished", {}});
+        break;
+    }
+  }
+  if (restarted) handle(policy::ComponentRestarted{});
+  offer(health_.take_proved(components_));
+  if (!changes.empty()) notify();
+}
+
+void ContainerService::offer_when_healthy(const CaptureOutcome& outcome) {
+  health_.add({outcome.capsule, outcome.base, outcome.thawed});
+  // Else it would take up to the interval of the probe.
+  if (process_) (void)process_->signal(agent::probe_now_signal());
+  progress_text_ = "waiting until " + health_.waits_for(components_) + " passes its probe";
+  notify();
+}
+
+void ContainerService::offer(const std::vector<HealthGate::Waiting>& proved) {
+  for (const HealthGate::Waiting& it : proved) {
+    if (owned_ != nullptr) owned_->handle(policy::ownership::Captured{it.generation()});
+    replication_.offer(it.capsule, it.base, it.thawed);
+  }
+}
+
+// The agent says why it ends before it does.
+policy::ExitStatus ContainerService::ended_as(const policy::ExitStatus& status) {
+  if (agent_) agent_->drain();
+  components_.ended();
+  health_.clear();
+  const auto& ending = components_.ending();
+  if (!ending || ending->component.empty() || status != policy::ExitStatus::exited(agent::kExitComponentFailed)) return status;
+  return policy::ExitStatus::failed_component(ending->component, ending->reason);
+}
+
+}  // namespace perdure::node

@@ -1,0 +1,253 @@
+"""A container of components under its agent, with real CRIU: whoever fails is mended where that loses nothing, and takes the
+container back with it where it has state; checkpoints at any moment of the agent's life, which no probe ever takes for a failure."""
+
+import os
+import signal
+import time
+
+import pytest
+from specs import ipv4, make_spec
+from support.node import CommandFailed, until
+
+DB, WEB = 5001, 5002
+
+
+def component(name, port, *arguments, **keys):
+    return {"name": name, "command": ["/usr/bin/python3", "-u", "/app/component.py", str(port), *map(str, arguments)], **keys}
+
+
+def http(port, **keys):
+    return {"http": port, "interval": "100ms", "timeout": "500ms", "failures": 2, **keys}
+
+
+def spec_of(name, *components, **sections):
+    spec = make_spec(name, "none.py", **sections)
+    del spec["command"]
+    spec["components"] = list(components)
+    return spec
+
+
+class Asked:
+    """A container whose components are asked, each time over a new connection."""
+
+    def __init__(self, node, remove_after, spec):
+        remove_after.append(spec["name"])
+        self.spec, self.client = spec, node.client()
+        self.container = node.run(spec)
+
+    def ask(self, port, line):
+        lines = self.client.lines(ipv4(self.spec), port)
+        try:
+            return lines.ask(line)
+        finally:
+            lines.close()
+
+    def tell(self, port, line):
+        """Without an answer."""
+        lines = self.client.lines(ipv4(self.spec), port)
+        lines.send(line)
+        lines.close()
+
+    def answers(self, port):
+        def look():
+            try:
+                return self.ask(port, "pid")
+            except OSError:
+                return None
+        return until(look, f"port {port} does not answer")
+
+    def pid_of(self, name):
+        """On the host: that of the component's first process."""
+        wanted = next(it for it in self.spec["components"] if it["name"] == name)["command"]
+        for pid in self.container.pids():
+            with open(f"/proc/{pid}/cmdline") as file:
+                if file.read().split("\0")[:-1] == [*wanted]:
+                    return pid
+        raise AssertionError(f"no process of {name}")
+
+    def states(self):
+        return {row["name"]: row["state"] for row in self.container.inspect()["components"]}
+
+    def wait_for_states(self, **states):
+        wanted = {name: state.replace("_", "-") for name, state in states.items()}
+        until(lambda: self.states() == wanted, f"components are not {wanted}: {self.states()}")
+
+
+def two(name, db={}, web={}, **sections):
+    return spec_of(name, component("db", DB, probe=http(DB), **db),
+                   component("web", WEB, state="stateless", **{"depends-on": [{"component": "db"}], **web}), **sections)
+
+
+def test_a_stateless_component_is_restarted_beside_the_others(node, remove_after):
+    it = Asked(node, remove_after, two("restart"))
+    it.wait_for_states(db="running", web="running")
+    db, web, init = it.ask(DB, "pid"), it.ask(WEB, "pid"), it.container.init_pid()
+    it.ask(DB, "incr")
+    os.kill(it.pid_of("web"), signal.SIGKILL)
+    event = it.container.wait_for_event("component_restarted")
+    assert "'web'" in event["text"] and event["reason"] == "was killed by signal 9 (KILL)"
+    assert it.answers(WEB) != web
+    assert (it.ask(DB, "pid"), it.ask(DB, "get"), it.container.init_pid()) == (db, "1", init), "nobody else noticed"
+    assert [row["restarts"] for row in it.container.inspect()["components"]] == [0, 1]
+    assert it.container.inspect()["restores"] == 0
+    assert "process_killed" not in [event["kind"] for event in it.container.events()]
+
+
+@pytest.mark.parametrize("how", ["kill", "exit", "abort", "halt", "spin"])
+def test_a_stateful_component_takes_the_container_back(node, remove_after, how):
+    it = Asked(node, remove_after, two(how))
+    it.wait_for_states(db="running", web="running")
+    lives = it.ask(DB, "pid"), it.ask(WEB, "pid")
+    it.ask(DB, "incr")
+    it.container.checkpoint()
+    if how == "kill":
+        os.kill(it.pid_of("db"), signal.SIGKILL)
+    else:
+        it.tell(DB, {"exit": "exit 7"}.get(how, how))
+    restored = it.container.wait_for_event("restored")
+    assert "component 'db'" in it.container.inspect()["last_restore"]["reason"]
+    assert {"kill": "signal 9", "exit": "code 7", "abort": "signal 6"}.get(how, "does not answer: http://127.0.0.1:5001/") in \
+        it.container.wait_for_event("component_failed")["reason"], restored
+    until(lambda: (it.answers(DB), it.answers(WEB)) == lives, "the same lives go on")
+    assert it.ask(DB, "get") == "1"
+    it.wait_for_states(db="running", web="running")
+
+
+def test_one_that_crashes_at_each_start_is_given_up_with_its_container(node, remove_after):
+    spec = spec_of("crashing", component("bad", WEB, "crash", state="stateless", restart={"limit": 2, "delay": "10ms"}),
+                   restart={"max-restores": 1, "probation": "0s"})
+    remove_after.append("crashing")
+    with pytest.raises(CommandFailed):
+        node.run(spec)
+    container = node.container("crashing")
+    container.wait_until(lambda status: status["phase"] == "failed", "is not given up")
+    status = container.inspect()
+    assert "component 'bad', which exited with code 3, after 2 restarts within 60 s" in status["phase_reason"]
+    assert [row["state"] for row in status["components"]] == ["failed"]
+
+
+def test_one_waits_for_the_end_of_another(node, remove_after):
+    spec = spec_of("order", {"name": "migrate", "command": ["/bin/sh", "-c", "echo migrated > /data/done"], "state": "stateless"},
+                   component("db", DB, "slow", 1, probe=http(DB), **{"depends-on": [{"component": "migrate", "until": "finished"}]}),
+                   component("web", WEB, state="stateless", **{"depends-on": [{"component": "db"}]}))
+    it = Asked(node, remove_after, spec)
+    it.wait_for_states(migrate="finished", db="running", web="running")
+    log = it.container.logs()
+    assert log.index("db | component is ready") < log.index("web | component at port"), log
+    node.cli("stop", "order")
+    status = it.container.inspect()
+    assert (status["phase"], status["exit_status"]) == ("stopped", 0)
+
+
+def test_a_component_has_its_own_environment_directory_and_limits(node, remove_after):
+    show = "echo in $(pwd) with $A $B and $(ulimit -n) files; sleep 3600"
+    spec = spec_of("own", {"name": "one", "command": ["/bin/sh", "-c", show], "working-directory": "/data/one",
+                           "environment": {"B": "own"}, "limits": {"open-files": 77}},
+                   {"name": "two", "command": ["/bin/sh", "-c", show]},
+                   environment={"A": "of-all", "B": "of-all"}, **{"working-directory": "/tmp"})
+    it = Asked(node, remove_after, spec)
+    until(lambda: "one | in /data/one with of-all own and 77 files" in it.container.logs(), "one says something else")
+    until(lambda: "two | in /tmp with of-all of-all and " in it.container.logs(), "two says something else")
+
+
+def test_what_its_processes_leave_behind_is_reaped(node, remove_after):
+    it = Asked(node, remove_after, two("orphans"))
+    child = it.ask(WEB, "child")
+    os.kill(it.pid_of("web"), signal.SIGKILL)
+    it.container.wait_for_event("component_restarted")
+    it.answers(WEB)
+    left = lambda: [pid for pid in it.container.pids() if f"NSpid:\t{pid}\t{child}\n" in open(f"/proc/{pid}/status").read()]
+    until(lambda: not left(), "its child lives on")
+    assert not any("State:\tZ" in open(f"/proc/{pid}/status").read() for pid in it.container.pids())
+
+
+def test_checkpoints_and_restores_make_nobody_look_dead(node, remove_after):
+    """Probes that end in half the time that a component has, beside checkpoints without a pause, and restores in their midst."""
+    hasty = {"interval": "20ms", "timeout": "300ms", "failures": 1}
+    spec = spec_of("hasty", component("db", DB, probe=http(DB, **hasty)),
+                   component("web", WEB, state="stateless", probe={"tcp": WEB, **hasty}),
+                   component("other", WEB + 1, state="stateless", probe={"exec": ["/bin/sh", "-c", "exit 0"], **hasty, "timeout": "2s"}),
+                   checkpoint={"interval": "50ms", "cpu-budget": "100%"})
+    it = Asked(node, remove_after, spec)
+    it.wait_for_states(db="running", web="running", other="running")
+    life = it.ask(DB, "pid")
+    for _ in range(3):
+        captures = it.container.inspect()["captures"]
+        until(lambda: it.container.inspect()["captures"] > captures + 8, "no checkpoints")
+        it.container.kill_and_wait()
+        assert it.answers(DB) == life
+    until(lambda: it.container.inspect()["captures"] > 20, "no checkpoints")
+    kinds = [event["kind"] for event in it.container.events()]
+    assert not {"component_failing", "component_failed", "component_restarted"} & set(kinds), it.container.events()
+    assert kinds.count("restored") == 3
+
+
+def test_a_checkpoint_before_it_was_healthy_restores_and_goes_on(node, remove_after):
+    """The first one, which counts only when what it holds has proved good: one component starts, the other waits for it."""
+    it = Asked(node, remove_after, spec_of("early", component("first", DB, "slow", 2, probe=http(DB)),
+                                           component("last", WEB, state="stateless", **{"depends-on": [{"component": "first"}]}),
+                                           checkpoint={"interval": "1h"}))
+    it.wait_for_states(first="running", last="running")
+    (row,) = it.container.generations()
+    for _ in range(2):
+        before = it.container.logs()
+        node.cli("restore", "early", "--generation", row["generation"], "--yes")
+        it.wait_for_states(first="running", last="running")
+        until(lambda: "first | component is ready" in it.container.logs()[len(before):], "the first one was there already")
+        until(lambda: "last | component at port" in it.container.logs()[len(before):], "the last one was there already")
+
+
+@pytest.mark.parametrize("state", ["back-off", "stopping", "finished"])
+def test_a_checkpoint_in_each_state_restores_and_goes_on(node, remove_after, state):
+    never = {"checkpoint": {"interval": "1h"}}
+    last = component("last", WEB, state="stateless", **{"depends-on": [{"component": "first"}]})
+    if state == "back-off":
+        first = component("first", DB, state="stateless", restart={"delay": "3s"})
+        spec, wanted, end = spec_of("states", first, last, **never), ("back-off", "running"), ("running", "running")
+    elif state == "stopping":
+        deaf = {"command": ["/bin/sh", "-c", "trap '' TERM; while :; do sleep 1; done"], "stop": {"deadline": "4s"}, "state": "stateless"}
+        first = component("first", DB, state="stateless")
+        last = {"name": "last", **deaf, "depends-on": [{"component": "first", "on-restart": "restart"}]}
+        spec, wanted, end = spec_of("states", first, last, **never), ("running", "stopping"), ("running", "running")
+    else:
+        first = {"name": "first", "command": ["/bin/true"], "state": "stateless"}
+        spec, wanted, end = spec_of("states", first, last, **never), ("finished", "running"), ("finished", "running")
+    it = Asked(node, remove_after, spec)
+    if state == "back-off":
+        for _ in range(2):
+            it.answers(DB)
+            it.tell(DB, "exit 1")
+            until(lambda: it.states()["first"] in ("back-off", "running"), "is not restarted")
+    if state == "stopping":
+        it.answers(DB)
+        it.tell(DB, "exit 1")
+    until(lambda: (it.states()["first"], it.states()["last"]) == wanted, f"not {wanted}: {it.states()}", step=0.01)
+    generation = it.container.checkpoint()["generation"]["generation"]
+    until(lambda: (it.states()["first"], it.states()["last"]) == end, f"not {end}")
+    for _ in range(2):
+        node.cli("restore", "states", "--generation", generation, "--yes")
+        until(lambda: (it.states()["first"], it.states()["last"]) == end, f"does not go on to {end}")
+
+
+def test_a_restarted_perdured_hears_the_agent_again(own_node):
+    removed = []
+    it = Asked(own_node, removed, two("heard"))
+    it.wait_for_states(db="running", web="running")
+    own_node.kill_daemon()
+    own_node.start_daemon()
+    it.wait_for_states(db="running", web="running")
+    os.kill(it.pid_of("web"), signal.SIGKILL)
+    it.container.wait_for_event("component_restarted")
+    own_node.cli("rm", "--force", "--yes", "heard")
+
+
+def test_what_could_not_run_is_refused_before_the_start(node, remove_after):
+    for name, change, why in (("no-program", {"command": ["/bin/nothing"]}, "component 'db': command '/bin/nothing' does not exist"),
+                              ("no-user", {"user": "ghost"}, "component 'db'"),
+                              ("many-files", {"limits": {"open-files": 100000}}, "limits.open-files is 100000")):
+        remove_after.append(name)
+        spec = two(name)
+        spec["components"][0].update(change)
+        with pytest.raises(CommandFailed) as failed:
+            node.run(spec)
+        assert why in " ".join(str(failed.value).split()), failed.value
