@@ -3,7 +3,6 @@ container back with it where it has state; checkpoints at any moment of the agen
 
 import os
 import signal
-import time
 
 import pytest
 from specs import ipv4, make_spec
