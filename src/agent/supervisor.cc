@@ -246,9 +246,23 @@ void Supervisor::tell_dependants(std::size_t index) {
 
 // ---- Probing ----
 
+// The host asks for more probes than the specification: they may prove a component healthy, and take nothing of
+// the patience that it has been given.
+void Supervisor::probe_what_is_due(std::size_t index) {
+  Running& it = running_[index];
+  if (it.probe_at && *it.probe_at <= now_) {
+    it.probe_at.reset();
+    it.run_is_extra = false;  // of one that is under way, too
+    if (!it.run) begin_probe(index);
+  } else if (it.extra_wanted && !it.run) {
+    it.run_is_extra = true;
+    begin_probe(index);
+  }
+}
+
 void Supervisor::begin_probe(std::size_t index) {
   Running& it = running_[index];
-  it.probe_at.reset();
+  it.extra_wanted = false;
   it.run = ++it.runs;
   it.run_began = now_;
   effects_.push_back(BeginProbe{index, *it.run});
@@ -257,6 +271,7 @@ void Supervisor::begin_probe(std::size_t index) {
 void Supervisor::end_probing(std::size_t index) {
   Running& it = running_[index];
   it.probe_at.reset();
+  it.extra_wanted = false;
   if (std::exchange(it.run, std::nullopt)) effects_.push_back(CancelProbe{index});
 }
 
@@ -267,7 +282,9 @@ void Supervisor::on(const ProbeEnded& event) {
   const Component& component = configuration_.components[event.component];
   const Probe& probe = *component.probe;
   const bool settled = it.was_ready || (event.passed && it.successes + 1 >= probe.successes);
-  it.probe_at = std::max(now_, it.run_began + (settled ? probe.interval : std::min(probe.interval, kFirstProbes)));
+  if (!it.run_is_extra) {
+    it.probe_at = std::max(now_, it.run_began + (settled ? probe.interval : std::min(probe.interval, kFirstProbes)));
+  }
   // A checkpoint may wait for it; what stateless components pass is told once a second.
   changed_ = changed_ || component.stateful;
   if (event.passed) {
@@ -278,6 +295,7 @@ void Supervisor::on(const ProbeEnded& event) {
     if (it.successes >= probe.successes) become_ready(event.component);
     return;
   }
+  if (it.run_is_extra) return;
   it.successes = 0;
   it.trouble = event.reason;
   if (stopping_ || (!it.was_ready && now_ < it.started + probe.grace)) return;
@@ -299,11 +317,10 @@ void Supervisor::on(const Interrupted&) {
 void Supervisor::on(const ProbeRequested&) {
   for (std::size_t i = 0; i < running_.size(); ++i) {
     Running& it = running_[i];
-    if (!configuration_.components[i].stateful || !it.was_ready) continue;
-    // One that is under way began before the checkpoint, and says nothing of what is in it.
-    if (it.run) effects_.push_back(CancelProbe{i});
-    it.run.reset();
-    if (it.pid != 0 && it.state != State::kStopping && configuration_.components[i].probe) it.probe_at = now_;
+    const Component& component = configuration_.components[i];
+    // One that is under way began before the checkpoint, and says nothing of what is in it. It is not cancelled:
+    // where checkpoints come faster than probes end, none would.
+    if (component.stateful && component.probe && it.was_ready && it.pid != 0 && it.state != State::kStopping) it.extra_wanted = true;
   }
 }
 
@@ -372,7 +389,7 @@ void Supervisor::pass_time() {
       it.kill_at = now_ + kKilled;  // again: one that is being started has no group yet
       effects_.push_back(SendSignal{i, SIGKILL});
     }
-    if (it.probe_at && *it.probe_at <= now_) begin_probe(i);
+    probe_what_is_due(i);
   }
   if (!ending_) start_what_can();
 }

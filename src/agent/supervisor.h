@@ -108,7 +108,9 @@ class Supervisor {
     std::optional<Instant> kill_at{};    // asked to stop, or failed and killed
     std::optional<Duration> again{};     // kStopping: to be started again so long afterwards
     std::optional<std::uint32_t> run{};  // of the probe under way
-    std::optional<Instant> probe_at{};
+    bool run_is_extra = false;           // asked for by the host: its failure does not count
+    bool extra_wanted = false;           // one that begins from now on
+    std::optional<Instant> probe_at{};   // the next regular one
     std::uint32_t runs = 0;
     std::uint32_t failures = 0;   // in a row
     std::uint32_t successes = 0;  // in a row
@@ -143,6 +145,7 @@ class Supervisor {
   void stop(std::size_t index);
   void stop_what_can();
   void begin_probe(std::size_t index);
+  void probe_what_is_due(std::size_t index);
   void end_probing(std::size_t index);
   void pass_time();
   void finish(Ending ending);

@@ -112,6 +112,32 @@ def test_a_stateful_component_takes_the_container_back(node, remove_after, how):
     it.wait_for_states(db="running", web="running")
 
 
+def test_redis_and_a_web_server_with_probes_of_their_own(node, remove_after):
+    spec = spec_of("store",
+                   {"name": "redis", "command": ["/usr/bin/redis-server", "--save", "", "--protected-mode", "no"],
+                    "probe": {"exec": ["/usr/bin/redis-cli", "ping"], "interval": "200ms", "timeout": "1s", "failures": 2}},
+                   {"name": "web", "command": ["/bin/sh", "-c", "echo up > /data/index.html; exec httpd -f -p 8080 -h /data"], "state": "stateless",
+                    "probe": {"http": 8080, "path": "/index.html", "interval": "100ms"}, "depends-on": [{"component": "redis"}]})
+    it = Asked(node, remove_after, spec)
+    it.wait_for_states(redis="running", web="running")
+    lines = it.client.lines(ipv4(spec), 6379)
+    assert lines.ask("SET key kept").strip() == "+OK"
+    lines.close()
+    it.container.checkpoint()
+    process = lambda name: next(pid for pid in it.container.pids() if open(f"/proc/{pid}/comm").read().strip() == name)
+    os.kill(process("httpd"), signal.SIGKILL)
+    it.container.wait_for_event("component_restarted")
+    it.wait_for_states(redis="running", web="running")
+    os.kill(process("redis-server"), signal.SIGSTOP)
+    assert "redis-cli" in it.container.wait_for_event("component_failed")["reason"]
+    it.wait_for_states(redis="running", web="running")
+    lines = it.client.lines(ipv4(spec), 6379)
+    lines.send("GET key")
+    assert [lines.receive().strip(), lines.receive().strip()] == ["$4", "kept"]
+    lines.close()
+    assert it.container.inspect()["restores"] == 1
+
+
 def test_one_that_crashes_at_each_start_is_given_up_with_its_container(node, remove_after):
     spec = spec_of("crashing", component("bad", WEB, "crash", state="stateless", restart={"limit": 2, "delay": "10ms"}),
                    restart={"max-restores": 1, "probation": "0s"})
