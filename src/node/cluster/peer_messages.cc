@@ -146,6 +146,7 @@ void PeerNetwork::greeted(Line& line, const v1::Hello& hello) {
   }
   each.line = &line;
   each.pause = Duration::zero();
+  if (line.dialled) dial_the_other(session, line.channel);
   if (!line.dialled && !send(line, own_hello(line.channel))) return hang_up(line);
   check_up(session);
 }

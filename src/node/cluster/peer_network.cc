@@ -158,6 +158,17 @@ void PeerNetwork::redial_later(Session& session, Channel channel, const Error& e
   });
 }
 
+// Who answers on one connection can be reached on the other. Its pause may be longer than this one is borne without it: both would
+// begin anew again and again, and never be there together.
+void PeerNetwork::dial_the_other(Session& session, Channel channel) {
+  const Channel other = channel == Channel::kControl ? Channel::kBulk : Channel::kControl;
+  Session::End& each = session.end(other);
+  if (each.line != nullptr || !each.redial.active()) return;
+  each.pause = Duration::zero();
+  each.client.reset();
+  dial(session, other);
+}
+
 void PeerNetwork::opened(io::TlsConnection& connection, const std::optional<NodeName>& dialled, Channel channel) {
   auto line = std::make_unique<Line>();
   line->connection = &connection;

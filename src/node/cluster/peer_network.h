@@ -98,6 +98,7 @@ class PeerNetwork final : public Peers {
   void asked(Line& line, PeerMessage message);
   void dial(Session& session, Channel channel);
   void redial_later(Session& session, Channel channel, const Error& error);
+  void dial_the_other(Session& session, Channel channel);
   void check_up(Session& session);
   bool is_up(const Line& line) const;
   void make_keys(const Session& session, const Line& control);

@@ -683,6 +683,45 @@ TEST_F(EarlyPeerTest, WhoAsksWithoutEndBeforeTheSessionIsUpIsCutOff) {
   EXPECT_THAT(b_.asked, IsEmpty());
 }
 
+// ---- A connection that is behind the other ----
+
+// As node 'b': answers on the control connection, and ends the first of the others.
+class LateBulkTest : public PeerNetworkTest {
+ protected:
+  void serve(int ended) {
+    ended_ = ended;
+    io::TlsOptions options;
+    options.identity = identity("b");
+    io::TlsHandlers handlers;
+    handlers.on_frame = [this](io::TlsConnection& connection, const std::string& text, const io::IncomingBody&) {
+      v1::Message message;
+      ASSERT_TRUE(message.ParseFromString(text));
+      if (!message.has_hello()) return;
+      const bool bulk = message.hello().bulk();
+      if (bulk && ended_-- > 0) return connection.close();
+      message.mutable_hello()->mutable_node()->set_name("b");
+      message.mutable_hello()->mutable_node()->set_incarnation(3);
+      EXPECT_TRUE(connection.send(message.SerializeAsString()));
+    };
+    server_ = io::TlsServer::listen(*a_.loop, {.addresses = {"127.0.0.1:0"}}, io::TlsContext::create(options).value(), handlers).value();
+  }
+  std::unique_ptr<io::TlsServer> server_;
+  int ended_ = 0;
+};
+
+TEST_F(LateBulkTest, WhoAnswersOnOneConnectionIsDialledOnTheOtherAtOnce) {
+  serve(3);
+  PeerNetworkOptions impatient = options(a_, "a", 1);
+  impatient.silence = 100ms;
+  impatient.redial_first = 300ms;  // longer than one connection is borne without the other
+  impatient.redial_limit = std::chrono::hours(1);
+  start(a_, std::move(impatient), identity("a"));
+  a_.network->set_peers(std::vector<model::NodeDescription>{
+      described(a_), {.life = {node("b"), Incarnation{3}}, .addresses = {server_->addresses().front()}}});
+  EXPECT_TRUE(until([&] { return !a_.told.empty(); })) << "each time the one had waited in vain for the other";
+  EXPECT_EQ(a_.told.front(), "up b.3");
+}
+
 // ---- Joining ----
 
 class JoinerTest : public PeerNetworkTest {
