@@ -1,6 +1,7 @@
 #include "node/component_table.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace perdure::node {
 namespace {
@@ -28,10 +29,12 @@ void compare(const agent::ComponentReport* before, const agent::ComponentReport&
 
 std::vector<Change> ComponentTable::take(const agent::Report& report, Instant now, WallTime wall) {
   const bool goes_on = report.life == report_.life && report.sequence > report_.sequence;
+  const bool fresh = std::exchange(fresh_, false);
   std::vector<Change> changes;
   std::vector<Passed> passed;
   for (const agent::ComponentReport& it : report.components) {
-    compare(goes_on ? find(report_, it.name) : nullptr, it, changes);
+    const agent::ComponentReport begun{.name = it.name};
+    compare(fresh ? &begun : goes_on ? find(report_, it.name) : nullptr, it, changes);
     if (it.passed_realtime_ns == 0) continue;
     const Duration since_wall = wall - WallTime(Duration(it.passed_realtime_ns));
     const Duration age = std::max({since_wall, Duration(it.passed_age_ns), Duration::zero()});

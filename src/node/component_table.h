@@ -30,6 +30,8 @@ class ComponentTable {
   // `now` and `wall`: when the report was read. A report of another life, or one that is behind, begins anew:
   // the container was started, or went back.
   std::vector<Change> take(const agent::Report& report, Instant now, WallTime wall);
+  // The container was started: whatever its first report says has happened since, and nobody was told of it.
+  void started() { fresh_ = true; }
   // The container has ended; what was known of its end stays until the next report.
   void ended() { current_ = false; }
 
@@ -53,6 +55,7 @@ class ComponentTable {
   std::vector<Passed> passed_;
   std::optional<Instant> since_;
   bool current_ = false;
+  bool fresh_ = false;
 };
 
 }  // namespace perdure::node

@@ -56,6 +56,19 @@ TEST(ComponentTableTest, ChangesAreToldOnce) {
   EXPECT_THAT(table.take(report(6, {db}), kNow, kWall), ElementsAre(Change{Change::Kind::kFailed, "db", "exited with code 1"}));
 }
 
+TEST(ComponentTableTest, TheFirstReportOfAStartTellsWhatHasHappenedSince) {
+  ComponentTable table;
+  table.take(report(9, {row("db", ComponentState::kRunning)}), kNow, kWall);
+  table.ended();
+  table.started();
+  agent::Report first = report(4, {row("db", ComponentState::kRunning)});
+  first.life = 8;
+  first.components[0].restarts = 1;
+  EXPECT_EQ(table.take(first, kNow, kWall).size(), 1U);
+  first.sequence = 5;
+  EXPECT_THAT(table.take(first, kNow, kWall), IsEmpty());
+}
+
 TEST(ComponentTableTest, ARestoredAgentFallsBackAndItsRestartsAreNotToldAgain) {
   ComponentTable table;
   agent::ComponentReport db = row("db", ComponentState::kRunning);

@@ -157,6 +157,9 @@ class ContainerBackend {
   // Absent: there is no gate.
   virtual std::optional<network::GateCounters> gate_traffic() const = 0;
 
+  // Processes of the container that the kernel has killed for want of memory, since its cgroup was made.
+  virtual std::uint64_t out_of_memory_kills() const = 0;
+
   // Where the agent of a container with components reports to (agent/report.h), while its surroundings are there;
   // each call makes a new one, one at a time. Empty: it has no components.
   virtual Result<UniqueFd> open_agent_socket() = 0;

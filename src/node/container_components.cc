@@ -35,7 +35,7 @@ void ContainerService::agent_reports(const agent::Report& report) {
     switch (change.kind) {
       case Kind::kRestarted:
         restarted = true;
-        emit({policy::Severity::kWarning, "component_restarted", name + " is started again", change.trouble});
+        emit({policy::Severity::kWarning, "component_restarted", name + " is started again", with_evidence(change.trouble)});
         break;
       case Kind::kFailing:
         emit({policy::Severity::kWarning, "component_failing", name + " does not pass its probe", change.trouble});
@@ -73,13 +73,23 @@ void ContainerService::offer(const std::vector<HealthGate::Waiting>& proved) {
 }
 
 // The agent says why it ends before it does.
-policy::ExitStatus ContainerService::ended_as(const policy::ExitStatus& status) {
+policy::ExitStatus ContainerService::ended_as(policy::ExitStatus status) {
   if (agent_) agent_->drain();
   components_.ended();
   health_.clear();
   const auto& ending = components_.ending();
-  if (!ending || ending->component.empty() || status != policy::ExitStatus::exited(agent::kExitComponentFailed)) return status;
-  return policy::ExitStatus::failed_component(ending->component, ending->reason);
+  if (!ending || ending->component.empty() || status != policy::ExitStatus::exited(agent::kExitComponentFailed)) {
+    if (status.kind == policy::ExitStatus::Kind::kSignalled) status.trouble = with_evidence({});
+    return status;
+  }
+  return policy::ExitStatus::failed_component(ending->component, with_evidence(ending->reason));
+}
+
+// Of a failure that has just been heard of: what the host knows beside.
+std::string ContainerService::with_evidence(std::string trouble) {
+  const std::uint64_t kills = backend_->out_of_memory_kills();
+  if (std::exchange(memory_kills_, kills) >= kills) return trouble;
+  return trouble + (trouble.empty() ? "" : ": ") + "the kernel had no memory left for it";
 }
 
 }  // namespace perdure::node

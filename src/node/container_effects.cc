@@ -75,6 +75,7 @@ void ContainerService::do_start() {
                 record_.runtime = started->facts;
                 record_.awaits_word = false;
                 record_.first_start_done = true;
+                components_.started();
                 if (recovering) {
                   ++record_.restores;
                   meter_.started_afresh();

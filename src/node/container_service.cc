@@ -233,6 +233,7 @@ void ContainerService::watch_init(std::optional<runtime::ProcessWatch> process) 
     });
     return;
   }
+  memory_kills_ = backend_->out_of_memory_kills();
   hear_agent();
   if (owned_ != nullptr) owned_->runs();
   process_.emplace(*std::move(process));

@@ -258,7 +258,8 @@ class ContainerService final : private OwnedSide {
   // Its components: container_components.cc.
   void hear_agent();
   void agent_reports(const agent::Report& report);
-  policy::ExitStatus ended_as(const policy::ExitStatus& status);
+  policy::ExitStatus ended_as(policy::ExitStatus status);
+  std::string with_evidence(std::string trouble);
   void offer_when_healthy(const CaptureOutcome& outcome);
   void offer(const std::vector<HealthGate::Waiting>& proved);
 
@@ -294,6 +295,7 @@ class ContainerService final : private OwnedSide {
   std::string progress_stage_;
   std::string progress_text_;
 
+  std::uint64_t memory_kills_ = 0;  // that are known of
   ComponentTable components_;
   HealthGate health_;
   std::optional<AgentLink> agent_;

@@ -115,7 +115,8 @@ std::string to_string(const ExitStatus& status) {
       return std::format("exited with code {}", status.value);
     case ExitStatus::Kind::kSignalled: {
       const char* name = ::sigabbrev_np(status.value);
-      return std::format("was killed by signal {} ({})", status.value, name ? name : "unknown");
+      return std::format("was killed by signal {} ({}){}{}", status.value, name ? name : "unknown",
+                         status.trouble.empty() ? "" : ": ", status.trouble);
     }
     case ExitStatus::Kind::kComponent:
       return std::format("failed with its component '{}', which {}", status.component, status.trouble);

@@ -29,7 +29,7 @@ struct ExitStatus {
   } kind = Kind::kUnknown;  // unknown: nobody was there to see it
   int value = 0;            // exit code or signal number
   std::string component{};  // with kComponent: its name
-  std::string trouble{};    // ... and what was wrong: "was killed by signal 9 (KILL)"
+  std::string trouble{};    // ... and what was wrong: "was killed by signal 9 (KILL)"; with kSignalled: why, if it is known
   static ExitStatus exited(int code) { return {Kind::kExited, code}; }
   static ExitStatus signalled(int number) { return {Kind::kSignalled, number}; }
   static ExitStatus failed_component(std::string name, std::string what) {

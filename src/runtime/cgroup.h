@@ -99,6 +99,10 @@ std::optional<bool> parse_cgroup_event(std::string_view events, std::string_view
 Result<std::vector<std::string>> create_limited(const CgroupLayout& layout, const std::string& path,
                                                 const model::ResourcesSpec& limits);
 
+// How many processes of PATH the kernel has killed for want of memory since it was made: oom_kill of memory.events
+// (v2, everything below PATH) and of memory.oom_control (v1). 0 also where no controller counts them.
+std::uint64_t out_of_memory_kills(const CgroupLayout& layout, const std::string& path);
+
 // The directories that hold PID, one per mounted hierarchy in which it is not at the root.
 Result<std::vector<std::string>> cgroup_dirs_of(const CgroupLayout& layout, pid_t pid);
 // The existing directories of PATH, in all hierarchies.

@@ -1,5 +1,6 @@
 // Limits: the same values in the same directories as runc writes them.
 #include <algorithm>
+#include <charconv>
 #include <format>
 #include <string_view>
 
@@ -98,12 +99,36 @@ Status write_v2_limits(const CgroupLayout& layout, const std::string& path,
   return {};
 }
 
+// "oom_kill 3" among its lines; 0: there is none.
+std::uint64_t oom_kill_in(const std::string& file) {
+  const auto text = read_file(file);
+  if (!text) return 0;
+  for (std::string_view rest = *text; !rest.empty();) {
+    const std::string_view line = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix(std::min(rest.size(), line.size() + 1));
+    constexpr std::string_view kWord = "oom_kill ";
+    if (!line.starts_with(kWord)) continue;
+    std::uint64_t count = 0;
+    std::from_chars(line.data() + kWord.size(), line.data() + line.size(), count);
+    return count;
+  }
+  return 0;
+}
+
 bool is_wanted(const std::vector<std::string>& controllers) {
   return has(controllers, "memory") || has(controllers, "cpu") || has(controllers, "pids") ||
          has(controllers, "devices");
 }
 
 }  // namespace
+
+std::uint64_t out_of_memory_kills(const CgroupLayout& layout, const std::string& path) {
+  std::uint64_t count = oom_kill_in(layout.v2_mount + "/" + path + "/memory.events");
+  for (const CgroupLayout::V1Mount& mount : layout.v1) {
+    if (has(mount.controllers, "memory")) count += oom_kill_in(mount.mount_point + "/" + path + "/memory.oom_control");
+  }
+  return count;
+}
 
 Result<std::vector<std::string>> create_limited(const CgroupLayout& layout, const std::string& path,
                                                 const model::ResourcesSpec& limits) {

@@ -112,6 +112,18 @@ def test_a_stateful_component_takes_the_container_back(node, remove_after, how):
     it.wait_for_states(db="running", web="running")
 
 
+@pytest.mark.parametrize("state", ["stateless", "stateful"])
+def test_who_is_killed_for_want_of_memory_is_said_to_be(node, remove_after, state):
+    spec = spec_of("hungry", component("eater", DB, state=state), resources={"memory": "64MiB"})
+    it = Asked(node, remove_after, spec)
+    it.answers(DB)
+    it.container.checkpoint()
+    it.tell(DB, "eat 200")
+    event = it.container.wait_for_event("component_restarted" if state == "stateless" else "died")
+    assert "was killed by signal 9 (KILL): the kernel had no memory left for it" in f"{event['text']} {event['reason']}"
+    it.answers(DB)
+
+
 def test_redis_and_a_web_server_with_probes_of_their_own(node, remove_after):
     spec = spec_of("store",
                    {"name": "redis", "command": ["/usr/bin/redis-server", "--save", "", "--protected-mode", "no"],

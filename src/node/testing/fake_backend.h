@@ -67,6 +67,8 @@ class FakeBackend final : public ContainerBackend {
     return network::GateCounters{.passed = frames_, .dropped_locked = dropped_locked_};
   }
   std::vector<network::TcpTuple> take_begun() override;
+  std::uint64_t out_of_memory_kills() const override { return memory_kills_; }
+  void kill_for_memory() { ++memory_kills_; }
   Result<UniqueFd> open_agent_socket() override { return UniqueFd{}; }
   std::uint64_t cgroup_id() const override { return 1; }
   std::string cgroup_directory() const override { return "/nowhere"; }
@@ -96,6 +98,7 @@ class FakeBackend final : public ContainerBackend {
   std::atomic<pid_t> pid_ = -1;
   std::atomic<bool> open_ = false;
   std::atomic<std::uint64_t> frames_ = 0;
+  std::atomic<std::uint64_t> memory_kills_ = 0;
   std::atomic<std::uint64_t> dropped_locked_ = 0;
   std::atomic<bool> held_by_death_ = false;
   std::atomic<Found::State> found_ = Found::State::kNothing;
