@@ -23,7 +23,7 @@ import threading
 from . import cgroups, remains
 from .clients import Client
 from .cluster import form_cluster
-from .host import DEADLINE
+from .host import DEADLINE, until
 from .keeper import start_guardian
 from .monitor import Monitor
 from .node import LabNode, open_process
@@ -32,6 +32,7 @@ from .remains import LabError
 from .switch import EVERYBODY, EVERYTHING
 
 REMOVAL_TIME = 60.0
+LOOK_AT_LOCK = 1.0  # seconds; whoever asks whether a lab lives takes its lock for an instant
 
 
 class Connection:
@@ -163,9 +164,16 @@ class Lab:
 
     def start(self, tethered=True):
         """The keeper with the switch; no node is on. Removes what a dead lab of this name left."""
-        lock = remains.take_lock(self.name)
-        if lock is None:
-            raise LabError(f"lab '{self.name}' runs already", "'perdure lab down' ends it; --name makes another one")
+        lock = None
+
+        def take():
+            nonlocal lock
+            lock = remains.take_lock(self.name)
+            return lock is not None
+        try:
+            until(take, "", LOOK_AT_LOCK, 0.02)
+        except TimeoutError:
+            raise LabError(f"lab '{self.name}' runs already", "'perdure lab down' ends it; --name makes another one") from None
         left = remains.remove_lab(self.name)
         if left:
             os.close(lock)

@@ -6,12 +6,15 @@
 #include <format>
 #include <optional>
 #include <string_view>
+#include <thread>
 
 #include "base/mountinfo.h"
 #include "io/atomic_file.h"
 
 namespace perdure::image {
 namespace {
+
+constexpr Duration kLookAgain = std::chrono::milliseconds(5);
 
 // mount(2) takes one page of options.
 constexpr std::size_t kMaxOptionBytes = 4095;
@@ -104,7 +107,8 @@ Status mount_overlay(const OverlayPaths& paths) {
   return {};
 }
 
-Status unmount_overlay(const std::string& merged) {
+Status unmount_overlay(const std::string& merged, Duration patience) {
+  const Instant deadline = BootClock::now() + patience;
   for (;;) {
     PERDURE_ASSIGN(const auto mount, mount_at(merged));
     if (!mount) return {};
@@ -116,6 +120,10 @@ Status unmount_overlay(const std::string& merged) {
     if (::umount2(merged.c_str(), UMOUNT_NOFOLLOW) == 0) continue;
     if (errno == EINVAL) return {};  // somebody else was faster
     if (errno == EBUSY) {
+      if (BootClock::now() < deadline) {
+        std::this_thread::sleep_for(kLookAgain);  // nothing tells when it is free
+        continue;
+      }
       return fail(ErrorCode::kConflict,
                   std::format("unmount '{}': still in use by a process or a mount below", merged));
     }

@@ -9,6 +9,7 @@
 
 #include <string>
 
+#include "base/clock.h"
 #include "base/result.h"
 
 namespace perdure::image {
@@ -29,8 +30,9 @@ struct OverlayPaths {
 Status mount_overlay(const OverlayPaths& paths);
 
 // Unmounts, or does nothing if nothing is mounted there. kConflict: somebody still uses it (a
-// process with its root or a file there): kill the container first.
-Status unmount_overlay(const std::string& merged);
+// process with its root or a file there): kill the container first. What a process that is gone had
+// open is put a moment after its end (fs/file_table.c, delayed_fput): so long is `patience`.
+Status unmount_overlay(const std::string& merged, Duration patience = {});
 
 // Looked up in /proc/self/mountinfo.
 Result<bool> overlay_mounted(const OverlayPaths& paths);

@@ -9,6 +9,7 @@
 #include <sys/xattr.h>
 
 #include <algorithm>
+#include <thread>
 
 #include "base/fd.h"
 #include "base/mountinfo.h"
@@ -117,6 +118,18 @@ TEST_F(OverlayTest, BusyOverlayIsAConflict) {
   const auto open = open_file(paths().merged + "/dir/file", O_RDONLY);
   ASSERT_TRUE(open);
   EXPECT_EQ(unmount_overlay(paths().merged).error().code(), ErrorCode::kConflict);
+}
+
+TEST_F(OverlayTest, WhatIsBusyForAMomentIsWaitedFor) {
+  ASSERT_TRUE(mount_overlay(paths()));
+  auto open = open_file(paths().merged + "/dir/file", O_RDONLY);
+  ASSERT_TRUE(open);
+  std::jthread closes([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    open->reset();
+  });
+  EXPECT_TRUE(unmount_overlay(paths().merged, std::chrono::seconds(60)));
+  EXPECT_EQ(mounts_at_merged(), 0);
 }
 
 TEST_F(OverlayTest, UnnameablePathsAndUnfitFileSystemsAreRefused) {

@@ -34,6 +34,7 @@ namespace {
 constexpr Duration kRuntimeTime = std::chrono::seconds(60);   // runc on a loaded host
 constexpr Duration kKillTime = std::chrono::seconds(20);      // uninterruptible sleep may hold a process up
 constexpr Duration kCgroupTime = std::chrono::seconds(10);
+constexpr Duration kUnmountPatience = std::chrono::seconds(5);  // milliseconds, but on a loaded host
 
 std::vector<model::IpPrefix> addresses_of(const model::NetworkSpec& spec) {
   std::vector<model::IpPrefix> addresses;
@@ -404,7 +405,7 @@ Status LinuxBackend::release(Capsules capsules) {
     }
   }
   trees_.clear();
-  PERDURE_TRY(image::unmount_overlay(paths_.merged()));
+  PERDURE_TRY(image::unmount_overlay(paths_.merged(), kUnmountPatience));
   const auto remove = [](const std::string& path) -> Status {
     Status removed = io::remove_tree(path);
     if (!removed && removed.error().code() == ErrorCode::kNotFound) return {};
