@@ -104,7 +104,7 @@ def test_logs(node, remove_after):
 def test_logs_follow_over_a_restore(node, remove_after):
     remove_after.append("talker")
     spec = make_spec("talker", "counter.py")
-    spec["command"] = ["/bin/sh", "-c", "i=0; while sleep 0.05; do i=$((i+1)); echo line $i; done"]
+    spec["command"] = ["/bin/sh", "-c", "i=0; while :; do sleep 0.05 || echo sleep ends with $? >&2; i=$((i+1)); echo line $i; done"]
     container = node.run(spec)
     follow = node.popen_cli(["logs", "--follow", "talker"], stdout=subprocess.PIPE, text=True)
     try:
