@@ -5,14 +5,12 @@
 #include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <time.h>
 
 #include <algorithm>
-#include <cstddef>
-#include <cstring>
 #include <deque>
 
+#include "agent/abstract_address.h"
 #include "agent/descriptor.h"
 #include "agent/lived_clock.h"
 #include "agent/log_relay.h"
@@ -43,20 +41,15 @@ std::uint64_t random_life() {
 // Sends to whoever has the address now; nobody is fine, the next report says it all again.
 class Reporter {
  public:
-  explicit Reporter(const std::string& name) : socket_(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
-    address_.sun_family = AF_UNIX;
-    const std::size_t length = std::min(name.size(), sizeof address_.sun_path - 1);
-    std::memcpy(address_.sun_path + 1, name.data(), length);  // abstract: after a zero byte
-    size_ = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + length);
-  }
+  explicit Reporter(const std::string& name)
+      : socket_(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)), address_(name) {}
   void send(const std::string& text) const {
-    (void)::sendto(socket_.get(), text.data(), text.size(), MSG_NOSIGNAL, reinterpret_cast<const sockaddr*>(&address_), size_);
+    (void)::sendto(socket_.get(), text.data(), text.size(), MSG_NOSIGNAL, address_.get(), address_.size());
   }
 
  private:
   Descriptor socket_;
-  sockaddr_un address_{};
-  socklen_t size_ = 0;
+  AbstractAddress address_;
 };
 
 class Agent {

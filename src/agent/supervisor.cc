@@ -421,7 +421,7 @@ Report Supervisor::report(Instant now) const {
                         .pid = it.pid,
                         .restarts = it.restarts,
                         .failures = it.failures,
-                        .trouble = it.trouble.substr(0, kMaxReasonBytes)};
+                        .trouble = it.trouble};
     if (it.passed) {
       one.passed_realtime_ns = it.passed_realtime_ns;
       one.passed_age_ns = (now - *it.passed).count();

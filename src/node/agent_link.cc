@@ -1,13 +1,12 @@
 #include "node/agent_link.h"
 
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include <cerrno>
-#include <cstddef>
 #include <cstring>
 #include <format>
 
+#include "agent/abstract_address.h"
 #include "base/log.h"
 #include "network/netns.h"
 #include "node/agent_configuration.h"
@@ -52,11 +51,8 @@ Result<UniqueFd> open_agent_socket(int netns_fd) {
   PERDURE_ASSIGN(UniqueFd socket, network::socket_in_netns(netns_fd, AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0));
   const int on = 1;
   if (::setsockopt(socket.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0) return fail_errno("socket for the agent's reports");
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  std::memcpy(address.sun_path + 1, kAgentReportsTo.data(), kAgentReportsTo.size());
-  const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + kAgentReportsTo.size());
-  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), size) != 0) {
+  const agent::AbstractAddress address(kAgentReportsTo);
+  if (::bind(socket.get(), address.get(), address.size()) != 0) {
     if (errno != EADDRINUSE) return fail_errno("address for the agent's reports");
     return fail(ErrorCode::kExists, std::format("a process of the container has taken the abstract address '{}', which its "
                                                 "agent reports to",

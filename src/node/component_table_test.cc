@@ -3,12 +3,11 @@
 #include "node/component_table.h"
 
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#include <cstring>
 #include <format>
 
+#include "agent/abstract_address.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "node/agent_link.h"
@@ -171,17 +170,14 @@ TEST(HealthGateUseTest, NothingWaitsWhereNothingThatHasStateIsProbed) {
 
 TEST(AgentLinkTest, OnlyTheAgentIsHeard) {
   const std::string name = std::format("perdure-agent-link-test-{}", ::getpid());
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  std::memcpy(address.sun_path + 1, name.data(), name.size());
-  const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
+  const agent::AbstractAddress address(name);
   UniqueFd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   const int on = 1;
   ASSERT_EQ(::setsockopt(socket.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof on), 0);
-  ASSERT_EQ(::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), size), 0);
+  ASSERT_EQ(::bind(socket.get(), address.get(), address.size()), 0);
   const UniqueFd sender(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   const auto send = [&](const std::string& text) {
-    EXPECT_EQ(::sendto(sender.get(), text.data(), text.size(), 0, reinterpret_cast<const sockaddr*>(&address), size),
+    EXPECT_EQ(::sendto(sender.get(), text.data(), text.size(), 0, address.get(), address.size()),
               static_cast<ssize_t>(text.size()));
   };
 

@@ -43,16 +43,22 @@ Status append_processes(const std::string& directory, std::vector<pid_t>& pids) 
 
 }  // namespace
 
-std::optional<bool> parse_cgroup_event(std::string_view events, std::string_view key) {
-  while (!events.empty()) {
-    const auto newline = events.find('\n');
-    const std::string_view line = events.substr(0, newline);
-    events = newline == std::string_view::npos ? std::string_view{} : events.substr(newline + 1);
-    if (line.size() == key.size() + 2 && line.starts_with(key) && line[key.size()] == ' ') {
-      return line.back() == '1';
+std::optional<std::string_view> cgroup_value(std::string_view text, std::string_view key) {
+  while (!text.empty()) {
+    const auto newline = text.find('\n');
+    const std::string_view line = text.substr(0, newline);
+    text = newline == std::string_view::npos ? std::string_view{} : text.substr(newline + 1);
+    if (line.size() > key.size() && line.starts_with(key) && line[key.size()] == ' ') {
+      return line.substr(key.size() + 1);
     }
   }
   return std::nullopt;
+}
+
+std::optional<bool> parse_cgroup_event(std::string_view events, std::string_view key) {
+  const auto value = cgroup_value(events, key);
+  if (!value || value->size() != 1) return std::nullopt;
+  return *value == "1";
 }
 
 Result<Cgroup> Cgroup::create(const CgroupLayout& layout, const std::string& path) {

@@ -87,6 +87,9 @@ class Cgroup {
   std::uint64_t id_ = 0;
 };
 
+// What follows "KEY " on its line of a cgroup's file (cgroup.events, memory.events); nullopt if KEY is
+// not in it. Part of `text`.
+std::optional<std::string_view> cgroup_value(std::string_view text, std::string_view key);
 // Parses the text of cgroup.events; nullopt if KEY is not in it.
 std::optional<bool> parse_cgroup_event(std::string_view events, std::string_view key);
 

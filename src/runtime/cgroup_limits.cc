@@ -99,20 +99,13 @@ Status write_v2_limits(const CgroupLayout& layout, const std::string& path,
   return {};
 }
 
-// "oom_kill 3" among its lines; 0: there is none.
+// 0: it counts none.
 std::uint64_t oom_kill_in(const std::string& file) {
   const auto text = read_file(file);
-  if (!text) return 0;
-  for (std::string_view rest = *text; !rest.empty();) {
-    const std::string_view line = rest.substr(0, rest.find('\n'));
-    rest.remove_prefix(std::min(rest.size(), line.size() + 1));
-    constexpr std::string_view kWord = "oom_kill ";
-    if (!line.starts_with(kWord)) continue;
-    std::uint64_t count = 0;
-    std::from_chars(line.data() + kWord.size(), line.data() + line.size(), count);
-    return count;
-  }
-  return 0;
+  const auto value = text ? cgroup_value(*text, "oom_kill") : std::nullopt;
+  std::uint64_t count = 0;
+  if (value) std::from_chars(value->data(), value->data() + value->size(), count);
+  return count;
 }
 
 bool is_wanted(const std::vector<std::string>& controllers) {

@@ -54,6 +54,8 @@ TEST(CgroupEventsTest, ReadsWholeKeysOnly) {
   EXPECT_EQ(parse_cgroup_event("populated 1\nfrozen 0\n", "frozen"), false);
   EXPECT_EQ(parse_cgroup_event("populated 1\n", "frozen"), std::nullopt);
   EXPECT_EQ(parse_cgroup_event("unfrozen 1\n", "frozen"), std::nullopt);
+  EXPECT_EQ(cgroup_value("oom 4\noom_kill 12\n", "oom_kill"), "12");
+  EXPECT_EQ(cgroup_value("oom_kill_disable 0\n", "oom_kill"), std::nullopt);
 }
 
 TEST(CgroupDirsTest, ProcessThatIsGoneIsNotFound) {

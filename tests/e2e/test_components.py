@@ -6,6 +6,7 @@ import signal
 
 import pytest
 from specs import ipv4, make_spec
+from support.components import Components
 from support.node import CommandFailed, until
 
 DB, WEB = 5001, 5002
@@ -26,34 +27,12 @@ def spec_of(name, *components, **sections):
     return spec
 
 
-class Asked:
-    """A container whose components are asked, each time over a new connection."""
-
+class Asked(Components):
     def __init__(self, node, remove_after, spec):
+        super().__init__(node.client(), ipv4(spec))
         remove_after.append(spec["name"])
-        self.spec, self.client = spec, node.client()
+        self.spec = spec
         self.container = node.run(spec)
-
-    def ask(self, port, line):
-        lines = self.client.lines(ipv4(self.spec), port)
-        try:
-            return lines.ask(line)
-        finally:
-            lines.close()
-
-    def tell(self, port, line):
-        """Without an answer."""
-        lines = self.client.lines(ipv4(self.spec), port)
-        lines.send(line)
-        lines.close()
-
-    def answers(self, port):
-        def look():
-            try:
-                return self.ask(port, "pid")
-            except OSError:
-                return None
-        return until(look, f"port {port} does not answer")
 
     def pid_of(self, name):
         """On the host: that of the component's first process."""

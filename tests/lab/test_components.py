@@ -4,6 +4,7 @@ healthy, so that a takeover in the midst of a failure goes back behind it."""
 from cluster_tools import wait_until_etcd_survives_one
 from lab_specs import address, lab_spec
 from moving import inspect, run, wait_until_stood_by
+from support.components import Components
 from support.node import until
 
 DB, WEB = 5001, 5002
@@ -22,29 +23,14 @@ def spec_of(name, number, patience):
     return spec
 
 
-class Shop:
+class Shop(Components):
     def __init__(self, cluster, name, number, patience=3):
-        self.cluster, self.name, self.number = cluster, name, number
+        super().__init__(cluster.client(), address(number))
+        self.cluster, self.name = cluster, name
         wait_until_etcd_survives_one(list(cluster.nodes.values()))
-        self.client = cluster.client()
         run(cluster, 1, spec_of(name, number, patience))
         self.owner = cluster.nodes[1]
         wait_until_stood_by(cluster, name)
-
-    def ask(self, port, line, answered=True):
-        lines = self.client.lines(address(self.number), port)
-        try:
-            return lines.ask(line) if answered else lines.send(line)
-        finally:
-            lines.close()
-
-    def answers(self, port):
-        def look():
-            try:
-                return self.ask(port, "pid")
-            except OSError:
-                return None
-        return until(look, f"port {port} does not answer", TAKES)
 
     def status(self):
         return inspect(self.cluster, self.name, self.owner)
@@ -56,7 +42,7 @@ class Shop:
     def is_mended_by_its_agent(self):
         life = self.ask(WEB, "pid")
         after = self.owner.events.last_sequence()
-        self.ask(WEB, "exit 3", answered=False)
+        self.tell(WEB, "exit 3")
         self.owner.events.wait("component_restarted", self.name, after=after, deadline=TAKES)
         assert self.answers(WEB) != life
 
@@ -91,7 +77,7 @@ def test_what_stands_still_is_never_what_a_standby_goes_on_with(cluster):
     life = shop.ask(DB, "pid")
     shop.ask(DB, "incr")
     shop.owner.ask("checkpoint", "shop")
-    shop.ask(DB, "halt", answered=False)
+    shop.tell(DB, "halt")
     shop.owner.events.wait("component_failing", "shop", deadline=TAKES)
     waiting = lambda: [row for row in shop.owner.ask("generations", "shop")["generations"] if not row["committed"]]
     until(lambda: len(waiting()) == 2, "what is captured now does not wait for its probe", TAKES)
