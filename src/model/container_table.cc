@@ -327,6 +327,22 @@ Keys protection_keys() {
           {"",
            "Whether the container may start without its state when no generation can be restored. "
            "`never`: it stays down until an operator decides."}),
+      // Left out when nothing is said, as above.
+      scalar_key<ContainerSpec>("restart.in-place", number_codec<unsigned>(1, 100),
+                                [](auto& spec) -> auto& { return spec.restart.in_place; },
+                                {"2",
+                                 "Restores in a row on its own node that fail, or after which the container dies within its probation, "
+                                 "before a standby goes on with the newest generation that is left: the trouble may be the node's. With "
+                                 "the default these are the newest generation and the one before it."}),
+      scalar_key<ContainerSpec>("restart.failovers", number_codec<unsigned>(0, 100),
+                                [](auto& spec) -> auto& { return spec.restart.failovers; },
+                                {"1",
+                                 "How often within `restart.failover-window` a standby goes on with a container that its node could not "
+                                 "keep running; what fails on a second node too is hardly the node's fault. `0`: never. The death of a "
+                                 "node is no such failure and not limited."}),
+      scalar_key<ContainerSpec>("restart.failover-window", duration_codec(1s, 24h),
+                                [](auto& spec) -> auto& { return spec.restart.failover_window; },
+                                {"10min", "The time over which these failovers are counted."}),
       scalar_key<ContainerSpec>("stop.signal", signal_codec(),
                                 [](auto& spec) -> auto& { return spec.stop.signal; },
                                 {"", "Asks the container's first process to stop."}),

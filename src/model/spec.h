@@ -140,6 +140,10 @@ struct RestartSpec {
   Duration probation =
       std::chrono::seconds(10);  // dying within it counts against the generation restored
   ColdStart cold_start = ColdStart::kAllowed;  // start without state when no generation restores
+  // Absent: the policy's default (policy/options.h).
+  std::optional<unsigned> in_place{};   // restores in a row that do not hold, before another node goes on
+  std::optional<unsigned> failovers{};  // per failover_window
+  std::optional<Duration> failover_window{};
   bool operator==(const RestartSpec&) const = default;
 };
 

@@ -80,7 +80,7 @@ volumes:
   - {name: films, mount: /films, kind: shared, host: /srv/films, access: read-only}
 checkpoint: {state-sensitivity: 1.5s, cpu-budget: 50%, generations: 4, standbys: 2, dump-deadline: 2s}
 availability: {outage-tolerance: 250ms}
-restart: {max-restores: 7, window: 2min, probation: 0s, cold-start: never}
+restart: {max-restores: 7, window: 2min, probation: 0s, cold-start: never, in-place: 3, failovers: 0, failover-window: 1h}
 stop: {signal: SIGINT, deadline: 0s}
 resources: {memory: 512MiB, cpu: 1.5, pids: 100}
 log: {max-size: 1MiB, files: 2}
@@ -123,7 +123,8 @@ terminal: false
                          .dump_deadline = 2s};
   expected.availability.outage_tolerance = 250ms;
   expected.restart = {
-      .max_restores = 7, .window = 2min, .probation = 0s, .cold_start = ColdStart::kNever};
+      .max_restores = 7, .window = 2min, .probation = 0s, .cold_start = ColdStart::kNever,
+      .in_place = 3, .failovers = 0, .failover_window = 1h};
   expected.stop = {.signal = SIGINT, .deadline = 0s};
   expected.resources = {.memory = Bytes{512U << 20}, .cpu = MilliCores{1500}, .pids = 100};
   expected.log = {.max_size = Bytes{1U << 20}, .files = 2};
@@ -393,7 +394,11 @@ ContainerSpec any_spec() {
   spec.restart = {.max_restores = *rc::gen::inRange(1U, 101U),
                   .window = duration(1s, 24h),
                   .probation = duration(0s, 1h),
-                  .cold_start = *rc::gen::element(ColdStart::kAllowed, ColdStart::kNever)};
+                  .cold_start = *rc::gen::element(ColdStart::kAllowed, ColdStart::kNever),
+                  .in_place = maybe(rc::gen::inRange(1U, 101U)),
+                  .failovers = maybe(rc::gen::inRange(0U, 101U)),
+                  .failover_window = {}};
+  if (*rc::gen::arbitrary<bool>()) spec.restart.failover_window = duration(1s, 24h);
   spec.stop = {.signal = *rc::gen::element(SIGTERM, SIGINT, SIGKILL, 37),
                .deadline = duration(0s, 10min)};
   const auto memory = maybe(rc::gen::inRange<std::uint64_t>(4U << 20, std::uint64_t{16} << 40));
