@@ -171,6 +171,11 @@ struct EventText {
   std::string operator()(const HandOverFailed& e) const {
     return std::format("hand-over-failed term={} \"{}\"", e.term.value, e.reason);
   }
+  std::string operator()(const StandbysReady& e) const {
+    std::string text = "standbys ready:";
+    for (const NodeName& node : e.nodes) text += " " + node.str();
+    return text;
+  }
   std::string operator()(const TermRaised& e) const {
     return std::format("term-raised {}", e.term.value);
   }
@@ -234,6 +239,9 @@ struct EffectText {
     return std::format("give-up: {} [{}]", e.reason, e.remedy);
   }
   std::string operator()(const Release&) const { return "release"; }
+  std::string operator()(const FailOver& e) const {
+    return std::format("fail over {} to {}", perdure::to_string(e.generation), e.target.str());
+  }
   std::string operator()(const HandOver& e) const {
     return std::format("{} to {}", describe("hand-over", e.generation), e.target.str());
   }

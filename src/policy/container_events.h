@@ -3,7 +3,7 @@
 // Contract of whoever performs the effects:
 // - in the order given, each begun before the next; Record, HoldGate and Resume are finished before
 //   the next;
-// - PrepareImage, Start, Capture, Restore and HandOver end in exactly one of their events, whatever
+// - PrepareImage, Start, Capture, Restore, HandOver and FailOver end in exactly one of their events, whatever
 //   happens, also after CancelCapture; a Start or Restore that fails has left no process behind;
 // - Terminate and Kill end in ContainerDied, reported once per life, when the last process is gone;
 // - a delta builds on a generation that was not discarded, of the present life or what it was
@@ -14,7 +14,7 @@
 // Contract of whoever reports ownership (docs/cluster.md):
 // - a node that does not know its record yet says OwnershipUnknown before the first event; whatever
 //   is said of ownership may come at any time, and again;
-// - HandedOver and HandOverFailed come only when the record has been read; after a restart with
+// - HandOver and FailOver end in HandedOver or HandOverFailed, which come only when the record has been read; after a restart with
 //   PersistentState::handing_over set the HandOver counts as under way.
 #pragma once
 
@@ -53,7 +53,7 @@ inline constexpr std::size_t kTimerCount = 10;
 enum class CaptureKind { kTrial, kPeriodic, kRequested, kHandover };
 enum class Severity { kInfo, kWarning, kError };
 
-// A move whose end is not known yet.
+// A move or a failover whose end is not known yet.
 struct HandingOver {
   NodeName target;
   Generation generation;  // the state that is handed over
@@ -93,6 +93,13 @@ struct DaemonRestarted {
 struct StoredKnown {
   std::vector<GenerationInfo> generations;
 };
+// What a node is told with a container that its owner could not keep running.
+struct FailedOver {
+  NodeName from;
+  std::string reason;
+  std::vector<Duration> ago;  // each such failover within the window, the newest last: this one
+  bool operator==(const FailedOver&) const = default;
+};
 // First event on a node that a move or a takeover has made the owner: the container has been restored from
 // `generation`, behind its held gate. `state`: as it is written on this host.
 struct TakenOver {
@@ -100,6 +107,8 @@ struct TakenOver {
   PersistentState state;
   std::vector<GenerationInfo> generations;
   Generation generation;
+  // It was neither moved nor taken over: its owner could not keep it running.
+  std::optional<FailedOver> failed_over{};
   std::optional<NodeName> silent_owner{};  // it was not moved: this one has fallen silent
   std::string ordered_by{};                // ... or cannot be reached, and somebody has ordered it
 };
@@ -188,6 +197,11 @@ struct HandOverFailed {
   std::string reason;
   Term term;
 };
+// The standbys that could go on with it now, the best first. Said when it changes, and at the latest with the first event after
+// which there is a record; never said: there is no cluster.
+struct StandbysReady {
+  std::vector<NodeName> nodes;
+};
 // This node is the owner still, under a higher term.
 struct TermRaised {
   Term term;
@@ -213,7 +227,7 @@ using Event =
                  StartFailed, CaptureFinished, CaptureFailed, Committed, CommitFailed, Durable,
                  ProcessKilled, ComponentRestarted, ContainerDied, RestoreFinished, RestoreFailed, OperatorCheckpoint,
                  OperatorStop, OperatorStart, OperatorRestore, OperatorRemove, OperatorMove,
-                 HandedOver, HandOverFailed, TermRaised, OwnershipLost, OwnershipUnknown,
+                 HandedOver, HandOverFailed, StandbysReady, TermRaised, OwnershipLost, OwnershipUnknown,
                  OwnershipKnown, TimerFired>;
 
 // ---- Effects ----
@@ -282,6 +296,13 @@ struct HandOver {
   Generation generation;
   NodeName target;
 };
+// What runs nowhere any more: `generation`, which is committed, goes to the target, and it becomes the owner.
+struct FailOver {
+  Generation generation;
+  NodeName target;
+  std::string reason;
+  std::vector<Duration> ago;  // FailedOver's
+};
 struct Resume {};  // thaws what a capture for a move has left frozen, and opens the gate
 // Another node owns the container: what this host had to run it goes (files, network, the recorded
 // state). Capsules stay; the node may be a standby.
@@ -290,7 +311,7 @@ struct Leave {};
 using Effect = std::variant<Record, PrepareImage, Start, Capture, CancelCapture, Restore, HoldGate,
                             OpenGate, Terminate, Kill, DiscardGeneration, ReinstateGeneration,
                             DeleteGeneration, SetTimer, CancelTimer, Emit, DeclareProtected,
-                            DeclareUnprotected, GiveUp, Release, HandOver, Resume, Leave>;
+                            DeclareUnprotected, GiveUp, Release, HandOver, FailOver, Resume, Leave>;
 
 // One line each, for logs and golden tests. Times as "+1.2 s" since `origin`.
 std::string to_string(const Event& event);

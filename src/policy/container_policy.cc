@@ -61,7 +61,7 @@ std::vector<Effect> ContainerPolicy::handle(const Event& event, Instant now) {
   effects_.clear();
   const auto is = [&]<typename... T>() { return (std::holds_alternative<T>(event) || ...); };
   const bool first = is.operator()<SpecAccepted, DaemonRestarted, TakenOver>();
-  const bool any_time = is.operator()<OwnershipUnknown, OwnershipKnown, TermRaised>();
+  const bool any_time = is.operator()<OwnershipUnknown, OwnershipKnown, TermRaised, StandbysReady>();
   const bool ended = phase_ == Phase::kRemoved || phase_ == Phase::kGone;
   if (const Status admitted = admit(event); !admitted) {
     emit(Severity::kWarning, "refused", admitted.error().message());
@@ -173,7 +173,9 @@ void ContainerPolicy::on(const OperatorStart&) {
 // An operator's word: what failed before does not count any more.
 void ContainerPolicy::forget_failures() {
   restores_.clear();
-  failed_attempts_ = short_lives_ = 0;
+  failovers_.clear();
+  refused_by_.clear();
+  failed_attempts_ = short_lives_ = failed_in_place_ = 0;
   next_attempt_ = next_cold_start_ = now_;
 }
 
@@ -379,6 +381,7 @@ void ContainerPolicy::on(const TimerFired& event) {
     }
     case TimerId::kProbation:
       probation_.reset();
+      failed_in_place_ = 0;
       return;
     case TimerId::kCaptureEnd:
       fail_stuck(std::format("the capture of generation {} has not ended {} after it was cancelled",

@@ -109,6 +109,7 @@ class ContainerPolicy {
     bool found = false;          // begun by a daemon before this one
     bool committed = false;      // a good generation was, since it began
     bool captures_fail = false;  // for good
+    bool fails_over = false;     // nothing is frozen here: it could not be kept running
   };
 
   // container_policy.cc: the life from start to stop.
@@ -205,6 +206,7 @@ class ContainerPolicy {
   // policy_ownership.cc: what the record says of this owner.
   void on(const TakenOver&);
   void on(const TermRaised&);
+  void on(const StandbysReady&);
   void on(const OwnershipLost&);
   void on(const OwnershipUnknown&);
   void on(const OwnershipKnown&);
@@ -218,12 +220,15 @@ class ContainerPolicy {
   // Another node owns it; nothing here is its business any more.
   bool leaving() const;
 
-  // policy_move.cc: a move to another node.
+  // policy_move.cc: a move to another node, and a failover to one.
   void on(const OperatorMove&);
   void on(const HandedOver&);
   void on(const HandOverFailed&);
   void advance_move();
   void hand_over();
+  void fail_over(const RecoveryDecision& decision);
+  void fail_back(const std::string& reason);
+  void forget_old_failovers();
   void await_move(const HandingOver& moving);
   void fail_move(const std::string& reason);
   void end_move(const std::string& reason);
@@ -289,6 +294,10 @@ class ContainerPolicy {
   std::deque<Instant> restores_;  // restores and cold starts of recovery, within the window
   std::uint32_t failed_attempts_ =
       0;                           // restores and starts that failed by no fault of a generation
+  std::uint32_t failed_in_place_ = 0;      // restores in a row here, see RecoveryQuestion
+  std::deque<Instant> failovers_;          // within the window, also those of owners before
+  std::optional<std::vector<NodeName>> others_;  // StandbysReady
+  std::vector<NodeName> refused_by_;       // did not go on with it, in this trouble
   std::uint32_t short_lives_ = 0;  // lives in a row that began cold and ended soon
   Instant next_attempt_{};         // nothing is tried before
   Instant next_cold_start_{};      // no cold start is tried before

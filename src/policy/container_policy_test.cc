@@ -170,6 +170,10 @@ class Stage {
     event.state.begun = true;
     event.state.handing_over = HandingOver{node("here"), event.generation};
     event.generations = parse_generations(words_.at(3).substr(12));
+    if (words_.size() > 4 && words_[4] == "failed-over") {
+      event.failed_over = FailedOver{node("a"), "it did not hold there", {Duration{}}};
+      return event;
+    }
     return event;
   }
 
@@ -192,6 +196,11 @@ class Stage {
     }
     if (verb == "taken-over") return taken_over();
     if (verb == "move") return OperatorMove{node(words_.at(1))};
+    if (verb == "standbys") {
+      StandbysReady ready;
+      for (std::size_t n = 1; n < words_.size(); ++n) ready.nodes.push_back(node(words_[n]));
+      return ready;
+    }
     if (verb == "handed-over") return HandedOver{};
     if (verb == "hand-over-failed") return HandOverFailed{rest(2), Term{std::stoull(words_.at(1))}};
     if (verb == "term") return TermRaised{Term{std::stoull(words_.at(1))}};

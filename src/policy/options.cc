@@ -83,6 +83,15 @@ constexpr auto kTable = std::to_array<OptionRow>({
     {"restore_window", Unit::kDuration, ns(1s), ns(24h),
      "see max_restores; failures further apart than this are independent",
      duration<&C::restore_window>},
+    {"max_in_place", Unit::kCount, 1, 100,
+     "restores in a row here that fail or are not outlived for the probation, before another node goes on: the newest generation, and "
+     "the one before it",
+     number<&C::max_in_place>},
+    {"max_failovers", Unit::kCount, 0, 100,
+     "failovers of this kind per failover_window; what fails on a second host, too, is not the host's; 0: never",
+     number<&C::max_failovers>},
+    {"failover_window", Unit::kDuration, ns(1s), ns(24h), "see max_failovers; long enough that it does not go to and fro",
+     duration<&C::failover_window>},
     {"restart_delay_first", Unit::kDuration, ns(1ms), ns(1min),
      "before a cold start after a life shorter than restart_delay_limit, and after a failure of "
      "the "
@@ -164,6 +173,9 @@ ContainerOptions options_from(const model::ContainerSpec& spec) {
   options.max_restores = spec.restart.max_restores;
   options.restore_window = spec.restart.window;
   options.probation = spec.restart.probation;
+  options.max_in_place = spec.restart.in_place.value_or(options.max_in_place);
+  options.max_failovers = spec.restart.failovers.value_or(options.max_failovers);
+  options.failover_window = spec.restart.failover_window.value_or(options.failover_window);
   options.cold_start =
       spec.restart.cold_start == model::ColdStart::kNever ? ColdStart::kNever : ColdStart::kAllowed;
   options.stop_deadline = spec.stop.deadline;

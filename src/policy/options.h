@@ -68,6 +68,9 @@ struct ContainerOptions {
   Duration probation = std::chrono::seconds(10);
   std::uint32_t max_restores = 5;
   Duration restore_window = std::chrono::minutes(1);
+  std::uint32_t max_in_place = 2;
+  std::uint32_t max_failovers = 1;
+  Duration failover_window = std::chrono::minutes(10);
   Duration restart_delay_first = std::chrono::milliseconds(100);
   Duration restart_delay_limit = std::chrono::seconds(10);
   Duration capture_end_deadline = std::chrono::seconds(5);

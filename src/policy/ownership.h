@@ -59,6 +59,8 @@ struct OwnershipOptions {
   Duration readmission_first = std::chrono::seconds(1);
   Duration readmission_limit = std::chrono::minutes(5);
   Duration prepare_limit = std::chrono::minutes(10);  // of a move, before the freeze
+  // Of a failover, whose container runs nowhere meanwhile: the standby has to get the generation and lay out its files.
+  Duration failover_limit = std::chrono::seconds(15);
   // From the freeze to the target's word; then the source takes the term back.
   Duration move_limit = std::chrono::seconds(30);
 };
@@ -130,6 +132,8 @@ class Ownership {
   Status admit(const Event& event) const;
 
   OwnershipStatus status() const;
+  // The standbys of the record that could go on with it now, in the order of the candidates.
+  std::vector<NodeName> ready_standbys() const;
   // Whether a commit waits until a generation is durable: a record that may be in force has no standby, or none is known.
   bool durable_counts() const;
   bool ended() const { return knowledge_ == OwnershipKnowledge::kEnded; }
@@ -172,6 +176,7 @@ class Ownership {
     Term term;                   // before
     Instant deadline{};
     std::string failure;  // why it is undone; empty: it is not
+    bool fails_over = false;  // there is no copy here, and `generation` is there from the beginning
     bool asked = false;   // it was asked to be a learner
     bool prepared = false;
     bool told = false;       // to take it, since it was last connected
@@ -270,6 +275,7 @@ class Ownership {
 
   // ownership_moves.cc: a planned move, from the source's side.
   void on(const MoveAsked&);
+  void on(const FailOverAsked&);
   void on(const MovePrepared&);
   void on(const HandoverCaptured&);
   void on(const HandoverCaptureFailed&);
@@ -277,6 +283,7 @@ class Ownership {
   void on(const Taken&);
   void on(const TargetCommitted&);
   void on(const TargetSilent&);
+  void begin_hand_over(const Generation& generation);
   void advance_move();
   void watch_target();
   void fail_move(std::string reason);

@@ -116,6 +116,9 @@ struct EventText {
     return std::format("wanted {}", e.count);
   }
   std::string operator()(const MoveAsked& e) const { return "move " + e.target.str(); }
+  std::string operator()(const FailOverAsked& e) const {
+    return std::format("fail over to {} with {}", e.target.str(), perdure::to_string(e.generation));
+  }
   std::string operator()(const MovePrepared& e) const {
     return std::format("prepared {} {}", e.target.str(), e.refusal);
   }

@@ -174,6 +174,12 @@ struct StandbysWanted {
 struct MoveAsked {
   NodeName target;
 };
+// It runs nowhere and is not brought back here: a standby goes on with `generation`, which is what counts now (GoneBackTo).
+// Ends in HandOverFailed or HandedOver, as a move does from the freeze on.
+struct FailOverAsked {
+  NodeName target;
+  Generation generation;
+};
 struct MovePrepared {
   NodeName target;
   std::string refusal;  // empty: ready
@@ -217,7 +223,7 @@ using Event =
                  RecordChanged, StoreForeign, PeerUp, PeerDown, PeerEnds, Candidates, Enlisted, EnlistRefused,
                  Dismissed, DismissRefused, Captured, Held, HoldingShrank, Durable,
                  GenerationsDiscarded, GoneBackTo, ContainerRuns, ContainerRemoved, DesiredAsked,
-                 StandbysWanted, MoveAsked, MovePrepared, HandoverCaptured, HandoverCaptureFailed,
+                 StandbysWanted, MoveAsked, FailOverAsked, MovePrepared, HandoverCaptured, HandoverCaptureFailed,
                  NotRemembered, Taken, TargetCommitted, TargetSilent, GrantsFlow, GrantsStopped, TimerFired>;
 
 // ---- Effects ----

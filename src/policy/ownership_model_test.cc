@@ -33,6 +33,7 @@ TEST(OwnershipModelTest, NoOrderOfEventsBreaksAnInvariant) {
     sum.added += tally.added;
     sum.moved += tally.moved;
     sum.undone += tally.undone;
+    sum.failovers += tally.failovers;
     sum.taken_back += tally.taken_back;
     sum.removed += tally.removed;
     sum.restarts += tally.restarts;
@@ -47,6 +48,7 @@ TEST(OwnershipModelTest, NoOrderOfEventsBreaksAnInvariant) {
   EXPECT_GT(sum.added, last);
   EXPECT_GT(sum.moved, last / 4);
   EXPECT_GT(sum.undone, last / 8);
+  EXPECT_GT(sum.failovers, last / 4);
   EXPECT_GT(sum.taken_back, last / 20);
   EXPECT_GT(sum.removed, last / 30);
   EXPECT_GT(sum.restarts, last);

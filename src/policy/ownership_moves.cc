@@ -53,6 +53,34 @@ void Ownership::on(const MoveAsked& event) {
   move_.term = term_;
 }
 
+std::vector<NodeName> Ownership::ready_standbys() const {
+  std::vector<NodeName> ready;
+  if (!owning() || move_.step != MoveStep::kNone) return ready;
+  for (const NodeName& node : candidates_) {
+    const Life* standby = record_->standby(node);
+    const Peer* p = standby == nullptr ? nullptr : live_peer(*standby);
+    if (p != nullptr && !p->ends) ready.push_back(node);
+  }
+  return ready;
+}
+
+void Ownership::on(const FailOverAsked& event) {
+  const std::vector<NodeName> ready = ready_standbys();
+  if (wish_ || !std::ranges::contains(ready, event.target)) {
+    effects_.push_back(HandOverFailed{wish_ ? "an operator wants something else of it"
+                                            : std::format("'{}' does not stand by now", event.target.str()),
+                                      term_});
+    return;
+  }
+  move_ = {};
+  move_.step = MoveStep::kEnlisting;
+  move_.fails_over = true;
+  move_.target = Life{event.target, *peer(event.target).incarnation};
+  move_.generation = event.generation;
+  move_.deadline = now_ + options_.failover_limit;
+  move_.term = term_;
+}
+
 void Ownership::on(const MovePrepared& event) {
   if (move_.step != MoveStep::kPreparing || !is_target(event.target)) return;
   if (!event.refusal.empty()) return fail_move("it is refused: " + event.refusal);
@@ -69,12 +97,16 @@ void Ownership::on(const HandoverCaptured& event) {
     generations_.insert(event.generation);
     captured_at_[event.generation] = now_;
   }
-  move_.generation = event.generation;
+  begin_hand_over(event.generation);
+}
+
+void Ownership::begin_hand_over(const Generation& generation) {
+  move_.generation = generation;
   move_.standbys = record_->standbys;
   move_.remembered = true;
   move_.step = MoveStep::kShipping;
   effects_.push_back(Remember{HandingOver{.target = *move_.target,
-                                          .generation = event.generation,
+                                          .generation = generation,
                                           .term = move_.term,
                                           .standbys = move_.standbys}});
 }
@@ -179,7 +211,9 @@ void Ownership::advance_move() {
   }
   Peer& target = peer(move_.target->node);
   const bool recorded = std::ranges::contains(record_->standbys, *move_.target);
-  const bool caught_up = recorded ? holds(target) >= committed_ : ready(target);
+  if (move_.fails_over && !recorded && move_.step < MoveStep::kShipping) return fail_move("it does not stand by any more");
+  const std::optional<Generation> needed = move_.fails_over ? std::max(move_.generation, committed_) : committed_;
+  const bool caught_up = recorded ? holds(target) >= needed : ready(target);
   switch (move_.step) {
     case MoveStep::kEnlisting:
       if (caught_up) {
@@ -201,9 +235,10 @@ void Ownership::advance_move() {
         return fail_move(target.refusal.empty() ? "it does not stand by any more" : "it is refused: " + target.refusal);
       }
       if (!move_.prepared || !settled || !caught_up) return;
-      move_.step = MoveStep::kFreezing;
       move_.term = term_;
       move_.deadline = now_ + options_.move_limit;
+      if (move_.fails_over) return begin_hand_over(*move_.generation);
+      move_.step = MoveStep::kFreezing;
       effects_.push_back(BeginHandover{move_.target->node});
       return;
     case MoveStep::kShipping:
@@ -249,10 +284,12 @@ OwnershipRecord Ownership::take_back_record() const {
 // Nobody else has been named the owner, and no swap of ours that would do so can come any more.
 void Ownership::fail_move(std::string reason) {
   const Move move = std::exchange(move_, {});
-  if (move.step >= MoveStep::kFreezing) effects_.push_back(HandOverFailed{reason, term_});
+  if (move.step >= MoveStep::kFreezing || move.fails_over) effects_.push_back(HandOverFailed{reason, term_});
   if (move.remembered) effects_.push_back(Remember{});
-  emit(Severity::kWarning, "move_failed",
-       std::format("not moved to '{}': {}", move.target->node.str(), reason));
+  if (!move.fails_over) {  // ContainerPolicy tells of those
+    emit(Severity::kWarning, "move_failed",
+         std::format("not moved to '{}': {}", move.target->node.str(), reason));
+  }
   effects_.push_back(MoveFailed{move.target->node, std::move(reason)});
 }
 

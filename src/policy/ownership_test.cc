@@ -243,6 +243,7 @@ class OwnerStage : public Stage {
     if (verb == "remove") return DesiredAsked{model::DesiredState::kRemoved};
     if (verb == "wanted") return StandbysWanted{static_cast<std::uint32_t>(std::stoul(word(1)))};
     if (verb == "move") return MoveAsked{node(word(1))};
+    if (verb == "fail-over") return FailOverAsked{node(word(1)), number(word(2))};
     if (verb == "prepared") return MovePrepared{node(word(1)), rest(2)};
     if (verb == "frozen") return HandoverCaptured{number(word(1))};
     if (verb == "not-remembered") return NotRemembered{rest(1)};

@@ -139,6 +139,9 @@ void OwnershipWorld::ask_something() {
     }
     case 5:
       return roll_back(*owner);
+    case 6:
+    case 7:
+      return fail_over(*owner);
     default:
       return tell(*owner, ownership::MoveAsked{any_node().name});
   }
@@ -189,7 +192,7 @@ void OwnershipWorld::crash(Node& node, bool host) {
   node.sees.clear();
   node.uncommitted.clear();
   if (node.freezing || node.restoring) node.copy = node.freezing ? Copy::kFrozen : Copy::kNone;
-  node.freezing = node.restoring = node.removing = false;
+  node.freezing = node.restoring = node.removing = node.fails_over = false;
   std::erase_if(messages_,
                 [&](const Message& m) { return m.from == node.name || m.to == node.name; });
   if (!host) return;
@@ -323,6 +326,31 @@ void OwnershipWorld::roll_back(Node& node) {
   }
   tell(node, ownership::GenerationsDiscarded{gone});
   for (const NodeName& to : node.sees) send(node, to, DiscardNotice{gone});
+}
+
+// Its container does not hold here: nothing of it runs, and a standby is to go on with what is committed. What is asked may be
+// out of date by now.
+void OwnershipWorld::fail_over(Node& node) {
+  if (node.copy != Copy::kRunning || !node.committed || !node.holds.contains(*node.committed)) return;
+  const std::vector<NodeName> ready = node.owner->ready_standbys();
+  if (ready.empty() && !chance(10)) return;
+  node.copy = Copy::kNone;
+  node.gate_open = false;
+  node.fails_over = true;
+  if (!node.uncommitted.empty()) {
+    const std::vector<Generation> gone(node.uncommitted.begin(), node.uncommitted.end());
+    node.uncommitted.clear();
+    for (const Generation& generation : gone) {
+      node.holds.erase(generation);
+      node.durable.erase(generation);
+      discarded_.insert(generation);
+    }
+    tell(node, ownership::GenerationsDiscarded{gone});
+    for (const NodeName& to : node.sees) send(node, to, DiscardNotice{gone});
+  }
+  tell(node, ownership::GoneBackTo{*node.committed, node.durable.contains(*node.committed)});
+  if (!ready.empty()) ++tally_.failovers;
+  tell(node, ownership::FailOverAsked{ready.empty() || chance(10) ? any_node().name : ready[draw(ready.size())], *node.committed});
 }
 
 void OwnershipWorld::update_candidates() {

@@ -40,6 +40,7 @@ class OwnershipWorld {
     std::uint64_t added = 0;       // standbys
     std::uint64_t moved = 0;       // EndCopy
     std::uint64_t undone = 0;      // HandOverFailed
+    std::uint64_t failovers = 0;   // asked for while a standby was ready
     std::uint64_t taken_back = 0;  // records of a source that took the term back
     std::uint64_t removed = 0;
     std::uint64_t restarts = 0;
@@ -68,6 +69,7 @@ class OwnershipWorld {
     std::map<NodeName, ownership::Pace> paces;  // of the owner here
     std::vector<Life> asked;                    // for grants, by the event being handled
     Copy copy = Copy::kNone;
+    bool fails_over = false;  // there is none, and none is begun here
     bool gate_open = false;
     bool prepared = false;  // the target of the move here has said so
     bool freezing = false;
@@ -181,6 +183,7 @@ class OwnershipWorld {
   void container_step(Node& node);
   void capture(Node& node);
   void roll_back(Node& node);
+  void fail_over(Node& node);
   void pass_time(Duration duration);
   bool fire_timers();
   void announce_end(Node& node);

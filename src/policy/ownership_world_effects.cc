@@ -167,7 +167,7 @@ void OwnershipWorld::on(Node& node, const ownership::BeginHandover&) {
 
 void OwnershipWorld::on(Node& node, const ownership::HandOverFailed& e) {
   ++tally_.undone;
-  node.freezing = false;
+  node.freezing = node.fails_over = false;
   require(e.term == node.term, "it goes on under the term that is known");
   open_gate(node);
 }
@@ -196,7 +196,7 @@ void OwnershipWorld::on(Node& node, const ownership::OwnershipUnknown&) {
 
 void OwnershipWorld::on(Node& node, const ownership::DesiredSettled& e) {
   if (e.desired == model::DesiredState::kRunning) {
-    if (node.copy != Copy::kRunning || !node.gate_open) open_gate(node);
+    if (!node.fails_over && (node.copy != Copy::kRunning || !node.gate_open)) open_gate(node);
     return;
   }
   require(record_ ? record_->desired == e.desired : node.removed, "the record says it first");
@@ -218,6 +218,7 @@ void OwnershipWorld::perform(Node& node, const ownership::Effect& effect) {
 
 void OwnershipWorld::on(Node& node, const taking::RestoreCopy& e) {
   require(node.copy == Copy::kNone, "a copy is restored where there is none");
+  node.fails_over = false;
   require(node.holds.contains(e.generation), "a target restores what it holds");
   node.restoring = true;
   node.restoring_generation = e.generation;

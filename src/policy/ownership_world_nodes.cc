@@ -203,6 +203,7 @@ void OwnershipWorld::on(Node& to, const Node& from, const Dismiss& dismiss) {
 }
 
 void OwnershipWorld::on(Node& to, const Node& from, const Prepare&) {
+  if (to.owner) return send(to, from.name, PrepareReply{"it has not left this node yet"});
   send(to, from.name, PrepareReply{!healed_ && chance(10) ? "no memory" : ""});
 }
 

@@ -33,6 +33,7 @@ TEST(PolicyModelTest, NoOrderOfEventsBreaksAnInvariant) {
     sum.deletions += tally.deletions;
     sum.restarts += tally.restarts;
     sum.moves += tally.moves;
+    sum.failovers += tally.failovers;
     sum.handed_over += tally.handed_over;
     sum.resumed += tally.resumed;
     sum.arrivals += tally.arrivals;
@@ -49,6 +50,7 @@ TEST(PolicyModelTest, NoOrderOfEventsBreaksAnInvariant) {
   EXPECT_GT(sum.deletions, last);
   EXPECT_GT(sum.restarts, last / 2);
   EXPECT_GT(sum.moves, last / 4);
+  EXPECT_GT(sum.failovers, last / 100);
   EXPECT_GT(sum.handed_over, last / 10);
   EXPECT_GT(sum.resumed, last / 20);
   EXPECT_GT(sum.arrivals, last / 4);

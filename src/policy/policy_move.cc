@@ -1,4 +1,5 @@
-// ContainerPolicy: a planned move, as its source sees it (docs/cluster.md, "A planned move").
+// ContainerPolicy: a planned move, as its source sees it (docs/cluster.md, "A planned move"), and a failover, which is the same
+// without a last capture: nothing of the container runs here.
 //
 // Once HandOver was ordered only an event may say who has the container: whoever resumed the frozen
 // copy on a guess could let it speak beside the one that has been restored elsewhere.
@@ -59,6 +60,44 @@ void ContainerPolicy::hand_over() {
   arm(TimerId::kMove, now_ + options_.move_warning);
 }
 
+void ContainerPolicy::fail_over(const RecoveryDecision& decision) {
+  const NodeName target = *decision.node;
+  const Generation generation = *decision.generation;
+  emit(Severity::kWarning, "failing_over",
+       std::format("it does not hold here: node '{}' goes on with generation {}", target.str(), perdure::to_string(generation)),
+       decision.reason);
+  failovers_.push_back(now_);
+  std::vector<Duration> ago;
+  for (const Instant at : failovers_) ago.push_back(now_ - at);
+  move_ = Move{.target = target,
+               .stage = Move::Stage::kHandsOver,
+               .before = {},
+               .frozen_since = now_,
+               .fails_over = true};
+  persistent_.handing_over = HandingOver{target, generation};
+  record();
+  set_phase(Phase::kMoving, decision.reason);
+  effects_.push_back(FailOver{generation, target, decision.reason, std::move(ago)});
+  arm(TimerId::kMove, now_ + options_.move_warning);
+}
+
+// It is this node's still, and it goes on here as if that node had not been there.
+void ContainerPolicy::fail_back(const std::string& reason) {
+  refused_by_.push_back(move_->target);
+  std::erase(failovers_, move_->frozen_since);
+  emit(Severity::kWarning, "failover_failed", std::format("node '{}' did not go on with it", move_->target.str()), reason);
+  question_ = {};
+  question_.trouble = RecoveryQuestion::Trouble::kFailoverFailed;
+  question_.refused_by = move_->target;
+  question_.refusal = reason;
+  move_.reset();
+  set_phase(Phase::kRecovering, std::format("node '{}' did not go on with it", refused_by_.back().str()));
+}
+
+void ContainerPolicy::forget_old_failovers() {
+  while (!failovers_.empty() && failovers_.front() + options_.failover_window <= now_) failovers_.pop_front();
+}
+
 // The record is not read by whoever fires a timer: it says how things are, and changes nothing.
 void ContainerPolicy::warn_of_move() {
   arm(TimerId::kMove, now_ + options_.move_warning);
@@ -79,7 +118,8 @@ void ContainerPolicy::on(const HandedOver&) {
   }
   emit(Severity::kInfo, "moved",
        std::format("it runs on node '{}' now, from generation {}", move_->target.str(),
-                   perdure::to_string(handed)));
+                   perdure::to_string(handed)),
+       move_->fails_over ? "it did not hold here" : "");
   know_ownership();
   set_phase(Phase::kLeaving, std::format("it has moved to node '{}'", move_->target.str()));
   move_.reset();
@@ -101,6 +141,7 @@ void ContainerPolicy::on(const HandOverFailed& event) {
     end_move(event.reason);
     return;
   }
+  if (move_->fails_over) return fail_back(event.reason);
   leave_uncommitted("not committed when the move failed");
   emit(Severity::kWarning, "move_failed",
        std::format("it was not moved to node '{}'", move_->target.str()), event.reason);

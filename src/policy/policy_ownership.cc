@@ -33,7 +33,13 @@ void ContainerPolicy::on(const TakenOver& event) {
     if (taken) generation.state = CommitState::kCommitted;
   }
   leave_uncommitted("not part of the move");
-  if (event.silent_owner) {
+  if (event.failed_over) {
+    for (const Duration ago : event.failed_over->ago) failovers_.push_back(now_ - ago);
+    emit(Severity::kWarning, "failed_over",
+         std::format("node '{}' could not keep it running; it goes on here from generation {} and runs as process {}",
+                     event.failed_over->from.str(), perdure::to_string(event.generation), event.pid),
+         event.failed_over->reason);
+  } else if (event.silent_owner) {
     emit(Severity::kWarning, "taken_over",
          std::format("taken over from '{}', {}, with generation {}; runs as process {}", event.silent_owner->str(),
                      event.ordered_by.empty() ? "which has fallen silent" : "as ordered by " + event.ordered_by,
@@ -55,7 +61,8 @@ void ContainerPolicy::on(const TakenOver& event) {
     return;
   }
   if (options_.probation > Duration::zero()) {
-    probation_ = Probation{event.generation, next_number_, Probation::After::kMove};
+    // What has failed over has lived well nowhere yet.
+    probation_ = Probation{event.generation, next_number_, event.failed_over ? Probation::After::kRestore : Probation::After::kMove};
     arm(TimerId::kProbation, now_ + options_.probation);
   }
   become_protected(event.generation, std::format("generation {} is what it would go back to",
@@ -66,6 +73,10 @@ void ContainerPolicy::on(const TakenOver& event) {
 
 void ContainerPolicy::on(const TermRaised& event) {
   raise_term(event.term);
+}
+
+void ContainerPolicy::on(const StandbysReady& event) {
+  others_ = event.nodes;
 }
 
 // Numbers go on as they were, so that the order of generations does too.

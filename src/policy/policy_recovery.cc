@@ -49,6 +49,10 @@ void ContainerPolicy::follow_death(ExitStatus status) {
   question_ = {};
   question_.status = status;
   question_.probation = std::exchange(probation_, std::nullopt);
+  const bool restored_in_vain =
+      question_.probation && question_.probation->after == Probation::After::kRestore && !finished_by_itself(question_);
+  failed_in_place_ = restored_in_vain ? failed_in_place_ + 1 : 0;
+  refused_by_.clear();
   const bool short_life = cold_life_ && now_ - life_began_ < options_.restart_delay_limit;
   short_lives_ = short_life ? short_lives_ + 1 : 0;
   next_cold_start_ = now_ + restart_delay(short_lives_);
@@ -102,9 +106,9 @@ void ContainerPolicy::advance_recovery() {
   const RecoveryDecision decision = decide();
   if (misses_stored(decision)) return;
   const bool cold = decision.action == RecoveryDecision::Action::kColdStart;
-  const bool gives_up = decision.action == RecoveryDecision::Action::kGiveUp;
+  const bool here = cold || decision.action == RecoveryDecision::Action::kRestore;
   const Instant earliest = cold ? std::max(next_attempt_, next_cold_start_) : next_attempt_;
-  if (now_ < earliest && !gives_up) {
+  if (now_ < earliest && here) {
     arm(TimerId::kRestartDelay, earliest);
     return;
   }
@@ -153,6 +157,9 @@ void ContainerPolicy::perform(const RecoveryDecision& decision) {
       emit(Severity::kInfo, "restoring", decision.reason);
       begin_restore(*decision.generation);
       return;
+    case RecoveryDecision::Action::kFailOver:
+      fail_over(decision);
+      return;
     case RecoveryDecision::Action::kColdStart:
       if (counts) count_restore();
       emit(Severity::kWarning, "cold_start", "it is started without its state", decision.reason);
@@ -178,6 +185,19 @@ RecoveryDecision ContainerPolicy::decide() {
   question_.restores_in_window = static_cast<std::uint32_t>(restores_.size());
   question_.max_restores = options_.max_restores;
   question_.restore_window = options_.restore_window;
+  forget_old_failovers();
+  question_.failed_in_place = failed_in_place_;
+  question_.max_in_place = options_.max_in_place;
+  question_.failovers_in_window = static_cast<std::uint32_t>(failovers_.size());
+  question_.max_failovers = options_.max_failovers;
+  question_.failover_window = options_.failover_window;
+  question_.other_node.reset();
+  question_.no_other_node.clear();
+  if (others_) {
+    const auto willing = std::ranges::find_if(*others_, [&](const NodeName& node) { return !std::ranges::contains(refused_by_, node); });
+    if (willing != others_->end()) question_.other_node = *willing;
+    question_.no_other_node = others_->empty() ? "no standby is ready" : "no standby that is ready goes on with it";
+  }
   question_.generations = generations_;
   RecoveryDecision decision = decide_recovery(question_);
   question_.generations = {};
@@ -289,6 +309,8 @@ void ContainerPolicy::on(const RestoreFailed& event) {
   question_.trouble = RecoveryQuestion::Trouble::kRestoreFailed;
   question_.failed_generation = event.generation;
   question_.failure = event.why;
+  // What is damaged is so everywhere.
+  if (event.why != RestoreFailure::kCorrupt) ++failed_in_place_;
   if (event.why == RestoreFailure::kHost) delay_attempts();
   emit(Severity::kError, "restore_failed",
        std::format("generation {} was not restored ({})", perdure::to_string(event.generation),

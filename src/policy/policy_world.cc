@@ -27,6 +27,8 @@ ContainerOptions random_options(std::mt19937_64& random) {
   options.exit_grace = draw(4) == 0 ? 0ms : 20ms;
   options.stop_deadline = draw(4) == 0 ? 0s : 10s;
   options.max_restores = 1 + draw(6);
+  options.max_in_place = 1 + draw(3);
+  options.max_failovers = draw(3);
   options.max_uncommitted = 1 + draw(3);
   options.keep_generations = 2 + draw(3);
   options.keep_marked = draw(4);

@@ -42,6 +42,7 @@ class PolicyWorld {
     std::uint64_t deletions = 0;
     std::uint64_t restarts = 0;  // of the daemon
     std::uint64_t moves = 0;     // begun
+    std::uint64_t failovers = 0;
     std::uint64_t handed_over = 0;
     std::uint64_t resumed = 0;
     std::uint64_t arrivals = 0;
@@ -86,6 +87,7 @@ class PolicyWorld {
   void end_hand_over(bool well);
   void write_directory();
   void make_durable(const Generation& id);
+  void tell_ready();
   void raise_term();
   void lose_ownership();
   void forget_ownership();
@@ -116,6 +118,7 @@ class PolicyWorld {
   void on(const GiveUp& e);
   void on(const Release&);
   void on(const HandOver& e);
+  void on(const FailOver& e);
   void on(const Resume&);
   void on(const Leave&);
 
@@ -172,6 +175,7 @@ class PolicyWorld {
   bool told_theirs_ = false;  // to this daemon
   bool unknown_ = false;
   bool frozen_ = false;        // by a capture for a move
+  std::vector<NodeName> ready_;
   bool handing_over_ = false;  // HandOver was ordered and has not ended
   bool untouched_ = false;     // a gate found while ownership was unknown
   bool needs_word_ = false;

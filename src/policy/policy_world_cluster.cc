@@ -8,7 +8,9 @@ using std::chrono_literals::operator""ms;
 using std::chrono_literals::operator""s;
 
 void PolicyWorld::step_in_cluster() {
-  switch (draw(15)) {
+  switch (draw(16)) {
+    case 15:
+      return tell_ready();
     case 0:
       return raise_term();
     case 1:
@@ -67,6 +69,13 @@ void PolicyWorld::make_durable(const Generation& id) {
   const GenerationInfo* known = find(policy_->generations(), id);
   require(released_ || known == nullptr || known->durable == durable,
           "durable is what can be restored from the directory");
+}
+
+void PolicyWorld::tell_ready() {
+  ready_.clear();
+  if (chance(80)) ready_.push_back(NodeName::parse("b").value());
+  if (chance(40)) ready_.push_back(NodeName::parse("c").value());
+  tell(StandbysReady{ready_});
 }
 
 void PolicyWorld::raise_term() {
@@ -181,7 +190,8 @@ void PolicyWorld::arrive() {
   gate_ = GateState::kHeld;
   half_restored_ = doomed_ = frozen_ = handing_over_ = free_attempt_ = false;
   theirs_ = left_ = unknown_ = untouched_ = needs_word_ = false;
-  const TakenOver event{.pid = 300, .state = state, .generations = listing(), .generation = id};
+  TakenOver event{.pid = 300, .state = state, .generations = listing(), .generation = id};
+  if (options_.statefulness == Statefulness::kStateful && chance(30)) event.failed_over = FailedOver{NodeName::parse("there").value(), "it died twice", {Duration{}}};
   for (auto& [other, capsule] : store_) {
     if (capsule.info.mark == Mark::kNone) capsule.info.state = CommitState::kCommitted;
   }
@@ -193,7 +203,7 @@ void PolicyWorld::arrive() {
     require(operation_ == Operation::kCapturing, "what has moved here is captured at once");
   }
   if (options_.probation > 0s) {
-    probation_ = {id, highest_.number + 1, Probation::After::kMove};
+    probation_ = {id, highest_.number + 1, event.failed_over ? Probation::After::kRestore : Probation::After::kMove};
   }
 }
 

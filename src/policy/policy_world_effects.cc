@@ -1,4 +1,6 @@
 // PolicyWorld: performs what the policy wants, and asks whether it may want it.
+#include <algorithm>
+
 #include "policy/policy_world.h"
 
 namespace perdure::policy {
@@ -164,6 +166,23 @@ void PolicyWorld::on(const HandOver& e) {
   require(operation_ == Operation::kNone && !unknown_, "nothing goes on beside a hand-over");
   require(store_.contains(e.generation) && store_[e.generation].info.mark == Mark::kNone,
           "what is handed over is good");
+  handing_over_ = true;
+}
+
+void PolicyWorld::on(const FailOver& e) {
+  ++tally_.failovers;
+  require(!handing_over_, "one hand-over at a time");
+  require(hand_over_begun() && recorded_->handing_over->generation == e.generation &&
+              recorded_->handing_over->target == e.target,
+          "a failover is recorded first");
+  require(std::ranges::contains(ready_, e.target), "only who is ready is asked to go on with it");
+  require(!alive_ && !death_ && operation_ == Operation::kNone, "nothing runs here that goes on elsewhere");
+  require(gate_ == GateState::kHeld && !unknown_ && !needs_word_, "what goes on elsewhere is silent here");
+  require(!e.ago.empty() && e.ago.size() <= options_.max_failovers, "failovers stay within the limit");
+  const auto list = listing();
+  const GenerationInfo* newest = newest_good(list);
+  require(newest != nullptr && newest->id == e.generation, "another node goes on with the newest good one");
+  require(!e.reason.empty(), "a failover has a reason");
   handing_over_ = true;
 }
 

@@ -59,6 +59,9 @@ std::string describe(const RecoveryQuestion& question) {
                          to_string(question.failed_generation), to_string(question.failure));
     case Trouble::kStartFailed:
       return "the cold start failed";
+    case Trouble::kFailoverFailed:
+      return std::format("node '{}' did not go on with it ({})", question.refused_by ? question.refused_by->str() : "?",
+                         question.refusal);
     case Trouble::kOperatorStart:
       break;
   }
@@ -71,16 +74,58 @@ RecoveryDecision& conclude(RecoveryDecision& decision, Action action, std::strin
   return decision;
 }
 
+std::string counted(std::uint32_t number, std::string_view noun) {
+  return std::format("{} {}{}", number, noun, number == 1 ? "" : "s");
+}
+
 RecoveryDecision& give_up(RecoveryDecision& decision, std::string reason, std::string remedy) {
   decision.remedy = std::move(remedy);
   return conclude(decision, Action::kGiveUp, std::move(reason));
+}
+
+// Why this host has done enough; empty: it has not.
+std::string exhaustion(const RecoveryQuestion& question) {
+  if (question.restores_in_window >= question.max_restores) {
+    return std::format("after {} restores and cold starts within {}", question.restores_in_window,
+                       format_duration(question.restore_window));
+  }
+  if (question.failed_in_place < question.max_in_place) return {};
+  return std::format("after {} in a row here that did not hold", counted(question.failed_in_place, "restore"));
+}
+
+// Why another node does not go on with it, where one should; empty: one does, or there is no cluster.
+std::string objection_to_failover(const RecoveryQuestion& question) {
+  if (question.max_failovers == 0) return question.other_node || !question.no_other_node.empty() ? "the spec forbids a failover" : "";
+  if (question.failovers_in_window >= question.max_failovers) {
+    return std::format("it has failed over {} within {}", counted(question.failovers_in_window, "time"),
+                       format_duration(question.failover_window));
+  }
+  return question.other_node ? "" : question.no_other_node;
+}
+
+// What another node goes on with: state. It has nothing to offer to a container that begins anew.
+bool may_fail_over(const RecoveryQuestion& question, const std::vector<GenerationInfo>& generations) {
+  return question.trouble != Trouble::kOperatorStart && question.statefulness == Statefulness::kStateful && question.other_node &&
+         question.failovers_in_window < question.max_failovers && newest_good(generations) != nullptr;
+}
+
+RecoveryDecision& fail_over(const RecoveryQuestion& question, const std::vector<GenerationInfo>& generations,
+                            RecoveryDecision& decision) {
+  decision.generation = newest_good(generations)->id;
+  decision.node = question.other_node;
+  return conclude(decision, Action::kFailOver,
+                  std::format("{}, {}: node '{}' goes on with generation {}", decision.trouble, exhaustion(question),
+                              decision.node->str(), to_string(*decision.generation)));
 }
 
 // Back to the newest good generation, or to a cold start; what limits allow is decided before.
 RecoveryDecision& choose(const RecoveryQuestion& question,
                          const std::vector<GenerationInfo>& generations,
                          RecoveryDecision& decision) {
-  const std::string& why = decision.trouble;
+  std::string why = decision.trouble;
+  if (!exhaustion(question).empty() && !finished_by_itself(question)) {
+    if (const std::string stays = objection_to_failover(question); !stays.empty()) why += "; " + stays;
+  }
   if (question.statefulness == Statefulness::kStateless) {
     return conclude(decision, Action::kColdStart, why + ": stateless, started afresh");
   }
@@ -158,12 +203,12 @@ RecoveryDecision decide_recovery(const RecoveryQuestion& question) {
   // Finishing is no failure, so it neither blames a generation nor counts against the limit.
   if (!finished_by_itself(question)) {
     lay_blame(question, generations, decision);
-    if (question.trouble != Trouble::kOperatorStart &&
-        question.restores_in_window >= question.max_restores) {
+    const bool exhausted = question.trouble != Trouble::kOperatorStart && !exhaustion(question).empty();
+    if (exhausted && may_fail_over(question, generations)) return fail_over(question, generations, decision);
+    if (exhausted && question.restores_in_window >= question.max_restores) {
+      const std::string stays = objection_to_failover(question);
       return give_up(
-          decision,
-          std::format("{}, after {} restores and cold starts within {}", why,
-                      question.restores_in_window, format_duration(question.restore_window)),
+          decision, std::format("{}, {}{}{}", why, exhaustion(question), stays.empty() ? "" : "; ", stays),
           "find out why it keeps failing (its log, the events before), then start it");
     }
   }

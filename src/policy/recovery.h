@@ -1,7 +1,8 @@
-// What follows when a container has ended: Fig. 6 of the paper for one host, as one pure function.
+// What follows when a container has ended: the lower half of Fig. 6 of the paper, as one pure function.
 //
-// The restart in place comes first because the state is at hand; taking the container to another
-// host is the answer when this one cannot. testdata/recovery.txt is the function's table.
+// The restart in place comes first because the state is at hand; another node goes on with it when this one
+// has not brought it back often enough, for its trouble may be this host's. component_recovery.h is the upper half;
+// testdata/recovery.txt is the table of both.
 #pragma once
 
 #include <cstdint>
@@ -68,10 +69,13 @@ struct RecoveryQuestion {
     kRestoreFailed,  // failed_generation and failure say what
     kStartFailed,    // a cold start failed; may succeed later
     kOperatorStart,  // an operator starts a container that was given up
+    kFailoverFailed,  // refused_by and refusal say who did not take it, and why; it is here still
   } trouble = Trouble::kDied;
   ExitStatus status;
   Generation failed_generation;
   RestoreFailure failure = RestoreFailure::kCriu;
+  std::optional<NodeName> refused_by;
+  std::string refusal;
 
   DesiredState desired = DesiredState::kRunning;
   Statefulness statefulness = Statefulness::kStateful;
@@ -82,6 +86,14 @@ struct RecoveryQuestion {
       0;  // restores and cold starts that policy, not an operator, began
   std::uint32_t max_restores = 5;
   Duration restore_window{};           // for the reason given
+  // Restores in a row on this host that failed, or were not outlived for the probation, the last one included.
+  std::uint32_t failed_in_place = 0;
+  std::uint32_t max_in_place = 2;
+  std::optional<NodeName> other_node;  // the best standby that could go on with it, and has not refused to
+  std::string no_other_node;           // without one: why, for the reason given; empty: there is no cluster
+  std::uint32_t failovers_in_window = 0;
+  std::uint32_t max_failovers = 1;
+  Duration failover_window{};          // for the reason given
   std::optional<Probation> probation;  // only with kDied: it died within
   std::span<const GenerationInfo> generations;
 };
@@ -96,10 +108,12 @@ struct RecoveryDecision {
   enum class Action {
     kStayStopped,  // as desired, or it finished by itself
     kRestore,      // `generation`, in place
+    kFailOver,     // `generation`, on `node`
     kColdStart,
     kGiveUp,
   } action = Action::kGiveUp;
   std::optional<Generation> generation;
+  std::optional<NodeName> node;
   std::vector<MarkedGeneration> marks;  // what this failure says of generations, oldest first
   std::string trouble;                  // what happened: for people
   std::string reason;                   // the trouble, and what follows from it

@@ -56,6 +56,22 @@ void parse_word(const std::string& key, const std::string& value, RecoveryQuesti
     const auto parts = split(value, '/');
     question.restores_in_window = static_cast<std::uint32_t>(std::stoul(parts.at(0)));
     question.max_restores = static_cast<std::uint32_t>(std::stoul(parts.at(1)));
+  } else if (key == "in-place") {
+    const auto parts = split(value, '/');
+    question.failed_in_place = static_cast<std::uint32_t>(std::stoul(parts.at(0)));
+    question.max_in_place = static_cast<std::uint32_t>(std::stoul(parts.at(1)));
+  } else if (key == "other") {
+    question.other_node = NodeName::parse(value).value();
+  } else if (key == "no-other") {
+    question.no_other_node = "no standby is ready";
+  } else if (key == "failovers") {
+    const auto parts = split(value, '/');
+    question.failovers_in_window = static_cast<std::uint32_t>(std::stoul(parts.at(0)));
+    question.max_failovers = static_cast<std::uint32_t>(std::stoul(parts.at(1)));
+  } else if (key == "refused-by") {
+    question.trouble = Trouble::kFailoverFailed;
+    question.refused_by = NodeName::parse(value).value();
+    question.refusal = "it cannot be reached";
   } else if (key == "probation") {  // restored:first number since[:move]
     const auto parts = split(value, ':');
     question.probation = Probation{generation(std::stoull(parts.at(0))), std::stoull(parts.at(1))};
@@ -77,6 +93,9 @@ std::string describe(const RecoveryDecision& decision) {
     case RecoveryDecision::Action::kRestore:
       text += std::format("restore {}", decision.generation->number);
       break;
+    case RecoveryDecision::Action::kFailOver:
+      text += std::format("fail over to {} with {}", decision.node->str(), decision.generation->number);
+      break;
     case RecoveryDecision::Action::kColdStart:
       text += "cold start";
       break;
@@ -94,6 +113,7 @@ TEST(RecoveryTest, DecidesAsItsTableSays) {
       PERDURE_POLICY_TESTDATA "/recovery.txt", [](const std::vector<std::string>& input) {
         RecoveryQuestion question;
         question.restore_window = std::chrono::minutes(1);
+        question.failover_window = std::chrono::minutes(10);
         std::vector<GenerationInfo> generations;
         for (const std::string& word : split(input.front(), ' ')) {
           const auto equals = word.find('=');

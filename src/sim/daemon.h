@@ -64,6 +64,7 @@ class Daemon {
   const std::set<Generation>& holds(ContainerIndex container) const;
   bool protects(ContainerIndex container) const;  // all wanted standbys, something committed
   void move(ContainerIndex container, NodeIndex target);
+  void fail_over(ContainerIndex container);  // to whoever stands by
 
  private:
   struct Shipping {

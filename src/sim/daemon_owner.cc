@@ -273,6 +273,22 @@ void Daemon::move(ContainerIndex container, NodeIndex target) {
   tell(*here, own::Event(own::MoveAsked{node_name(target)}));
 }
 
+// The container has ended, and does not hold here. Nothing of it that is younger is on its way.
+void Daemon::fail_over(ContainerIndex container) {
+  Place* here = find(container);
+  if (here == nullptr || !here->owner || here->suspended || here->freezing || here->recovery) return;
+  const auto& copy = host_.kernel(container).copy;
+  const bool settled = here->uncommitted.empty() && here->committed && here->holds.contains(*here->committed);
+  if (!copy || copy->frozen || copy->locked || !settled) return;
+  const std::vector<NodeName> ready = here->owner->ready_standbys();
+  if (ready.empty()) return;
+  ++world_.tally.failovers;
+  host_.set_copy(container, std::nullopt);
+  const Generation generation = *here->committed;
+  tell(*here, own::Event(own::GoneBackTo{generation, host_.disk()[container].durable.contains(generation)}));
+  tell(*here, own::Event(own::FailOverAsked{ready.front(), generation}));
+}
+
 void Daemon::on(Place& place, const own::AskPrepare& e) {
   send(e.target, place.container, Prepare{place.owner_term});
 }

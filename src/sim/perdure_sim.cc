@@ -169,11 +169,11 @@ int play_all(const Arguments& arguments) {
   }
   std::printf("%s\n", std::format("{} seeds, {} broken; {} events, {} swaps, {} lost answers, {} "
                                   "commits, {} takeovers, {} recoveries, {} cold starts, {} "
-                                  "crashes, {} takers lost, {} words, {} pauses, {} cuts, {} moves",
+                                  "crashes, {} takers lost, {} words, {} pauses, {} cuts, {} moves, {} failovers",
                                   arguments.last - arguments.first + 1, broken.size(), sum.events,
                                   sum.swaps, sum.lost_answers, sum.commits, sum.takeovers,
                                   sum.recoveries, sum.cold_starts, sum.crashes, sum.takers_lost, sum.words, sum.pauses,
-                                  sum.cuts, sum.moves)
+                                  sum.cuts, sum.moves, sum.failovers)
                           .c_str());
   return broken.empty() ? 0 : 1;
 }

@@ -125,7 +125,9 @@ void Schedule::misfortune(Kind kind) {
       const ContainerIndex container = world_.random.below(world_.plan.containers);
       const NodeIndex owner = index_of(world_.store.truth(container).record.owner.node);
       Daemon* daemon = world_.hosts[owner]->daemon();
-      if (daemon != nullptr && !world_.hosts[owner]->paused()) daemon->move(container, node);
+      if (daemon == nullptr || world_.hosts[owner]->paused()) return;
+      if (world_.random.percent(30)) return daemon->fail_over(container);
+      daemon->move(container, node);
       return;
     }
   }

@@ -20,6 +20,7 @@ Tally& Tally::operator+=(const Tally& other) {
   pauses += other.pauses;
   cuts += other.cuts;
   moves += other.moves;
+  failovers += other.failovers;
   events += other.events;
   return *this;
 }

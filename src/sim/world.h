@@ -38,6 +38,7 @@ struct Tally {
   std::uint64_t pauses = 0;
   std::uint64_t cuts = 0;
   std::uint64_t moves = 0;
+  std::uint64_t failovers = 0;  // asked for
   std::uint64_t events = 0;
   Tally& operator+=(const Tally& other);
 };
