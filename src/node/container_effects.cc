@@ -251,6 +251,25 @@ void ContainerService::gone_back_to(const capsule::CapsuleRef& capsule) {
   if (owned_ != nullptr) owned_->handle(policy::ownership::GoneBackTo{generation, info != nullptr && info->durable});
 }
 
+// The standby holds it, or gets it now: what was newer is discarded there too.
+void ContainerService::do_fail_over(const policy::FailOver& effect) {
+  if (const auto capsule = generations_.table()->in_memory(effect.generation)) return fail_over(effect, capsule);
+  store_runner_.run(
+      [store = generations_.store(), table = generations_.table(), generation = effect.generation] {
+        return table->load(generation, *store);
+      },
+      [this, effect](const Result<capsule::CapsuleRef>& loaded) {
+        if (!loaded) return handle(policy::HandOverFailed{loaded.error().message(), record_.term});
+        fail_over(effect, *loaded);
+      });
+}
+
+void ContainerService::fail_over(const policy::FailOver& effect, const capsule::CapsuleRef& capsule) {
+  if (owned_ == nullptr) return handle(policy::HandOverFailed{"this node is in no cluster any more", record_.term});
+  gone_back_to(capsule);
+  owned_->fail_over({.what = effect, .failed_at = meter_.failed_at(), .noticed_at = meter_.noticed_at()});
+}
+
 std::optional<Instant> ContainerService::captured_at(const Generation& generation) const {
   for (const policy::GenerationInfo& info : policy_.generations()) {
     if (info.id == generation) return info.captured_at;
@@ -424,7 +443,7 @@ void ContainerService::emit(const policy::Emit& effect) {
   event.set_kind(effect.kind);
   event.set_text(effect.text);
   event.set_reason(effect.reason);
-  if (effect.kind == "restored" || effect.kind == "taken_over") meter_.add_details(event);
+  if (effect.kind == "restored" || effect.kind == "taken_over" || effect.kind == "failed_over") meter_.add_details(event);
   environment_.events.append(std::move(event));
 }
 

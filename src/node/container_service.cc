@@ -90,6 +90,12 @@ void ContainerService::begin_arrived(Arrival arrival) {
     meter_.taken_over(*arrival.takeover, generation, environment_.clock.now() - std::max<Duration>(age, Duration::zero()),
                       arrival.restored);
   }
+  if (arrival.failed_over) {
+    event.failed_over = arrival.failed_over->what;
+    meter_.failed_over(arrival.failed_over->failed, arrival.failed_over->noticed, arrival.failed_over->what.reason);
+    const Duration age = environment_.clock.wall() - arrival.capsule->manifest.created;
+    meter_.restored(generation, environment_.clock.now() - std::max<Duration>(age, Duration::zero()), arrival.restored);
+  }
   policy::GenerationInfo info;
   info.id = generation;
   info.state = policy::CommitState::kCommitted;
@@ -202,6 +208,7 @@ void ContainerService::perform(const policy::Effect& effect) {
     void operator()(const policy::HandOver& it) {
       if (service.owned_ != nullptr) service.owned_->handle(policy::ownership::HandoverCaptured{it.generation});
     }
+    void operator()(const policy::FailOver& it) { service.do_fail_over(it); }
     void operator()(const policy::Resume&) { service.do_resume(); }
     void operator()(const policy::Leave&) { service.do_leave(); }
   };

@@ -20,6 +20,7 @@
 #include "model/spec.h"
 #include "node/agent_link.h"
 #include "node/capture_job.h"
+#include "node/cluster/failed_over_here.h"
 #include "node/cluster/owned_container.h"
 #include "node/cluster/takeover_times.h"
 #include "node/component_table.h"
@@ -58,6 +59,7 @@ struct Arrival {
   capsule::CapsuleRef capsule;
   RestoreResult restored;
   std::optional<TakeoverTimes> takeover = {};
+  std::optional<FailedOverHere> failed_over = {};
 };
 
 class ContainerService final : private OwnedSide {
@@ -222,6 +224,8 @@ class ContainerService final : private OwnedSide {
   Status remember(Term term, const std::optional<policy::ownership::HandingOver>& handing_over) override;
   Counters counters() const override { return {record_.restores, record_.failures, record_.created}; }
 
+  void do_fail_over(const policy::FailOver& effect);
+  void fail_over(const policy::FailOver& effect, const capsule::CapsuleRef& capsule);
   void do_terminate();
   void do_kill();
   void do_timer(const policy::SetTimer& effect);

@@ -87,6 +87,12 @@ void RecoveryMeter::taken_over(const TakeoverTimes& times, const Generation& gen
   durations["restored"] = (times.restored - times.last_heard).count();
 }
 
+void RecoveryMeter::failed_over(Instant failed, Instant noticed, std::string reason) {
+  failed_at_ = failed;
+  noticed_at_ = std::max(failed, noticed);
+  reason_ = std::move(reason);
+}
+
 void RecoveryMeter::keep_details(const RestoreReport& report, const RestoreResult& result) {
   control::v1::Event& details = details_.emplace();
   details.set_text(std::format("; {} after the failure; {} of {} connections were reset",

@@ -72,6 +72,12 @@ class RecoveryMeter {
   // knows of a later sign of life.
   void taken_over(const TakeoverTimes& times, const Generation& generation, Instant captured_at, const RestoreResult& result);
 
+  // It has come here because its owner could not keep it running; restored() follows.
+  void failed_over(Instant failed, Instant noticed, std::string reason);
+  // Of the recovery under way.
+  std::optional<Instant> failed_at() const { return failed_at_; }
+  std::optional<Instant> noticed_at() const { return noticed_at_; }
+
   // Adds what only the meter knows to the event by which the policy tells of the restore or the takeover.
   void add_details(control::v1::Event& event) const;
   void drop_details() { details_.reset(); }

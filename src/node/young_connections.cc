@@ -3,11 +3,6 @@
 #include <iterator>
 
 namespace perdure::node {
-namespace {
-
-constexpr std::uint64_t kGenerationsBack = 2;
-
-}  // namespace
 
 void YoungConnections::add(std::span<const network::TcpTuple> begun) {
   for (const network::TcpTuple& connection : begun) {

@@ -16,11 +16,13 @@ namespace perdure::node {
 class YoungConnections {
  public:
   static constexpr std::size_t kMax = 1024;  // of more, the newest: as many as a gate remembers
+  // A standby goes on with a generation that is so much older than the newest, after those between have failed on their node; that
+  // it is sent there once more counts too.
+  static constexpr std::uint64_t kGenerationsBack = 5;
 
   // What is known already counts as told now.
   void add(std::span<const network::TcpTuple> begun);
-  // There is another generation. What three have followed is forgotten; one may not do, for a generation can be captured before the
-  // one before it has arrived, and the newest can turn out to be damaged.
+  // There is another generation. What more than kGenerationsBack have followed is forgotten.
   void generation_added();
   std::vector<network::TcpTuple> all() const;  // the oldest first
 

@@ -9,7 +9,7 @@ Node::Arrived arrived_from(TakenContainer& taken) {
                         .record = {},
                         .backend = std::move(taken.backend),
                         .arrival = {}};
-  if (taken.restored) arrived.arrival = Arrival{std::move(taken.capsule), *std::move(taken.restored), taken.takeover};
+  if (taken.restored) arrived.arrival = Arrival{std::move(taken.capsule), *std::move(taken.restored), taken.takeover, taken.failed_over};
   // What this node would have to know if it ended at once.
   arrived.record.state.begun = arrived.record.first_start_done = true;
   if (arrived.arrival) arrived.record.runtime = arrived.arrival->restored.life.facts;

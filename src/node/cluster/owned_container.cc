@@ -100,12 +100,27 @@ void OwnedContainer::handle(const own::Event& event) {
   handling_ = false;
   notify();
   if (side_ != nullptr && !ended_) side_->durable_counts(machine_.durable_counts());
+  tell_ready_standbys();
   if (machine_.ended() && !std::exchange(ended_, true)) {
     // With what it has captured: it may destroy this.
     environment_.loop.post([ended = handlers_.ended, token = lifetime_.token()] {
       if (token.alive()) ended();
     });
   }
+}
+
+void OwnedContainer::fail_over(FailoverOrder order) {
+  frozen_at_ = environment_.clock.now();
+  failover_ = std::move(order);
+  handle(own::FailOverAsked{failover_->what.target, failover_->what.generation});
+}
+
+void OwnedContainer::tell_ready_standbys() {
+  if (side_ == nullptr || ended_) return;
+  std::vector<NodeName> ready = machine_.ready_standbys();
+  if (ready_standbys_ == ready) return;
+  ready_standbys_ = ready;
+  side_->tell(policy::StandbysReady{std::move(ready)});
 }
 
 void OwnedContainer::runs() {
@@ -170,7 +185,10 @@ struct OwnedContainer::Performer {
     self.shut_gate();
     tell(policy::HandedOver{});
   }
-  void operator()(const own::HandOverFailed& it) { tell(policy::HandOverFailed{it.reason, it.term}); }
+  void operator()(const own::HandOverFailed& it) {
+    self.failover_.reset();
+    tell(policy::HandOverFailed{it.reason, it.term});
+  }
   void operator()(const own::MoveFailed& it) {
     self.move_ = MoveResult{.target = it.target, .failure = it.reason, .generation = {}};
     tell_moved();
@@ -432,6 +450,17 @@ void OwnedContainer::begin_handover(const own::BeginHandover& effect) {
   if (!asked) handle(own::HandoverCaptureFailed{asked.error().message()});
 }
 
+void OwnedContainer::add_failover(v1::MoveTake& take) const {
+  if (!failover_) return;
+  const Instant now = environment_.clock.now();
+  take.set_goes_back(true);
+  v1::MoveTake::Failover& failover = *take.mutable_failover();
+  failover.set_reason(failover_->what.reason);
+  for (const Duration ago : failover_->what.ago) failover.add_ago_ns((ago + (now - frozen_at_)).count());
+  if (failover_->failed_at) failover.set_failed_ago_ns((now - *failover_->failed_at).count());
+  if (failover_->noticed_at) failover.set_noticed_ago_ns((now - *failover_->noticed_at).count());
+}
+
 void OwnedContainer::tell_take(const own::TellTake& effect) {
   if (side_ != nullptr) {
     const auto shipped = side_->shipper().status(effect.target.node.str());
@@ -448,6 +477,7 @@ void OwnedContainer::tell_take(const own::TellTake& effect) {
   *take.mutable_generation() = to_peer(effect.generation);
   take.set_record_revision(effect.revision);
   take.set_from_unreachable(move_cause_ == MoveCause::kUnreachable);
+  add_failover(take);
   if (side_ != nullptr) {
     const OwnedSide::Counters counters = side_->counters();
     take.set_restores(counters.restores);

@@ -41,6 +41,14 @@ struct MoveResult {
 // Why it is moved: what the target has to know.
 enum class MoveCause { kAsked, kUnreachable };
 
+// A standby is to go on with a container that does not hold here.
+struct FailoverOrder {
+  policy::FailOver what;
+  // Of the recovery under way, on this host's clock; absent: not known.
+  std::optional<Instant> failed_at;
+  std::optional<Instant> noticed_at;
+};
+
 // What ownership needs of the container that runs here. ContainerService is it; null once that is gone.
 class OwnedSide {
  public:
@@ -92,6 +100,8 @@ class OwnedContainer {
   ~OwnedContainer();
 
   void handle(const policy::ownership::Event& event);
+  // Ends in HandOverFailed or HandedOver, told to the OwnedSide.
+  void fail_over(FailoverOrder order);
   Status admit(const policy::ownership::Event& event) const { return machine_.admit(event); }
   policy::ownership::OwnershipStatus status() const { return machine_.status(); }
   const ContainerName& container() const { return identity_.container; }
@@ -144,6 +154,8 @@ class OwnedContainer {
   void ask_prepare(const policy::ownership::AskPrepare& effect);
   void begin_handover(const policy::ownership::BeginHandover& effect);
   void tell_take(const policy::ownership::TellTake& effect);
+  void add_failover(peer::v1::MoveTake& take) const;
+  void tell_ready_standbys();
   void emit(const policy::Emit& effect);
   void say_term(const NodeName& node, Term term, std::optional<Generation> committed);
   bool is_stood_by() const;
@@ -179,6 +191,8 @@ class OwnedContainer {
   std::optional<model::DesiredState> settled_;
   std::optional<MoveResult> move_;
   MoveCause move_cause_ = MoveCause::kAsked;
+  std::optional<FailoverOrder> failover_;               // the move under way is one
+  std::optional<std::vector<NodeName>> ready_standbys_;  // as last told
   Instant frozen_at_{};
   std::optional<Generation> handed_;
   std::uint64_t shipped_before_ = 0;  // to the target, when the handover began

@@ -37,6 +37,7 @@ struct StandbyService::Held {
   io::Timer taking_timer;
   ResponderRef take_respond;
   peer::v1::MoveTake take;
+  std::optional<NodeName> failed_from;  // with its failover
   capsule::CapsuleRef taken_capsule;
   std::optional<RestoreResult> restored;
   std::optional<TakeoverTimes> takeover;

@@ -1,5 +1,8 @@
 // Becoming the owner: by a planned move, or because the owner is silent.
+#include <algorithm>
 #include <format>
+#include <functional>
+#include <ranges>
 #include <thread>
 #include <utility>
 
@@ -21,6 +24,10 @@ constexpr Duration kLeaveTime = std::chrono::seconds(10);
 constexpr Duration kLeaveLook = std::chrono::milliseconds(20);
 // What a container writes in this time is written by the restore; more often would cost the standby more than it saves.
 constexpr Duration kStageAgain = std::chrono::seconds(10);
+// Of what an owner says of a failover.
+constexpr Duration kLongAgo = std::chrono::hours(24);
+constexpr int kFailoversTold = 100;
+constexpr std::size_t kReasonLimit = 1024;
 
 // Also one that is older than what is committed by now: what follows is laid over it.
 Result<capsule::CapsuleRef> fetch_newest(replica::StandbyTable& table, const ContainerName& name) {
@@ -163,6 +170,7 @@ void StandbyService::on_move_take(Request request) {
     return request.respond->answer(std::move(message));
   }
   held->take = take;
+  held->failed_from = request.from.node;
   held->take_respond = request.respond;
   if (!take.ordered_by().empty()) ordered(*name, take);
   if (!held->taking) {
@@ -365,6 +373,19 @@ void StandbyService::restore_copy(const ContainerName& name, const Generation& g
   });
 }
 
+std::optional<FailedOverHere> StandbyService::failed_over(const Held& held) const {
+  if (held.takeover || !held.take.has_failover() || !held.failed_from) return std::nullopt;
+  const v1::MoveTake::Failover& told = held.take.failover();
+  const Instant now = environment_.clock.now();
+  const auto ago = [](std::int64_t time) { return std::clamp(Duration(time), Duration::zero(), kLongAgo); };
+  FailedOverHere failover{.what = {.from = *held.failed_from, .reason = told.reason().substr(0, kReasonLimit), .ago = {}},
+                          .failed = now - ago(told.failed_ago_ns()),
+                          .noticed = now - ago(told.noticed_ago_ns())};
+  for (const std::int64_t time : told.ago_ns() | std::views::take(kFailoversTold)) failover.what.ago.push_back(ago(time));
+  std::ranges::sort(failover.what.ago, std::greater{});
+  return failover;
+}
+
 TakenContainer StandbyService::taken_from(Held& held, const model::OwnershipRecord& record,
                                           coord::Revision revision) const {
   TakenContainer taken{.spec = *held.spec,
@@ -379,6 +400,7 @@ TakenContainer StandbyService::taken_from(Held& held, const model::OwnershipReco
                        .failures = held.take.failures(),
                        .created = record.created,
                        .takeover = held.takeover,
+                       .failed_over = failed_over(held),
                        .from_unreachable = held.take.from_unreachable()};
   if (held.take.created_unix_ms() > 0) taken.created = wall_time_of(held.take.created_unix_ms());
   for (const v1::MoveTake::HeldBy& row : held.take.held()) {

@@ -20,6 +20,7 @@
 #include "io/timers.h"
 #include "model/cluster.h"
 #include "model/spec.h"
+#include "node/cluster/failed_over_here.h"
 #include "node/cluster/image_exchange.h"
 #include "node/cluster/leases.h"
 #include "node/cluster/peers.h"
@@ -72,6 +73,7 @@ struct TakenContainer {
   WallTime created{};
   std::map<model::NodeLife, replica::Holding> held_by = {};  // the other standbys, as the former owner knows it
   std::optional<TakeoverTimes> takeover = {};                // absent: it was moved
+  std::optional<FailedOverHere> failed_over = {};            // because its former owner could not keep it running
   bool from_unreachable = false;                             // because its former owner reached none of `network.reachability`
 };
 
@@ -174,6 +176,7 @@ class StandbyService {
   bool is_being_restored(const ContainerName& name) const;
   void leave_turns(const ContainerName& name);
   void restore_copy(const ContainerName& name, const Generation& generation);
+  std::optional<FailedOverHere> failed_over(const Held& held) const;
   TakenContainer taken_from(Held& held, const model::OwnershipRecord& record, coord::Revision revision) const;
   void measure(const ContainerName& name, TakeoverMeter::Step step, Instant at) const;
   void takeover_ended(const ContainerName& name, TakeoverMeter::End end) const;
