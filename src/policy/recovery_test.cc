@@ -1,11 +1,13 @@
-// Proves the recovery decision by its table, testdata/recovery.txt: one line of input, the decision
-// in full.
+// Proves what follows a failure by one table, testdata/recovery.txt, whoever decides it: the agent inside of the container
+// (decide_component), its node (decide_recovery), a standby (Taking). One line of input, the decision in full.
 #include "policy/recovery.h"
 
 #include <format>
 
 #include "gtest/gtest.h"
+#include "policy/component_recovery.h"
 #include "policy/golden_file.h"
+#include "policy/taking.h"
 
 namespace perdure::policy {
 namespace {
@@ -108,14 +110,75 @@ std::string describe(const RecoveryDecision& decision) {
   return text;
 }
 
+// component-failed=stateless restarts=5/5
+std::string decide_inside(const std::vector<std::string>& words) {
+  ComponentQuestion question;
+  for (const std::string& word : words) {
+    if (word == "component-failed=stateless") question.stateful = false;
+    if (!word.starts_with("restarts=")) continue;
+    const auto parts = split(word.substr(9), '/');
+    question.restarts_in_window = static_cast<std::uint32_t>(std::stoul(parts.at(0)));
+    question.restart_limit = static_cast<std::uint32_t>(std::stoul(parts.at(1)));
+  }
+  return decide_component(question) == ComponentAction::kRestart ? "start it again, beside the others\n"
+                                                                 : "its failure is the container's\n";
+}
+
+// node-died holds=1,2 [cannot-restore=2]: what a standby does, which holds these.
+std::string decide_elsewhere(const std::vector<std::string>& words) {
+  std::vector<Generation> holds;
+  std::optional<Generation> damaged;
+  model::OwnershipRecord record{.container = ContainerName::parse("web").value(),
+                                .owner = {NodeName::parse("a").value(), Incarnation{1}},
+                                .standbys = {{NodeName::parse("b").value(), Incarnation{2}}},
+                                .term = Term{1},
+                                .spec_digest = {},
+                                .image_digest = {},
+                                .desired = model::DesiredState::kRunning,
+                                .phase = model::RecordPhase::kRunning,
+                                .writer = {NodeName::parse("a").value(), Incarnation{1}}};
+  for (const std::string& word : words) {
+    if (word == "desired=stopped") record.desired = model::DesiredState::kStopped;
+    if (word.starts_with("cannot-restore=")) damaged = generation(std::stoull(word.substr(15)));
+    if (!word.starts_with("holds=") || word == "holds=") continue;
+    for (const std::string& number : split(word.substr(6), ',')) holds.push_back(generation(std::stoull(number)));
+  }
+  Taking taking(record.container, record.standbys.front(), record.term, {}, [] { return model::Nonce{}; });
+  std::string text;
+  std::vector<taking::Event> events{taking::OwnerSilent{record, 1, holds}};
+  while (!events.empty()) {
+    const taking::Event event = events.back();
+    events.pop_back();
+    for (const taking::Effect& effect : taking.handle(event, Instant{})) {
+      if (const auto* swap = std::get_if<ownership::Swap>(&effect)) {
+        text += std::format("the record names {}, under term {}\n", swap->record.owner.node.str(), swap->record.term.value);
+        events.emplace_back(ownership::SwapApplied{swap->request, 2});
+      } else if (const auto* restore = std::get_if<taking::RestoreCopy>(&effect)) {
+        text += std::format("restore {} there\n", restore->generation.number);
+        if (restore->generation == damaged) {
+          events.emplace_back(taking::RestoreFailed{"it is damaged"});
+        } else {
+          events.emplace_back(taking::Restored{});
+        }
+      } else if (std::holds_alternative<taking::ClaimedEmpty>(effect)) {
+        text += "then as after a death there: what other nodes hold and what is durable, or a cold start\n";
+      }
+    }
+  }
+  return text.empty() ? "nothing\n" : text;
+}
+
 TEST(RecoveryTest, DecidesAsItsTableSays) {
   run_golden_file(
       PERDURE_POLICY_TESTDATA "/recovery.txt", [](const std::vector<std::string>& input) {
+        const auto words = split(input.front(), ' ');
+        if (words.front().starts_with("component-failed")) return decide_inside(words);
+        if (words.front() == "node-died") return decide_elsewhere(words);
         RecoveryQuestion question;
         question.restore_window = std::chrono::minutes(1);
         question.failover_window = std::chrono::minutes(10);
         std::vector<GenerationInfo> generations;
-        for (const std::string& word : split(input.front(), ' ')) {
+        for (const std::string& word : words) {
           const auto equals = word.find('=');
           const std::string key = word.substr(0, equals);
           const std::string value = equals == std::string::npos ? "" : word.substr(equals + 1);
