@@ -87,6 +87,8 @@ class ContainerPolicy {
   Term term() const { return term_; }
   ContainerStatus status() const;
   const std::vector<GenerationInfo>& generations() const { return generations_; }
+  // What would follow if it was killed now; absent: it does not run.
+  std::optional<RecoveryDecision> if_it_died(Instant now) const;
 
  private:
   enum class Operation { kNone, kPreparing, kStarting, kCapturing, kRestoring };
@@ -187,10 +189,11 @@ class ContainerPolicy {
   void on(const RestoreFailed&);
   void on(const OperatorRestore&);
   void advance_recovery();
-  void follow_death(ExitStatus status);
+  void follow_death(ExitStatus status, std::size_t left_behind = 0);
   void perform(const RecoveryDecision& decision);
   bool misses_stored(const RecoveryDecision& decision);
   RecoveryDecision decide();
+  void complete(RecoveryQuestion& question, Instant now) const;
   void begin_restore(const Generation& generation);
   void finish_restore();
   void give_up(const std::string& reason, const std::string& remedy);

@@ -1,5 +1,6 @@
 // ContainerPolicy: deaths, restores, and what a restarted daemon finds.
 #include <algorithm>
+#include <csignal>
 #include <format>
 #include <tuple>
 #include <utility>
@@ -31,6 +32,7 @@ void ContainerPolicy::on(const ContainerDied& event) {
          "the frozen container " + to_string(event.status) + "; it goes on where the record says");
     return;
   }
+  const auto left_behind = uncommitted();
   leave_uncommitted("not committed when the container ended");
   if (expected) return;  // reconcile() goes on
   if (move_) {
@@ -40,10 +42,10 @@ void ContainerPolicy::on(const ContainerDied& event) {
     persistent_.handing_over.reset();
     record();
   }
-  follow_death(event.status);
+  follow_death(event.status, left_behind);
 }
 
-void ContainerPolicy::follow_death(ExitStatus status) {
+void ContainerPolicy::follow_death(ExitStatus status, std::size_t left_behind) {
   schedule_.disable();
   if (operation_ == Operation::kCapturing) cancel_capture();
   question_ = {};
@@ -59,7 +61,9 @@ void ContainerPolicy::follow_death(ExitStatus status) {
   if (status == ExitStatus::exited(0)) {
     emit(Severity::kInfo, "exited", "the container " + to_string(status));
   } else {
-    emit(Severity::kError, "died", "the container " + to_string(status));
+    emit(Severity::kError, "died", "the container " + to_string(status),
+         left_behind == 0 ? "" : std::format("{} captured since the newest committed one {} left behind", left_behind,
+                                             left_behind == 1 ? "was" : "were"));
   }
   const RecoveryDecision decision = decide();
   if (decision.action == RecoveryDecision::Action::kStayStopped) {
@@ -174,31 +178,50 @@ void ContainerPolicy::perform(const RecoveryDecision& decision) {
   }
 }
 
+// What it has been told, what the spec says and what has happened before; the generations are referred to.
+void ContainerPolicy::complete(RecoveryQuestion& question, Instant now) const {
+  const auto within = [now](const std::deque<Instant>& times, Duration window) {
+    return static_cast<std::uint32_t>(std::ranges::count_if(times, [&](Instant at) { return at + window > now; }));
+  };
+  question.desired = persistent_.desired;
+  question.statefulness = options_.statefulness;
+  question.cold_start = options_.cold_start;
+  question.restart = options_.restart;
+  question.blame = options_.blame;
+  question.restores_in_window = within(restores_, options_.restore_window);
+  question.max_restores = options_.max_restores;
+  question.restore_window = options_.restore_window;
+  question.failed_in_place = failed_in_place_;
+  question.max_in_place = options_.max_in_place;
+  question.failovers_in_window = within(failovers_, options_.failover_window);
+  question.max_failovers = options_.max_failovers;
+  question.failover_window = options_.failover_window;
+  question.other_node.reset();
+  question.no_other_node.clear();
+  if (others_) {
+    const auto willing = std::ranges::find_if(*others_, [&](const NodeName& node) { return !std::ranges::contains(refused_by_, node); });
+    if (willing != others_->end()) question.other_node = *willing;
+    question.no_other_node = others_->empty() ? "no standby is ready" : "no standby that is ready goes on with it";
+  }
+  question.generations = generations_;
+}
+
+std::optional<RecoveryDecision> ContainerPolicy::if_it_died(Instant now) const {
+  if (!running()) return std::nullopt;
+  RecoveryQuestion question;
+  question.status = ExitStatus::signalled(SIGKILL);
+  question.probation = probation_;
+  complete(question, now);
+  const bool in_vain = probation_ && probation_->after == Probation::After::kRestore;
+  question.failed_in_place = in_vain ? failed_in_place_ + 1 : 0;
+  return decide_recovery(question);
+}
+
 // Answers question_ and applies what the failure says of generations; asking again changes nothing.
 RecoveryDecision ContainerPolicy::decide() {
   forget_old_restores();
-  question_.desired = persistent_.desired;
-  question_.statefulness = options_.statefulness;
-  question_.cold_start = options_.cold_start;
-  question_.restart = options_.restart;
-  question_.blame = options_.blame;
-  question_.restores_in_window = static_cast<std::uint32_t>(restores_.size());
-  question_.max_restores = options_.max_restores;
-  question_.restore_window = options_.restore_window;
   forget_old_failovers();
-  question_.failed_in_place = failed_in_place_;
-  question_.max_in_place = options_.max_in_place;
-  question_.failovers_in_window = static_cast<std::uint32_t>(failovers_.size());
-  question_.max_failovers = options_.max_failovers;
-  question_.failover_window = options_.failover_window;
-  question_.other_node.reset();
-  question_.no_other_node.clear();
-  if (others_) {
-    const auto willing = std::ranges::find_if(*others_, [&](const NodeName& node) { return !std::ranges::contains(refused_by_, node); });
-    if (willing != others_->end()) question_.other_node = *willing;
-    question_.no_other_node = others_->empty() ? "no standby is ready" : "no standby that is ready goes on with it";
-  }
-  question_.generations = generations_;
+  complete(question_, now_);
   RecoveryDecision decision = decide_recovery(question_);
   question_.generations = {};
   for (const auto& marked : decision.marks) {

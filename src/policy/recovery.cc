@@ -185,6 +185,22 @@ std::string_view to_string(RestoreFailure why) {
   return "?";
 }
 
+std::string to_string(const RecoveryDecision& decision) {
+  switch (decision.action) {
+    case Action::kStayStopped:
+      return "it stays stopped";
+    case Action::kRestore:
+      return std::format("back to generation {}, in place", to_string(*decision.generation));
+    case Action::kFailOver:
+      return std::format("node '{}' goes on with generation {}", decision.node->str(), to_string(*decision.generation));
+    case Action::kColdStart:
+      return "a start without its state";
+    case Action::kGiveUp:
+      break;
+  }
+  return "given up, until an operator starts it";
+}
+
 bool finished_by_itself(const RecoveryQuestion& question) {
   return question.trouble == Trouble::kDied && question.status == ExitStatus::exited(0);
 }

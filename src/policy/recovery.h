@@ -120,6 +120,9 @@ struct RecoveryDecision {
   std::string remedy;                   // with kGiveUp: what an operator can do
 };
 
+// What is done, in a few words: "back to generation 1.1.3", "node 'b' goes on with generation 1.1.3".
+std::string to_string(const RecoveryDecision& decision);
+
 // It exited with 0: no failure, so nothing is to blame and no limit counts it.
 bool finished_by_itself(const RecoveryQuestion& question);
 
