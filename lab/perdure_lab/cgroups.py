@@ -31,6 +31,11 @@ def create(name):
     return path
 
 
+def beginning_with(prefix):
+    """The names at the top of any hierarchy that begin so."""
+    return {entry for mount in all_mounts() for entry in os.listdir(mount) if entry.startswith(prefix)}
+
+
 def processes(name):
     """Of the cgroup and all below it."""
     found = []

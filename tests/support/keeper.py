@@ -153,7 +153,10 @@ class Keeper:
 
     def clean(self):
         signal.set_wakeup_fd(-1)
-        for name in (f"{self.name}-node", self.name, f"{self.name}-clients"):
+        # The daemon before its containers, so that it restores nothing; then what others have made in the node's name.
+        own = [f"{self.name}-node", self.name, f"{self.name}-clients"]
+        names = own + sorted(cgroups.beginning_with(f"{self.name}-") - set(own))
+        for name in names:
             cgroups.kill(name)
         # Daemon and loggers are children now; a last round for what was orphaned by the kill.
         while True:
@@ -161,7 +164,7 @@ class Keeper:
                 os.waitpid(-1, 0)
             except ChildProcessError:
                 break
-        for name in (f"{self.name}-node", self.name, f"{self.name}-clients"):
+        for name in names:
             cgroups.remove(name)
 
 

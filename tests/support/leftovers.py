@@ -19,9 +19,7 @@ def _owner_is_dead(entry):
 
 def remove_cgroups():
     """Returns the names that were removed."""
-    names = set()
-    for mount in cgroups.all_mounts():
-        names.update(entry for entry in os.listdir(mount) if _owner_is_dead(entry))
+    names = {name for name in cgroups.beginning_with(PREFIX) if _owner_is_dead(name)}
     # The daemon before its containers, so that it restores nothing.
     for name in sorted(names, key=lambda name: not name.endswith("-node")):
         cgroups.kill(name)
