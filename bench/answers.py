@@ -1,5 +1,6 @@
 """How soon a service answers again: attempts each few milliseconds, none of which waits for another."""
 
+import math
 import os
 import random
 import selectors
@@ -11,12 +12,17 @@ STEP = 0.003
 DEADLINE = 60.0
 
 
+def percentile(values, share):
+    """By nearest rank: the smallest value that is not exceeded by so large a share of them."""
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+
+
 class FirstAnswer:
     """From now on tries to get an answer to `question` (bytes) from address:port; result() is the time of the first, on
-    CLOCK_MONOTONIC."""
+    CLOCK_MONOTONIC. Answers for which `counts` is false are none: those of a process that was killed a moment ago, say."""
 
-    def __init__(self, client, address, port, question):
-        self.client, self.target, self.question = client, (address, port), question
+    def __init__(self, client, address, port, question, counts=lambda answer: True, step=STEP):
+        self.client, self.target, self.question, self.counts, self.step = client, (address, port), question, counts, step
         self.at = None
         self.thread = threading.Thread(target=self._ask, daemon=True)
         self.thread.start()
@@ -28,7 +34,7 @@ class FirstAnswer:
         try:
             while self.at is None and time.monotonic() < end:
                 if time.monotonic() >= due:
-                    due = time.monotonic() + STEP
+                    due = time.monotonic() + self.step
                     self._attempt(selector)
                 for key, _ in selector.select(max(0, due - time.monotonic())):
                     self._progress(selector, key)
@@ -52,10 +58,11 @@ class FirstAnswer:
                     raise OSError(error, "connect")
                 one.send(self.question)
                 selector.modify(one, selectors.EVENT_READ, "asked")
-            elif one.recv(1):
-                self.at = time.monotonic()
             else:
-                raise ConnectionError("closed")
+                answer, at = one.recv(256), time.monotonic()
+                if not answer or not self.counts(answer):
+                    raise ConnectionError("closed, or no answer that counts")
+                self.at = at
         except OSError:
             selector.unregister(one)
             one.close()

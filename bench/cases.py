@@ -87,3 +87,14 @@ def build_release():
     if subprocess.run(["cmake", "--build", "--preset", "release", "--target", *PRODUCT], cwd=TOP).returncode != 0:
         sys.exit("bench: the build failed")
     return os.path.join(TOP, "build", "release")
+
+
+def compile_program(name):
+    """NAME.c of this directory, static; returns the program's path."""
+    directory = os.path.join(TOP, "build", "bench")
+    os.makedirs(directory, exist_ok=True)
+    program = os.path.join(directory, name)
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{name}.c")
+    if not os.path.exists(program) or os.path.getmtime(program) < os.path.getmtime(source):
+        subprocess.run(["gcc-14", "-O2", "-static", "-Wall", "-o", program, source], check=True)
+    return program
