@@ -146,6 +146,8 @@ class ContainerService final : private OwnedSide {
   const ContainerPaths& paths() const { return paths_; }
   const ContainerRecord& record() const { return record_; }
   policy::ContainerStatus status() const { return policy_.status(); }
+  // What its policy would do; absent: it does not run.
+  std::optional<policy::RecoveryDecision> if_it_died() const { return policy_.if_it_died(environment_.clock.now()); }
   const std::vector<policy::GenerationInfo>& generations() const { return policy_.generations(); }
   const replica::GenerationTable& table() const { return *generations_.table(); }
   replica::CapsuleStore& store() const { return *generations_.store(); }

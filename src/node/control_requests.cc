@@ -1,10 +1,11 @@
-// Requests that change nothing: version, list, inspect, generations, events.
+// Requests that change nothing: version, list, inspect, explain, generations, events.
 #include <algorithm>
 #include <format>
 
 #include "control_limits.h"
 #include "model/spec_yaml.h"
 #include "node/control_request.h"
+#include "node/explanation.h"
 #include "node/status_codec.h"
 
 namespace perdure::node {
@@ -68,6 +69,34 @@ class InspectRequest final : public ControlRequest {
     }
     const std::size_t first = events.size() - std::min(events.size(), control::kMaxRecentEvents);
     for (std::size_t i = first; i < events.size(); ++i) *inspect.add_recent_events() = *events[i];
+  }
+};
+
+// Of a container that is gone, too: its events are here.
+class ExplainRequest final : public ControlRequest {
+ public:
+  using ControlRequest::ControlRequest;
+  void begin() override {
+    const std::string& name = message().explain().name();
+    std::vector<const v1::Event*> events;
+    for (const v1::Event& event : node().events().recent()) {
+      if (event.container() == name) events.push_back(&event);
+    }
+    const auto parsed = ContainerName::parse(name);
+    const ContainerService* service = parsed ? node().find(*parsed) : nullptr;
+    if (service == nullptr && events.empty()) return void(find_or_fail(name));
+    v1::Response response;
+    v1::ExplainReply& reply = *response.mutable_explain();
+    reply.set_name(name);
+    Duration probation = policy::ContainerOptions{}.probation;
+    if (service != nullptr) {
+      probation = policy::options_from(service->spec()).probation;
+      *reply.mutable_status() = status_of(*service, node().clock());
+      if (const auto then = service->if_it_died()) reply.set_if_it_died(policy::to_string(*then));
+    }
+    reply.set_node(reply.status().node());
+    if (auto recovery = last_recovery(events, probation)) *reply.mutable_recovery() = *std::move(recovery);
+    finish(std::move(response));
   }
 };
 
@@ -153,6 +182,7 @@ std::unique_ptr<ControlRequest> make_local_request(RequestSetup setup) {
     case v1::Request::kVersion: return std::make_unique<VersionRequest>(std::move(setup));
     case v1::Request::kList: return std::make_unique<ListRequest>(std::move(setup));
     case v1::Request::kInspect: return std::make_unique<InspectRequest>(std::move(setup));
+    case v1::Request::kExplain: return std::make_unique<ExplainRequest>(std::move(setup));
     case v1::Request::kGenerations: return std::make_unique<GenerationsRequest>(std::move(setup));
     case v1::Request::kEvents: return std::make_unique<EventsRequest>(std::move(setup));
     case v1::Request::kRun:

@@ -57,6 +57,36 @@ TEST_F(ReadRequestsTest, InspectShowsSpecificationAndItsOwnEvents) {
   EXPECT_EQ(response.inspect().status().interval().asked_ns(), 3600'000'000'000);
 }
 
+TEST_F(ReadRequestsTest, ExplainTellsTheLastRecoveryAndWhatWouldFollowTheNext) {
+  TestClient one = client();
+  run(one, "web", kSeldom);
+  v1::Request request;
+  request.mutable_explain()->set_name("web");
+  v1::Response response = one.call(request);
+  ASSERT_TRUE(response.has_explain());
+  EXPECT_FALSE(response.explain().has_recovery()) << "it has never failed";
+  EXPECT_EQ(response.explain().if_it_died(), "back to generation 1.1.1, in place");
+  EXPECT_EQ(response.explain().status().phase(), v1::PHASE_RUNNING);
+
+  v1::Request restore;
+  restore.mutable_restore()->set_name("web");
+  restore.mutable_restore()->set_generation("1.1.1");
+  ASSERT_TRUE(one.call(restore).has_restore());
+  response = one.call(request);
+  ASSERT_TRUE(response.explain().has_recovery());
+  const v1::Recovery& recovery = response.explain().recovery();
+  EXPECT_EQ(recovery.scope(), v1::RECOVERY_SCOPE_OPERATOR);
+  EXPECT_EQ(recovery.outcome(), v1::RECOVERY_OUTCOME_RESTORED);
+  EXPECT_EQ(recovery.generation(), "1.1.1");
+
+  ASSERT_TRUE(one.call(remove("web")).has_remove());
+  response = one.call(request);
+  EXPECT_TRUE(response.explain().has_recovery()) << "of what is gone its events are left";
+  EXPECT_FALSE(response.explain().has_status());
+  request.mutable_explain()->set_name("never");
+  EXPECT_EQ(one.call(request).error().code(), v1::ERROR_NOT_FOUND);
+}
+
 TEST_F(ReadRequestsTest, GenerationsAreListedNewestFirst) {
   TestClient one = client();
   run(one, "web", kSeldom);

@@ -62,8 +62,9 @@ void ContainerPolicy::follow_death(ExitStatus status, std::size_t left_behind) {
     emit(Severity::kInfo, "exited", "the container " + to_string(status));
   } else {
     emit(Severity::kError, "died", "the container " + to_string(status),
-         left_behind == 0 ? "" : std::format("{} captured since the newest committed one {} left behind", left_behind,
-                                             left_behind == 1 ? "was" : "were"));
+         left_behind == 0   ? ""
+         : left_behind == 1 ? "a capture since the newest committed one was left behind"
+                            : std::format("{} captures since the newest committed one were left behind", left_behind));
   }
   const RecoveryDecision decision = decide();
   if (decision.action == RecoveryDecision::Action::kStayStopped) {

@@ -20,6 +20,7 @@ constexpr Duration kSweep = std::chrono::seconds(5);
 std::string container_of(const v1::Request& message) {
   switch (message.body_case()) {
     case v1::Request::kInspect: return message.inspect().name();
+    case v1::Request::kExplain: return message.explain().this_node() ? std::string() : message.explain().name();
     case v1::Request::kLogs: return message.logs().name();
     case v1::Request::kCheckpoint: return message.checkpoint().name();
     case v1::Request::kGenerations: return message.generations().name();

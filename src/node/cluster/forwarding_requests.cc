@@ -220,7 +220,7 @@ std::unique_ptr<ControlRequest> make_forwarding_request(RequestSetup& setup) {
   if (auto record = orphan(setup)) return std::make_unique<OrphanRemoveRequest>(std::move(setup), *std::move(record));
   const auto node = answering_node(setup);
   if (!node) return nullptr;
-  if (setup.message.has_inspect() || setup.message.has_events()) {
+  if (setup.message.has_inspect() || setup.message.has_events() || setup.message.has_explain()) {
     // Its record and this node's events are all that can be had.
     const auto name = ContainerName::parse(container_of(setup.message));
     if (name && setup.cluster->owner_unreachable(*name)) return nullptr;
