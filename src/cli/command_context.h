@@ -56,6 +56,7 @@ Outcome<ExitCode> run_list(CommandContext& context);
 Outcome<ExitCode> run_inspect(CommandContext& context);
 Outcome<ExitCode> run_logs(CommandContext& context);
 Outcome<ExitCode> run_generations(CommandContext& context);
+Outcome<ExitCode> run_explain(CommandContext& context);
 Outcome<ExitCode> run_events(CommandContext& context);
 Outcome<ExitCode> run_doctor(CommandContext& context);
 Outcome<ExitCode> run_version(CommandContext& context);

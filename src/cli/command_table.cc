@@ -46,6 +46,14 @@ constexpr std::array kInspectOptions{
            "Print the specification the container was made from, and nothing else."},
     kJson};
 
+// explain
+constexpr std::array kExplainOptions{
+    Option{kHereOption, 0, "", kFlag,
+           "From this node's events, whoever owns the container: what happened here before it went to another node."},
+    kJson};
+constexpr std::array kExplainExamples{
+    Example{"perdure explain web", "What failed last, what was done about it and why, and what would be done next time."}};
+
 // logs
 constexpr std::array kLogsOptions{
     kFollow, Option{kTailOption, 'n', "N", kCount, "Only the last N lines of what is there."},
@@ -209,6 +217,16 @@ constexpr std::array kCommands{
             .options = kInspectOptions,
             .examples = {},
             .json = "inspect"},
+    Command{.id = CommandId::kExplain,
+            .name = "explain",
+            .summary = "say why the last recovery of a container went as it did",
+            .description = "What failed and how that was seen, each step that was taken with its reason, how long it took, and what "
+                           "would follow another failure now. What fails again while on probation is part of the same recovery. It is "
+                           "told from the events of the node that owns the container, as far back as they go.",
+            .arguments = kNameOnly,
+            .options = kExplainOptions,
+            .examples = kExplainExamples,
+            .json = "explain"},
     Command{.id = CommandId::kLogs,
             .name = "logs",
             .summary = "print what a container wrote to its standard output and error",

@@ -15,6 +15,7 @@ enum class CommandId {
   kStatus,
   kList,
   kInspect,
+  kExplain,
   kLogs,
   kCheckpoint,
   kGenerations,
@@ -163,6 +164,7 @@ inline constexpr std::string_view kForceOption = "--force";
 inline constexpr std::string_view kKeepCapsulesOption = "--keep-capsules";
 inline constexpr std::string_view kDeadlineOption = "--deadline";
 inline constexpr std::string_view kSpecOption = "--spec";
+inline constexpr std::string_view kHereOption = "--here";
 inline constexpr std::string_view kCheckOption = "--check";
 // What `perdure lab` does, in the order of its help; separated by blanks.
 inline constexpr std::string_view kLabVerbs =

@@ -24,6 +24,8 @@ CommandFunction function_of(CommandId id) {
       return run_list;
     case CommandId::kInspect:
       return run_inspect;
+    case CommandId::kExplain:
+      return run_explain;
     case CommandId::kLogs:
       return run_logs;
     case CommandId::kCheckpoint:

@@ -363,13 +363,7 @@ std::span<const Field<Happening>> fields<Happening>() {
        [](const Happening& m) { return text_or_null(m.generation()); }},
       {"durations_ns", "object of integers",
        "e.g. noticed, restored, first_packet: counted from the failure",
-       [](const Happening& m) {
-         Json durations = Json::object();
-         std::map<std::string, std::int64_t> sorted(m.durations_ns().begin(),
-                                                    m.durations_ns().end());
-         for (const auto& [name, duration] : sorted) durations[name] = duration;
-         return durations;
-       }},
+       [](const Happening& m) { return durations(m.durations_ns()); }},
   };
   return kFields;
 }

@@ -39,6 +39,44 @@ std::span<const Field<v1::InspectReply>> fields<v1::InspectReply>() {
 }
 
 template <>
+std::span<const Field<v1::Recovery>> fields<v1::Recovery>() {
+  static constexpr Field<v1::Recovery> kFields[]{
+      {"scope", "text", "of the failure: component, container, node; operator: none, an operator wanted it restored",
+       [](const v1::Recovery& m) { return text(word(m.scope())); }},
+      {"outcome", "text",
+       "under_way, restarted (the component), restored (in place), cold_start, taken_over (by this node), failed_over (to this node), "
+       "gone (another node goes on with it), given_up, waits, stopped",
+       [](const v1::Recovery& m) { return text(word(m.outcome())); }},
+      {"decision", "text", "why its last step was taken", [](const v1::Recovery& m) -> Json { return m.decision(); }},
+      {"generation", "text or null", "it went back to", [](const v1::Recovery& m) { return text_or_null(m.generation()); }},
+      {"began", "time", "of its first step", [](const v1::Recovery& m) -> Json { return rfc3339(m.began_unix_ms()); }},
+      {"took_ns", "integer", "to its last step", [](const v1::Recovery& m) -> Json { return m.took_ns(); }},
+      {"durations_ns", "object of integers", "measured by its last restore, since that failure",
+       [](const v1::Recovery& m) { return durations(m.durations_ns()); }},
+      {"evidence", "list of event", "seen in the minute before, oldest first",
+       [](const v1::Recovery& m) { return array(m.evidence()); }},
+      {"steps", "list of event", "oldest first", [](const v1::Recovery& m) { return array(m.steps()); }},
+  };
+  return kFields;
+}
+
+template <>
+std::span<const Field<v1::ExplainReply>> fields<v1::ExplainReply>() {
+  static constexpr Field<v1::ExplainReply> kFields[]{
+      {"name", "text", "of the container", [](const v1::ExplainReply& m) -> Json { return m.name(); }},
+      {"node", "text or null", "its owner, whose events these are; null: of no cluster, or of a node that does not own it",
+       [](const v1::ExplainReply& m) { return text_or_null(m.node()); }},
+      {"recovery", "explanation or null", "its last one; null: none, as far back as the events go",
+       [](const v1::ExplainReply& m) { return object_or_null(m.has_recovery(), m.recovery()); }},
+      {"if_it_died", "text or null", "what would follow a death now; null: it does not run here",
+       [](const v1::ExplainReply& m) { return text_or_null(m.if_it_died()); }},
+      {"container", "container or null", "as it is now; null: it is not here",
+       [](const v1::ExplainReply& m) { return object_or_null(m.has_status(), m.status()); }},
+  };
+  return kFields;
+}
+
+template <>
 std::span<const Field<v1::CheckpointReply>> fields<v1::CheckpointReply>() {
   static constexpr Field<v1::CheckpointReply> kFields[]{
       {"name", "text", "of the container",
@@ -250,6 +288,9 @@ std::string to_json(const v1::ListReply& reply) {
 std::string to_json(const v1::InspectReply& reply) {
   return dump(object(reply), kIndent);
 }
+std::string to_json(const v1::ExplainReply& reply) {
+  return dump(object(reply), kIndent);
+}
 std::string to_json(const v1::CheckpointReply& reply) {
   return dump(object(reply), kIndent);
 }
@@ -323,6 +364,8 @@ std::vector<JsonShape> json_shapes() {
   document<Overview>(shapes, "status");
   document<v1::ListReply>(shapes, "list");
   document<v1::InspectReply>(shapes, "inspect");
+  document<v1::ExplainReply>(shapes, "explain");
+  document<v1::Recovery>(shapes, "explanation");
   document<LogLine>(shapes, "log line");
   document<v1::CheckpointReply>(shapes, "checkpoint");
   document<v1::GenerationsReply>(shapes, "generations");

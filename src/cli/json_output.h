@@ -20,6 +20,7 @@ namespace perdure::cli {
 std::string to_json(const control::v1::RunReply& reply);
 std::string to_json(const control::v1::ListReply& reply);
 std::string to_json(const control::v1::InspectReply& reply);
+std::string to_json(const control::v1::ExplainReply& reply);
 std::string to_json(const control::v1::CheckpointReply& reply);
 std::string to_json(const control::v1::GenerationsReply& reply);
 std::string to_json(const control::v1::RestoreReply& reply);

@@ -49,6 +49,11 @@ Json texts(const google::protobuf::RepeatedPtrField<std::string>& values) {
 Json text(std::string_view value) {
   return std::string(value);
 }
+Json durations(const google::protobuf::Map<std::string, std::int64_t>& values) {
+  Json result = Json::object();
+  for (const auto& [name, duration] : std::map<std::string, std::int64_t>(values.begin(), values.end())) result[name] = duration;
+  return result;
+}
 Json text_or_null(const std::string& value) {
   return value.empty() ? Json() : Json(value);
 }

@@ -144,6 +144,16 @@ Outcome<ExitCode> run_inspect(CommandContext& context) {
                            : render_inspect(response->inspect(), context.terminal().style()));
 }
 
+Outcome<ExitCode> run_explain(CommandContext& context) {
+  v1::Request request;
+  request.mutable_explain()->set_name(context.name());
+  request.mutable_explain()->set_this_node(context.invocation.has(kHereOption));
+  const auto response = context.read(request, v1::Response::kExplain);
+  if (!response) return std::unexpected(response.error());
+  return context.print(context.json() ? to_json(response->explain())
+                                      : render_explain(response->explain(), context.terminal().style()));
+}
+
 Outcome<ExitCode> run_generations(CommandContext& context) {
   v1::Request request;
   request.mutable_generations()->set_name(context.name());

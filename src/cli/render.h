@@ -14,6 +14,7 @@ namespace perdure::cli {
 
 std::string render_list(const control::v1::ListReply& reply, const Style& style);
 std::string render_inspect(const control::v1::InspectReply& reply, const Style& style);
+std::string render_explain(const control::v1::ExplainReply& reply, const Style& style);
 std::string render_generations(const control::v1::GenerationsReply& reply, const Style& style);
 std::string render_event(const control::v1::Event& event, const Style& style);
 std::string render_doctor(const control::v1::DoctorReport& report, const Style& style);

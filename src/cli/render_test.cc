@@ -53,6 +53,49 @@ TEST(RenderTest, InspectShowsTheHealthOfComponents) {
   expect_golden("inspect-components.txt", render_inspect(reply, kWide));
 }
 
+TEST(RenderTest, ExplainTellsARecoveryFromItsFirstFailureOn) {
+  v1::ExplainReply reply;
+  reply.set_name("web");
+  EXPECT_EQ(render_explain(reply, kWide), "web: no recovery, as far back as the events here go\n");
+  reply.set_node("node1");
+  *reply.mutable_status() = protected_web();
+  reply.set_if_it_died("node 'node2' goes on with generation 7.1.40");
+  v1::Recovery& recovery = *reply.mutable_recovery();
+  recovery.set_scope(v1::RECOVERY_SCOPE_CONTAINER);
+  recovery.set_outcome(v1::RECOVERY_OUTCOME_RESTORED);
+  recovery.set_generation("7.1.41");
+  recovery.set_began_unix_ms(1'769'860'800'000);
+  recovery.set_took_ns(325'000'000);
+  recovery.set_decision("it was killed by signal 11 (SEGV) while on probation: back to generation 7.1.41");
+  (*recovery.mutable_durations_ns())["noticed"] = 1'200'000;
+  (*recovery.mutable_durations_ns())["restored"] = 44'000'000;
+  (*recovery.mutable_durations_ns())["first_packet"] = 46'000'000;
+  const auto add = [](v1::Event& event, std::int64_t ms, v1::Severity severity, const char* kind, const char* text,
+                      const char* reason = "") {
+    event.set_time_unix_ms(1'769'860'800'000 + ms);
+    event.set_severity(severity);
+    event.set_kind(kind);
+    event.set_text(text);
+    event.set_reason(reason);
+  };
+  add(*recovery.add_evidence(), -2'100, v1::SEVERITY_WARNING, "component_failing",
+      "component 'web' does not answer: http://127.0.0.1:80/: no answer within 1000 ms");
+  add(*recovery.add_steps(), 0, v1::SEVERITY_ERROR, "died", "the container was killed by signal 11 (SEGV)",
+      "a capture since the newest committed one was left behind");
+  add(*recovery.add_steps(), 1, v1::SEVERITY_INFO, "restoring", "it was killed by signal 11 (SEGV): back to generation 7.1.42");
+  add(*recovery.add_steps(), 45, v1::SEVERITY_INFO, "restored", "restored from generation 7.1.42 in 41.0 ms");
+  add(*recovery.add_steps(), 280, v1::SEVERITY_ERROR, "died", "the container was killed by signal 11 (SEGV)");
+  add(*recovery.add_steps(), 280, v1::SEVERITY_WARNING, "passed_over",
+      "generation 7.1.42 is suspect and will not be restored by itself", "it was killed by signal 11 (SEGV) while on probation");
+  add(*recovery.add_steps(), 281, v1::SEVERITY_INFO, "restoring",
+      "it was killed by signal 11 (SEGV) while on probation: back to generation 7.1.41");
+  add(*recovery.add_steps(), 325, v1::SEVERITY_INFO, "restored", "restored from generation 7.1.41 in 42.0 ms");
+  expect_golden("explain.txt", render_explain(reply, kWide));
+  EXPECT_LE(widest_line(render_explain(reply, kWide)), 80);
+  recovery.set_outcome(v1::RECOVERY_OUTCOME_FAILED_OVER);
+  expect_golden("explain-50.txt", render_explain(reply, Style{.width = 50}));
+}
+
 TEST(RenderTest, Inspect) {
   v1::InspectReply reply;
   *reply.mutable_status() = protected_web();

@@ -168,6 +168,48 @@ std::string_view word(v1::ComponentState state) {
   }
 }
 
+std::string_view word(v1::RecoveryScope scope) {
+  switch (scope) {
+    case v1::RECOVERY_SCOPE_COMPONENT:
+      return "component";
+    case v1::RECOVERY_SCOPE_CONTAINER:
+      return "container";
+    case v1::RECOVERY_SCOPE_NODE:
+      return "node";
+    case v1::RECOVERY_SCOPE_OPERATOR:
+      return "operator";
+    default:
+      return "unknown";
+  }
+}
+
+std::string_view word(v1::RecoveryOutcome outcome) {
+  switch (outcome) {
+    case v1::RECOVERY_OUTCOME_UNDER_WAY:
+      return "under_way";
+    case v1::RECOVERY_OUTCOME_RESTARTED:
+      return "restarted";
+    case v1::RECOVERY_OUTCOME_RESTORED:
+      return "restored";
+    case v1::RECOVERY_OUTCOME_COLD_START:
+      return "cold_start";
+    case v1::RECOVERY_OUTCOME_TAKEN_OVER:
+      return "taken_over";
+    case v1::RECOVERY_OUTCOME_FAILED_OVER:
+      return "failed_over";
+    case v1::RECOVERY_OUTCOME_GONE:
+      return "gone";
+    case v1::RECOVERY_OUTCOME_GIVEN_UP:
+      return "given_up";
+    case v1::RECOVERY_OUTCOME_WAITS:
+      return "waits";
+    case v1::RECOVERY_OUTCOME_STOPPED:
+      return "stopped";
+    default:
+      return "unknown";
+  }
+}
+
 std::string_view word(v1::RecoverAction action) {
   switch (action) {
     case v1::RECOVER_NOTHING:
@@ -266,6 +308,23 @@ Colour colour_of(v1::ComponentState state) {
     case v1::COMPONENT_BACK_OFF:
     case v1::COMPONENT_FAILED:
       return Colour::kBad;
+    default:
+      return Colour::kDoubtful;
+  }
+}
+
+Colour colour_of(v1::RecoveryOutcome outcome) {
+  switch (outcome) {
+    case v1::RECOVERY_OUTCOME_RESTARTED:
+    case v1::RECOVERY_OUTCOME_RESTORED:
+    case v1::RECOVERY_OUTCOME_TAKEN_OVER:
+    case v1::RECOVERY_OUTCOME_FAILED_OVER:
+      return Colour::kGood;
+    case v1::RECOVERY_OUTCOME_GIVEN_UP:
+      return Colour::kBad;
+    case v1::RECOVERY_OUTCOME_STOPPED:
+    case v1::RECOVERY_OUTCOME_GONE:
+      return Colour::kNone;
     default:
       return Colour::kDoubtful;
   }

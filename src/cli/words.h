@@ -26,6 +26,8 @@ std::string_view word(control::v1::NodeState state);
 std::string_view word(control::v1::ComponentState state);
 std::string_view word(control::v1::StandbyState state);
 std::string_view word(control::v1::RecoverAction action);
+std::string_view word(control::v1::RecoveryScope scope);
+std::string_view word(control::v1::RecoveryOutcome outcome);
 
 Colour colour_of(control::v1::Phase phase);
 Colour colour_of(control::v1::ProtectionState state);
@@ -35,6 +37,7 @@ Colour colour_of(control::v1::NodeState state);
 Colour colour_of(control::v1::ComponentState state);
 Colour colour_of(control::v1::StandbyState state);
 Colour colour_of(control::v1::RecoverAction action);
+Colour colour_of(control::v1::RecoveryOutcome outcome);
 
 // A failure now would lose nothing that the specification wants kept.
 bool is_safe(control::v1::ProtectionState state);

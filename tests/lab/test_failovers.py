@@ -54,6 +54,12 @@ def test_a_node_that_cannot_restore_it_is_left(cluster):
     failed = it.told(target, "failed_over")
     assert f"node '{source.name}' could not keep it running" in failed["text"] and "2 restores in a row" in failed["reason"]
     assert 0 < failed["durations_ns"]["noticed"] < failed["durations_ns"]["restored"]
+    there = until(lambda: (lambda told: told["recovery"]["outcome"] == "gone" and told)(source.ask("explain", "--here", it.name)),
+                  "where it was, nobody can tell where it went")
+    here = target.ask("explain", it.name)
+    assert (here["recovery"]["scope"], here["recovery"]["outcome"], here["node"]) == ("container", "failed_over", target.name)
+    assert [step["kind"] for step in there["recovery"]["steps"]].count("restore_failed") == 2
+    assert "2 restores in a row" in there["recovery"]["decision"]
     assert it.kinds(source).count("restore_failed") == 2 and "passed_over" not in it.kinds(source)
     flag(source, "fail-criu", False)
     it.check_end([source, target])
