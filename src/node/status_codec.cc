@@ -26,16 +26,19 @@ using policy::Phase;
 // intervals: one late beat is no news.
 constexpr int kStaleIntervals = 3;
 
-v1::Phase phase_of(const ContainerService& service, Phase phase) {
+// It goes to a standby because it did not hold here, or has ended while it was moved.
+bool runs_nowhere(const policy::ContainerStatus& status) { return status.pid < 0; }
+
+v1::Phase phase_of(const ContainerService& service, const policy::ContainerStatus& status) {
   const policy::PersistentState& state = service.record().state;
-  switch (phase) {
+  switch (status.phase) {
     case Phase::kNew:
     case Phase::kPreparing: return v1::PHASE_CREATING;
     case Phase::kStarting: return v1::PHASE_STARTING;
     case Phase::kTrial:
     case Phase::kProtected:
-    case Phase::kUnprotected:
-    case Phase::kMoving: return v1::PHASE_RUNNING;
+    case Phase::kUnprotected: return v1::PHASE_RUNNING;
+    case Phase::kMoving: return runs_nowhere(status) ? v1::PHASE_RECOVERING : v1::PHASE_RUNNING;
     case Phase::kRecovering:
     case Phase::kWaiting: return v1::PHASE_RECOVERING;
     case Phase::kStopping:
@@ -59,11 +62,11 @@ bool is_stale(const policy::ContainerStatus& status, Instant now) {
 }
 
 // What keeps a container that should run from being protected; empty where nothing does.
-std::string_view cause_of(Phase phase, v1::ProtectionState state) {
-  switch (phase) {
+std::string_view cause_of(const policy::ContainerStatus& status, v1::ProtectionState state) {
+  switch (status.phase) {
     case Phase::kRecovering: return "recovering";
     case Phase::kWaiting: return "waiting";
-    case Phase::kMoving: return "moving";
+    case Phase::kMoving: return runs_nowhere(status) ? "recovering" : "moving";
     case Phase::kFailed: return "failed";
     default: break;
   }
@@ -360,13 +363,13 @@ v1::ContainerStatus status_of(const ContainerService& service, const Clock& cloc
   const Instant now = clock.now();
   v1::ContainerStatus status;
   status.set_name(service.spec().name.str());
-  status.set_phase(phase_of(service, policy.phase));
+  status.set_phase(phase_of(service, policy));
   const auto since = std::chrono::duration_cast<WallTime::duration>(now - policy.phase_since);
   status.set_phase_since_unix_ms(unix_ms(clock.wall() - since));
   const bool runs = status.phase() == v1::PHASE_RUNNING;
   if (!runs) status.set_phase_reason(policy.reason);
   set_protection(*status.mutable_protection(), service, policy, now);
-  status.mutable_protection()->set_cause(std::string(cause_of(policy.phase, status.protection().state())));
+  status.mutable_protection()->set_cause(std::string(cause_of(policy, status.protection().state())));
   if (!service.takeover_error().empty()) set_not_taken_over(status, service, clock);
   if (policy.pid > 0) status.set_init_pid(policy.pid);
   set_network(status, service.spec());

@@ -94,6 +94,7 @@ def test_a_standby_that_cannot_take_it_leaves_it_where_it_is(cluster):
     flag(target, "hold-criu")
     it.dies()
     until(lambda: flagged(target, "criu-waits"), "the standby does not restore it", TAKES)
+    assert it.status()["phase"] == "recovering"
     flag(source, "fail-criu", False)
     flag(target, "hold-criu", False)
     refused = it.told(source, "failover_failed")
