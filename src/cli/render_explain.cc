@@ -38,13 +38,16 @@ std::string outcome_of(const v1::Recovery& recovery) {
   }
 }
 
+// What a step before it has said already, which the JSON form repeats.
+bool repeats_its_reason(const v1::Event& event) { return event.kind() == "passed_over" || event.kind() == "restored"; }
+
 // "+43 ms  restored      restored from generation ..."; earlier ones have a minus.
 std::string step_line(const v1::Event& event, std::int64_t began_unix_ms, std::size_t kind_width, const Style& style) {
   constexpr std::int64_t kNanoseconds = 1'000'000;
   const std::int64_t ms = event.time_unix_ms() - began_unix_ms;
   const std::string when = ms == 0 ? "0" : std::format("{}{}", ms < 0 ? "-" : "+", duration_text((ms < 0 ? -ms : ms) * kNanoseconds));
   std::string text = clean(event.text());
-  if (!event.reason().empty()) text += std::format("{}({})", text.empty() ? "" : " ", clean(event.reason()));
+  if (!event.reason().empty() && !repeats_its_reason(event)) text += std::format("{}({})", text.empty() ? "" : " ", clean(event.reason()));
   const std::string head = std::format("  {:>9}  {:{}}  ", when, clean(event.kind()), kind_width);
   std::string lines = wrap(text.empty() ? "-" : text, style.width, head, std::string(head.size(), ' '));
   lines.pop_back();

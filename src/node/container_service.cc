@@ -277,7 +277,7 @@ void ContainerService::init_ended() {
   runner_.run([backend = backend_] { return backend->kill_all(); }, [this, end](Status killed) {
     if (!killed) log::warning("{}: {}", spec_.name.str(), killed.error().message());
     const policy::ExitStatus status = ended_as(to_policy(end));
-    meter_.set_reason(policy::to_string(status));
+    meter_.ended(policy::to_string(status));
     if (record_.state.desired == policy::DesiredState::kRunning) ++record_.failures;
     handle(policy::ContainerDied{status});
     const policy::Phase phase = policy_.phase();

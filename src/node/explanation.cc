@@ -4,6 +4,7 @@
 #include <array>
 #include <chrono>
 #include <deque>
+#include <format>
 #include <ranges>
 #include <string_view>
 #include <utility>
@@ -199,7 +200,10 @@ class Story {
       if (!says) continue;
       const bool in_its_text = kind == "restoring" || kind == "taken_over" || kind == "failed" || kind == "component_restarted" ||
                                kind == "waiting";
-      recovery.set_decision(in_its_text ? step->text() : step->reason());
+      const bool with_its_reason = kind == "component_restarted" && !step->reason().empty();
+      recovery.set_decision(with_its_reason ? std::format("{}: it {}", step->text(), step->reason())
+                            : in_its_text   ? step->text()
+                                            : step->reason());
       return;
     }
   }

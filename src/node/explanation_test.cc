@@ -84,8 +84,8 @@ TEST_F(ExplanationTest, WhatFailsAgainOnProbationIsPartOfIt) {
 
 TEST_F(ExplanationTest, AComponentThatItsAgentStartedAgainIsARecovery) {
   at(0, "component_failing", "'web' does not answer");
-  at(900, "component_restarted", "'web' was started again");
-  EXPECT_EQ(told(), "COMPONENT RESTARTED; component_restarted; before: component_failing; 0 ms; 'web' was started again");
+  at(900, "component_restarted", "'web' is started again", "was killed");
+  EXPECT_EQ(told(), "COMPONENT RESTARTED; component_restarted; before: component_failing; 0 ms; 'web' is started again: it was killed");
   at(20'000, "component_restarted", "'web' was started again");
   at(80'000, "component_failed", "'web' failed");
   at(80'001, "died", "it failed with its component 'web'");

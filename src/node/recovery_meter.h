@@ -51,7 +51,11 @@ class RecoveryMeter {
   void failed(Instant at);
   // The daemon knows of it now, if it did not before; without a kernel's report this is also the failure.
   void noticed();
-  void set_reason(std::string reason) { reason_ = std::move(reason); }
+  // Of the container's end. What was restored before sends no first packet any more.
+  void ended(std::string reason) {
+    reason_ = std::move(reason);
+    first_packet_timer_.reset();
+  }
   // No failure: the operator wants the restore.
   void begin_for_operator();
   // The failure came to nothing that has to be recovered from.

@@ -39,7 +39,7 @@ TEST_F(RecoveryMeterTest, CountsFromTheEarliestReportOfTheDeath) {
   meter_.failed(clock_.now());
   meter_.failed(death);  // the reports of several processors may come in any order
   meter_.noticed();
-  meter_.set_reason("killed");
+  meter_.ended("killed");
   clock_.advance(95ms);
   meter_.restored(generation(), captured, result(3, 1));
 
