@@ -1,5 +1,6 @@
 #include "node/agent_link.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -66,14 +67,27 @@ Result<AgentLink> AgentLink::open(io::Loop& loop, UniqueFd socket, Handler handl
   state->socket = std::move(socket);
   state->handler = std::move(handler);
   PERDURE_ASSIGN(io::Watch watch, loop.watch_readable(state->socket.get(), [it = state.get()] { it->drain(); }));
-  return AgentLink(std::move(state), std::move(watch));
+  AgentLink link(std::move(state), std::move(watch));
+  link.stop_listening();
+  return link;
+}
+
+void AgentLink::listen_to(pid_t init) {
+  state_->init = init;
+  watch_.set_events(POLLIN);
+}
+
+void AgentLink::stop_listening() {
+  state_->init = -1;
+  watch_.set_events(0);
 }
 
 void AgentLink::State::drain() {
+  if (init <= 0) return;
   for (int i = 0; i < kDatagramsPerTurn; ++i) {
     const auto datagram = receive(socket.get());
     if (!datagram) return;
-    if (datagram->sender != init || init <= 0) continue;
+    if (datagram->sender != init) continue;
     auto report = agent::parse_report(datagram->text);
     if (report.value) {
       handler(*report.value);

@@ -22,8 +22,10 @@ class AgentLink {
   // Loop thread only; the handler is not called after destruction.
   static Result<AgentLink> open(io::Loop& loop, UniqueFd socket, Handler handler);
 
-  // Whose reports count; -1: nobody's.
-  void listen_to(pid_t init) { state_->init = init; }
+  // Whose reports count. Until then, and after stop_listening(), what arrives stays where it is: a life may have reported
+  // before its host knows its number, and its end may be among that.
+  void listen_to(pid_t init);
+  void stop_listening();
   // What has arrived and was not handled yet.
   void drain() { state_->drain(); }
 

@@ -74,11 +74,17 @@ void ContainerService::offer(const std::vector<HealthGate::Waiting>& proved) {
 
 // The agent says why it ends before it does.
 policy::ExitStatus ContainerService::ended_as(policy::ExitStatus status) {
-  if (agent_) agent_->drain();
+  if (agent_) {
+    agent_->drain();
+    agent_->stop_listening();
+  }
+  const bool heard = components_.current();  // of this life
   components_.ended();
   health_.clear();
   const auto& ending = components_.ending();
-  if (!ending || ending->component.empty() || status != policy::ExitStatus::exited(agent::kExitComponentFailed)) {
+  // Who ended before anybody could look, or while perdured was restarted, is not told by the kernel how.
+  const bool unseen = heard && status == policy::ExitStatus{};
+  if (!ending || ending->component.empty() || (!unseen && status != policy::ExitStatus::exited(agent::kExitComponentFailed))) {
     if (status.kind == policy::ExitStatus::Kind::kSignalled) status.trouble = with_evidence({});
     return status;
   }

@@ -234,7 +234,8 @@ void ContainerService::watch_init(std::optional<runtime::ProcessWatch> process) 
   process_watch_.reset();
   process_.reset();
   if (!process) {
-    // Dead already: the same road as a death a moment later.
+    // Dead already: the same road as a death a moment later. Its agent may have said why.
+    hear_agent();
     environment_.loop.post([this, token = lifetime_.token()] {
       if (token.alive()) init_ended();
     });
