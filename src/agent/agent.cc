@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <utility>
 
 #include "agent/abstract_address.h"
 #include "agent/descriptor.h"
@@ -153,6 +154,7 @@ class Agent {
       if (signal == SIGCHLD) continue;  // they are merged: whoever has ended is looked for below
       if (signal == probe_now_signal()) {
         handle(ProbeRequested{});
+        asked_ = true;
       } else if (signal == configuration_.stop_signal || signal == SIGTERM || signal == SIGINT) {
         handle(StopRequested{});
       } else if (signal != SIGPIPE) {
@@ -177,7 +179,9 @@ class Agent {
   }
 
   void report_if_due() {
-    if (!supervisor_.take_changed() && clock_.lived() < reported_ + kReportEvery) return;
+    const bool changed = supervisor_.take_changed();
+    const bool asked = std::exchange(asked_, false);
+    if (!changed && !asked && clock_.lived() < reported_ + kReportEvery) return;
     report();
   }
   void report() {
@@ -200,6 +204,7 @@ class Agent {
   const std::uint64_t life_;
   std::uint64_t sequence_ = 0;
   Instant reported_{};
+  bool asked_ = false;  // by the host, which wants to hear that it goes on
   std::optional<Ending> ending_;
 };
 

@@ -1,5 +1,5 @@
-// What the agent tells its host: one datagram with the state of all components, each time something changes
-// and once a second. Nothing is lost with one that does not arrive, for each says everything. No connection:
+// What the agent tells its host: one datagram with the state of all components, each time something changes,
+// when the host asks, and once a second. Nothing is lost with one that does not arrive, for each says everything. No connection:
 // the agent sends to an abstract address of its network namespace, where the host of the day has its socket.
 #pragma once
 
@@ -58,7 +58,7 @@ struct Report {
   bool operator==(const Report&) const = default;
 };
 
-// Sent to the agent by its host after a checkpoint: it probes at once (ProbeRequested).
+// Sent to the agent by its host after a checkpoint: it reports and probes at once (ProbeRequested).
 int probe_now_signal();
 
 // Exit codes of the agent, and so of the container.

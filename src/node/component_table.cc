@@ -43,6 +43,7 @@ std::vector<Change> ComponentTable::take(const agent::Report& report, Instant no
   report_ = report;
   passed_ = std::move(passed);
   since_ = now;
+  ++heard_;
   current_ = true;
   return changes;
 }

@@ -2,6 +2,7 @@
 // them: pure.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -38,6 +39,7 @@ class ComponentTable {
   const std::vector<agent::ComponentReport>& components() const { return report_.components; }
   const std::optional<agent::Ending>& ending() const { return report_.ending; }
   bool current() const { return current_; }
+  std::uint64_t heard() const { return heard_; }  // reports so far
   std::optional<Instant> since() const { return since_; }  // of the newest report
 
   // When the newest success of that component's probe began; nullopt: none has since its last start. The earlier
@@ -54,6 +56,7 @@ class ComponentTable {
   agent::Report report_;
   std::vector<Passed> passed_;
   std::optional<Instant> since_;
+  std::uint64_t heard_ = 0;
   bool current_ = false;
   bool fresh_ = false;
 };

@@ -135,10 +135,28 @@ TEST_F(HealthGateTest, AllThatHaveStateMustPassAfterTheCapture) {
   EXPECT_THAT(gate_.take_proved(table_), IsEmpty()) << "nobody was heard";
   hear(150ms, 50ms);
   EXPECT_THAT(gate_.take_proved(table_), IsEmpty());
-  EXPECT_EQ(gate_.waits_for(table_), "component 'db'");
+  EXPECT_EQ(gate_.waits_for(table_), "component 'db' has passed its probe");
   hear(99ms, 50ms);
   EXPECT_THAT(numbers(gate_.take_proved(table_)), ElementsAre(1));
   EXPECT_EQ(gate_.waits_for(table_), "");
+}
+
+TEST(HealthGateOfUnprobedTest, ItsAgentMustHaveBeenHeardSince) {
+  model::ContainerSpec spec{.name = *ContainerName::parse("web")};
+  spec.components.push_back({.name = "quiet", .command = {"/x"}});
+  HealthGate gate(spec);
+  EXPECT_FALSE(gate.needed()) << "nobody could ever say so";
+  gate.hear_agent();
+  EXPECT_TRUE(gate.needed());
+  ComponentTable table;
+  table.take(report(1, {row("quiet", ComponentState::kRunning)}), kNow, kWall);
+  HealthGate::Waiting first = waiting(1, kNow);
+  first.heard = table.heard();
+  gate.add(first);
+  EXPECT_THAT(gate.take_proved(table), IsEmpty());
+  EXPECT_EQ(gate.waits_for(table), "its agent has reported");
+  table.take(report(2, {row("quiet", ComponentState::kRunning)}), kNow, kWall);
+  EXPECT_THAT(numbers(gate.take_proved(table)), ElementsAre(1));
 }
 
 TEST_F(HealthGateTest, WhatCameLaterProvesWhatWasBefore) {

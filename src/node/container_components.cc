@@ -24,6 +24,7 @@ void ContainerService::hear_agent() {
     agent_.emplace(*std::move(link));
   }
   agent_->listen_to(record_.runtime->init.pid);
+  health_.hear_agent();
 }
 
 void ContainerService::agent_reports(const agent::Report& report) {
@@ -58,10 +59,11 @@ void ContainerService::agent_reports(const agent::Report& report) {
 }
 
 void ContainerService::offer_when_healthy(const CaptureOutcome& outcome) {
-  health_.add({outcome.capsule, outcome.base, outcome.thawed});
-  // Else it would take up to the interval of the probe.
+  if (agent_) agent_->drain();  // what it had said before proves nothing
+  health_.add({outcome.capsule, outcome.base, outcome.thawed, components_.heard()});
+  // Else it would take up to the interval of the probe, or of the reports.
   if (process_) (void)process_->signal(agent::probe_now_signal());
-  progress_text_ = "waiting until " + health_.waits_for(components_) + " passes its probe";
+  progress_text_ = "waiting until " + health_.waits_for(components_);
   notify();
 }
 

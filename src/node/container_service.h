@@ -182,7 +182,7 @@ class ContainerService final : private OwnedSide {
   }
   // As its agent has reported them last; none: it has a command.
   const ComponentTable& components() const { return components_; }
-  // Whose probe the newest generations wait for; empty: they do not.
+  // What the newest generations wait for, "component 'db' has passed its probe"; empty: they do not.
   std::string health_awaited() const { return health_.waits_for(components_); }
   // For those who may outlive it.
   io::Lifetime::Token token() const { return lifetime_.token(); }

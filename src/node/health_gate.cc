@@ -23,7 +23,8 @@ bool HealthGate::has_proved(const std::string& component, const ComponentTable& 
 
 std::vector<HealthGate::Waiting> HealthGate::take_proved(const ComponentTable& table) {
   const auto is_proved = [&](const Waiting& waiting) {
-    return std::ranges::all_of(probed_, [&](const std::string& name) { return has_proved(name, table, waiting.thawed); });
+    return table.heard() > waiting.heard &&
+           std::ranges::all_of(probed_, [&](const std::string& name) { return has_proved(name, table, waiting.thawed); });
   };
   const auto newest = std::ranges::find_last_if(waiting_, is_proved);
   std::vector<Waiting> proved;
@@ -41,9 +42,9 @@ void HealthGate::discard(const Generation& generation) {
 std::string HealthGate::waits_for(const ComponentTable& table) const {
   if (waiting_.empty()) return {};
   for (const std::string& name : probed_) {
-    if (!has_proved(name, table, waiting_.front().thawed)) return std::format("component '{}'", name);
+    if (!has_proved(name, table, waiting_.front().thawed)) return std::format("component '{}' has passed its probe", name);
   }
-  return {};
+  return "its agent has reported";
 }
 
 }  // namespace perdure::node

@@ -1,9 +1,10 @@
-// Generations that wait until the components have proved healthy: those of a container with stateful components
-// that are probed. What was captured while one was failing, or between a failure and its detection, is never
-// shipped, stored or committed: it stays in this host's memory until every such component has passed a probe that
-// began after the capture (docs/recovery.md).
+// Generations that wait until the components have proved healthy. What was captured while a stateful one that is probed
+// was failing, or between a failure and its detection, is never shipped, stored or committed: it stays in this host's
+// memory until every such component has passed a probe that began after the capture, and until their agent has been
+// heard since, for it may stand still itself (docs/components.md).
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <utility>
@@ -23,13 +24,16 @@ class HealthGate {
     capsule::CapsuleRef capsule;
     capsule::CapsuleRef base;  // with which it shares pages; may be null
     Instant thawed{};
+    std::uint64_t heard = 0;    // reports until then: ComponentTable::heard()
     Generation generation() const { return capsule->manifest.generation; }
   };
 
   explicit HealthGate(const model::ContainerSpec& spec);
 
+  // Its agent is heard: what it says can be waited for.
+  void hear_agent() { agent_heard_ = true; }
   // Whether anything has to wait at all.
-  bool needed() const { return !probed_.empty(); }
+  bool needed() const { return agent_heard_ || !probed_.empty(); }
   void add(Waiting generation) { waiting_.push_back(std::move(generation)); }
   // Those that have been proved good by now, oldest first. What came later proves what was before it.
   std::vector<Waiting> take_proved(const ComponentTable& table);
@@ -38,13 +42,14 @@ class HealthGate {
   void discard(const Generation& generation);
   void clear() { waiting_.clear(); }
 
-  // For people: whose probe is waited for, "component 'db'"; empty: nothing waits.
+  // For people: "component 'db' has passed its probe", "its agent has reported"; empty: nothing waits.
   std::string waits_for(const ComponentTable& table) const;
 
  private:
   bool has_proved(const std::string& component, const ComponentTable& table, Instant since) const;
 
   std::vector<std::string> probed_;  // stateful ones
+  bool agent_heard_ = false;
   std::vector<Waiting> waiting_;     // oldest first; bounded by policy::ContainerOptions::max_uncommitted
 };
 

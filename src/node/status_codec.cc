@@ -400,7 +400,7 @@ v1::ContainerStatus status_of(const ContainerService& service, const Clock& cloc
   if (record.exit_status) status.set_exit_status(*record.exit_status);
   set_components(status, service, now);
   if (const std::string awaited = service.health_awaited(); !awaited.empty() && status.protection().state() == v1::PROTECTION_PENDING) {
-    status.mutable_protection()->set_reason(std::format("its first checkpoint counts when {} has passed its probe", awaited));
+    status.mutable_protection()->set_reason(std::format("its first checkpoint counts when {}", awaited));
   }
   if (service.cluster() != nullptr) service.cluster()->fill(status, service.spec().name);
   return status;
