@@ -164,6 +164,9 @@ class ContainerBackend {
   // each call makes a new one, one at a time. Empty: it has no components.
   virtual Result<UniqueFd> open_agent_socket() = 0;
 
+  // Whether all of its processes are stopped: for a move, or by somebody beside perdured. Not while a checkpoint is taken.
+  virtual bool frozen() const = 0;
+
   // Kernel's name of the cgroup (for the exit hook's reports); 0 before prepare().
   virtual std::uint64_t cgroup_id() const = 0;
   virtual std::string cgroup_directory() const = 0;

@@ -1,5 +1,6 @@
 // How a container's service hears its agent: what is known of the components, what is worth an event, and what
 // their failure means to the container.
+#include <csignal>
 #include <format>
 #include <utility>
 
@@ -25,12 +26,36 @@ void ContainerService::hear_agent() {
   }
   agent_->listen_to(record_.runtime->init.pid);
   health_.hear_agent();
+  agent_silence_.begin(environment_.clock.now());
+  killed_silent_.reset();
+  look_at_agent();
+}
+
+void ContainerService::look_at_agent() {
+  agent_look_ = environment_.loop.after(kAgentLookEvery, [this] { look_at_agent(); });
+  if (!process_ || !agent_) return;
+  agent_->drain();
+  const policy::Phase phase = policy_.phase();
+  const bool may_be_ended = phase == policy::Phase::kTrial || phase == policy::Phase::kProtected || phase == policy::Phase::kUnprotected;
+  const auto counts = may_be_ended && !backend_->frozen() ? AgentSilence::Counts::kYes : AgentSilence::Counts::kNo;
+  if (const auto silent = agent_silence_.look(environment_.clock.now(), counts)) agent_is_silent(*silent);
+}
+
+// From here on as with any death of its first process.
+void ContainerService::agent_is_silent(Duration silent) {
+  killed_silent_ = silent;
+  emit({policy::Severity::kWarning, "agent_silent",
+        std::format("its agent has not reported for {}, so that nobody looks after its components; it is killed, and recovered",
+                    format_duration(silent)),
+        "the container's first process was stopped, spins or hangs in the kernel"});
+  if (Status killed = process_->signal(SIGKILL); !killed) log::warning("{}: {}", spec_.name.str(), killed.error().message());
 }
 
 void ContainerService::agent_reports(const agent::Report& report) {
   using Kind = ComponentTable::Change::Kind;
   bool restarted = false;
   const auto changes = components_.take(report, environment_.clock.now(), environment_.clock.wall());
+  agent_silence_.heard(environment_.clock.now());
   for (const ComponentTable::Change& change : changes) {
     const std::string name = std::format("component '{}'", change.component);
     switch (change.kind) {
@@ -80,9 +105,17 @@ policy::ExitStatus ContainerService::ended_as(policy::ExitStatus status) {
     agent_->drain();
     agent_->stop_listening();
   }
+  agent_silence_.end();
   const bool heard = components_.current();  // of this life
   components_.ended();
   health_.clear();
+  const auto silent = std::exchange(killed_silent_, std::nullopt);
+  // A perdured that was restarted meanwhile is not told by the kernel how it ended.
+  if (silent && (status == policy::ExitStatus::signalled(SIGKILL) || status == policy::ExitStatus{})) {
+    status = policy::ExitStatus::signalled(SIGKILL);
+    status.trouble = std::format("its agent had not reported for {}", format_duration(*silent));
+    return status;
+  }
   const auto& ending = components_.ending();
   // Who ended before anybody could look, or while perdured was restarted, is not told by the kernel how.
   const bool unseen = heard && status == policy::ExitStatus{};

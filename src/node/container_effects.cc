@@ -91,6 +91,7 @@ void ContainerService::do_capture(const policy::Capture& effect) {
   progress_text_ = "taking a checkpoint";
   PERDURE_ASSERT(record_.runtime.has_value());
   cancel_ = std::make_shared<CancelFlag>(false);
+  agent_silence_.capture_begins(environment_.clock.now());
   const bool hands_over = effect.kind == policy::CaptureKind::kHandover;
   hands_over_ = hands_over;
   const auto after =
@@ -111,6 +112,7 @@ void ContainerService::do_capture(const policy::Capture& effect) {
 }
 
 void ContainerService::capture_failed(const Generation& generation, const Error& error) {
+  agent_silence_.capture_ended(environment_.clock.now(), std::nullopt);
   ++capture_failures_;
   last_capture_error_ = error.message();
   const bool for_good = error.code() == ErrorCode::kUnsupported;
@@ -123,6 +125,7 @@ void ContainerService::capture_failed(const Generation& generation, const Error&
 }
 
 void ContainerService::captured(CaptureOutcome outcome) {
+  agent_silence_.capture_ended(environment_.clock.now(), outcome.report.stats.frozen);
   ++captures_;
   capture_totals_.frozen += outcome.report.stats.frozen;
   capture_totals_.cpu += outcome.report.stats.cpu;

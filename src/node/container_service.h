@@ -19,6 +19,7 @@
 #include "io/pool.h"
 #include "model/spec.h"
 #include "node/agent_link.h"
+#include "node/agent_silence.h"
 #include "node/capture_job.h"
 #include "node/cluster/failed_over_here.h"
 #include "node/cluster/owned_container.h"
@@ -264,6 +265,8 @@ class ContainerService final : private OwnedSide {
   // Its components: container_components.cc.
   void hear_agent();
   void agent_reports(const agent::Report& report);
+  void look_at_agent();
+  void agent_is_silent(Duration silent);
   policy::ExitStatus ended_as(policy::ExitStatus status);
   std::string with_evidence(std::string trouble);
   void offer_when_healthy(const CaptureOutcome& outcome);
@@ -305,6 +308,9 @@ class ContainerService final : private OwnedSide {
   ComponentTable components_;
   HealthGate health_;
   std::optional<AgentLink> agent_;
+  AgentSilence agent_silence_;
+  io::Timer agent_look_;
+  std::optional<Duration> killed_silent_;  // this life was killed because its agent was silent for so long
 
   RecoveryMeter meter_;
   std::optional<CaptureReport> last_capture_;

@@ -517,6 +517,8 @@ std::vector<network::TcpTuple> LinuxBackend::take_begun() {
   return begun ? *std::move(begun) : std::vector<network::TcpTuple>();
 }
 
+bool LinuxBackend::frozen() const { return cgroup_ && cgroup_->frozen().value_or(false); }
+
 std::uint64_t LinuxBackend::cgroup_id() const { return cgroup_id_; }
 
 std::string LinuxBackend::cgroup_directory() const { return cgroup_ ? cgroup_->directory() : std::string(); }

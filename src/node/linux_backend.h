@@ -74,6 +74,7 @@ class LinuxBackend final : public ContainerBackend {
   std::vector<network::TcpTuple> take_begun() override;
   std::uint64_t out_of_memory_kills() const override { return runtime::out_of_memory_kills(host_.cgroups, paths_.cgroup); }
   Result<UniqueFd> open_agent_socket() override;
+  bool frozen() const override;
   std::uint64_t cgroup_id() const override;
   std::string cgroup_directory() const override;
   std::vector<pid_t> processes() const override;

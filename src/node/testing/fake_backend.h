@@ -70,6 +70,7 @@ class FakeBackend final : public ContainerBackend {
   std::uint64_t out_of_memory_kills() const override { return memory_kills_; }
   void kill_for_memory() { ++memory_kills_; }
   Result<UniqueFd> open_agent_socket() override { return UniqueFd{}; }
+  bool frozen() const override { return false; }
   std::uint64_t cgroup_id() const override { return 1; }
   std::string cgroup_directory() const override { return "/nowhere"; }
   std::vector<pid_t> processes() const override;
