@@ -28,7 +28,7 @@ def pytest_sessionstart(session):
         pytest.exit(f"{BUILD}/src/node/perdured does not exist: make build", 2)
     leftovers.remove_cgroups()
     leftovers.remove_directories(NODES)
-    for name in ("tools", "vlc"):
+    for name in ("tools", "nginx", "vlc"):
         make_rootfs(name)  # once, and in no test's time
 
 

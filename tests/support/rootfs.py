@@ -110,6 +110,10 @@ class RootFs:
             self.add_tree(f"{LIBRARIES}/vlc/plugins/{kind}")
         self.add_file("/etc/services")
 
+    def add_nginx(self):
+        self.add_file("/usr/sbin/nginx")
+        self.write("etc/nginx/nginx.conf", _NGINX_CONF)
+
     @staticmethod
     def _let_root_run_vlc(path):
         """VLC refuses to run as user 0. In this copy it asks getpid() instead of geteuid(), which is never 0; getppid()
@@ -120,6 +124,28 @@ class RootFs:
                 raise RuntimeError(f"{path}: geteuid is not asked for exactly once; this VLC is another one")
             file.seek(0)
             file.write(content.replace(b"\0geteuid\0", b"\0getpid\0\0"))
+
+
+# One worker, which names itself.
+_NGINX_CONF = """daemon off;
+user root;
+worker_processes 1;
+pid /run/nginx.pid;
+error_log stderr;
+events { worker_connections 64; }
+http {
+  access_log off;
+  client_body_temp_path /tmp/body;
+  proxy_temp_path /tmp/proxy;
+  fastcgi_temp_path /tmp/fastcgi;
+  uwsgi_temp_path /tmp/uwsgi;
+  scgi_temp_path /tmp/scgi;
+  server {
+    listen 80;
+    location = /worker { return 200 "$pid\n"; }
+  }
+}
+"""
 
 
 def _build_tools(root):
@@ -136,10 +162,16 @@ def _build_vlc(root):
     root.write("etc/vod.conf", "new clip vod enabled\nsetup clip input /media/clip.ts\n")
 
 
+def _build_nginx(root):
+    root.add_busybox()
+    root.add_nginx()
+
+
 # Name: (what makes it, files whose change makes another one)
 _RECIPES = {
     "tools": (_build_tools, ["/bin/busybox", "/usr/bin/python3", "/usr/bin/redis-server", "/usr/bin/redis-cli",
                              f"{LIBRARIES}/libc.so.6", f"{LIBRARIES}/libsqlite3.so.0", PROGRAMS]),
+    "nginx": (_build_nginx, ["/bin/busybox", "/usr/sbin/nginx", f"{LIBRARIES}/libc.so.6"]),
     "vlc": (_build_vlc, ["/bin/busybox", "/usr/bin/vlc", f"{LIBRARIES}/libvlccore.so.9", f"{LIBRARIES}/libc.so.6"]),
 }
 
@@ -160,7 +192,7 @@ def _digest(sources):
 
 def make_rootfs(name, files=()):
     """The directory of the root file system called `name`: "tools" (busybox, python3 with sqlite3, redis, and the
-    programs of tests/support/programs in /app) or "vlc" (a server of RTSP without codecs). `files` are further files
+    programs of tests/support/programs in /app), "nginx" or "vlc" (a server of RTSP without codecs). `files` are further files
     of this machine, with their libraries, which go to the top directory."""
     build, sources = _RECIPES[name]
     target = os.path.join(CACHE, f"{name}-{_digest([*sources, *files])}")
