@@ -1,6 +1,6 @@
 """One component of a container: a counter in memory, asked over TCP, that can fail in every way. Usage: component.py PORT [WHAT...]
 
-WHAT at its start: "crash" ends at once, "slow N" listens after N seconds only.
+WHAT at its start: "crash" ends at once, "crash-if FILE" if that is there, "slow N" listens after N seconds only.
 
   incr, get      a number in memory
   pid            answers this life: the number that was drawn when the program began
@@ -12,6 +12,7 @@ WHAT at its start: "crash" ends at once, "slow N" listens after N seconds only.
   lie            answers its probe from now on, and nobody else
   eat MB         takes so much memory
   fill           fills the file system of /data/full
+  poison         from now on ends 200 ms after each restore, by its own memory
   GET ...        HTTP: 200
 """
 
@@ -19,6 +20,7 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 
 from line_server import LineServer
@@ -28,6 +30,17 @@ life = random.getrandbits(64)
 count = 0
 lies = False
 eaten = []
+
+
+def die_of_the_next_restore():
+    """A restore lets the monotonic clock go on from the checkpoint; the other one jumps."""
+    # The least of several: the process may have to wait between the two.
+    apart = lambda: min(time.time() - time.monotonic() for _ in range(5))
+    before = apart()
+    while apart() - before < 0.1:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    os._exit(13)
 
 
 def answer(line, connection):
@@ -67,6 +80,9 @@ def answer(line, connection):
     if word == "eat":
         eaten.append(bytearray(random.randbytes(1 << 20) * int(arguments[0])))
         return "eaten"
+    if word == "poison":
+        threading.Thread(target=die_of_the_next_restore, daemon=True).start()
+        return "poisoned"
     if word == "fill":
         try:
             with open("/data/full", "wb") as file:
@@ -78,7 +94,7 @@ def answer(line, connection):
 
 
 print(f"component at port {port} begins", flush=True)
-if what[:1] == ["crash"]:
+if what[:1] == ["crash"] or what[:1] == ["crash-if"] and os.path.exists(what[1]):
     sys.exit(3)
 if what[:1] == ["slow"]:
     time.sleep(float(what[1]))
