@@ -6,6 +6,7 @@
 // itself did not run.
 #pragma once
 
+#include <algorithm>
 #include <optional>
 
 #include "base/clock.h"
@@ -17,6 +18,8 @@ inline constexpr Duration kAgentSilenceLimit = std::chrono::seconds(10);
 // To the first report of a life, or after a restore. Shorter than the probation of a restore by default, so that a state
 // whose agent stands still speaks against its own generation.
 inline constexpr Duration kFirstReportLimit = std::chrono::seconds(5);
+// Who has been silent for longer is not moved: the copy would stand still at the target too, with nothing to go back to.
+inline constexpr Duration kSilenceThatForbidsAMove = std::chrono::seconds(3);
 inline constexpr Duration kAgentLookEvery = std::chrono::seconds(1);
 
 class AgentSilence {
@@ -25,6 +28,10 @@ class AgentSilence {
   void begin(Instant now);
   void heard(Instant now);
   void end() { since_.reset(); }
+  // Up to the capture that is under way. Zero: nobody is waited for.
+  Duration lasts(Instant now) const {
+    return since_ ? std::max(capture_since_.value_or(now) - *since_ - excused_, Duration::zero()) : Duration::zero();
+  }
 
   void capture_begins(Instant now) { capture_since_ = now; }
   // `frozen`: for how long the container was; nullopt: not known.

@@ -96,8 +96,19 @@ TEST_F(AgentSilenceTest, WhileNobodyLookedNobodyCouldHaveHeard) {
   EXPECT_EQ(pass(1s), 10s);
 }
 
+TEST_F(AgentSilenceTest, HowLongItLastsIsKnownBefore) {
+  silence_.heard(now_);
+  EXPECT_EQ(pass(4s), std::nullopt);
+  EXPECT_EQ(silence_.lasts(now_), 4s);
+  EXPECT_EQ(pass(4s, Counts::kNo), std::nullopt);
+  EXPECT_EQ(silence_.lasts(now_), 4s);
+  silence_.heard(now_);
+  EXPECT_EQ(silence_.lasts(now_), 0s);
+}
+
 TEST_F(AgentSilenceTest, WhoHasEndedIsNotWaitedFor) {
   silence_.end();
+  EXPECT_EQ(silence_.lasts(now_ + 1h), 0s);
   EXPECT_EQ(pass(100s), std::nullopt);
 }
 

@@ -51,6 +51,15 @@ void ContainerService::agent_is_silent(Duration silent) {
   if (Status killed = process_->signal(SIGKILL); !killed) log::warning("{}: {}", spec_.name.str(), killed.error().message());
 }
 
+Status ContainerService::agent_may_be_moved() {
+  if (agent_) agent_->drain();
+  const Duration silent = agent_silence_.lasts(environment_.clock.now());
+  if (silent < kSilenceThatForbidsAMove) return {};
+  return fail(ErrorCode::kConflict,
+              std::format("its agent has not reported for {} and may stand still; it is recovered here if that lasts, then move it again",
+                          format_duration(silent)));
+}
+
 void ContainerService::agent_reports(const agent::Report& report) {
   using Kind = ComponentTable::Change::Kind;
   bool restarted = false;

@@ -160,6 +160,7 @@ policy::ownership::Stock ContainerService::stock() const {
 
 Status ContainerService::ask(const policy::Event& operator_event) {
   if (!takeover_error_.empty()) return ask_before_takeover(operator_event);
+  if (std::holds_alternative<policy::OperatorMove>(operator_event)) PERDURE_TRY(agent_may_be_moved());
   PERDURE_TRY(policy_.admit(operator_event));
   handle(operator_event);
   return {};

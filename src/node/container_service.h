@@ -266,6 +266,7 @@ class ContainerService final : private OwnedSide {
   void hear_agent();
   void agent_reports(const agent::Report& report);
   void look_at_agent();
+  Status agent_may_be_moved();
   void agent_is_silent(Duration silent);
   policy::ExitStatus ended_as(policy::ExitStatus status);
   std::string with_evidence(std::string trouble);

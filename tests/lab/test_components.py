@@ -1,6 +1,9 @@
 """A container of components in a cluster: its agent is heard wherever it goes, and no standby ever gets a state that has not proved
 healthy, so that a takeover in the midst of a failure goes back behind it."""
 
+import os
+import signal
+
 from cluster_tools import wait_until_etcd_survives_one
 from lab_specs import address, lab_spec
 from moving import inspect, run, wait_until_stood_by
@@ -67,6 +70,26 @@ def test_its_agent_is_heard_wherever_it_goes(cluster):
     assert shop.answers(DB) == life
     shop.wait_for("running", "running")
     shop.is_mended_by_its_agent()
+    shop.owner.cli("rm", "--force", "--yes", "shop")
+
+
+def test_what_an_agent_that_stands_still_looks_after_is_not_moved(cluster):
+    """It would stand still at the target too, where there is nothing to go back to."""
+    shop = Shop(cluster, "shop", 92)
+    shop.wait_for("running", "running")
+    life = shop.ask(DB, "pid")
+    after = shop.owner.events.last_sequence()
+    os.kill(shop.owner.host_pid(shop.status()["init_pid"]), signal.SIGSTOP)
+    until(lambda: shop.status()["components_age_ns"] > 4e9, "its agent is heard", TAKES)
+    refused = shop.owner.try_cli("move", "shop", "node2")
+    assert refused.returncode and "its agent has not reported for" in " ".join(refused.stderr.split()), refused
+    shop.owner.events.wait("agent_silent", "shop", after=after, deadline=TAKES)
+    shop.owner.events.wait("restored", "shop", after=after, deadline=TAKES)
+    shop.wait_for("running", "running")
+    shop.owner.ask("move", "shop", "node2")
+    shop.owner = cluster.nodes[2]
+    shop.wait_for("running", "running")
+    assert shop.answers(DB) == life
     shop.owner.cli("rm", "--force", "--yes", "shop")
 
 
