@@ -227,7 +227,12 @@ def who(it):
     """Worker and parent that answer."""
     def look():
         try:
-            return [int(number) for number in it.ask(DB, "who").split()]
+            # A worker that is killed with the question unread may leave it without an answer.
+            lines = it.client.lines(it.address, DB, 2)
+            try:
+                return [int(number) for number in lines.ask("who").split()]
+            finally:
+                lines.close()
         except OSError:
             return None
     return until(look, "no worker answers")
