@@ -85,7 +85,7 @@ enum class MoveStep {
   kNone,
   kEnlisting,   // the target becomes a learner
   kPreparing,   // it lays out mounts, network, files
-  kFreezing,    // the last capture
+  kFreezing,    // the last capture; of a failover: what kPreparing is else, from when it is written down
   kShipping,    // the target does not hold it yet
   kSwapping,    // the record is about to name the target
   kTaking,      // it does; the target restores
@@ -265,6 +265,7 @@ class Ownership {
   std::string drop_reason(const Life& standby) const;
   bool covered(const Life& standby, const std::vector<Life>& others) const;
   std::vector<Life> holders() const;
+  std::vector<Life> steady_holders() const;
   bool slow(const Life& standby) const;
   bool silent(const NodeName& node) const;
   bool acceptable(const NodeName& node) const;
@@ -283,7 +284,7 @@ class Ownership {
   void on(const Taken&);
   void on(const TargetCommitted&);
   void on(const TargetSilent&);
-  void begin_hand_over(const Generation& generation);
+  void remember_handing_over(const Generation& generation);
   void advance_move();
   void watch_target();
   void fail_move(std::string reason);

@@ -82,13 +82,14 @@ void Ownership::on(const FailOverAsked& event) {
 }
 
 void Ownership::on(const MovePrepared& event) {
-  if (move_.step != MoveStep::kPreparing || !is_target(event.target)) return;
+  const bool awaited = move_.step == MoveStep::kPreparing || (move_.step == MoveStep::kFreezing && move_.fails_over);
+  if (!awaited || !is_target(event.target)) return;
   if (!event.refusal.empty()) return fail_move("it is refused: " + event.refusal);
   move_.prepared = true;
 }
 
 void Ownership::on(const HandoverCaptured& event) {
-  if (move_.step != MoveStep::kFreezing) {
+  if (move_.step != MoveStep::kFreezing || move_.fails_over) {
     // Too late: it must not stay frozen for a move that is over.
     if (!frozen()) effects_.push_back(HandOverFailed{"the move was given up", term_});
     return;
@@ -97,14 +98,14 @@ void Ownership::on(const HandoverCaptured& event) {
     generations_.insert(event.generation);
     captured_at_[event.generation] = now_;
   }
-  begin_hand_over(event.generation);
+  remember_handing_over(event.generation);
+  move_.step = MoveStep::kShipping;
 }
 
-void Ownership::begin_hand_over(const Generation& generation) {
+void Ownership::remember_handing_over(const Generation& generation) {
   move_.generation = generation;
   move_.standbys = record_->standbys;
   move_.remembered = true;
-  move_.step = MoveStep::kShipping;
   effects_.push_back(Remember{HandingOver{.target = *move_.target,
                                           .generation = generation,
                                           .term = move_.term,
@@ -112,7 +113,7 @@ void Ownership::begin_hand_over(const Generation& generation) {
 }
 
 void Ownership::on(const HandoverCaptureFailed& event) {
-  if (move_.step != MoveStep::kFreezing) return;
+  if (move_.step != MoveStep::kFreezing || move_.fails_over) return;
   move_.step = MoveStep::kPreparing;  // it runs
   fail_move("the last capture failed: " + event.reason);
 }
@@ -179,7 +180,8 @@ void Ownership::watch_target() {
   } else if (!live && now_ - *move_.target_gone >= patience) {
     move_.failure = name + " cannot be reached";
   } else if (now_ >= move_.deadline) {
-    move_.failure = frozen() ? std::format("{} did not run it within {}", name,
+    move_.failure = move_.step > MoveStep::kFreezing || (frozen() && !move_.fails_over)
+                        ? std::format("{} did not run it within {}", name,
                                            format_duration(options_.move_limit))
                              : name + " was not ready in time";
   }
@@ -216,7 +218,15 @@ void Ownership::advance_move() {
   const bool caught_up = recorded ? holds(target) >= needed : ready(target);
   switch (move_.step) {
     case MoveStep::kEnlisting:
-      if (caught_up) {
+      if (move_.fails_over) {
+        // Written down before the target is asked, so that it is known whether it could be before the record changes; from here
+        // on that keeps its standbys.
+        if (!caught_up || !settled) return;
+        move_.term = term_;
+        remember_handing_over(*move_.generation);
+        move_.step = MoveStep::kFreezing;
+        effects_.push_back(AskPrepare{move_.target->node});
+      } else if (caught_up) {
         move_.step = MoveStep::kPreparing;
         effects_.push_back(AskPrepare{move_.target->node});
       } else if (!recorded && target.role == Role::kNone && !target.dismissing &&
@@ -235,11 +245,15 @@ void Ownership::advance_move() {
         return fail_move(target.refusal.empty() ? "it does not stand by any more" : "it is refused: " + target.refusal);
       }
       if (!move_.prepared || !settled || !caught_up) return;
+      move_.step = MoveStep::kFreezing;
       move_.term = term_;
       move_.deadline = now_ + options_.move_limit;
-      if (move_.fails_over) return begin_hand_over(*move_.generation);
-      move_.step = MoveStep::kFreezing;
       effects_.push_back(BeginHandover{move_.target->node});
+      return;
+    case MoveStep::kFreezing:
+      if (!move_.fails_over || !move_.prepared) return;
+      move_.deadline = now_ + options_.move_limit;
+      move_.step = MoveStep::kShipping;
       return;
     case MoveStep::kShipping:
       if (identity_.statefulness == Statefulness::kStateful && holds(target) < move_.generation) {

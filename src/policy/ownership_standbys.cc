@@ -92,6 +92,16 @@ std::vector<model::NodeLife> Ownership::holders() const {
   return all;
 }
 
+// Those that give no reason to be dropped themselves, so that no two of them go because each has the other.
+std::vector<model::NodeLife> Ownership::steady_holders() const {
+  std::vector<Life> all = holders();
+  std::erase_if(all, [&](const Life& life) {
+    const Peer* p = find_peer(life.node);
+    return p != nullptr && p->incarnation == life.incarnation && (p->grants == Grants::kStopped || p->ends);
+  });
+  return all;
+}
+
 // One of the others that can be reached has what it has, or it is durable: it is not the last one.
 // One that was not seen since this life began may hold anything from before; whoever stands beside
 // it in the record holds what was committed then.
@@ -136,7 +146,7 @@ std::string Ownership::drop_reason(const Life& standby) const {
   // Before its last grant runs out, or the container falls silent: whatever it holds. What does not run here cannot fall silent,
   // and may have to be brought back from what it holds.
   const bool stopped = p->incarnation == standby.incarnation && p->grants == Grants::kStopped;
-  const bool may_go = runs_ || covered(standby, holders());
+  const bool may_go = runs_ || covered(standby, steady_holders());
   // While it still answers: nobody is silenced by an end that is announced.
   if (p->incarnation == standby.incarnation && p->ends && may_go) return "its perdured is being restarted";
   if (stopped && may_go) {

@@ -154,7 +154,9 @@ void Invariants::committed(NodeIndex owner, ContainerIndex container,
 void Invariants::takes_over(NodeIndex node, ContainerIndex container,
                             const Generation& generation, Attempt attempt) {
   const auto& committed = containers_[container].committed;
-  if (attempt == Attempt::kLater || generation >= committed) return;
+  // One that hung between its swap and the answer may restore what another one has taken from it since; nobody opens its gate.
+  const bool named = world_.store.truth(container).record.owner.node == node_name(node);
+  if (attempt == Attempt::kLater || !named || generation >= committed) return;
   broken(container, "a takeover restores nothing older than the newest committed generation",
          std::format("n{} restores {}, but {} was committed", node,
                      perdure::to_string(generation), perdure::to_string(*committed)));
