@@ -191,6 +191,7 @@ void Supervisor::has_failed(std::size_t index, std::string why) {
   Running& it = running_[index];
   const Component& component = configuration_.components[index];
   it.trouble = std::move(why);
+  it.probe_trouble.clear();
   forget_older(it.failures_of_late, now_ - component.restart.window);
   const policy::ComponentQuestion question{.stateful = component.stateful,
                                            .restarts_in_window = static_cast<std::uint32_t>(it.failures_of_late.size()),
@@ -289,6 +290,7 @@ void Supervisor::on(const ProbeEnded& event) {
   changed_ = changed_ || component.stateful;
   if (event.passed) {
     it.failures = 0;
+    it.probe_trouble.clear();
     ++it.successes;
     it.passed = it.run_began;
     it.passed_realtime_ns = event.begun_realtime_ns;
@@ -297,7 +299,7 @@ void Supervisor::on(const ProbeEnded& event) {
   }
   if (it.run_is_extra) return;
   it.successes = 0;
-  it.trouble = event.reason;
+  it.probe_trouble = "does not answer: " + event.reason;
   if (stopping_ || (!it.was_ready && now_ < it.started + probe.grace)) return;
   ++it.failures;
   if (it.was_ready) become(event.component, State::kFailing);
@@ -421,7 +423,7 @@ Report Supervisor::report(Instant now) const {
                         .pid = it.pid,
                         .restarts = it.restarts,
                         .failures = it.failures,
-                        .trouble = it.trouble};
+                        .trouble = it.probe_trouble.empty() ? it.trouble : it.probe_trouble};
     if (it.passed) {
       one.passed_realtime_ns = it.passed_realtime_ns;
       one.passed_age_ns = (now - *it.passed).count();

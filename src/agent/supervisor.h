@@ -121,6 +121,7 @@ class Supervisor {
     std::deque<Instant> recent;    // restarts within the window
     std::deque<Instant> failures_of_late;  // ... that followed failures
     std::string trouble;
+    std::string probe_trouble;  // what its probe says since it has passed last
   };
 
   void on(const Spawned& event);

@@ -92,11 +92,11 @@ void set_protection(v1::Protection& protection, const ContainerService& service,
     case Phase::kStopping:
     case Phase::kStopped:
     case Phase::kRemoved:
-    case Phase::kFailed:
     case Phase::kMoving:
     case Phase::kLeaving:
     case Phase::kGone:
     case Phase::kWaiting: return;
+    case Phase::kFailed: return protection.set_remedy(status.remedy);
   }
   if (is_stateless(service)) protection.set_state(v1::PROTECTION_STATELESS);
   if (protection.state() == v1::PROTECTION_UNPROTECTED && status.newest_good && status.fresh_since &&
