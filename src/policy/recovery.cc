@@ -83,9 +83,11 @@ RecoveryDecision& give_up(RecoveryDecision& decision, std::string reason, std::s
   return conclude(decision, Action::kGiveUp, std::move(reason));
 }
 
+bool limit_is_reached(const RecoveryQuestion& question) { return question.restores_in_window >= question.max_restores; }
+
 // Why this host has done enough; empty: it has not.
 std::string exhaustion(const RecoveryQuestion& question) {
-  if (question.restores_in_window >= question.max_restores) {
+  if (limit_is_reached(question)) {
     return std::format("after {} restores and cold starts within {}", question.restores_in_window,
                        format_duration(question.restore_window));
   }
@@ -221,7 +223,7 @@ RecoveryDecision decide_recovery(const RecoveryQuestion& question) {
     lay_blame(question, generations, decision);
     const bool exhausted = question.trouble != Trouble::kOperatorStart && !exhaustion(question).empty();
     if (exhausted && may_fail_over(question, generations)) return fail_over(question, generations, decision);
-    if (exhausted && question.restores_in_window >= question.max_restores) {
+    if (exhausted && limit_is_reached(question)) {
       const std::string stays = objection_to_failover(question);
       return give_up(
           decision, std::format("{}, {}{}{}", why, exhaustion(question), stays.empty() ? "" : "; ", stays),
