@@ -16,8 +16,15 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 /* The parts of the kernel's types that are read; CO-RE finds their places in the running kernel's
  * BTF. */
 #define KERNEL_TYPE __attribute__((preserve_access_index))
+struct ns_common {
+  unsigned int inum;
+} KERNEL_TYPE;
+struct pid_namespace {
+  struct ns_common ns;
+} KERNEL_TYPE;
 struct upid {
   int nr;
+  struct pid_namespace* ns;
 } KERNEL_TYPE;
 struct pid {
   unsigned int level;
@@ -25,11 +32,13 @@ struct pid {
 } KERNEL_TYPE;
 struct signal_struct {
   unsigned int flags;
+  struct pid* pids[4]; /* enum pid_type */
 } KERNEL_TYPE;
 struct task_struct {
   int exit_code;
   int tgid;
   __u64 start_time;
+  struct task_struct* real_parent;
   struct task_struct* group_leader;
   struct pid* thread_pid;
   struct signal_struct* signal;
@@ -37,11 +46,14 @@ struct task_struct {
 
 enum {
   SIGNAL_GROUP_EXIT = 0x4, /* include/linux/sched/signal.h */
+  PIDTYPE_SID = 3,         /* include/linux/pid_types.h */
   FIRST_LEVEL = 1,         /* the root cgroup is nobody's container */
   LAST_LEVEL = 16,
   SEEN_PROCESSES =
       4096, /* dying at the same time; a forgotten one is reported once more, no harm */
   EVENT_BYTES = 256 << 10,
+  LISTED_PROCESSES = 16384,
+  ANCESTORS = 16, /* with the process itself */
 };
 
 struct gate_map {
@@ -75,14 +87,59 @@ struct {
   __uint(max_entries, EVENT_BYTES);
 } pd_deaths SEC(".maps");
 
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(map_flags, BPF_F_NO_PREALLOC); /* only the daemon adds */
+  __uint(max_entries, LISTED_PROCESSES);
+  __type(key, struct pd_listed_key);
+  __type(value, __u32);
+} pd_listed SEC(".maps");
+
+/* A process in its innermost PID namespace. */
+struct inner_process {
+  __u32 level;
+  __u32 number; /* 0: cannot be read */
+  __u32 pid_namespace;
+};
+
+static __always_inline struct inner_process inner(struct pid* pid) {
+  struct inner_process it = {BPF_CORE_READ(pid, level), 0, 0};
+  const char* at = (const char*)pid + bpf_core_field_offset(pid->numbers) +
+                   it.level * bpf_core_type_size(struct upid);
+  struct pid_namespace* space = 0;
+  if (bpf_probe_read_kernel(&it.number, sizeof(it.number),
+                            at + bpf_core_field_offset(struct upid, nr)) ||
+      bpf_probe_read_kernel(&space, sizeof(space), at + bpf_core_field_offset(struct upid, ns))) {
+    it.number = 0;
+    return it;
+  }
+  it.pid_namespace = BPF_CORE_READ(space, ns.inum);
+  return it;
+}
+
 static __always_inline __u32 is_init(struct task_struct* leader) {
-  struct pid* pid = BPF_CORE_READ(leader, thread_pid);
-  __u32 level = BPF_CORE_READ(pid, level);
-  int number = 0;
-  const void* at = (const char*)pid + bpf_core_field_offset(pid->numbers) +
-                   level * bpf_core_type_size(struct upid) + bpf_core_field_offset(struct upid, nr);
-  if (bpf_probe_read_kernel(&number, sizeof(number), at)) return 0;
-  return level > 0 && number == 1;
+  const struct inner_process it = inner(BPF_CORE_READ(leader, thread_pid));
+  return it.level > 0 && it.number == 1;
+}
+
+static __always_inline __u32* listed(__u64 cgroup, struct pid* pid) {
+  const struct inner_process it = inner(pid);
+  const struct pd_listed_key key = {cgroup, it.pid_namespace, it.number};
+  return bpf_map_lookup_elem(&pd_listed, &key);
+}
+
+/* Whether it is the container's init, listed, descends from who is, or is in the session of one: a
+ * child whose parent has ended descends from init only. Who leads to nobody known holds. */
+static __always_inline __u32 is_listed(__u64 cgroup, struct task_struct* leader) {
+  __u32* entry = listed(cgroup, BPF_CORE_READ(leader, signal, pids[PIDTYPE_SID]));
+  if (entry && *entry == PD_LISTED_HOLDS) return 1;
+  struct task_struct* ancestor = leader;
+  for (int i = 0; i < ANCESTORS; i++) {
+    entry = listed(cgroup, BPF_CORE_READ(ancestor, thread_pid));
+    if (entry) return *entry == PD_LISTED_HOLDS || i == 0;
+    ancestor = BPF_CORE_READ(ancestor, real_parent, group_leader);
+  }
+  return 1;
 }
 
 static __always_inline void report(__u64 cgroup, __u32 signal, __u32 init, __u32 held) {
@@ -128,7 +185,9 @@ int pd_on_exit(struct bpf_raw_tracepoint_args* ctx) {
   /* Held first, marked second: a thread that finds the mark may close sockets at once. */
   __u32 init = is_init(leader);
   __u32 flags = *(volatile __u32*)&gate->flags;
-  __u32 held = (flags & PD_GATE_HOLD_ON_DEATH) || ((flags & PD_GATE_HOLD_ON_INIT_DEATH) && init);
+  __u32 held = (flags & PD_GATE_HOLD_ON_INIT_DEATH) && init;
+  if (flags & PD_GATE_HOLD_ON_DEATH)
+    held = held || !(flags & PD_GATE_LISTED_DEATHS_ONLY) || is_listed(cgroup, leader);
   if (held) __sync_fetch_and_add(&gate->holds, 1);
   __u8 mark = 1;
   if (bpf_map_update_elem(&pd_seen, &process, &mark, BPF_NOEXIST))

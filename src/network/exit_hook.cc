@@ -14,6 +14,8 @@
 #include <cstring>
 #include <filesystem>
 #include <format>
+#include <map>
+#include <mutex>
 #include <system_error>
 
 #include "exit_hook.skel.h"
@@ -30,18 +32,39 @@ struct PinPaths {
   std::string link;
   std::string protected_cgroups;
   std::string deaths;
+  std::string listed;
 };
 
 PinPaths pin_paths(const std::string& directory) {
   const std::string prefix = std::format("{}/{}{:08x}_", directory, kPinPrefix, PD_GATE_VERSION);
-  return PinPaths{prefix + "link", prefix + "protected", prefix + "deaths"};
+  return PinPaths{prefix + "link", prefix + "protected", prefix + "deaths", prefix + "listed"};
 }
 
-void remove_pins(const std::string& directory) {
+void remove_pins(const std::string& directory, const std::optional<PinPaths>& but = std::nullopt) {
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
-    if (entry.path().filename().string().starts_with(kPinPrefix)) ::unlink(entry.path().c_str());
+    const std::string& path = entry.path().native();
+    if (!entry.path().filename().string().starts_with(kPinPrefix)) continue;
+    if (but && (path == but->link || path == but->protected_cgroups || path == but->deaths ||
+                path == but->listed)) {
+      continue;
+    }
+    ::unlink(path.c_str());
   }
+}
+
+bool contains(const std::vector<pd_listed_key>& keys, const pd_listed_key& key) {
+  return std::ranges::any_of(keys, [&](const pd_listed_key& it) {
+    return it.cgroup_id == key.cgroup_id && it.pid_namespace == key.pid_namespace &&
+           it.process_id == key.process_id;
+  });
+}
+
+Result<std::uint32_t> pid_namespace_of(pid_t process) {
+  struct stat info{};
+  if (::stat(std::format("/proc/{}/ns/pid", process).c_str(), &info) != 0)
+    return fail_errno(std::format("look up the PID namespace of process {}", process));
+  return static_cast<std::uint32_t>(info.st_ino);
 }
 
 bool is_bpffs(const std::string& directory) {
@@ -77,6 +100,9 @@ struct ExitHook::Impl {
   UniqueFd link;
   UniqueFd protected_cgroups;
   UniqueFd deaths;
+  UniqueFd listed;
+  std::mutex listing;  // of several containers, by their threads
+  std::map<std::uint64_t, std::vector<pd_listed_key>> listed_of;  // what the map has, by cgroup
   std::unique_ptr<ring_buffer, RingCloser> ring;
   std::optional<Death> read;  // handed from the ring's callback to next_death()
   std::string unpinned_reason;
@@ -84,9 +110,12 @@ struct ExitHook::Impl {
 
   static int on_event(void* self, void* data, std::size_t size);
   Status open_ring();
-  static Result<std::unique_ptr<Impl>> from_pins(const PinPaths& pins);
-  static Result<std::unique_ptr<Impl>> load();
-  Status pin(const std::string& directory) const;
+  static std::unique_ptr<Impl> from_pins(const PinPaths& pins);
+  bool complete() const { return link && protected_cgroups && deaths && listed; }
+  static Result<std::unique_ptr<Impl>> load(const Impl& pinned);
+  Status pin(const PinPaths& pins, const Impl& pinned) const;
+  Status read_listed();
+  Status replace_listed(std::uint64_t cgroup, std::vector<pd_listed_key> keys);
 };
 
 int ExitHook::Impl::on_event(void* self, void* data, std::size_t size) {
@@ -110,21 +139,29 @@ Status ExitHook::Impl::open_ring() {
   return {};
 }
 
-Result<std::unique_ptr<ExitHook::Impl>> ExitHook::Impl::from_pins(const PinPaths& pins) {
+// What there is: maybe nothing, or less than all.
+std::unique_ptr<ExitHook::Impl> ExitHook::Impl::from_pins(const PinPaths& pins) {
   auto impl = std::make_unique<Impl>();
   impl->link.reset(bpf_obj_get(pins.link.c_str()));
   impl->protected_cgroups.reset(bpf_obj_get(pins.protected_cgroups.c_str()));
   impl->deaths.reset(bpf_obj_get(pins.deaths.c_str()));
-  if (!impl->link || !impl->protected_cgroups || !impl->deaths) {
-    return fail(ErrorCode::kNotFound, std::format("no exit hook is pinned at '{}'", pins.link));
-  }
+  impl->listed.reset(bpf_obj_get(pins.listed.c_str()));
   return impl;
 }
 
-Result<std::unique_ptr<ExitHook::Impl>> ExitHook::Impl::load() {
+// With the maps of the pinned one, as far as it has them: what is protected stays so.
+Result<std::unique_ptr<ExitHook::Impl>> ExitHook::Impl::load(const Impl& pinned) {
   const BpfLog log;
-  const Skeleton skeleton(exit_hook_bpf__open_and_load());
-  if (!skeleton) return fail(log.error("load the exit hook's BPF program", errno));
+  const Skeleton skeleton(exit_hook_bpf__open());
+  if (!skeleton) return fail(log.error("open the exit hook's BPF program", errno));
+  const auto reuse = [](bpf_map* map, const UniqueFd& fd) {
+    return !fd || bpf_map__reuse_fd(map, fd.get()) == 0;
+  };
+  if (!reuse(skeleton->maps.pd_protected, pinned.protected_cgroups) ||
+      !reuse(skeleton->maps.pd_deaths, pinned.deaths) ||
+      !reuse(skeleton->maps.pd_listed, pinned.listed) || exit_hook_bpf__load(skeleton.get()) != 0) {
+    return fail(log.error("load the exit hook's BPF program", errno));
+  }
   bpf_link* attached = bpf_program__attach(skeleton->progs.pd_on_exit);
   if (attached == nullptr)
     return fail(log.error("attach the exit hook to sched_process_exit", errno));
@@ -135,20 +172,63 @@ Result<std::unique_ptr<ExitHook::Impl>> ExitHook::Impl::load() {
   impl->link = *std::move(link);
   PERDURE_ASSIGN(impl->protected_cgroups, duplicate(bpf_map__fd(skeleton->maps.pd_protected)));
   PERDURE_ASSIGN(impl->deaths, duplicate(bpf_map__fd(skeleton->maps.pd_deaths)));
+  PERDURE_ASSIGN(impl->listed, duplicate(bpf_map__fd(skeleton->maps.pd_listed)));
   return impl;
 }
 
-Status ExitHook::Impl::pin(const std::string& directory) const {
-  const PinPaths pins = pin_paths(directory);
+Status ExitHook::Impl::pin(const PinPaths& pins, const Impl& pinned) const {
   const auto put = [](int fd, const std::string& path) -> Status {
     if (bpf_obj_pin(fd, path.c_str()) != 0)
       return fail_errno(std::format("pin the exit hook at '{}'", path));
     return {};
   };
-  // The link last: with it the three are complete.
-  PERDURE_TRY(put(protected_cgroups.get(), pins.protected_cgroups));
-  PERDURE_TRY(put(deaths.get(), pins.deaths));
-  return put(link.get(), pins.link);
+  if (!pinned.protected_cgroups) PERDURE_TRY(put(protected_cgroups.get(), pins.protected_cgroups));
+  if (!pinned.deaths) PERDURE_TRY(put(deaths.get(), pins.deaths));
+  // Takes the place of an older link in one step: at no time is none pinned.
+  const std::string next = pins.link + "_next";
+  ::unlink(next.c_str());
+  PERDURE_TRY(put(link.get(), next));
+  if (::rename(next.c_str(), pins.link.c_str()) != 0)
+    return fail_errno(std::format("pin the exit hook at '{}'", pins.link));
+  // Last: with it the four are complete, and are of one program.
+  return pinned.listed ? Status{} : put(listed.get(), pins.listed);
+}
+
+Status ExitHook::Impl::read_listed() {
+  pd_listed_key key{};
+  const void* previous = nullptr;
+  while (bpf_map_get_next_key(listed.get(), previous, &key) == 0) {
+    listed_of[key.cgroup_id].push_back(key);
+    previous = &key;
+  }
+  if (errno != ENOENT) return fail_errno("list the processes that the exit hook knows");
+  return {};
+}
+
+Status ExitHook::Impl::replace_listed(std::uint64_t cgroup, std::vector<pd_listed_key> keys) {
+  const std::scoped_lock lock(listing);
+  std::vector<pd_listed_key>& present = listed_of[cgroup];
+  for (const pd_listed_key& key : keys) {
+    const std::uint32_t value = key.process_id == 1 ? PD_LISTED_INIT : PD_LISTED_HOLDS;
+    if (bpf_map_update_elem(listed.get(), &key, &value, BPF_ANY) == 0) {
+      if (!contains(present, key)) present.push_back(key);
+      continue;
+    }
+    if (errno == E2BIG || errno == ENOMEM) {
+      return fail(ErrorCode::kNoSpace,
+                  std::format("list process {} of cgroup {}: {} are listed already", key.process_id,
+                              cgroup, kMaxListedProcesses));
+    }
+    return fail_errno(std::format("list process {} of cgroup {}", key.process_id, cgroup));
+  }
+  for (const pd_listed_key& key : present) {
+    if (contains(keys, key)) continue;
+    if (bpf_map_delete_elem(listed.get(), &key) != 0 && errno != ENOENT)
+      return fail_errno(std::format("forget process {} of cgroup {}", key.process_id, cgroup));
+  }
+  present = std::move(keys);
+  if (present.empty()) listed_of.erase(cgroup);
+  return {};
 }
 
 Result<std::uint64_t> cgroup_id(const std::string& cgroup_path) {
@@ -174,20 +254,20 @@ ExitHook::~ExitHook() = default;
 
 Result<ExitHook> ExitHook::install(const ExitHookOptions& options) {
   const Status bpffs = ensure_bpffs(options.pin_directory);
-  std::unique_ptr<Impl> impl;
-  if (bpffs) {
-    if (auto pinned = Impl::from_pins(pin_paths(options.pin_directory))) impl = *std::move(pinned);
-  }
-  if (!impl) {
-    PERDURE_ASSIGN(impl, Impl::load());
+  const PinPaths pins = pin_paths(options.pin_directory);
+  auto impl = bpffs ? Impl::from_pins(pins) : std::make_unique<Impl>();
+  if (!impl->complete()) {
+    const auto found = std::move(impl);
+    PERDURE_ASSIGN(impl, Impl::load(*found));
     Status pinned = bpffs;
     if (pinned) {
-      remove_pins(options.pin_directory);  // of other versions, or half made
-      pinned = impl->pin(options.pin_directory);
+      remove_pins(options.pin_directory, pins);  // of other versions
+      pinned = impl->pin(pins, *found);
       if (!pinned) remove_pins(options.pin_directory);
     }
     if (!pinned) impl->unpinned_reason = pinned.error().message();
   }
+  PERDURE_TRY(impl->read_listed());
   PERDURE_ASSIGN(impl->clock, KernelClock::of_this_process());
   PERDURE_TRY(impl->open_ring());
   return ExitHook(std::move(impl));
@@ -210,9 +290,20 @@ Status ExitHook::protect(std::uint64_t cgroup, const Gate& gate) {
 }
 
 Status ExitHook::unprotect(std::uint64_t cgroup) {
-  if (bpf_map_delete_elem(impl_->protected_cgroups.get(), &cgroup) == 0 || errno == ENOENT)
-    return {};
-  return fail_errno(std::format("end protection of cgroup {}", cgroup));
+  if (bpf_map_delete_elem(impl_->protected_cgroups.get(), &cgroup) != 0 && errno != ENOENT)
+    return fail_errno(std::format("end protection of cgroup {}", cgroup));
+  return impl_->replace_listed(cgroup, {});
+}
+
+Status ExitHook::list(std::uint64_t cgroup, pid_t init, std::span<const pid_t> processes) {
+  PERDURE_ASSIGN(const std::uint32_t pid_namespace, pid_namespace_of(init));
+  std::vector<pd_listed_key> keys;
+  for (const pid_t process : processes) {
+    if (process > 1) keys.push_back({cgroup, pid_namespace, static_cast<std::uint32_t>(process)});
+  }
+  // Last: until the hook knows init, whoever it does not know holds.
+  keys.push_back({cgroup, pid_namespace, 1});
+  return impl_->replace_listed(cgroup, std::move(keys));
 }
 
 Result<std::vector<std::uint64_t>> ExitHook::protected_cgroups() const {

@@ -4,9 +4,12 @@
 // sched_process_exit per daemon.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -33,6 +36,8 @@ struct ExitHookOptions {
 
 // Containers that one hook watches at most: the size of its map.
 inline constexpr unsigned kMaxProtectedCgroups = 4096;
+// Processes that it knows by their number, of all containers together, their first ones included.
+inline constexpr unsigned kMaxListedProcesses = 16384;
 
 // The id by which BPF knows a cgroup of the v2 hierarchy. kInvalid if the path is in a v1
 // hierarchy.
@@ -41,8 +46,10 @@ Result<std::uint64_t> cgroup_id(const std::string& cgroup_path);
 class ExitHook {
  public:
   // Takes over the hook pinned in the directory, with what it protects, or loads, attaches and pins
-  // a new one. Where pinning is impossible, the hook lives as long as this object and
-  // unpinned_reason() tells why. kUnsupported with the kernel's reason if there can be no hook.
+  // a new one. One that an older release has pinned, without a list, is replaced by one that
+  // protects the same from its first moment; until then the old one acts. Where pinning is
+  // impossible, the hook lives as long as this object and unpinned_reason() tells why. kUnsupported
+  // with the kernel's reason if there can be no hook.
   static Result<ExitHook> install(const ExitHookOptions& options);
   // Detaches a pinned hook for good (uninstallation). Nothing there is success.
   static Status uninstall(const ExitHookOptions& options);
@@ -56,6 +63,13 @@ class ExitHook {
   // an RCU grace period (milliseconds). kNoSpace beyond kMaxProtectedCgroups.
   Status protect(std::uint64_t cgroup, const Gate& gate);
   Status unprotect(std::uint64_t cgroup);  // nothing there is success
+
+  // Of a cgroup whose gate says kListedDeathsOnly: whose deaths hold it beside that of `init`, its
+  // PID 1 as the caller numbers it. `processes` are their numbers in its PID namespace;
+  // whoever descends from them, or is in their sessions, holds too. Replaces what was listed; called
+  // before the flag is set, for until then every death holds. After an error too few may be listed:
+  // clear the flag. kNotFound: init is gone; kNoSpace beyond kMaxListedProcesses.
+  Status list(std::uint64_t cgroup, pid_t init, std::span<const pid_t> processes);
   Result<std::vector<std::uint64_t>> protected_cgroups() const;
 
   // Becomes readable when next_death() has something. Deaths are reported, in order, to the one

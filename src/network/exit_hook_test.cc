@@ -1,14 +1,19 @@
 // Proves that a process of a protected cgroup that a signal kills says nothing more to its TCP
-// peers (the control without the hook says FIN), that an exit of its own will is not held, and that
-// the hook outlives the daemon. Real processes in a cgroup of the test's own below the v2 mount.
+// peers (the control without the hook says FIN), that an exit of its own will is not held, that
+// where only listed deaths hold no other one does, and that the hook outlives the daemon. Real
+// processes in a cgroup of the test's own below the v2 mount.
 #include "network/exit_hook.h"
 
+#include <sys/prctl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <thread>
 
+#include "base/fd.h"
 #include "gmock/gmock.h"
 #include "network/network_test_support.h"
 
@@ -161,6 +166,257 @@ class ExitHookTest : public BridgeTest {
   std::uint64_t cgroup_id_ = 0;
   std::optional<Container> container_;
 };
+
+// Processes of a container under an init of their own, each with a connection to us that only it
+// holds.
+class ListedDeathsTest : public ExitHookTest {
+ protected:
+  enum Role : int {
+    kInit,
+    kService,         // child of init, in a session of its own, as the next
+    kOther,
+    kWorker,          // child of kService
+    kWorkersChild,
+    kOthersWorker,    // child of kOther
+    kLeftByService,   // grandchild of kService, whose parent has ended: init's, in its session
+    kLeftByOther,
+    kServicesSandbox,  // child of kService, PID 1 of a namespace within
+    kOthersSandbox,
+    kInServicesSandbox,  // child of that
+    kInOthersSandbox,
+    kRoles
+  };
+
+  void SetUp() override {
+    ExitHookTest::SetUp();
+    if (IsSkipped() || HasFatalFailure()) return;
+    gate().set_flags(GateFlags::kHoldOnDeath | GateFlags::kListedDeathsOnly);
+    start_family();
+  }
+
+  ExitHook protect() {
+    ExitHook hook = value_of(ExitHook::install({kPins}));
+    EXPECT_OK(hook.protect(cgroup_id_, gate()));
+    return hook;
+  }
+  void list(ExitHook& hook, std::vector<Role> roles) {
+    std::vector<pid_t> inner;
+    for (const Role role : roles) inner.push_back(inner_.at(role));
+    ASSERT_OK(hook.list(cgroup_id_, family_[kInit].pid, inner));
+  }
+  // Whether its death closes the gate, which is open afterwards; if not, its peer hears the end at
+  // once.
+  bool holds(Role role) {
+    const Process& process = family_.at(role);
+    const std::uint64_t before = gate().holds();
+    const std::uint64_t deaths = gate().deaths();
+    EXPECT_EQ(::kill(process.pid, SIGKILL), 0);
+    EXPECT_TRUE(eventually([&] { return gate().deaths() > deaths; }));
+    const bool held = gate().holds() > before;
+    if (held) {
+      EXPECT_FALSE(ended(process, kSilenceMs)) << "role " << role;
+    } else {
+      EXPECT_TRUE(ended(process, 20'000)) << "role " << role;
+      EXPECT_EQ(gate().counters().dropped_held, dropped_) << "role " << role;
+    }
+    gate().release_holds(gate().holds());
+    dropped_ = gate().counters().dropped_held;
+    return held;
+  }
+
+  static std::vector<std::string> pinned() {
+    std::vector<std::string> pins;
+    for (const auto& entry : std::filesystem::directory_iterator(kPins)) {
+      if (entry.path().filename().native().starts_with("exit_hook_")) pins.push_back(entry.path());
+    }
+    std::ranges::sort(pins);
+    return pins;
+  }
+
+  std::map<Role, Process> family_;
+
+ private:
+  static std::string name_of(Role role) { return "role" + std::to_string(role); }
+  struct Greeting {
+    int role = 0;
+    pid_t inner = 0;
+  };
+
+  [[noreturn]] static void be(Role role) {
+    ::prctl(PR_SET_NAME, name_of(role).c_str());
+    const auto begin = [](Role child) {
+      if (::fork() == 0) be(child);
+    };
+    // Its parent ends, and it belongs to init before it says a word.
+    const auto leave = [](Role child) {
+      const pid_t parent = ::fork();
+      if (parent == 0) {
+        if (::fork() == 0) {
+          while (::getppid() != 1) ::usleep(1000);
+          be(child);
+        }
+        ::_exit(0);
+      }
+    };
+    if (role == kService || role == kOther) ::setsid();
+    if (role == kInit) begin(kService), begin(kOther);
+    if (role == kService) begin(kWorker), leave(kLeftByService);
+    if (role == kOther) begin(kOthersWorker), leave(kLeftByOther);
+    if (role == kWorker) begin(kWorkersChild);
+    if (role == kService || role == kOther) {
+      if (::unshare(CLONE_NEWPID) != 0) ::_exit(105);
+      begin(role == kService ? kServicesSandbox : kOthersSandbox);
+    }
+    if (role == kServicesSandbox) begin(kInServicesSandbox);
+    if (role == kOthersSandbox) begin(kInOthersSandbox);
+    const UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const SocketAddress to(Endpoint{ip("10.1.0.1"), kPort});
+    if (::connect(socket.get(), to.get(), to.size) != 0) ::_exit(103);
+    const Greeting greeting{role, ::getpid()};
+    if (::write(socket.get(), &greeting, sizeof greeting) != sizeof greeting) ::_exit(104);
+    while (true) ::pause();
+  }
+
+  void start_family() {
+    const UniqueFd listener = socket_at(-1, SOCK_STREAM, Endpoint{ip("10.1.0.1"), kPort});
+    ASSERT_EQ(::listen(listener.get(), kRoles), 0);
+    std::thread([&] {
+      ASSERT_EQ(::unshare(CLONE_NEWPID), 0) << std::strerror(errno);
+      if (::fork() != 0) return;
+      ::signal(SIGCHLD, SIG_IGN);  // reaps
+      if (::setns(container_->netns.fd(), CLONE_NEWNET) != 0) ::_exit(101);
+      if (!write_control_file(cgroup_->path() + "/cgroup.procs", "0")) ::_exit(102);
+      be(kInit);
+    }).join();
+    for (int i = 0; i < kRoles; ++i) {
+      ASSERT_TRUE(readable_within(listener.get(), 20'000)) << "not all have connected";
+      UniqueFd peer(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      Greeting greeting;
+      ASSERT_TRUE(readable_within(peer.get(), 20'000));
+      ASSERT_EQ(::read(peer.get(), &greeting, sizeof greeting), ssize_t{sizeof greeting});
+      const Role role{greeting.role};
+      inner_[role] = greeting.inner;
+      family_[role].peer = std::move(peer);
+    }
+    // Only now has each a name of its own.
+    std::ifstream members(cgroup_->path() + "/cgroup.procs");
+    for (pid_t pid; members >> pid;) {
+      const auto name = read_file("/proc/" + std::to_string(pid) + "/comm");
+      for (auto& [role, process] : family_) {
+        if (name && *name == name_of(role) + "\n") process.pid = pid;
+      }
+    }
+    for (const auto& [role, process] : family_) ASSERT_GT(process.pid, 0) << "role " << role;
+    ASSERT_EQ(inner_[kInit], 1);
+  }
+
+  std::map<Role, pid_t> inner_;
+  std::uint64_t dropped_ = 0;
+};
+
+TEST_F(ListedDeathsTest, HoldWithTheirDescendantsAndInit) {
+  ExitHook hook = protect();
+  list(hook, {kService});
+  EXPECT_TRUE(holds(kWorkersChild));
+  EXPECT_TRUE(holds(kWorker));
+  EXPECT_TRUE(holds(kLeftByService)) << "it is in its session";
+  EXPECT_TRUE(holds(kService));
+  EXPECT_FALSE(holds(kOthersWorker));
+  EXPECT_FALSE(holds(kOther));
+  EXPECT_FALSE(holds(kLeftByOther)) << "it is init's now";
+  EXPECT_TRUE(holds(kInit));
+  std::vector<std::pair<bool, bool>> reported;  // held, init
+  for (const Death& death : deaths_of(hook)) reported.emplace_back(death.held, death.is_init);
+  reported.resize(8);  // the kernel kills with init who is left
+  const std::pair held{true, false}, passed{false, false}, init{true, true};
+  EXPECT_THAT(reported, ElementsAre(held, held, held, held, passed, passed, passed, init));
+}
+
+TEST_F(ListedDeathsTest, NumbersOfNamespacesWithinAreNotMistaken) {
+  ExitHook hook = protect();
+  list(hook, {kService});
+  EXPECT_TRUE(holds(kInServicesSandbox));
+  EXPECT_TRUE(holds(kServicesSandbox));
+  EXPECT_FALSE(holds(kInOthersSandbox));
+  EXPECT_FALSE(holds(kOthersSandbox)) << "it is not the container's PID 1";
+}
+
+TEST_F(ListedDeathsTest, NobodyIsListedButInit) {
+  ExitHook hook = protect();
+  list(hook, {});
+  EXPECT_FALSE(holds(kWorker));
+  EXPECT_FALSE(holds(kService));
+  EXPECT_TRUE(holds(kInit));
+}
+
+TEST_F(ListedDeathsTest, AListReplacesTheOneBefore) {
+  ExitHook hook = protect();
+  list(hook, {kService});
+  list(hook, {kOther});
+  EXPECT_FALSE(holds(kService));
+  EXPECT_TRUE(holds(kOthersWorker));
+  list(hook, {});
+  EXPECT_FALSE(holds(kOther));
+}
+
+TEST_F(ListedDeathsTest, UntilSomethingIsListedEveryDeathHolds) {
+  ExitHook hook = protect();
+  EXPECT_TRUE(holds(kLeftByOther));
+  list(hook, {kService});
+  EXPECT_FALSE(holds(kOthersWorker));
+  ASSERT_OK(hook.unprotect(cgroup_id_));
+  ASSERT_OK(hook.protect(cgroup_id_, gate()));
+  EXPECT_TRUE(holds(kOther)) << "its list is forgotten";
+}
+
+TEST_F(ListedDeathsTest, WithoutTheFlagTheListDoesNotCount) {
+  ExitHook hook = protect();
+  list(hook, {kService});
+  gate().clear_flags(GateFlags::kListedDeathsOnly);
+  EXPECT_TRUE(holds(kOther));
+  gate().add_flags(GateFlags::kListedDeathsOnly);
+  gate().open();
+  EXPECT_FALSE(holds(kOthersWorker)) << "open() leaves it";
+}
+
+TEST_F(ListedDeathsTest, AListOfAProcessThatIsGoneIsRefused) {
+  ExitHook hook = protect();
+  EXPECT_EQ(hook.list(cgroup_id_, 1 << 30, {}).error().code(), ErrorCode::kNotFound);
+}
+
+TEST_F(ListedDeathsTest, APinnedHookKeepsItsList) {
+  { list(*std::make_unique<ExitHook>(protect()), {kService}); }
+  EXPECT_FALSE(holds(kLeftByOther));
+  EXPECT_TRUE(holds(kWorkersChild));
+  ExitHook hook = value_of(ExitHook::install({kPins}));
+  ASSERT_TRUE(hook.pinned());
+  EXPECT_FALSE(holds(kOthersWorker));
+  EXPECT_TRUE(holds(kWorker));
+  list(hook, {});  // what it has found is replaced
+  EXPECT_FALSE(holds(kService));
+  ASSERT_OK(hook.unprotect(cgroup_id_));
+}
+
+// As if an older release had pinned it, which had no list.
+TEST_F(ListedDeathsTest, APinnedHookWithoutAListIsReplacedAndProtectsTheSame) {
+  { protect(); }
+  const std::vector<std::string> pins = pinned();
+  const auto list_pin = std::ranges::find_if(
+      pins, [](const std::string& pin) { return pin.ends_with("_listed"); });
+  ASSERT_NE(list_pin, pins.end());
+  ASSERT_EQ(::unlink(list_pin->c_str()), 0);
+  EXPECT_TRUE(holds(kLeftByOther));
+  ExitHook hook = value_of(ExitHook::install({kPins}));
+  EXPECT_TRUE(hook.pinned());
+  EXPECT_THAT(value_of(hook.protected_cgroups()), ElementsAre(cgroup_id_));
+  EXPECT_TRUE(holds(kOthersWorker));
+  list(hook, {kService});
+  EXPECT_FALSE(holds(kOther));
+  EXPECT_TRUE(holds(kService));
+  EXPECT_EQ(deaths_of(hook).size(), 4u) << "each once, also that of before";
+  EXPECT_EQ(gate().holds(), 3u) << "the older hook is gone";
+  EXPECT_EQ(pinned(), pins);
+}
 
 TEST_F(ExitHookTest, WithoutTheHookAKilledProcessSaysFin) {
   gate().set_flags(GateFlags::kHoldOnDeath);

@@ -207,7 +207,8 @@ void Gate::set_flags(GateFlags flags) {
 }
 
 void Gate::open() {
-  set_flags(state().flags & (GateFlags::kHoldOnDeath | GateFlags::kHoldOnInitDeath));
+  set_flags(state().flags & (GateFlags::kHoldOnDeath | GateFlags::kHoldOnInitDeath |
+                             GateFlags::kListedDeathsOnly));
 }
 
 // ---- The deadline, for another thread ----

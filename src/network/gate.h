@@ -28,6 +28,8 @@ enum class GateFlags : std::uint32_t {
   kHoldOnDeath = PD_GATE_HOLD_ON_DEATH,  // any process killed by a signal closes the gate
   kHoldOnInitDeath = PD_GATE_HOLD_ON_INIT_DEATH,  // only PID 1 of the container does
   kInputLocked = PD_GATE_INPUT_LOCKED,            // drops frames into the container
+  // With kHoldOnDeath: only PID 1 and what ExitHook::list() names. What the hook cannot tell holds.
+  kListedDeathsOnly = PD_GATE_LISTED_DEATHS_ONLY,
 };
 constexpr GateFlags operator|(GateFlags a, GateFlags b) {
   return GateFlags(std::uint32_t(a) | std::uint32_t(b));

@@ -15,6 +15,8 @@ enum pd_gate_flag {
   PD_GATE_HOLD_ON_DEATH = 1u << 3,
   PD_GATE_HOLD_ON_INIT_DEATH = 1u << 4,
   PD_GATE_INPUT_LOCKED = 1u << 5,
+  /* Narrows PD_GATE_HOLD_ON_DEATH: who does not know it holds on every death. */
+  PD_GATE_LISTED_DEATHS_ONLY = 1u << 6,
 };
 
 /* Every word has one writer and is changed by one aligned store (counters: one atomic addition). */
@@ -51,6 +53,17 @@ struct pd_connection {
 };
 #define PD_GATE_REFUSALS 1024 /* the oldest is forgotten */
 #define PD_GATE_BEGUN 1024    /* the oldest is forgotten */
+
+/* Whose deaths hold while PD_GATE_LISTED_DEATHS_ONLY is set. */
+struct pd_listed_key {
+  __u64 cgroup_id;     /* the protected cgroup */
+  __u32 pid_namespace; /* its inode */
+  __u32 process_id;    /* thread group, in that namespace */
+};
+enum pd_listed {
+  PD_LISTED_INIT = 0, /* its own death holds; who descends from it and from nobody listed holds nothing */
+  PD_LISTED_HOLDS = 1,
+};
 
 /* One event of the exit hook's ring buffer. */
 struct pd_death {
