@@ -48,6 +48,13 @@ inline Life watched(RuntimeFacts facts) {
   return {std::move(facts), process ? std::optional(*std::move(process)) : std::nullopt};
 }
 
+// Of a container of components: those whose death has to be kept from their peers, with all that descends from them.
+struct StatefulProcesses {
+  pid_t init = -1;
+  std::vector<pid_t> pids;  // in the PID namespace of `init`
+  bool operator==(const StatefulProcesses&) const = default;
+};
+
 struct Preparation {
   std::string image_digest;
   std::vector<runtime::Finding> findings;  // with a refusal among them the container must not start
@@ -149,6 +156,9 @@ class ContainerBackend {
   virtual void open_gate() = 0;
   // Whether the exit hook has closed the gate since the last open_gate().
   virtual bool gate_held_by_death() const = 0;
+  // Which deaths by a signal close it, beside that of init; absent: every one. What start(), restore() and recover()
+  // begin with is every one, and so it is where the hook cannot tell.
+  virtual void hold_for(const std::optional<StatefulProcesses>& processes) = 0;
 
   // Frames of the container that the gate has let out.
   virtual std::uint64_t frames_passed() const = 0;

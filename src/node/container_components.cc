@@ -1,5 +1,6 @@
 // How a container's service hears its agent: what is known of the components, what is worth an event, and what
 // their failure means to the container.
+#include <algorithm>
 #include <csignal>
 #include <format>
 #include <utility>
@@ -28,7 +29,29 @@ void ContainerService::hear_agent() {
   health_.hear_agent();
   agent_silence_.begin(environment_.clock.now());
   killed_silent_.reset();
+  held_for_.reset();
   look_at_agent();
+}
+
+// A stateless component is mended beside the others, who need not fall silent for that.
+void ContainerService::hold_for_stateful() {
+  const policy::Phase phase = policy_.phase();
+  // Else what the newest report says may be of a life that is being replaced.
+  if (!process_ || (phase != policy::Phase::kTrial && phase != policy::Phase::kProtected && phase != policy::Phase::kUnprotected)) return;
+  StatefulProcesses processes{.init = record_.runtime->init.pid, .pids = {}};
+  for (const agent::ComponentReport& it : components_.components()) {
+    if (it.stateful && it.pid > 1) processes.pids.push_back(it.pid);
+  }
+  if (held_for_ == processes) return;
+  held_for_ = std::move(processes);
+  held_for_since_ = environment_.clock.now();
+  backend_->hold_for(held_for_);
+}
+
+// Whether the gate may be closed for its death only.
+bool ContainerService::may_have_held(const std::string& component) const {
+  const auto found = std::ranges::find(components_.components(), component, &agent::ComponentReport::name);
+  return closed_by_any_ || (found != components_.components().end() && found->stateful);
 }
 
 void ContainerService::look_at_agent() {
@@ -69,7 +92,7 @@ void ContainerService::agent_reports(const agent::Report& report) {
     const std::string name = std::format("component '{}'", change.component);
     switch (change.kind) {
       case Kind::kRestarted:
-        restarted = true;
+        restarted = restarted || may_have_held(change.component);
         emit({policy::Severity::kWarning, "component_restarted", name + " is started again", with_evidence(change.trouble)});
         break;
       case Kind::kFailing:
@@ -88,6 +111,7 @@ void ContainerService::agent_reports(const agent::Report& report) {
     }
   }
   if (restarted) handle(policy::ComponentRestarted{});
+  hold_for_stateful();
   offer(health_.take_proved(components_));
   if (!changes.empty()) notify();
 }

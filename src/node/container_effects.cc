@@ -365,6 +365,7 @@ void ContainerService::do_hold_gate() {
 void ContainerService::do_open_gate() {
   gate_open_ = true;
   closed_by_death_ = false;
+  closed_by_any_ = false;
   backend_->open_gate();
 }
 

@@ -251,16 +251,19 @@ void ContainerService::watch_init(std::optional<runtime::ProcessWatch> process) 
   process_watch_ = *std::move(watch);
 }
 
-void ContainerService::process_killed(pid_t pid, int signal, bool is_init, Instant at) {
-  meter_.failed(at);
+void ContainerService::process_killed(const network::Death& death) {
+  // It has closed nothing, so nothing is to be opened or undone. What it means its agent says.
+  if (!death.held && !death.is_init) return;
+  meter_.failed(death.at);
+  if (!held_for_ || death.at < held_for_since_) closed_by_any_ = true;
   // Of several deaths the first closes it.
   if (gate_open_ && !closed_by_death_ && backend_->gate_held_by_death()) {
     closed_by_death_ = true;
     ++gate_closures_.by_death;
   }
-  if (is_init) return;  // its pidfd tells
+  if (death.is_init) return;  // its pidfd tells
   meter_.noticed();
-  handle(policy::ProcessKilled{pid, signal});
+  handle(policy::ProcessKilled{death.process_id, death.signal});
   if (policy_.phase() == policy::Phase::kProtected || policy_.phase() == policy::Phase::kTrial) {
     meter_.forget();
   }

@@ -18,6 +18,7 @@
 #include "io/loop.h"
 #include "io/pool.h"
 #include "model/spec.h"
+#include "network/exit_hook.h"
 #include "node/agent_link.h"
 #include "node/agent_silence.h"
 #include "node/capture_job.h"
@@ -132,8 +133,8 @@ class ContainerService final : private OwnedSide {
   // Whether the last stop took SIGKILL.
   bool stop_was_kill() const { return stop_was_kill_; }
 
-  // From the exit hook: a process was killed by a signal, at this instant.
-  void process_killed(pid_t pid, int signal, bool is_init, Instant at);
+  // From the exit hook.
+  void process_killed(const network::Death& death);
 
   // Called after every change; used by requests that wait. Called also when `removed()`.
   using Listener = std::function<void()>;
@@ -265,6 +266,8 @@ class ContainerService final : private OwnedSide {
   // Its components: container_components.cc.
   void hear_agent();
   void agent_reports(const agent::Report& report);
+  void hold_for_stateful();
+  bool may_have_held(const std::string& component) const;
   void look_at_agent();
   Status agent_may_be_moved();
   void agent_is_silent(Duration silent);
@@ -311,6 +314,8 @@ class ContainerService final : private OwnedSide {
   std::optional<AgentLink> agent_;
   AgentSilence agent_silence_;
   io::Timer agent_look_;
+  std::optional<StatefulProcesses> held_for_;  // whose deaths close the gate; absent: every one does
+  Instant held_for_since_;
   std::optional<Duration> killed_silent_;  // this life was killed because its agent was silent for so long
 
   RecoveryMeter meter_;
@@ -320,6 +325,7 @@ class ContainerService final : private OwnedSide {
   GateClosures gate_closures_;
   bool gate_open_ = false;        // as the policy has ordered it
   bool closed_by_death_ = false;  // since then, by the kernel
+  bool closed_by_any_ = false;    // since then, by a death of which nobody had said that it should not
   std::uint64_t capture_failures_ = 0;
   std::string last_capture_error_;
   std::optional<ErrorCode> start_error_;

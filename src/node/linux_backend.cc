@@ -343,6 +343,7 @@ Result<Life> LinuxBackend::start() {
   options.deadline = kRuntimeTime;
   engine().forget_processes();
   engine().cool_down();  // runc wants to find the cgroups empty
+  hold_for(std::nullopt);
   PERDURE_ASSIGN(const runtime::ProcessId init, host_.runtime->create(spec_.name, options));
   Life life = watched({init, pipes.stdout_key, pipes.stderr_key});
   open_gate();
@@ -430,6 +431,7 @@ Result<Found> LinuxBackend::recover(const std::optional<RuntimeFacts>& facts, Fr
     }
   }
   if (netns_) PERDURE_TRY(protect_deaths());
+  hold_for(std::nullopt);
   PERDURE_ASSIGN(image_, prepare_image([](std::string_view, std::string_view) {}));
   PERDURE_ASSIGN(const bool populated, cgroup_->populated());
   Found found;
@@ -497,6 +499,17 @@ void LinuxBackend::open_gate() {
 bool LinuxBackend::gate_held_by_death() const {
   const std::lock_guard lock(gate_mutex_);
   return attachment_ && attachment_->gate.held();
+}
+
+void LinuxBackend::hold_for(const std::optional<StatefulProcesses>& processes) {
+  const std::lock_guard lock(gate_mutex_);
+  if (!attachment_) return;
+  if (processes && host_.exit_hook != nullptr && cgroup_id_ != 0) {
+    Status listed = host_.exit_hook->list(cgroup_id_, processes->init, processes->pids);
+    if (listed) return attachment_->gate.add_flags(network::GateFlags::kListedDeathsOnly);
+    log::warning("{}: {}; every death in it closes its gate", spec_.name.str(), listed.error().message());
+  }
+  attachment_->gate.clear_flags(network::GateFlags::kListedDeathsOnly);
 }
 
 std::uint64_t LinuxBackend::frames_passed() const {

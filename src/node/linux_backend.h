@@ -69,6 +69,7 @@ class LinuxBackend final : public ContainerBackend {
   void hold_gate() override;
   void open_gate() override;
   bool gate_held_by_death() const override;
+  void hold_for(const std::optional<StatefulProcesses>& processes) override;
   std::uint64_t frames_passed() const override;
   std::optional<network::GateCounters> gate_traffic() const override;
   std::vector<network::TcpTuple> take_begun() override;

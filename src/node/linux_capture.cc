@@ -311,6 +311,7 @@ Result<LinuxBackend::Restored> LinuxBackend::restore_behind_gate(const capsule::
       network::Gate& gate = attachment_->gate;
       gate.release_holds(gate.holds());
       const auto wanted = kind == RestoreKind::kMovedHere ? network::GateFlags::kLocked : network::GateFlags::kRstGuard;
+      // Not kListedDeathsOnly: nobody has said yet who will be what in the new life.
       gate.set_flags(wanted | (gate.state().flags & network::GateFlags::kHoldOnDeath));
     }
   }

@@ -60,7 +60,7 @@ void Node::read_deaths() {
   while (const auto death = options_.host.exit_hook->next_death()) {
     for (const auto& [name, service] : services_) {
       if (service->backend().cgroup_id() != death->cgroup_id) continue;
-      service->process_killed(death->process_id, death->signal, death->is_init, death->at);
+      service->process_killed(*death);
     }
   }
 }

@@ -106,7 +106,13 @@ TEST_F(MetricsServiceTest, OfSeveralDeathsTheFirstClosesTheGate) {
   serve_metrics();
   TestClient one = client();
   run(one, "web", kSeldom);
-  const auto killed = [&](pid_t pid) { service("web").process_killed(pid, SIGKILL, false, BootClock::now()); };
+  const auto killed = [&](pid_t pid) {
+    service("web").process_killed({.at = BootClock::now(),
+                                   .process_id = pid,
+                                   .signal = SIGKILL,
+                                   .held = backend("web").gate_held_by_death(),
+                                   .command = {}});
+  };
   killed(4001);
   EXPECT_TRUE(has_line(metrics_->collect(), "perdure_gate_closures_total{container=\"web\",cause=\"death\"} 0")) << "it was not held";
   ASSERT_TRUE(until([&] { return backend("web").gate_is_open(); }));

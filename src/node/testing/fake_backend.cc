@@ -2,8 +2,11 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <format>
 #include <utility>
 
@@ -57,10 +60,25 @@ std::size_t FakeBackend::count(const std::string& call) const {
       std::ranges::count_if(calls_, [&](const std::string& made) { return made.starts_with(call); }));
 }
 
+void FakeBackend::hold_for(const std::optional<StatefulProcesses>& processes) {
+  const std::scoped_lock lock(mutex_);
+  std::string text = processes ? "" : "all";
+  if (processes) {
+    for (const pid_t pid : processes->pids) text += (text.empty() ? "" : " ") + std::to_string(pid);
+  }
+  holds_.push_back(std::move(text));
+}
+
+std::vector<std::string> FakeBackend::holds() const {
+  const std::scoped_lock lock(mutex_);
+  return holds_;
+}
+
 void FakeBackend::die() { ::kill(pid_, SIGKILL); }
 
 Result<Life> FakeBackend::spawn() {
-  std::string script = "exec sleep 1000";
+  // A command takes no signal that an agent does.
+  std::string script = spec_.components.empty() ? "exec sleep 1000" : std::format("trap '' {}; exec sleep 1000", agent::probe_now_signal());
   if (deaf_) script = "trap '' TERM; while :; do sleep 1000; done";
   if (exit_code_ >= 0) script = std::format("trap 'exit {}' TERM; while :; do sleep 0.01; done", exit_code_.load());
   PERDURE_ASSIGN(auto process, io::ChildProcess::spawn({"/bin/sh", "-c", script}, {}));
@@ -162,6 +180,36 @@ bool FakeBackend::begun_taken() const {
 std::vector<network::TcpTuple> FakeBackend::begun_elsewhere() const {
   const std::scoped_lock lock(mutex_);
   return begun_elsewhere_;
+}
+
+Result<UniqueFd> FakeBackend::open_agent_socket() {
+  if (spec_.components.empty()) return UniqueFd{};
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0) return fail_errno("make a pair of sockets");
+  agent_socket_.reset(ends[0]);
+  UniqueFd other(ends[1]);
+  const int on = 1;
+  if (::setsockopt(other.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0) return fail_errno("socket for the agent's reports");
+  return other;
+}
+
+Status FakeBackend::report(const agent::Report& report) {
+  std::string text = agent::to_text(report);
+  iovec part{text.data(), text.size()};
+  const ucred sender{pid_, ::getuid(), ::getgid()};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(ucred))]{};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_CREDENTIALS;
+  header->cmsg_len = CMSG_LEN(sizeof sender);
+  std::memcpy(CMSG_DATA(header), &sender, sizeof sender);
+  if (::sendmsg(agent_socket_.get(), &message, 0) < 0) return fail_errno("report as the agent");
+  return {};
 }
 
 BackendFactory FakeBackends::factory() {

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/report.h"
 #include "node/container_backend.h"
 #include "node/node.h"
 
@@ -62,6 +63,7 @@ class FakeBackend final : public ContainerBackend {
     held_by_death_ = false;
   }
   bool gate_held_by_death() const override { return held_by_death_; }
+  void hold_for(const std::optional<StatefulProcesses>& processes) override;
   std::uint64_t frames_passed() const override { return frames_; }
   std::optional<network::GateCounters> gate_traffic() const override {
     return network::GateCounters{.passed = frames_, .dropped_locked = dropped_locked_};
@@ -69,7 +71,9 @@ class FakeBackend final : public ContainerBackend {
   std::vector<network::TcpTuple> take_begun() override;
   std::uint64_t out_of_memory_kills() const override { return memory_kills_; }
   void kill_for_memory() { ++memory_kills_; }
-  Result<UniqueFd> open_agent_socket() override { return UniqueFd{}; }
+  Result<UniqueFd> open_agent_socket() override;
+  // To whoever has that socket, as from the first process. kPermission without CAP_SYS_ADMIN.
+  Status report(const agent::Report& report);
   bool frozen() const override { return false; }
   std::uint64_t cgroup_id() const override { return 1; }
   std::string cgroup_directory() const override { return "/nowhere"; }
@@ -78,6 +82,8 @@ class FakeBackend final : public ContainerBackend {
   bool gate_is_open() const { return open_; }  // but for its deadline
   Instant deadline() const { return deadline_->get(); }
   void hold_by_death() { held_by_death_ = true; }  // as the exit hook does
+  // As hold_for() was told, each time, as "7 8"; "all" for every death.
+  std::vector<std::string> holds() const;
   void pass_frame() { ++frames_; }
   void begin_connection(const network::TcpTuple& connection);
   bool begun_taken() const;  // nothing waits to be taken
@@ -90,8 +96,9 @@ class FakeBackend final : public ContainerBackend {
   Result<Life> spawn();
 
   const model::ContainerSpec spec_;
+  UniqueFd agent_socket_;  // of the loop's thread
   mutable std::mutex mutex_;
-  std::vector<std::string> calls_;
+  std::vector<std::string> calls_, holds_;
   std::vector<network::TcpTuple> begun_, begun_elsewhere_;
   Step prepare_, start_, capture_, restore_, release_, recover_;
   std::atomic<bool> deaf_ = false;
