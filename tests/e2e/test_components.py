@@ -3,6 +3,8 @@ container back with it where it has state; checkpoints at any moment of the agen
 
 import os
 import signal
+import threading
+import time
 
 import pytest
 from component_specs import DB, WEB, Asked, component, http, spec_of
@@ -27,6 +29,87 @@ def test_a_stateless_component_is_restarted_beside_the_others(node, remove_after
     assert [row["restarts"] for row in it.container.inspect()["components"]] == [0, 1]
     assert it.container.inspect()["restores"] == 0
     assert "process_killed" not in [event["kind"] for event in it.container.events()]
+
+
+def gate_of(it):
+    return it.container.inspect()["gate"]
+
+
+class Stream:
+    """A connection that asks without a pause; the longest wait for an answer, in seconds."""
+
+    def __init__(self, it, port):
+        self.lines = it.client.lines(it.address, port)
+        self.longest, self.answers, self.trouble = 0, 0, None
+        self.stopping = False
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self):
+        try:
+            while not self.stopping:
+                begin = time.monotonic()
+                self.lines.ask("get")
+                self.longest, self.answers = max(self.longest, time.monotonic() - begin), self.answers + 1
+        except OSError as error:
+            self.trouble = error
+
+    def stop(self):
+        self.stopping = True
+        self.thread.join()
+        self.lines.close()
+
+
+def skip_without_exit_hook(node):
+    gate = next(line for line in node.ask("doctor")["lines"] if line["check"] == "gate")
+    if gate["state"] != "ok":
+        pytest.skip(f"no exit hook here: {gate['found']}")
+
+
+def test_the_death_of_a_stateless_component_silences_nobody(node, remove_after):
+    skip_without_exit_hook(node)
+    it = Asked(node, remove_after, two("unsilenced", web={"restart": {"limit": 100, "delay": "1ms", "delay-limit": "1ms"}},
+                                    checkpoint={"interval": "1h"}))  # captures silence it, too
+    it.wait_for_states(db="running", web="running")
+    stream = Stream(it, DB)
+    try:
+        for _ in range(20):
+            life = it.answers(WEB)
+            client = it.client.lines(it.address, WEB)
+            assert client.ask("pid") == life
+            os.kill(it.pid_of("web"), signal.SIGKILL)
+            with pytest.raises(OSError):
+                client.receive()  # it ends
+            client.close()
+            until(lambda: it.answers(WEB) not in (None, life), "is not started again")
+    finally:
+        stream.stop()
+    assert stream.trouble is None and stream.answers > 20
+    gate = gate_of(it)
+    assert (gate["closures_by_death"], gate["traffic"]["dropped_held"]) == (0, 0), f"waited {stream.longest:.3f} s at most"
+    assert it.row("web")["restarts"] == 20
+
+    life = it.ask(DB, "pid")
+    os.kill(it.pid_of("db"), signal.SIGKILL)
+    it.container.wait_for_event("restored")
+    assert gate_of(it)["closures_by_death"] == 1
+    it.wait_for_states(db="running", web="running")
+    assert it.answers(DB) == life
+    it.answers(WEB)
+    # In the life that goes on its processes are known again.
+    restarts = it.row("web")["restarts"]
+    os.kill(it.pid_of("web"), signal.SIGKILL)
+    until(lambda: it.row("web")["restarts"] == restarts + 1, "is not started again")
+    assert gate_of(it)["closures_by_death"] == 1
+
+
+def test_a_probe_that_is_killed_for_its_time_silences_nobody(node, remove_after):
+    skip_without_exit_hook(node)
+    probe = {"exec": ["/bin/sleep", "60"], "interval": "50ms", "timeout": "100ms", "failures": 100}
+    it = Asked(node, remove_after, spec_of("slow-probe", component("db", DB, probe=http(DB)),
+                                           component("web", WEB, state="stateless", probe=probe)))
+    until(lambda: it.row("web")["failures"] >= 10, "its probes do not fail")
+    assert gate_of(it)["closures_by_death"] == 0
 
 
 @pytest.mark.parametrize("how", ["kill", "exit", "abort", "halt", "spin"])
