@@ -206,20 +206,22 @@ void ContainerService::do_restore(const policy::Restore& effect) {
   progress_stage_ = "restore";
   progress_text_ = std::format("restoring generation {}", to_string(effect.generation));
   if (!meter_.under_way()) meter_.begin_for_operator();
-  if (const auto capsule = generations_.table()->in_memory(effect.generation)) return restore(effect, capsule);
-  store_runner_.run(
-      [store = generations_.store(), table = generations_.table(), generation = effect.generation] {
-        return table->load(generation, *store);
-      },
-      [this, effect](const Result<capsule::CapsuleRef>& loaded) {
-        const auto failed = [&](policy::RestoreFailure why, std::string reason) {
-          handle(policy::RestoreFailed{effect.generation, why, std::move(reason)});
-        };
-        if (!loaded) return failed(loading_failure(loaded.error()), loaded.error().message());
-        // Loading may have taken as long as the storage liked.
-        if (policy_.status().phase != policy::Phase::kRecovering) return failed(policy::RestoreFailure::kHost, "it is not wanted any more");
-        restore(effect, *loaded);
-      });
+  with_capsule(effect.generation, [this, effect](const Result<capsule::CapsuleRef>& loaded) {
+    const auto failed = [&](policy::RestoreFailure why, std::string reason) {
+      handle(policy::RestoreFailed{effect.generation, why, std::move(reason)});
+    };
+    if (!loaded) return failed(loading_failure(loaded.error()), loaded.error().message());
+    // Loading may have taken as long as the storage liked.
+    if (policy_.status().phase != policy::Phase::kRecovering) return failed(policy::RestoreFailure::kHost, "it is not wanted any more");
+    restore(effect, *loaded);
+  });
+}
+
+// At once what is in memory, else what its durable directory holds.
+void ContainerService::with_capsule(const Generation& generation, std::function<void(const Result<capsule::CapsuleRef>&)> then) {
+  if (const auto capsule = generations_.table()->in_memory(generation)) return then(capsule);
+  store_runner_.run([store = generations_.store(), table = generations_.table(), generation] { return table->load(generation, *store); },
+                    std::move(then));
 }
 
 void ContainerService::restore(const policy::Restore& effect, const capsule::CapsuleRef& capsule) {
@@ -256,21 +258,13 @@ void ContainerService::gone_back_to(const capsule::CapsuleRef& capsule) {
 
 // The standby holds it, or gets it now: what was newer is discarded there too.
 void ContainerService::do_fail_over(const policy::FailOver& effect) {
-  if (const auto capsule = generations_.table()->in_memory(effect.generation)) return fail_over(effect, capsule);
-  store_runner_.run(
-      [store = generations_.store(), table = generations_.table(), generation = effect.generation] {
-        return table->load(generation, *store);
-      },
-      [this, effect](const Result<capsule::CapsuleRef>& loaded) {
-        if (!loaded) return handle(policy::HandOverFailed{loaded.error().message(), record_.term});
-        fail_over(effect, *loaded);
-      });
-}
-
-void ContainerService::fail_over(const policy::FailOver& effect, const capsule::CapsuleRef& capsule) {
-  if (owned_ == nullptr) return handle(policy::HandOverFailed{"this node is in no cluster any more", record_.term});
-  gone_back_to(capsule);
-  owned_->fail_over({.what = effect, .failed_at = meter_.failed_at(), .noticed_at = meter_.noticed_at()});
+  with_capsule(effect.generation, [this, effect](const Result<capsule::CapsuleRef>& loaded) {
+    const auto failed = [&](std::string reason) { handle(policy::HandOverFailed{std::move(reason), record_.term}); };
+    if (!loaded) return failed(loaded.error().message());
+    if (owned_ == nullptr) return failed("this node is in no cluster any more");
+    gone_back_to(*loaded);
+    owned_->fail_over({.what = effect, .failed_at = meter_.failed_at(), .noticed_at = meter_.noticed_at()});
+  });
 }
 
 std::optional<Instant> ContainerService::captured_at(const Generation& generation) const {

@@ -86,15 +86,12 @@ void ContainerService::begin_arrived(Arrival arrival) {
   if (arrival.takeover) {
     event.silent_owner = arrival.takeover->from;
     event.ordered_by = arrival.takeover->ordered_by;
-    const Duration age = environment_.clock.wall() - arrival.capsule->manifest.created;
-    meter_.taken_over(*arrival.takeover, generation, environment_.clock.now() - std::max<Duration>(age, Duration::zero()),
-                      arrival.restored);
+    meter_.taken_over(*arrival.takeover, generation, taken_at(*arrival.capsule), arrival.restored);
   }
   if (arrival.failed_over) {
     event.failed_over = arrival.failed_over->what;
     meter_.failed_over(arrival.failed_over->failed, arrival.failed_over->noticed, arrival.failed_over->what.reason);
-    const Duration age = environment_.clock.wall() - arrival.capsule->manifest.created;
-    meter_.restored(generation, environment_.clock.now() - std::max<Duration>(age, Duration::zero()), arrival.restored);
+    meter_.restored(generation, taken_at(*arrival.capsule), arrival.restored);
   }
   policy::GenerationInfo info;
   info.id = generation;

@@ -229,7 +229,7 @@ class ContainerService final : private OwnedSide {
   Counters counters() const override { return {record_.restores, record_.failures, record_.created}; }
 
   void do_fail_over(const policy::FailOver& effect);
-  void fail_over(const policy::FailOver& effect, const capsule::CapsuleRef& capsule);
+  void with_capsule(const Generation& generation, std::function<void(const Result<capsule::CapsuleRef>&)> then);
   void do_terminate();
   void do_kill();
   void do_timer(const policy::SetTimer& effect);
@@ -279,6 +279,7 @@ class ContainerService final : private OwnedSide {
   void watch_init(std::optional<runtime::ProcessWatch> process);
   void init_ended();
   std::optional<Instant> captured_at(const Generation& generation) const;
+  Instant taken_at(const capsule::Capsule& capsule) const;
   void save_record();
   Status write_record() const;
   void notify();

@@ -243,9 +243,13 @@ std::optional<policy::GenerationInfo> ContainerService::take_in(const capsule::C
   policy::GenerationInfo info;
   info.id = manifest.generation;
   info.state = policy::CommitState::kCommitted;
-  info.captured_at =
-      environment_.clock.now() - std::max<Duration>(environment_.clock.wall() - manifest.created, Duration::zero());
+  info.captured_at = taken_at(*capsule);
   return info;
+}
+
+// By the wall clock of whoever has taken it, on this host's clock; not in its future.
+Instant ContainerService::taken_at(const capsule::Capsule& capsule) const {
+  return environment_.clock.now() - std::max<Duration>(environment_.clock.wall() - capsule.manifest.created, Duration::zero());
 }
 
 void ContainerService::finish_recovery(const Found& found, std::vector<policy::GenerationInfo> generations) {

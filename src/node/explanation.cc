@@ -71,7 +71,6 @@ constexpr auto kKinds = std::to_array<Kind>({
     {"stopped", Part::kEnd, v1::RECOVERY_OUTCOME_STOPPED},
     {"removed", Part::kEnd, v1::RECOVERY_OUTCOME_STOPPED},
     {"first_packet", Part::kAfter},
-    {"protected", Part::kAfter},
 });
 
 const Kind& kind_of(const v1::Event& event) {
@@ -81,7 +80,7 @@ const Kind& kind_of(const v1::Event& event) {
 }
 
 bool begins_and_ends(const v1::Event& event) {
-  return event.kind() == "taken_over" || event.kind() == "failed_over" || event.kind() == "component_restarted";
+  return event.kind() == "taken_over" || event.kind() == "failed_over";
 }
 
 Duration between(const v1::Event& earlier, const v1::Event& later) {
@@ -133,7 +132,7 @@ class Story {
         end(kind.outcome);
         return;
       case Part::kAfter:
-        if (!steps_.empty() && !is_open() && event.kind() == "first_packet") steps_.push_back(&event);
+        if (!steps_.empty() && !is_open()) steps_.push_back(&event);
         return;
     }
   }
@@ -186,11 +185,12 @@ class Story {
     const v1::Event& last = *steps_.back();
     const v1::Event& ended = is_open() ? last : *ended_;
     recovery.set_took_ns(between(*steps_.front(), ended).count());
-    for (const v1::Event* step : steps_ | std::views::reverse) {
-      if (recovery.durations_ns().empty() && (step->kind() == "restored" || step->kind() == "taken_over" || step->kind() == "failed_over")) {
-        recovery.set_generation(step->generation());
-        recovery.mutable_durations_ns()->insert(step->durations_ns().begin(), step->durations_ns().end());
-      }
+    const auto restore = std::ranges::find_last_if(
+        steps_, [](const v1::Event* step) { return step->kind() == "restored" || begins_and_ends(*step); });
+    if (!restore.empty()) {
+      const v1::Event& it = *restore.front();
+      recovery.set_generation(it.generation());
+      recovery.mutable_durations_ns()->insert(it.durations_ns().begin(), it.durations_ns().end());
     }
     if (last.kind() == "first_packet") recovery.mutable_durations_ns()->insert(last.durations_ns().begin(), last.durations_ns().end());
     for (const v1::Event* step : steps_ | std::views::reverse) {

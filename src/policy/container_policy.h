@@ -194,6 +194,7 @@ class ContainerPolicy {
   bool misses_stored(const RecoveryDecision& decision);
   RecoveryDecision decide();
   void complete(RecoveryQuestion& question, Instant now) const;
+  static std::uint32_t within(const std::deque<Instant>& times, Duration window, Instant now);
   void begin_restore(const Generation& generation);
   void finish_restore();
   void give_up(const std::string& reason, const std::string& remedy);

@@ -317,9 +317,13 @@ void OwnershipWorld::roll_back(Node& node) {
   if (node.uncommitted.empty() || node.copy != Copy::kRunning) return;
   auto from = node.uncommitted.begin();
   if (chance(50)) from = std::prev(node.uncommitted.end());
-  const std::vector<Generation> gone(from, node.uncommitted.end());
-  node.uncommitted.erase(from, node.uncommitted.end());
+  discard(node, {from, node.uncommitted.end()});
+}
+
+// The newest of what is not committed.
+void OwnershipWorld::discard(Node& node, const std::vector<Generation>& gone) {
   for (const Generation& generation : gone) {
+    node.uncommitted.erase(generation);
     node.holds.erase(generation);
     node.durable.erase(generation);
     discarded_.insert(generation);
@@ -337,17 +341,7 @@ void OwnershipWorld::fail_over(Node& node) {
   node.copy = Copy::kNone;
   node.gate_open = false;
   node.fails_over = true;
-  if (!node.uncommitted.empty()) {
-    const std::vector<Generation> gone(node.uncommitted.begin(), node.uncommitted.end());
-    node.uncommitted.clear();
-    for (const Generation& generation : gone) {
-      node.holds.erase(generation);
-      node.durable.erase(generation);
-      discarded_.insert(generation);
-    }
-    tell(node, ownership::GenerationsDiscarded{gone});
-    for (const NodeName& to : node.sees) send(node, to, DiscardNotice{gone});
-  }
+  if (!node.uncommitted.empty()) discard(node, {node.uncommitted.begin(), node.uncommitted.end()});
   tell(node, ownership::GoneBackTo{*node.committed, node.durable.contains(*node.committed)});
   if (!ready.empty()) ++tally_.failovers;
   tell(node, ownership::FailOverAsked{ready.empty() || chance(10) ? any_node().name : ready[draw(ready.size())], *node.committed});

@@ -183,6 +183,7 @@ class OwnershipWorld {
   void container_step(Node& node);
   void capture(Node& node);
   void roll_back(Node& node);
+  void discard(Node& node, const std::vector<Generation>& gone);
   void fail_over(Node& node);
   void pass_time(Duration duration);
   bool fire_timers();

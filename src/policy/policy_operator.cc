@@ -122,8 +122,7 @@ ContainerStatus ContainerPolicy::status() const {
   if (status.newest_good && alive_) status.fresh_since = fresh_since_;
   status.pace = schedule_.pace();
   status.capture_failures_in_row = schedule_.failures_in_row();
-  status.restores_in_window = static_cast<std::uint32_t>(std::ranges::count_if(
-      restores_, [&](Instant at) { return at + options_.restore_window > now_; }));
+  status.restores_in_window = within(restores_, options_.restore_window, now_);
   return status;
 }
 

@@ -179,22 +179,23 @@ void ContainerPolicy::perform(const RecoveryDecision& decision) {
   }
 }
 
+std::uint32_t ContainerPolicy::within(const std::deque<Instant>& times, Duration window, Instant now) {
+  return static_cast<std::uint32_t>(std::ranges::count_if(times, [&](Instant at) { return at + window > now; }));
+}
+
 // What it has been told, what the spec says and what has happened before; the generations are referred to.
 void ContainerPolicy::complete(RecoveryQuestion& question, Instant now) const {
-  const auto within = [now](const std::deque<Instant>& times, Duration window) {
-    return static_cast<std::uint32_t>(std::ranges::count_if(times, [&](Instant at) { return at + window > now; }));
-  };
   question.desired = persistent_.desired;
   question.statefulness = options_.statefulness;
   question.cold_start = options_.cold_start;
   question.restart = options_.restart;
   question.blame = options_.blame;
-  question.restores_in_window = within(restores_, options_.restore_window);
+  question.restores_in_window = within(restores_, options_.restore_window, now);
   question.max_restores = options_.max_restores;
   question.restore_window = options_.restore_window;
   question.failed_in_place = failed_in_place_;
   question.max_in_place = options_.max_in_place;
-  question.failovers_in_window = within(failovers_, options_.failover_window);
+  question.failovers_in_window = within(failovers_, options_.failover_window, now);
   question.max_failovers = options_.max_failovers;
   question.failover_window = options_.failover_window;
   question.other_node.reset();

@@ -45,6 +45,15 @@ class Guarded:
         finally:
             lines.close()
 
+    def answers(self):
+        """Its state, once it can be had."""
+        def look():
+            try:
+                return self.state()
+            except OSError:
+                return None
+        return until(look, "nobody answers", TAKES)
+
     def count(self, times=3):
         lines = self.lines()
         for _ in range(times):
@@ -110,12 +119,7 @@ class Guarded:
 
     def wait_until_taken_over_or_not(self):
         """It runs somewhere, after a fault which owner and standby may both survive; returns whether another has it."""
-        def answers():
-            try:
-                return self.state()
-            except OSError:
-                return None
-        until(answers, "nobody answers", TAKES)
+        self.answers()
         name = self.record()["owner"]
         if name == self.owner.name:
             return False

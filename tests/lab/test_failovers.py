@@ -33,14 +33,6 @@ class Failing(Guarded):
     def goes_to(self, node):
         self.wait_until_taken_over(by=[node], since=self.monitor.now())
 
-    def answers(self):
-        def look():
-            try:
-                return self.state()
-            except OSError:
-                return None
-        return until(look, "it does not answer", TAKES)
-
 
 def test_a_node_that_cannot_restore_it_is_left(cluster):
     """CRIU ends there without a word, as it does where a kernel or a package has gone bad: no generation is to blame."""
