@@ -18,7 +18,7 @@ MUTATIONS = [
     ("without a standby, durable counts", "ownership.cc",
      "if (standbys.empty()) {", "if (false) {"),
     ("a learner has acknowledged what is committed", "ownership_standbys.cc",
-     "return p.goal && held >= p.goal && held >= committed_;", "return true;"),
+     "return p.goal && held >= p.goal && held >= committed_ && held >= newest_of_earlier_life_;", "return true;"),
     ("what was discarded is not held", "ownership.cc",
      "p.held.erase(generation);", ";"),
     ("what was discarded is not durable", "ownership.cc",
