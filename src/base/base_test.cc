@@ -84,6 +84,7 @@ TEST(UnitsTest, ThreeDigitsBelowTheNextUnit) {
 TEST(ErrorTest, ErrnoBecomesTheCodeACallerReactsTo) {
   EXPECT_EQ(Error::from_errno("write", ENOSPC).code(), ErrorCode::kNoSpace);
   EXPECT_EQ(Error::from_errno("open", ENOENT).code(), ErrorCode::kNotFound);
+  EXPECT_EQ(Error::from_errno("read", ESRCH).code(), ErrorCode::kNotFound);
   const Error error = Error::from_errno("open 'x'", ENOENT).context("start 'web'");
   EXPECT_EQ(error.message(), "start 'web': open 'x': No such file or directory");
 }

@@ -31,7 +31,8 @@ ErrorCode code_of(int error_number) {
   switch (error_number) {
     case ENOSPC:
     case EDQUOT: return ErrorCode::kNoSpace;
-    case ENOENT: return ErrorCode::kNotFound;
+    case ENOENT:
+    case ESRCH: return ErrorCode::kNotFound;
     case EEXIST: return ErrorCode::kExists;
     case EACCES:
     case EPERM: return ErrorCode::kPermission;

@@ -13,8 +13,11 @@
 #include <cstdio>
 #include <cstring>
 #include <format>
+#include <functional>
+#include <thread>
 
 #include "base/log.h"
+#include "base/process_status.h"
 #include "capsule/criu/pagemap_scan.h"
 #include "capsule/criu/remote_syscall.h"
 
@@ -43,30 +46,72 @@ Status enable_write_tracking(int uffd) {
   return {};
 }
 
-std::uint64_t start_time_of(pid_t pid) {
-  const auto stat = read_file(std::format("/proc/{}/stat", pid));
-  if (!stat) return 0;
-  const auto end_of_name = stat->rfind(')');
-  if (end_of_name == std::string::npos) return 0;
-  std::uint64_t value = 0;
+// Whether a mapping of this memory is under asynchronous write protection: ours, and CRIU skips it.
+Result<bool> is_protected(const UniqueFd& pagemap) {
+  perdure_page_region found{};
+  perdure_pm_scan_arg argument{};
+  argument.size = sizeof argument;
+  argument.end = kAddressSpaceEnd;
+  argument.vec = reinterpret_cast<std::uint64_t>(&found);
+  argument.vec_len = 1;
+  argument.max_pages = 1;
+  argument.category_mask = PERDURE_PAGE_IS_WPALLOWED;
+  argument.return_mask = PERDURE_PAGE_IS_WPALLOWED;
+  const int count = ioctl(pagemap.get(), PERDURE_PAGEMAP_SCAN, &argument);
+  if (count < 0) return fail_errno("scan page map for write protection");
+  return count > 0;
+}
+
+Result<bool> is_protected(pid_t pid) {
+  PERDURE_ASSIGN(const UniqueFd pagemap, open_file(std::format("/proc/{}/pagemap", pid), O_RDONLY));
+  return is_protected(pagemap);
+}
+
+// Of a stopped process: whether it is in the memory of its parent or of one that is tracked.
+Result<bool> shares_memory(pid_t pid) {
+  constexpr int kMemory = 1;  // KCMP_VM of linux/kcmp.h
+  PERDURE_ASSIGN(const std::string word, process_status_word(pid, "PPid"));
+  const pid_t parent = static_cast<pid_t>(std::strtol(word.c_str(), nullptr, 10));
+  if (parent > 0 && syscall(SYS_kcmp, pid, parent, kMemory, 0, 0) == 0) return true;
+  return is_protected(pid);
+}
+
+struct Stat {
+  char state = '?';
+  std::uint64_t start_time = 0;  // 0: unknown
+};
+
+Stat stat_of(pid_t pid) {
+  constexpr int kStateField = 3;
+  constexpr int kStartTimeField = 22;
+  Stat stat;
+  const auto text = read_file(std::format("/proc/{}/stat", pid));
+  if (!text) return stat;
+  const auto end_of_name = text->rfind(')');
+  if (end_of_name == std::string::npos || end_of_name + 2 >= text->size()) return stat;
   std::size_t at = end_of_name + 2;
-  for (int field = 3; field < 22 && at != std::string::npos; ++field) {
-    at = stat->find(' ', at);
+  stat.state = (*text)[at];
+  for (int field = kStateField; field < kStartTimeField && at != std::string::npos; ++field) {
+    at = text->find(' ', at);
     if (at != std::string::npos) ++at;
   }
-  if (at != std::string::npos) value = std::strtoull(stat->c_str() + at, nullptr, 10);
-  return value;
+  if (at != std::string::npos) stat.start_time = std::strtoull(text->c_str() + at, nullptr, 10);
+  return stat;
 }
 
 }  // namespace
 
 struct PageTracker::Process {
   UniqueFd uffd;
-  UniqueFd pagemap;
-  UniqueFd memory;  // /proc/PID/mem
+  UniqueFd pagemap;  // of the memory that it had at the last look
   std::uint64_t start_time = 0;
   bool content_known = false;
   PagedObject content;
+
+  Status look_at(pid_t pid) {
+    PERDURE_ASSIGN(pagemap, open_file(std::format("/proc/{}/pagemap", pid), O_RDONLY));
+    return {};
+  }
 
   // Registers mappings that are private, writable and not executable. CRIU runs code of its own through
   // executable ones; text and read-only data stay with CRIU, which skips pages that the file still holds.
@@ -115,7 +160,6 @@ struct PageTracker::Process {
       const int count = ioctl(pagemap.get(), PERDURE_PAGEMAP_SCAN, &argument);
       if (count < 0) {
         if (errno == EINTR) continue;
-        if (errno == ESRCH) return fail(ErrorCode::kNotFound, "scan page map: the memory is gone");
         return fail_errno("scan page map");
       }
       for (int i = 0; i < count; ++i) {
@@ -147,6 +191,7 @@ struct PageTracker::Process {
 
   Status read_slowly(pid_t pid, const std::vector<iovec>& remote, std::size_t index,
                      std::size_t count, std::byte* to) {
+    PERDURE_ASSIGN(const UniqueFd memory, open_file(std::format("/proc/{}/mem", pid), O_RDONLY));
     for (std::size_t i = index; i < index + count; ++i) {
       std::size_t done = 0;
       const auto address = reinterpret_cast<std::uint64_t>(remote[i].iov_base);
@@ -242,6 +287,9 @@ Status PageTracker::probe() {
     return fail(ErrorCode::kUnsupported,
                 "the kernel has no PAGEMAP_SCAN (Linux 6.7 and later have it)");
   }
+  if (const pid_t self = getpid(); syscall(SYS_kcmp, self, self, 0, 0, 0) != 0) {
+    return fail(ErrorCode::kUnsupported, "the kernel has no kcmp (CONFIG_KCMP), or forbids it");
+  }
   return {};
 }
 
@@ -252,6 +300,8 @@ namespace {
 Result<UniqueFd> make_userfaultfd(pid_t pid, int pidfd, Instant deadline) {
   constexpr Duration kCloseTime = std::chrono::seconds(5);
   PERDURE_ASSIGN(auto process, StoppedProcess::stop(pid, deadline));
+  PERDURE_ASSIGN(const bool shared, shares_memory(pid));
+  if (shared) return fail(ErrorCode::kUnsupported, std::format("process {} is in the memory of another one", pid));
   PERDURE_ASSIGN(const std::int64_t remote_fd,
                  process.call(SYS_userfaultfd, {O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY}, deadline));
   const long copy = syscall(SYS_pidfd_getfd, pidfd, remote_fd, 0);
@@ -269,13 +319,15 @@ Result<UniqueFd> make_userfaultfd(pid_t pid, int pidfd, Instant deadline) {
 
 Status PageTracker::adopt(pid_t pid, Instant deadline) {
   auto process = std::make_unique<Process>();
-  process->start_time = start_time_of(pid);
+  const Stat stat = stat_of(pid);
+  // It would have to be waited for, and may be the parent of a child that is in its memory.
+  if (stat.state == 'D') return fail(ErrorCode::kTransient, std::format("process {} cannot be stopped now", pid));
+  process->start_time = stat.start_time;
   PERDURE_ASSIGN(const UniqueFd pidfd, open_pidfd(pid));
   PERDURE_ASSIGN(process->uffd, make_userfaultfd(pid, pidfd.get(), deadline));
   PERDURE_TRY(enable_write_tracking(process->uffd.get()));
-  PERDURE_ASSIGN(process->pagemap, open_file(std::format("/proc/{}/pagemap", pid), O_RDONLY));
-  PERDURE_ASSIGN(process->memory, open_file(std::format("/proc/{}/mem", pid), O_RDONLY));
   PERDURE_TRY(process->register_mappings(pid));
+  PERDURE_TRY(process->look_at(pid));
   processes_[pid] = std::move(process);
   return {};
 }
@@ -285,24 +337,31 @@ void PageTracker::prepare(const std::vector<pid_t>& pids, Instant deadline) {
   std::erase_if(processes_, [&pids](const auto& entry) {
     return std::ranges::find(pids, entry.first) == pids.end();
   });
+  // A pid that was used again, or a process that has executed another program and has a new memory, is adopted anew.
+  const auto is_as_known = [](pid_t pid, Process& process) {
+    return process.start_time == stat_of(pid).start_time && process.register_mappings(pid).has_value() &&
+           process.look_at(pid).has_value() && is_protected(process.pagemap).value_or(false);
+  };
+  std::vector<pid_t> unknown;
   for (const pid_t pid : pids) {
     const auto known = processes_.find(pid);
-    if (known != processes_.end()) {
-      // A pid that was used again, or a process that has executed another program (its old memory is gone
-      // and with it the userfaultfd), is adopted anew.
-      if (known->second->start_time == start_time_of(pid) &&
-          known->second->register_mappings(pid).has_value()) {
-        continue;
-      }
-      processes_.erase(known);
-    }
-    if (const Status adopted = adopt(pid, deadline); !adopted) {
-      untracked_[pid] = adopted.error().message();
-    }
+    if (known != processes_.end() && is_as_known(pid, *known->second)) continue;
+    if (known != processes_.end()) processes_.erase(known);
+    unknown.push_back(pid);
+  }
+  if (unknown.empty()) return;
+  // A process that does not stop in time is let go by the end of the thread that waited for it.
+  std::thread(&PageTracker::adopt_all, this, std::cref(unknown), deadline).join();
+}
+
+void PageTracker::adopt_all(const std::vector<pid_t>& pids, Instant deadline) {
+  for (const pid_t pid : pids) {
+    if (const Status adopted = adopt(pid, deadline); !adopted) untracked_[pid] = adopted.error().message();
   }
 }
 
 Status PageTracker::collect_process(pid_t pid, Process& process) {
+  PERDURE_TRY(process.look_at(pid));
   PERDURE_ASSIGN(const std::vector<Region> regions, process.scan(true));
   const PagedObject known = process.content_known ? std::move(process.content) : PagedObject{};
   process.content_known = false;  // until the read has succeeded
@@ -340,6 +399,18 @@ Status PageTracker::collect_process(pid_t pid, Process& process) {
 }
 
 Status PageTracker::collect() {
+  PERDURE_TRY(read_changes());
+  for (const auto& [pid, why] : untracked_) {
+    const auto left_out = is_protected(pid);
+    if (!left_out && left_out.error().code() != ErrorCode::kNotFound) return fail(left_out.error());
+    if (left_out && *left_out) {
+      return fail(ErrorCode::kTransient, std::format("another process has followed the memory of process {} ({})", pid, why));
+    }
+  }
+  return {};
+}
+
+Status PageTracker::read_changes() {
   bytes_read_ = 0;
   for (auto entry = processes_.begin(); entry != processes_.end();) {
     const Status collected = collect_process(entry->first, *entry->second);
@@ -350,7 +421,7 @@ Status PageTracker::collect() {
   return {};
 }
 
-Status PageTracker::precopy() { return collect(); }
+Status PageTracker::precopy() { return read_changes(); }
 
 std::uint64_t PageTracker::written_bytes() {
   std::uint64_t bytes = 0;

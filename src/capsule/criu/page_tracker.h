@@ -6,6 +6,10 @@
 // then keeps a "written" mark per page without telling anybody, and PAGEMAP_SCAN reads and re-arms the
 // marks. CRIU is made to skip these mappings (pagemap_filter.c).
 //
+// The marks belong to a memory, not to a process: a child that executes another program stays in its parent's until
+// then (vfork(2), posix_spawn(3)), and every look of it would take the parent's marks away. So only a memory that one
+// process has is adopted, and each look opens anew what the process has now.
+//
 // Threads: one at a time. Blocking.
 #pragma once
 
@@ -46,7 +50,7 @@ class PageTracker {
 
   // With all processes frozen: reads what was written since the last look and re-arms. Afterwards
   // memory_of() is the exact content of the mappings that CRIU does not see. On failure everything is read
-  // anew next time.
+  // anew next time. kTransient: an untracked process has pages that CRIU skips: reset() mends it.
   Status collect();
 
   // Pages of one process by address / 4096; nullptr when it is not tracked.
@@ -60,6 +64,8 @@ class PageTracker {
  private:
   struct Process;
   Status adopt(pid_t pid, Instant deadline);
+  void adopt_all(const std::vector<pid_t>& pids, Instant deadline);
+  Status read_changes();
   Status collect_process(pid_t pid, Process& process);
 
   std::map<pid_t, std::unique_ptr<Process>> processes_;

@@ -52,7 +52,7 @@ class Tracee {
     if (attached_ && !stopped_) (void)wait_stopped(BootClock::now() + kLetGoTime);
     if (!attached_) return;
     if (!stopped_) {
-      log::error("thread {} does not stop and cannot be let go: it will stand still until perdured is restarted", tid_);
+      log::error("thread {} does not stop and cannot be let go: it will stand still until the thread that traces it ends", tid_);
       return;
     }
     // SIGKILL may have ended it meanwhile: then all of this fails.
