@@ -223,14 +223,15 @@ Result<std::uint64_t> find_syscall_instruction(pid_t pid) {
 
 struct StoppedProcess::Impl {
   pid_t pid;
-  std::uint64_t instruction;
   Tracee tracee{pid};
+  std::uint64_t instruction = 0;
 };
 
 Result<StoppedProcess> StoppedProcess::stop(pid_t pid, Instant deadline) {
-  PERDURE_ASSIGN(const std::uint64_t instruction, find_syscall_instruction(pid));
-  auto impl = std::make_unique<Impl>(pid, instruction);
+  auto impl = std::make_unique<Impl>(pid);
   PERDURE_TRY(impl->tracee.stop(deadline));
+  // Not before: until it stands still it may execute another program, whose vDSO is somewhere else.
+  PERDURE_ASSIGN(impl->instruction, find_syscall_instruction(pid));
   return StoppedProcess(std::move(impl));
 }
 

@@ -163,6 +163,32 @@ TEST_F(RemoteSyscallTest, ACallThatIsSetBackAndNotYetMadeIsEndedAsWell) {
 }
 #endif
 
+// A shell that does nothing but execute itself, at other addresses each time.
+TEST_F(RemoteSyscallTest, AProcessThatExecutesAnotherProgramIsCalledWhereThatOneIs) {
+  constexpr int kTimes = 500;
+  constexpr const char* kAgain = "exec /bin/sh -c \"$0\" \"$0\"";
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    ::execl("/bin/sh", "sh", "-c", kAgain, kAgain, nullptr);
+    ::_exit(1);
+  }
+  int called = 0;
+  for (int i = 0; i < kTimes; ++i) {
+    const Instant deadline = BootClock::now() + kDeadline;
+    auto process = StoppedProcess::stop(pid, deadline);
+    ASSERT_TRUE(process.has_value()) << process.error().message();
+    const auto number = process->call(SYS_getpid, {}, deadline);
+    ASSERT_TRUE(number.has_value()) << number.error().message();
+    EXPECT_EQ(*number, pid);
+    ++called;
+  }
+  EXPECT_EQ(called, kTimes);
+  EXPECT_EQ(::waitpid(pid, nullptr, WNOHANG), 0) << "it has ended";
+  ::kill(pid, SIGKILL);
+  ::waitpid(pid, nullptr, 0);
+}
+
 // A signal on its way is handed on.
 TEST_F(RemoteSyscallTest, AProcessThatWasGivenUpForLostIsLetGo) {
   for (const bool signalled : {false, true}) {
