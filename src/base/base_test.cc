@@ -1,6 +1,8 @@
 // Proves that names, generations, sizes and durations parse exactly what they print, and refuse the rest
 // with a message that names the text.
 #include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
@@ -79,6 +81,33 @@ TEST(UnitsTest, ThreeDigitsBelowTheNextUnit) {
   EXPECT_EQ(format_bytes(Bytes{999'400}), "999 kB");
   EXPECT_EQ(format_duration(Duration(999'700)), "1 ms");
   EXPECT_EQ(format_duration(Duration(999'700'000)), "1 s");
+}
+
+TEST(ProcessStatTest, FieldsAreFoundBehindStrangeNames) {
+  const std::string fields = " S 1 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 111 222";
+  const auto stat = parse_process_stat("7 (a) b (c) )" + fields);
+  ASSERT_TRUE(stat.has_value()) << stat.error().message();
+  EXPECT_EQ(stat->state, 'S');
+  EXPECT_EQ(stat->start_ticks, 987654u);
+  EXPECT_FALSE(stat->ending);
+  EXPECT_TRUE(parse_process_stat("7 (a) Z 1 1 1 0 -1 4194564 1 2 3 4 5 6 7 8 20 0 1 0 1 0 0").value().ending);
+  for (const std::string text : {"", "7 (a", "7 (a)", "7 (a) ", "7 (a) S 1", "7 (a) S 1 1 1 0 -1 x 1 2 3 4 5 6 7 8 20 0 1 0 1"}) {
+    const auto wrong = parse_process_stat(text);
+    ASSERT_FALSE(wrong.has_value()) << text;
+    EXPECT_EQ(wrong.error().code(), ErrorCode::kCorrupt);
+  }
+}
+
+TEST(ProcessStatTest, AZombieIsEndingAndNobodyIsNotFound) {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(0);
+  siginfo_t info{};
+  ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOWAIT), 0);
+  EXPECT_EQ(process_stat(child).value().state, 'Z');
+  EXPECT_TRUE(process_stat(child).value().ending);
+  ::waitpid(child, nullptr, 0);
+  EXPECT_EQ(process_stat(child).error().code(), ErrorCode::kNotFound);
+  EXPECT_FALSE(process_stat(::getpid()).value().ending);
 }
 
 TEST(ErrorTest, ErrnoBecomesTheCodeACallerReactsTo) {

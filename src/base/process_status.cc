@@ -1,10 +1,25 @@
 #include "base/process_status.h"
 
+#include <algorithm>
+#include <charconv>
 #include <format>
 
 #include "base/fd.h"
 
 namespace perdure {
+namespace {
+
+// Counted from the field behind the name.
+constexpr int kState = 0;
+constexpr int kFlags = 6;
+constexpr int kStartTicks = 19;
+constexpr std::uint64_t kExiting = 0x4;  // PF_EXITING of include/linux/sched.h
+
+bool read_number(std::string_view text, std::uint64_t& value) {
+  return std::from_chars(text.data(), text.data() + text.size(), value).ec == std::errc{};
+}
+
+}  // namespace
 
 Result<std::string> process_status_word(pid_t pid, std::string_view field) {
   PERDURE_ASSIGN(const std::string status, read_file(std::format("/proc/{}/status", pid)));
@@ -14,6 +29,34 @@ Result<std::string> process_status_word(pid_t pid, std::string_view field) {
   }
   const std::string line = status.substr(at + 1, status.find('\n', at + 1) - at - 1);
   return line.substr(line.find_last_of(" \t") + 1);
+}
+
+Result<ProcessStat> parse_process_stat(std::string_view text) {
+  ProcessStat stat;
+  std::uint64_t flags = 0;
+  bool complete = false;
+  std::string_view rest = text.substr(std::min(text.rfind(')'), text.size()));
+  for (int field = kState; !complete; ++field) {
+    const auto space = rest.find(' ');
+    if (space == std::string_view::npos || space + 1 == rest.size()) break;
+    rest.remove_prefix(space + 1);
+    if (field == kState) stat.state = rest.front();
+    if (field == kFlags && !read_number(rest, flags)) break;
+    if (field == kStartTicks) complete = read_number(rest, stat.start_ticks);
+    if (field > kStartTicks) break;
+  }
+  if (!complete) {
+    return fail(ErrorCode::kCorrupt, std::format("process status '{}' cannot be parsed", text.substr(0, 100)));
+  }
+  stat.ending = (flags & kExiting) != 0;
+  return stat;
+}
+
+Result<ProcessStat> process_stat(pid_t pid) {
+  const auto text = read_file(std::format("/proc/{}/stat", pid));
+  // It may also have ended between open and read.
+  if (!text) return fail(ErrorCode::kNotFound, std::format("process {} does not exist", pid));
+  return parse_process_stat(*text);
 }
 
 }  // namespace perdure

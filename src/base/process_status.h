@@ -1,8 +1,9 @@
-// Fields of /proc/PID/status (proc_pid_status(5)).
+// Fields of /proc/PID/status and /proc/PID/stat (proc_pid_status(5), proc_pid_stat(5)).
 #pragma once
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -13,5 +14,16 @@ namespace perdure {
 // The last word of the field: of "NSpid" the number that the process has in its innermost PID namespace. The error
 // of read_file when the process is gone; kUnsupported: no such field.
 Result<std::string> process_status_word(pid_t pid, std::string_view field);
+
+struct ProcessStat {
+  char state = '?';
+  // It has begun to end: nothing of it runs any more, but as long as another one holds it up it is not gone.
+  bool ending = false;
+  std::uint64_t start_ticks = 0;  // clock ticks since boot: with it a process number is unique
+};
+// kNotFound: it is gone.
+Result<ProcessStat> process_stat(pid_t pid);
+// The name in it may hold spaces and parentheses. kCorrupt.
+Result<ProcessStat> parse_process_stat(std::string_view text);
 
 }  // namespace perdure

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/process_status.h"
 #include "io/atomic_file.h"
 #include "io/poll.h"
 
@@ -20,7 +21,7 @@ namespace {
 
 constexpr mode_t kPrivate = 0600;
 constexpr std::size_t kMaxCommandBytes = std::size_t{64} << 10;
-constexpr std::size_t kMaxStatBytes = 4096;
+constexpr std::size_t kMaxPidFileBytes = 4096;
 
 std::vector<std::string> split(std::string_view text, char separator) {
   std::vector<std::string> words;
@@ -32,12 +33,9 @@ std::vector<std::string> split(std::string_view text, char separator) {
   return words;
 }
 
-// In clock ticks since boot: with it a process number is unique (proc_pid_stat(5), field 22).
 std::string start_time_of(pid_t pid) {
-  const auto stat = read_file(std::format("/proc/{}/stat", pid), kMaxStatBytes);
-  if (!stat || stat->rfind(')') == std::string::npos) return {};
-  const auto fields = split(std::string_view(*stat).substr(stat->rfind(')') + 2), ' ');
-  return fields.size() > 19 ? fields[19] : std::string();
+  const auto stat = process_stat(pid);
+  return stat ? std::to_string(stat->start_ticks) : std::string();
 }
 
 std::vector<std::string> command_of(pid_t pid) {
@@ -106,7 +104,7 @@ Result<EtcdProcess> EtcdProcess::spawn(const EtcdServerOptions& options, const s
 }
 
 std::optional<EtcdProcess> EtcdProcess::find(const EtcdServerOptions& options) {
-  const auto text = read_file(pid_file_of(options), kMaxStatBytes);
+  const auto text = read_file(pid_file_of(options), kMaxPidFileBytes);
   if (!text) return std::nullopt;
   const auto words = split(*text, ' ');
   if (words.size() != 2) return std::nullopt;

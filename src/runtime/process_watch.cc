@@ -6,44 +6,15 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <format>
 
+#include "base/process_status.h"
 #include "io/poll.h"
 
 namespace perdure::runtime {
-namespace {
-
-constexpr int kFieldsBeforeStartTime =
-    19;  // after the name: field 3 is the first, 22 the wanted one
-
-}  // namespace
-
-Result<std::uint64_t> parse_start_ticks(std::string_view stat) {
-  const auto corrupt = [&] {
-    return fail(ErrorCode::kCorrupt,
-                std::format("process status '{}' cannot be parsed", stat.substr(0, 100)));
-  };
-  const auto name_end = stat.rfind(')');
-  if (name_end == std::string_view::npos) return corrupt();
-  std::string_view rest = stat.substr(name_end + 1);
-  for (int i = 0; i <= kFieldsBeforeStartTime; ++i) {
-    const auto space = rest.find(' ');
-    if (space == std::string_view::npos) return corrupt();
-    rest.remove_prefix(space + 1);
-  }
-  std::uint64_t ticks = 0;
-  const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), ticks);
-  if (error != std::errc{}) return corrupt();
-  return ticks;
-}
-
 Result<ProcessId> ProcessId::of(pid_t pid) {
-  const auto stat = read_file(std::format("/proc/{}/stat", pid));
-  // ESRCH: it ended between open and read.
-  if (!stat) return fail(ErrorCode::kNotFound, std::format("process {} does not exist", pid));
-  PERDURE_ASSIGN(const std::uint64_t ticks, parse_start_ticks(*stat));
-  return ProcessId{pid, ticks};
+  PERDURE_ASSIGN(const ProcessStat stat, process_stat(pid));
+  return ProcessId{pid, stat.start_ticks};
 }
 
 std::string to_string(const ProcessEnd& end) {

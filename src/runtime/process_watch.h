@@ -11,7 +11,6 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <string_view>
 
 #include "base/clock.h"
 #include "base/fd.h"
@@ -22,13 +21,11 @@ namespace perdure::runtime {
 
 struct ProcessId {
   pid_t pid = -1;
-  std::uint64_t start_ticks = 0;  // field 22 of /proc/PID/stat: clock ticks since boot
+  std::uint64_t start_ticks = 0;  // base/process_status.h
 
   bool operator==(const ProcessId&) const = default;
   static Result<ProcessId> of(pid_t pid);  // kNotFound
 };
-// From the text of /proc/PID/stat; the name in it may hold spaces and parentheses. kCorrupt.
-Result<std::uint64_t> parse_start_ticks(std::string_view stat);
 
 // How a process ended; no status where it was never our child.
 struct ProcessEnd {

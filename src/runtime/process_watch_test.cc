@@ -16,13 +16,6 @@ Instant soon() {
   return BootClock::now() + kPatience;
 }
 
-TEST(ProcessIdTest, StartTimeSurvivesStrangeNames) {
-  const std::string fields = " S 1 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 111 222";
-  EXPECT_EQ(parse_start_ticks("7 (a) b (c) )" + fields).value(), 987654u);
-  EXPECT_EQ(parse_start_ticks("7 (a").error().code(), ErrorCode::kCorrupt);
-  EXPECT_EQ(parse_start_ticks("7 (a) S 1").error().code(), ErrorCode::kCorrupt);
-}
-
 TEST(ProcessIdTest, OurselvesAndNobody) {
   EXPECT_EQ(ProcessId::of(::getpid()).value().pid, ::getpid());
   EXPECT_EQ(ProcessId::of(0x7fffffff).error().code(), ErrorCode::kNotFound);

@@ -76,35 +76,12 @@ Result<bool> shares_memory(pid_t pid) {
   return is_protected(pid);
 }
 
-struct Stat {
-  char state = '?';
-  std::uint64_t start_time = 0;  // 0: unknown
-};
-
-Stat stat_of(pid_t pid) {
-  constexpr int kStateField = 3;
-  constexpr int kStartTimeField = 22;
-  Stat stat;
-  const auto text = read_file(std::format("/proc/{}/stat", pid));
-  if (!text) return stat;
-  const auto end_of_name = text->rfind(')');
-  if (end_of_name == std::string::npos || end_of_name + 2 >= text->size()) return stat;
-  std::size_t at = end_of_name + 2;
-  stat.state = (*text)[at];
-  for (int field = kStateField; field < kStartTimeField && at != std::string::npos; ++field) {
-    at = text->find(' ', at);
-    if (at != std::string::npos) ++at;
-  }
-  if (at != std::string::npos) stat.start_time = std::strtoull(text->c_str() + at, nullptr, 10);
-  return stat;
-}
-
 }  // namespace
 
 struct PageTracker::Process {
   UniqueFd uffd;
   UniqueFd pagemap;  // of the memory that it had at the last look
-  std::uint64_t start_time = 0;
+  std::uint64_t start_ticks = 0;
   bool content_known = false;
   PagedObject content;
 
@@ -319,10 +296,10 @@ Result<UniqueFd> make_userfaultfd(pid_t pid, int pidfd, Instant deadline) {
 
 Status PageTracker::adopt(pid_t pid, Instant deadline) {
   auto process = std::make_unique<Process>();
-  const Stat stat = stat_of(pid);
+  PERDURE_ASSIGN(const ProcessStat stat, process_stat(pid));
   // It would have to be waited for, and may be the parent of a child that is in its memory.
   if (stat.state == 'D') return fail(ErrorCode::kTransient, std::format("process {} cannot be stopped now", pid));
-  process->start_time = stat.start_time;
+  process->start_ticks = stat.start_ticks;
   PERDURE_ASSIGN(const UniqueFd pidfd, open_pidfd(pid));
   PERDURE_ASSIGN(process->uffd, make_userfaultfd(pid, pidfd.get(), deadline));
   PERDURE_TRY(enable_write_tracking(process->uffd.get()));
@@ -339,7 +316,8 @@ void PageTracker::prepare(const std::vector<pid_t>& pids, Instant deadline) {
   });
   // A pid that was used again, or a process that has executed another program and has a new memory, is adopted anew.
   const auto is_as_known = [](pid_t pid, Process& process) {
-    return process.start_time == stat_of(pid).start_time && process.register_mappings(pid).has_value() &&
+    const auto stat = process_stat(pid);
+    return stat && process.start_ticks == stat->start_ticks && process.register_mappings(pid).has_value() &&
            process.look_at(pid).has_value() && is_protected(process.pagemap).value_or(false);
   };
   std::vector<pid_t> unknown;
