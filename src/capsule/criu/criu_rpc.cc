@@ -2,6 +2,7 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <deque>
@@ -9,6 +10,7 @@
 #include <optional>
 
 #include "base/log.h"
+#include "base/process_status.h"
 #include "criu_rpc.pb.h"
 #include "io/poll.h"
 
@@ -91,10 +93,18 @@ Status CriuWorker::send(const std::string& message) {
   }
 }
 
-Result<std::string> CriuWorker::receive(Instant deadline) {
+Result<std::string> CriuWorker::receive(pid_t init_pid, Instant deadline) {
+  constexpr Duration kLookAfterInit = std::chrono::milliseconds(20);
   for (;;) {
-    PERDURE_ASSIGN(const bool ready, io::wait_for_descriptor(socket_.get(), POLLIN, deadline));
-    if (!ready) return fail(ErrorCode::kTimeout, "CRIU did not answer in time");
+    const Instant until = std::min<Instant>(deadline, BootClock::now() + kLookAfterInit);
+    PERDURE_ASSIGN(const bool ready, io::wait_for_descriptor(socket_.get(), POLLIN, until));
+    if (!ready && until == deadline) return fail(ErrorCode::kTimeout, "CRIU did not answer in time");
+    if (!ready) {
+      // It ends when its children have: those whose end only their tracer is told. Their tracer waits for init.
+      const auto init = process_stat(init_pid);
+      if (!init || init->ending) return fail(ErrorCode::kTransient, "the container's first process has ended");
+      continue;
+    }
     // Its size first: the answers are some hundred bytes, and this is done while the container is frozen.
     const ssize_t size = ::recv(socket_.get(), nullptr, 0, MSG_PEEK | MSG_TRUNC);
     if (size < 0 && errno == EINTR) continue;
@@ -117,7 +127,7 @@ Status CriuWorker::dump(const DumpRequest& request, const DumpHooks& hooks, Inst
 
   std::optional<Error> hook_error;
   for (;;) {
-    auto message = receive(deadline);
+    auto message = receive(request.init_pid, deadline);
     if (!message) {
       process_.kill();
       return fail(std::move(message).error());

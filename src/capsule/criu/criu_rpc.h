@@ -62,7 +62,8 @@ class CriuWorker {
   static Result<CriuWorker> spawn(const CriuProgram& program, int network_namespace_fd);
 
   // Blocking; uses the worker up. Whatever happens the processes run afterwards, unless CRIU itself was
-  // killed at a bad moment. kTimeout: CRIU was killed at the deadline. A hook's error comes back as it is.
+  // killed at a bad moment. kTimeout: CRIU was killed at the deadline. kTransient: init was on its end, and CRIU, which
+  // would have waited for it for ever, was killed. A hook's error comes back as it is.
   Status dump(const DumpRequest& request, const DumpHooks& hooks, Instant deadline);
 
   // After dump(): waits until CRIU has ended and reaps it. Killed at the deadline.
@@ -74,7 +75,7 @@ class CriuWorker {
  private:
   explicit CriuWorker(ConnectedCriu criu) : process_(std::move(criu.process)), socket_(std::move(criu.socket)) {}
   Status send(const std::string& message);
-  Result<std::string> receive(Instant deadline);
+  Result<std::string> receive(pid_t init_pid, Instant deadline);
 
   io::ChildProcess process_;
   UniqueFd socket_;

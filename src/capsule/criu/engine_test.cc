@@ -27,6 +27,7 @@
 #include <thread>
 
 #include "capsule/criu/image_repair.h"
+#include "io/atomic_file.h"
 #include "io/process.h"
 
 namespace perdure::capsule {
@@ -428,6 +429,29 @@ TEST_F(EngineTest, FailedHookLeavesTheProcessRunningAndTheNextCaptureWhole) {
   end_victim();
   ASSERT_NO_FATAL_FAILURE(restore(engine, capsule));
   EXPECT_EQ(ask("get 3"), "33") << "a change before the failed capture is in the next one";
+}
+
+// It would wait for init, and init for children whose end only their tracer is told.
+TEST_F(EngineTest, ACriuThatWaitsForAnInitOnItsEndIsKilled) {
+  const std::string silent = directory_ + "/criu";
+  ASSERT_TRUE(io::write_file_atomically(silent, "#!/bin/sh\nexec sleep 1000\n", 0700));
+  CriuProgram program;
+  program.path = silent;
+  auto worker = CriuWorker::spawn(program, network_.get());
+  ASSERT_TRUE(worker.has_value()) << worker.error().message();
+  DumpRequest request;
+  request.init_pid = ::fork();
+  if (request.init_pid == 0) ::_exit(0);
+  siginfo_t info{};
+  ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(request.init_pid), &info, WEXITED | WNOWAIT), 0);
+  request.images_dir_fd = network_.get();
+  const Instant deadline = soon();
+  const Status dumped = worker->dump(request, {}, deadline);
+  ASSERT_FALSE(dumped.has_value());
+  EXPECT_EQ(dumped.error().code(), ErrorCode::kTransient) << dumped.error().message();
+  EXPECT_LT(BootClock::now(), deadline);
+  EXPECT_TRUE(worker->finish(soon()).has_value());
+  ::waitpid(request.init_pid, nullptr, 0);
 }
 
 TEST_F(EngineTest, CriuErrorIsExplainedWithItsOwnWords) {
