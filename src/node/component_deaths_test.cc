@@ -49,9 +49,10 @@ class ComponentDeathsTest : public ControlFixture {
     }
   }
   // As the exit hook closes the gate and tells of it.
-  void killed(int pid, bool held, Instant at = BootClock::now()) {
+  void killed(int pid, bool held, Instant at = BootClock::now(), bool is_init = false) {
     if (held) fake().hold_by_death();
-    shop().process_killed({.cgroup_id = 1, .at = at, .process_id = pid, .signal = SIGKILL, .held = held, .command = {}});
+    shop().process_killed(
+        {.cgroup_id = 1, .at = at, .process_id = pid, .signal = SIGKILL, .is_init = is_init, .held = held, .command = {}});
   }
   std::vector<std::string> told_of_kills() {
     v1::Request request;
@@ -111,6 +112,31 @@ TEST_F(ComponentDeathsTest, NothingFollowsOfOneThatHasNotClosedTheGate) {
   fake().die();
   ASSERT_TRUE(until([&] { return shop().record().restores == 1 && shop().last_restore(); }));
   EXPECT_LT(shop().last_restore()->restored.value(), std::chrono::minutes(1)) << "it is no part of the failure";
+}
+
+// Its end takes as long as somebody holds one of its processes.
+TEST_F(ComponentDeathsTest, OfInitKeepsTheGateClosedUntilItIsGone) {
+  protect(7, 8);
+  SKIP_WHERE_NOBODY_MAY_REPORT_FOR_ANOTHER();
+  ASSERT_TRUE(until([&] { return fake().gate_is_open(); }));
+  killed(shop().record().runtime->init.pid, true, BootClock::now(), true);
+  killed(4002, true);
+  // Twice the time after which a death of another process would have opened it.
+  const Instant past = BootClock::now() + 2 * policy::ContainerOptions{}.exit_grace;
+  ASSERT_TRUE(until([&] { return BootClock::now() > past; }));
+  EXPECT_TRUE(fake().gate_held_by_death());
+  EXPECT_THAT(told_of_kills(), ElementsAre());
+  fake().die();
+  ASSERT_TRUE(until([&] { return shop().record().restores == 1 && fake().gate_is_open(); }));
+}
+
+TEST_F(ComponentDeathsTest, OfTheFirstProcessOfANamespaceWithinIsLikeAnyOther) {
+  protect(7, 8);
+  SKIP_WHERE_NOBODY_MAY_REPORT_FOR_ANOTHER();
+  ASSERT_TRUE(until([&] { return fake().gate_is_open(); }));
+  killed(4002, true, BootClock::now(), true);
+  ASSERT_TRUE(until([&] { return !fake().gate_held_by_death(); })) << "the container's init lives on: it is opened";
+  EXPECT_EQ(told_of_kills().size(), 1u);
 }
 
 TEST_F(ComponentDeathsTest, OfAStatelessOneBeforeAnythingIsKnownEndsWithItsRestart) {

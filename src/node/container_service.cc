@@ -258,9 +258,11 @@ void ContainerService::process_killed(const network::Death& death) {
     closed_by_death_ = true;
     ++gate_closures_.by_death;
   }
-  if (death.is_init) return;  // its pidfd tells
-  meter_.noticed();
-  handle(policy::ProcessKilled{death.process_id, death.signal});
+  // Not the first process of a namespace within the container.
+  const bool is_init = record_.runtime && record_.runtime->init.pid == death.process_id;
+  if (!is_init) meter_.noticed();
+  handle(policy::ProcessKilled{death.process_id, death.signal, is_init});
+  if (is_init) return;  // its pidfd tells
   if (policy_.phase() == policy::Phase::kProtected || policy_.phase() == policy::Phase::kTrial) {
     meter_.forget();
   }

@@ -144,7 +144,7 @@ struct EventText {
            (e.parent ? " on " + perdure::to_string(*e.parent) : "");
   }
   std::string operator()(const ProcessKilled& e) const {
-    return std::format("process-killed pid={} signal={}", e.pid, e.signal);
+    return std::format("process-killed pid={} signal={}{}", e.pid, e.signal, e.is_init ? " init" : "");
   }
   std::string operator()(const ComponentRestarted&) const { return "component-restarted"; }
   std::string operator()(const ContainerDied& e) const {

@@ -163,6 +163,8 @@ struct Durable {
 struct ProcessKilled {
   pid_t pid = -1;
   int signal = 0;
+  // It is the container's first process: ContainerDied follows as soon as the kernel is done with the others.
+  bool is_init = false;
 };
 // The container's agent has started a component again; its host was told before anything else of it failed.
 struct ComponentRestarted {};

@@ -184,7 +184,10 @@ void ContainerPolicy::forget_failures() {
 void ContainerPolicy::on(const ProcessKilled& event) {
   gate_ = GateState::kHeld;
   if (!alive_) return;
-  if (phase_ == Phase::kStopping && !killing_) {
+  if (event.is_init && serving()) {
+    killed_process_ = event;
+    arm(TimerId::kExitGrace, now_ + options_.kill_deadline);
+  } else if (phase_ == Phase::kStopping && !killing_) {
     open_gate();  // what it has to say while it shuts down is wanted
   } else if (serving() && !timer(TimerId::kExitGrace)) {
     killed_process_ = event;
@@ -196,7 +199,7 @@ void ContainerPolicy::on(const ProcessKilled& event) {
 
 // The killed process was a component's, and has its successor: init lives on on purpose.
 void ContainerPolicy::on(const ComponentRestarted&) {
-  if (!alive_ || !serving() || !timer(TimerId::kExitGrace)) return;
+  if (!alive_ || !serving() || !timer(TimerId::kExitGrace) || killed_process_.is_init) return;
   disarm(TimerId::kExitGrace);
   open_gate();
 }
@@ -369,8 +372,17 @@ void ContainerPolicy::on(const TimerFired& event) {
       fail_late_commits();
       return;
     case TimerId::kExitGrace: {
-      open_gate();
       const char* signal = ::sigabbrev_np(killed_process_.signal);
+      if (killed_process_.is_init) {
+        arm(TimerId::kExitGrace, now_ + options_.kill_deadline);
+        emit(Severity::kError, "process_killed",
+             std::format("the container's first process was killed by signal {} ({}) and is not gone after {}",
+                         killed_process_.signal, signal ? signal : "unknown", format_duration(options_.kill_deadline)),
+             "look for processes of the container that hang in the kernel (state D), often on a dead file system, or "
+             "that a debugger holds; recovery goes on by itself when they end");
+        return;
+      }
+      open_gate();
       emit(Severity::kWarning, "process_killed",
            std::format("process {} was killed by signal {} ({}); the container's init lives on, so "
                        "its output was resumed after {}",

@@ -208,7 +208,7 @@ class Stage {
     if (verb == "ownership-unknown") return OwnershipUnknown{rest(1)};
     if (verb == "ownership-known") return OwnershipKnown{};
     if (verb == "process-killed")
-      return ProcessKilled{std::stoi(words_.at(1)), std::stoi(words_.at(2))};
+      return ProcessKilled{std::stoi(words_.at(1)), std::stoi(words_.at(2)), words_.size() > 3 && words_.at(3) == "init"};
     if (verb == "component-restarted") return ComponentRestarted{};
     if (verb == "died") return ContainerDied{exit_status()};
     if (verb == "restored") return RestoreFinished{number(1), std::stoi(words_.at(2))};

@@ -102,9 +102,7 @@ void PolicyWorld::step() {
 // Something dies, or is known by now to have died.
 void PolicyWorld::strike() {
   if (!kills_.empty() && chance(70)) {
-    const ProcessKilled killed = kills_.front();
-    kills_.erase(kills_.begin());
-    return tell(killed);
+    return tell_kill();
   }
   if (!alive_) return;
   if (!frozen_ && !doomed_ && kills_.empty() && chance(10)) return tell(ComponentRestarted{});
@@ -131,12 +129,21 @@ void PolicyWorld::kill_container(ExitStatus status) {
   death_ = status;
   if (status.kind == ExitStatus::Kind::kSignalled) {
     gate_ = GateState::kHeld;
-    if (chance(50)) kills_.push_back({1, status.value});
+    if (chance(50)) kills_.push_back({1, status.value, true});
   }
+}
+
+void PolicyWorld::tell_kill() {
+  const ProcessKilled killed = kills_.front();
+  kills_.erase(kills_.begin());
+  if (killed.is_init && policy_serves()) end_is_known_ = true;
+  tell(killed);
 }
 
 void PolicyWorld::deliver_death() {
   if (!death_) return;
+  end_is_known_ = false;
+  std::erase_if(kills_, [](const ProcessKilled& killed) { return killed.is_init; });  // its number is nobody's any more
   const ExitStatus status = *std::exchange(death_, std::nullopt);
   doomed_ = half_restored_ = poisoned_ = untouched_ = false;
   base_.reset();
@@ -448,9 +455,7 @@ void PolicyWorld::heal() {
 // False: nothing is left to happen.
 bool PolicyWorld::heal_one() {
   if (!kills_.empty()) {
-    const ProcessKilled killed = kills_.front();
-    kills_.erase(kills_.begin());
-    tell(killed);
+    tell_kill();
   } else if (death_) {
     deliver_death();
   } else if (operation_ != Operation::kNone) {

@@ -65,6 +65,7 @@ class PolicyWorld {
   void finish_capture(bool well);
   void finish_restore(bool well);
   void kill_container(ExitStatus status);
+  void tell_kill();
   void deliver_death();
   void ask_something();
   void note_operator(const Event& event);
@@ -165,6 +166,7 @@ class PolicyWorld {
   std::optional<Generation> base_;          // what a delta of the present life builds on
   GateState gate_ = GateState::kHeld;
   std::vector<ProcessKilled> kills_;  // happened, not reported yet
+  bool end_is_known_ = false;         // init was said to be on its end
   std::map<TimerId, Instant> timers_;
   std::map<Generation, Capsule> store_;
   std::set<Generation> uncommitted_;

@@ -69,6 +69,7 @@ void PolicyWorld::on(const Restore& e) {
 
 void PolicyWorld::on(const OpenGate&) {
   require(alive_ || death_, "the gate opens for what runs");
+  require(!end_is_known_ || policy_->phase() == Phase::kStopping, "what is on its end stays silent");
   require(!frozen_ && !hand_over_begun(), "the gate stays closed until the move has failed");
   require(!theirs_, "the gate stays closed once another node owns it");
   require(!untouched_, "a gate of unknown ownership is left as it is");
