@@ -171,9 +171,11 @@ def redis_says(it, *words):
     return until(look, "redis does not answer")
 
 
-@pytest.mark.parametrize("how, number", [("segfault", "11 (SEGV)"), ("panic", "6 (ABRT)"), ("kill", "9 (KILL)")])
-def test_redis_crashes_and_has_its_data_again(node, remove_after, how, number):
-    said = f"was killed by signal {number}"
+# When it panics, redis tests all its memory for its report, while a thread of its allocator goes on: seldom it crashes
+# in that, and does not come to abort().
+@pytest.mark.parametrize("how, numbers", [("segfault", ["11 (SEGV)"]), ("panic", ["6 (ABRT)", "11 (SEGV)"]),
+                                          ("kill", ["9 (KILL)"])], ids=["segfault", "panic", "kill"])
+def test_redis_crashes_and_has_its_data_again(node, remove_after, how, numbers):
     probe = {"exec": ["/usr/bin/redis-cli", "ping"], "timeout": "2s"}
     it = redis(node, remove_after, f"redis-{how}", probe, "--enable-debug-command", "yes")
     assert redis_says(it, "SET", "key", "kept") == "+OK"
@@ -185,7 +187,8 @@ def test_redis_crashes_and_has_its_data_again(node, remove_after, how, number):
         lines = it.client.lines(it.address, 6379)
         lines.send(f"DEBUG {how}")
         lines.close()
-    assert said in it.container.wait_for_event("component_failed")["reason"]
+    said = it.container.wait_for_event("component_failed")["reason"]
+    assert said in [f"was killed by signal {number}" for number in numbers]
     died = it.container.wait_for_event("died")
     assert f"component 'db', which {said}" in died["text"]
     restored = it.container.wait_for_event("restored", died["sequence"])
