@@ -432,6 +432,7 @@ void PolicyWorld::forget_daemon() {
   operation_ = Operation::kNone;
   death_.reset();
   kills_.clear();
+  end_is_known_ = false;
   timers_.clear();
   attempts_.clear();
   asked_.reset();

@@ -102,7 +102,7 @@ Result<std::string> CriuWorker::receive(pid_t init_pid, Instant deadline) {
     if (!ready) {
       // It ends when its children have: those whose end only their tracer is told. Their tracer waits for init.
       const auto init = process_stat(init_pid);
-      if (!init || init->ending) return fail(ErrorCode::kTransient, "the container's first process has ended");
+      if (init && init->ending) return fail(ErrorCode::kTransient, "the container's first process has ended");
       continue;
     }
     // Its size first: the answers are some hundred bytes, and this is done while the container is frozen.
