@@ -114,22 +114,6 @@ TEST_F(ComponentDeathsTest, NothingFollowsOfOneThatHasNotClosedTheGate) {
   EXPECT_LT(shop().last_restore()->restored.value(), std::chrono::minutes(1)) << "it is no part of the failure";
 }
 
-// Its end takes as long as somebody holds one of its processes.
-TEST_F(ComponentDeathsTest, OfInitKeepsTheGateClosedUntilItIsGone) {
-  protect(7, 8);
-  SKIP_WHERE_NOBODY_MAY_REPORT_FOR_ANOTHER();
-  ASSERT_TRUE(until([&] { return fake().gate_is_open(); }));
-  killed(shop().record().runtime->init.pid, true, BootClock::now(), true);
-  killed(4002, true);
-  // Twice the time after which a death of another process would have opened it.
-  const Instant past = BootClock::now() + 2 * policy::ContainerOptions{}.exit_grace;
-  ASSERT_TRUE(until([&] { return BootClock::now() > past; }));
-  EXPECT_TRUE(fake().gate_held_by_death());
-  EXPECT_THAT(told_of_kills(), ElementsAre());
-  fake().die();
-  ASSERT_TRUE(until([&] { return shop().record().restores == 1 && fake().gate_is_open(); }));
-}
-
 TEST_F(ComponentDeathsTest, OfTheFirstProcessOfANamespaceWithinIsLikeAnyOther) {
   protect(7, 8);
   SKIP_WHERE_NOBODY_MAY_REPORT_FOR_ANOTHER();

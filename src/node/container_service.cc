@@ -259,7 +259,7 @@ void ContainerService::process_killed(const network::Death& death) {
     ++gate_closures_.by_death;
   }
   // Not the first process of a namespace within the container.
-  const bool is_init = record_.runtime && record_.runtime->init.pid == death.process_id;
+  const bool is_init = death.is_init && (!process_ || process_->is_ending());
   if (!is_init) meter_.noticed();
   handle(policy::ProcessKilled{death.process_id, death.signal, is_init});
   if (is_init) return;  // its pidfd tells

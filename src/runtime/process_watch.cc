@@ -61,6 +61,11 @@ Result<ProcessEnd> ProcessWatch::wait(Instant deadline) {
   return ProcessEnd{};
 }
 
+bool ProcessWatch::is_ending() const {
+  const auto stat = process_stat(process_.pid);
+  return !stat || stat->start_ticks != process_.start_ticks || stat->ending;
+}
+
 Status ProcessWatch::signal(int number) const {
   if (::syscall(SYS_pidfd_send_signal, pidfd_.get(), number, nullptr, 0) == 0) return {};
   const std::string what = std::format("signal {} to process {}", number, process_.pid);

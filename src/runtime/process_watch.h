@@ -48,6 +48,8 @@ class ProcessWatch {
     return pidfd_.get();
   }  // readable once the process has ended; for Loop::watch_readable
   bool is_child() const { return child_.has_value(); }
+  // It runs nothing any more. Until others let go of it (a tracer of its children, of an init) its end does not show.
+  bool is_ending() const;
 
   // Waits for the end of the whole process (all threads) and reaps it if it is our child; a second
   // call returns the same. kTimeout: still running.

@@ -29,6 +29,20 @@ TEST(ProcessWatchTest, AnotherProcessWithTheNumberIsNotFound) {
   EXPECT_EQ(watch.error().code(), ErrorCode::kNotFound);
 }
 
+TEST(ProcessWatchTest, AZombieIsEnding) {
+  auto child = io::ChildProcess::spawn({"sleep", "1000"}, {});
+  ASSERT_TRUE(child);
+  auto watch = ProcessWatch::open(ProcessId::of(child->pid()).value());
+  ASSERT_TRUE(watch);
+  EXPECT_FALSE(watch->is_ending());
+  child->kill();
+  siginfo_t info{};
+  ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(child->pid()), &info, WEXITED | WNOWAIT), 0);
+  EXPECT_TRUE(watch->is_ending());
+  ASSERT_TRUE(watch->wait(soon()));
+  EXPECT_TRUE(watch->is_ending());
+}
+
 TEST(ProcessWatchTest, StatusOfAChildIsKnown) {
   auto child = io::ChildProcess::spawn({"sh", "-c", "exit 7"}, {});
   ASSERT_TRUE(child);

@@ -21,4 +21,6 @@ def test_a_shell_that_starts_shells(node, remove_after):
         until(lambda: container.inspect()["captures"] > captures + CHECKPOINTS, "there are no checkpoints")
         container.kill_and_wait()
     assert "ended with" not in container.logs()
-    assert not [e for e in container.events() if "CRIU did not answer" in (e["reason"] or "")]
+    events = container.events()
+    assert not [e for e in events if "CRIU did not answer" in (e["reason"] or "")]
+    assert not [e for e in events if e["kind"] == "process_killed"], "init lived on"
