@@ -104,6 +104,7 @@ void PolicyWorld::strike() {
   if (!kills_.empty() && chance(70)) {
     return tell_kill();
   }
+  if (end_is_known_ && chance(20)) return tell(ComponentRestarted{});  // told before, heard later
   if (!alive_) return;
   if (!frozen_ && !doomed_ && kills_.empty() && chance(10)) return tell(ComponentRestarted{});
   if (frozen_) return chance(20) ? kill_container(ExitStatus::signalled(9)) : void();
