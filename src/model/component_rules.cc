@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "model/circles.h"
 #include "model/component.h"
 #include "model/spec.h"
 #include "model/table.h"
@@ -110,49 +111,6 @@ void check_dependency(Reading& reading, const Components& components, std::size_
   }
 }
 
-// Depth first; each circle is complained about once, at the dependency that closes it.
-class CircleSearch {
- public:
-  CircleSearch(Reading& reading, const Components& components)
-      : reading_(reading), components_(components), visited_(components.size()) {}
-
-  void visit(std::size_t index) {
-    if (visited_[index]) return;
-    visited_[index] = true;
-    trail_.push_back(index);
-    const std::vector<DependencySpec>& all = components_[index].depends_on;
-    for (std::size_t i = 0; i < all.size(); ++i) {
-      const auto other = index_of(components_, all[i].component);
-      if (!other || *other == index) continue;
-      const auto open = std::ranges::find(trail_, *other);
-      if (open == trail_.end()) {
-        visit(*other);
-      } else {
-        complain(path_of(index, i), open - trail_.begin());
-      }
-    }
-    trail_.pop_back();
-  }
-
- private:
-  void complain(const std::string& at, std::ptrdiff_t first) {
-    std::string circle;
-    for (auto step = trail_.begin() + first; step != trail_.end(); ++step) {
-      circle += components_[*step].name + " -> ";
-    }
-    circle += components_[trail_[static_cast<std::size_t>(first)]].name;
-    reading_.complain(at + ".component",
-                      std::format("closes the circle {}, of which none could be started; remove "
-                                  "one of these dependencies",
-                                  circle));
-  }
-
-  Reading& reading_;
-  const Components& components_;
-  std::vector<bool> visited_;
-  std::vector<std::size_t> trail_;  // of components, each depending on the next
-};
-
 void check_component(Reading& reading, const Components& components, std::size_t index) {
   const ComponentSpec& component = components[index];
   const std::string at = path_of(index);
@@ -181,11 +139,17 @@ void check_components(Reading& reading, const ContainerSpec& spec) {
   if (reading.seen("components") && reading.seen("command")) {
     reading.complain("components", "stand besides command; keep one of them");
   }
-  CircleSearch circles(reading, spec.components);
+  std::vector<DependencyNode> nodes;
   for (std::size_t i = 0; i < spec.components.size(); ++i) {
     check_component(reading, spec.components, i);
-    circles.visit(i);
+    DependencyNode& node = nodes.emplace_back(spec.components[i].name);
+    const std::vector<DependencySpec>& all = spec.components[i].depends_on;
+    for (std::size_t j = 0; j < all.size(); ++j) {
+      const auto other = index_of(spec.components, all[j].component);
+      if (other) node.edges.push_back({*other, path_of(i, j) + ".component"});
+    }
   }
+  check_circles(reading, nodes);
 }
 
 }  // namespace perdure::model

@@ -21,9 +21,22 @@ void Reading::complain(const std::string& path, std::string_view message) {
     const auto found = seen_.find(place);
     if (found != seen_.end()) return complain(found->second, path, message);
     const auto dot = place.rfind('.');
-    if (dot == std::string::npos) return complain(Position{}, path, message);
+    if (dot == std::string::npos) return complain(origin_, path, message);
     place.erase(dot);
   }
+}
+
+Reading Reading::part(const std::string& prefix, Position origin) const {
+  Reading part(base_directory_);
+  part.origin_ = origin;
+  for (auto entry = seen_.lower_bound(prefix); entry != seen_.end() && entry->first.starts_with(prefix); ++entry) {
+    part.saw(entry->first.substr(prefix.size()), entry->second);
+  }
+  return part;
+}
+
+void Reading::take_back(const Reading& part, const std::string& prefix) {
+  for (const YamlIssue& issue : part.issues_) complain(issue.position, prefix + issue.message);
 }
 
 Error Reading::error(std::string_view file_name) const {

@@ -21,6 +21,8 @@ class Reading {
   // A key was found, whether its value is good or not.
   void saw(const std::string& path, Position position) { seen_[path] = position; }
   bool seen(const std::string& path) const { return seen_.contains(path); }
+  // Of something that was seen; else where the document begins.
+  Position position(const std::string& path) const { return seen(path) ? seen_.at(path) : origin_; }
 
   void complain(Position position, std::string message);
   // "PATH: message".
@@ -28,12 +30,19 @@ class Reading {
   // At the key's value; if the key is absent at the section it belongs to, at last at the document.
   void complain(const std::string& path, std::string_view message);
 
+  // What was seen below `prefix`, as a document of its own that begins at `origin`: rules for the part of
+  // a document are those for a whole one.
+  Reading part(const std::string& prefix, Position origin) const;
+  // What was said about a part comes back, its paths with `prefix` before them.
+  void take_back(const Reading& part, const std::string& prefix);
+
   bool good() const { return issues_.empty(); }
   // The issues in the order of the file, as read_spec() reports them. Precondition: !good().
   Error error(std::string_view file_name) const;
 
  private:
   std::string base_directory_;
+  Position origin_{};  // where a complaint stands that has no other place
   std::map<std::string, Position> seen_;
   std::vector<YamlIssue> issues_;
 };

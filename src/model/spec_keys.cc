@@ -4,53 +4,14 @@
 #include <format>
 
 #include "base/assert.h"
+#include "model/manual.h"
 #include "model/spec_yaml.h"
-#include "model/table.h"
 
 namespace perdure::model {
 namespace {
 
-// A value in one line, as the manual shows it.
-std::string inline_text(const YamlNode& node) {
-  if (node.kind == YamlNode::Kind::kScalar) return node.text;
-  if (node.items.empty()) return "none";
-  std::string text;
-  for (const YamlNode& item : node.items) text += (text.empty() ? "" : ", ") + inline_text(item);
-  return text;
-}
-
-template <typename Object>
-void document(const std::string& prefix, const Table<Object>& table, const Object& defaults,
-              std::vector<SpecKey>& keys) {
-  for (const Key<Object>& key : table) {
-    SpecKey doc = key.doc;
-    if (doc.default_value.empty()) {
-      const auto value = key.write(defaults);
-      PERDURE_ASSERT(value.has_value());
-      doc.default_value = inline_text(*value);
-    }
-    doc.path = prefix + doc.path;
-    keys.push_back(std::move(doc));
-  }
-}
-
-// The keys of what stands at `path`, behind it; `joint` is between both in their paths.
-template <typename Object>
-void document_items(const std::string& path, std::string_view joint, const Table<Object>& table,
-                    std::vector<SpecKey>& keys) {
-  std::vector<SpecKey> more;
-  document(std::format("{}{}", path, joint), table, Object{}, more);
-  const auto owner = std::ranges::find(keys, path, &SpecKey::path);
-  PERDURE_ASSERT(owner != keys.end());
-  keys.insert(owner + 1, more.begin(), more.end());
-}
-
-struct Section {
-  std::string_view prefix;  // of the paths in it
-  std::string_view title;
-};
 // In the order of the table; a key belongs to the last section whose prefix it has.
-constexpr std::array<Section, 11> kSections = {{
+constexpr std::array<ManualSection, 11> kSections = {{
     {"", "The container"},
     {"root-filesystem.", "root-filesystem"},
     {"network.", "network"},
@@ -63,14 +24,6 @@ constexpr std::array<Section, 11> kSections = {{
     {"log.", "log"},
     {"security.", "security"},
 }};
-
-const Section& section_of(const SpecKey& key) {
-  const Section* best = &kSections.front();
-  for (const Section& section : kSections) {
-    if (key.path.starts_with(section.prefix)) best = &section;
-  }
-  return *best;
-}
 
 constexpr std::string_view kIntroduction = R"(# The spec of a container
 
@@ -118,15 +71,6 @@ std::string introduction() {
 
 }  // namespace
 
-std::string markdown_cell(std::string_view text) {
-  std::string result;
-  for (const char c : text) {
-    if (c == '|') result += '\\';
-    result += c;
-  }
-  return result;
-}
-
 std::vector<SpecKey> spec_keys() {
   const auto name = ContainerName::parse("unnamed");
   PERDURE_ASSERT(name.has_value());
@@ -141,20 +85,7 @@ std::vector<SpecKey> spec_keys() {
 }
 
 std::string spec_reference_markdown() {
-  std::string text = introduction();
-  const std::vector<SpecKey> keys = spec_keys();
-  for (const Section& section : kSections) {
-    text += std::format(
-        "\n## {}\n\n| key | type | default | range | meaning |\n|---|---|---|---|---|\n",
-        section.title);
-    for (const SpecKey& key : keys) {
-      if (&section_of(key) != &section) continue;
-      text += std::format("| `{}` | {} | {} | {} | {} |\n", key.path, markdown_cell(key.type),
-                          markdown_cell(key.default_value), markdown_cell(key.range),
-                          markdown_cell(key.description));
-    }
-  }
-  return text;
+  return introduction() + manual_of(spec_keys(), kSections);
 }
 
 }  // namespace perdure::model

@@ -4,12 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <fstream>
-#include <sstream>
 #include <string>
-#include <vector>
 
 #include "model/spec_yaml.h"
+#include "model/testdata/refusal_cases.h"
 #include "model/yaml_adapter.h"
 
 namespace perdure::model {
@@ -18,45 +16,7 @@ namespace {
 constexpr std::string_view kGoodStart =
     "name: web\nroot-filesystem: {tar: /srv/web.tar}\ncommand: [web]\n";
 
-struct Case {
-  std::string title;
-  std::string spec;
-  std::string expected;
-};
-
-std::vector<Case> read_cases(const std::string& path) {
-  std::ifstream in(path);
-  std::vector<Case> cases;
-  bool in_spec = false;
-  for (std::string line; std::getline(in, line);) {
-    if (line.starts_with("==+ ") || line.starts_with("== ")) {
-      const bool good_start = line[2] == '+';
-      cases.push_back({line, std::string(good_start ? kGoodStart : ""), ""});
-      in_spec = true;
-    } else if (line == "--") {
-      in_spec = false;
-    } else if (in_spec) {
-      cases.back().spec += line + "\n";
-    } else if (!line.empty() && !line.starts_with('#')) {
-      cases.back().expected += (cases.back().expected.empty() ? "" : "\n") + line;
-    }
-  }
-  return cases;
-}
-
-// The messages without "spec:".
-std::string refusal(std::string_view yaml) {
-  const auto spec = read_spec(yaml, "spec");
-  if (spec) return "accepted";
-  EXPECT_EQ(spec.error().code(), ErrorCode::kInvalid);
-  std::istringstream in(spec.error().message());
-  std::string messages;
-  for (std::string line; std::getline(in, line);) {
-    EXPECT_TRUE(line.starts_with("spec:")) << line;
-    messages += (messages.empty() ? "" : "\n") + line.substr(5);
-  }
-  return messages;
-}
+std::string refusal(std::string_view yaml) { return testing::refusal_of(read_spec(yaml, "spec"), "spec"); }
 
 std::string repeated(std::string_view text, std::size_t times) {
   std::string result;
@@ -69,10 +29,10 @@ std::string with(std::string_view lines) {
 }
 
 TEST(SpecRefusal, TableOfBadSpecs) {
-  const auto cases = read_cases(PERDURE_MODEL_DIR "/testdata/refusals.txt");
+  const auto cases = testing::read_refusal_cases(PERDURE_MODEL_DIR "/testdata/refusals.txt", kGoodStart);
   ASSERT_GT(cases.size(), 70U);
-  for (const Case& bad : cases) {
-    EXPECT_EQ(refusal(bad.spec), bad.expected) << bad.title << "\n" << bad.spec;
+  for (const testing::RefusalCase& bad : cases) {
+    EXPECT_EQ(refusal(bad.document), bad.expected) << bad.title << "\n" << bad.document;
   }
 }
 
@@ -87,8 +47,8 @@ TEST(SpecRefusal, OnlyTheFirstTwentyErrorsAreShown) {
   ASSERT_FALSE(spec);
   const std::string& message = spec.error().message();
   EXPECT_EQ(std::count(message.begin(), message.end(), '\n'), 20);
-  EXPECT_THAT(message, testing::HasSubstr("spec:23:1: unknown key 'wrong-19'"));
-  EXPECT_THAT(message, testing::EndsWith("\nspec: 10 more errors"));
+  EXPECT_THAT(message, ::testing::HasSubstr("spec:23:1: unknown key 'wrong-19'"));
+  EXPECT_THAT(message, ::testing::EndsWith("\nspec: 10 more errors"));
 }
 
 TEST(SpecRefusal, FileTooLarge) {
@@ -114,7 +74,7 @@ TEST(SpecRefusal, BytesThatAreNoText) {
 // Worded differently by each yaml-cpp.
 TEST(SpecRefusal, UndefinedAlias) {
   EXPECT_THAT(refusal("name: *web\n"),
-              testing::StartsWith("1:7: not valid YAML: the referenced anchor is not defined"));
+              ::testing::StartsWith("1:7: not valid YAML: the referenced anchor is not defined"));
 }
 
 // yaml-cpp 0.7 and 0.8 decode two escapes wrongly; a later one may be right.
@@ -131,10 +91,10 @@ TEST(SpecRefusal, EscapeThatIsNoUtf8) {
 TEST(SpecRefusal, NestingIsBounded) {
   const std::string expected = "nested deeper than 16 levels; no spec needs that";
   EXPECT_EQ(refusal("a: " + repeated("[", 17) + repeated("]", 17)), "1:19: " + expected);
-  EXPECT_THAT(refusal(repeated("[", 100'000)), testing::EndsWith(expected));
-  EXPECT_THAT(refusal(repeated("{a: ", 60'000)), testing::EndsWith(expected));
+  EXPECT_THAT(refusal(repeated("[", 100'000)), ::testing::EndsWith(expected));
+  EXPECT_THAT(refusal(repeated("{a: ", 60'000)), ::testing::EndsWith(expected));
   EXPECT_EQ(refusal(repeated("- ", 100'000)), "1:33: " + expected);
-  EXPECT_THAT(refusal(repeated("? ", 100'000)), testing::EndsWith(expected));
+  EXPECT_THAT(refusal(repeated("? ", 100'000)), ::testing::EndsWith(expected));
   // Sixteen levels made of shallow anchors.
   std::string chain = "a0: &a0 [x]\n";
   for (int i = 1; i < 20; ++i) {
@@ -163,7 +123,7 @@ TEST(SpecRefusal, AliasedTextIsBounded) {
 
 TEST(SpecRefusal, ManyValuesAreBounded) {
   EXPECT_THAT(refusal("command: [" + repeated("a,", 30'000) + "]"),
-              testing::HasSubstr("more than 20000 values"));
+              ::testing::HasSubstr("more than 20000 values"));
 }
 
 TEST(SpecRefusal, ListsMapsAndTextsAreBounded) {
@@ -190,7 +150,7 @@ TEST(SpecRefusal, ListsMapsAndTextsAreBounded) {
   EXPECT_EQ(refusal(start + component + "{unix: /" + repeated("x", 106) + "}}]"), "accepted");
   EXPECT_EQ(refusal(start + component + "{http: 80, path: /" + repeated("x", 1023) + "}}]"), "accepted");
   EXPECT_THAT(refusal(start + component + "{http: 80, path: /" + repeated("x", 1024) + "}}]"),
-              testing::HasSubstr("is no path of HTTP"));
+              ::testing::HasSubstr("is no path of HTTP"));
   std::string components = "components:\n";
   std::string dependencies = "components:\n- name: a\n  command: [a]\n  depends-on:\n";
   std::string variables = "environment:\n";
@@ -225,7 +185,7 @@ TEST(SpecRefusal, UnreadableFile) {
   const auto spec = read_spec_file("/nonexistent/spec.yaml");
   ASSERT_FALSE(spec);
   EXPECT_EQ(spec.error().code(), ErrorCode::kNotFound);
-  EXPECT_THAT(spec.error().message(), testing::HasSubstr("/nonexistent/spec.yaml"));
+  EXPECT_THAT(spec.error().message(), ::testing::HasSubstr("/nonexistent/spec.yaml"));
 }
 
 }  // namespace

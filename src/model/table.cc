@@ -119,6 +119,15 @@ FoundValues find_values(Reading& reading, const std::string& prefix, const YamlN
   return finder.take();
 }
 
+bool same_text(const std::optional<YamlNode>& one, const std::optional<YamlNode>& other) {
+  if (!one || !other) return one.has_value() == other.has_value();
+  const auto keys = [](const YamlKey& a, const YamlKey& b) { return a.text == b.text; };
+  const auto items = [](const YamlNode& a, const YamlNode& b) { return same_text(a, b); };
+  return one->kind == other->kind && one->text == other->text &&
+         std::ranges::equal(one->keys, other->keys, keys) &&
+         std::ranges::equal(one->items, other->items, items);
+}
+
 void place_value(YamlNode& root, std::string_view path, YamlNode value) {
   YamlNode* map = &root;
   for (auto dot = path.find('.'); dot != std::string_view::npos; dot = path.find('.')) {

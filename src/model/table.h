@@ -220,6 +220,22 @@ YamlNode write_table(const Table<Object>& table, const Object& object) {
   return root;
 }
 
+// Whether both are written alike.
+bool same_text(const std::optional<YamlNode>& one, const std::optional<YamlNode>& other);
+
+// Only the keys that are required, and those that are written otherwise than of `defaults`.
+template <typename Object>
+YamlNode write_changes(const Table<Object>& table, const Object& object, const Object& defaults) {
+  YamlNode root{.kind = YamlNode::Kind::kMap};
+  for (const Key<Object>& key : table) {
+    auto value = key.write(object);
+    if (!value) continue;
+    if (key.doc.default_value != kRequired && same_text(value, key.write(defaults))) continue;
+    place_value(root, key.doc.path, std::move(*value));
+  }
+  return root;
+}
+
 // What an empty list is written as. kNothing: the key is left out, so that what was written before
 // it was known stays as it is.
 enum class EmptyList { kItself, kNothing };

@@ -1,0 +1,20 @@
+// The tables of an application's keys (model/table.h). Private to this room.
+#pragma once
+
+#include "model/application/application.h"
+#include "model/table.h"
+
+namespace perdure::model {
+
+const Table<Application>& application_table();
+const Table<Component>& application_component_table();
+const Table<CopiedFile>& copied_file_table();
+const Table<ProvidedInterface>& provided_interface_table();
+const Table<RequiredInterface>& required_interface_table();
+const Table<ContainerSettings>& container_settings_table();
+
+// Complains about what no single key can tell. Whatever the form that the application was read from,
+// the paths are those of docs/application.md.
+void check_application(Reading& reading, const Application& application);
+
+}  // namespace perdure::model

@@ -1,0 +1,130 @@
+#include "model/application/application_yaml.h"
+
+#include <algorithm>
+#include <array>
+#include <format>
+#include <utility>
+
+#include "model/application/application_table.h"
+#include "model/manual.h"
+#include "model/spec_yaml.h"
+#include "model/yaml_writer.h"
+
+namespace perdure::model {
+namespace {
+
+Application unnamed() { return {.name = ContainerName::parse("unnamed").value()}; }
+
+// The order of packages means nothing, so that the same ones are the same application.
+void put_in_order(Application& application) {
+  for (Component& component : application.components) std::ranges::sort(component.artefact.packages);
+  for (ContainerSettings& container : application.containers) {
+    std::ranges::sort(container.settings.network.tcp_ports);
+    auto& capabilities = container.settings.security.capabilities;
+    std::ranges::sort(capabilities);
+    const auto same = std::ranges::unique(capabilities);
+    capabilities.erase(same.begin(), same.end());
+  }
+}
+
+Application read_root(Reading& reading, const YamlNode& root) {
+  Application application = unnamed();
+  if (root.kind != YamlNode::Kind::kMap) {
+    reading.complain(root.position, root.kind == YamlNode::Kind::kNull
+                                        ? "the application is empty; begin it with 'application: NAME'"
+                                        : "an application is a map of keys; begin it with 'application: NAME'");
+    return application;
+  }
+  read_table(reading, "", root, application_table(), application);
+  check_application(reading, application);
+  put_in_order(application);
+  return application;
+}
+
+constexpr std::array<ManualSection, 5> kSections = {{
+    {"", "The application"},
+    {"network.", "network"},
+    {"components", "components"},
+    {"containers", "containers"},
+    {"placement.", "placement"},
+}};
+
+constexpr std::string_view kIntroduction = R"(# The model of an application
+
+<!-- Printed from the table in src/model/application; edit that, not this. -->
+
+An application is described by its components: what each provides and what it requires of the others (the extended UML
+component diagram of the paper, Fig. 3). Which containers they run in, how those are protected and where they are placed
+follows from it. How a file is written, its limits and its errors are those of a container's spec (`docs/spec.md`).
+
+```yaml
+application: pair
+network:
+  bridge: br0
+  addresses: [192.0.2.20-192.0.2.29/24]
+components:
+  - name: comp-a
+    artefact: {{packages: [python3-minimal], files: [{{from: a.py, to: /app/a.py}}]}}
+    command: [python3, /app/a.py]
+    provides: [{{name: interface-a, port: 8080, protocol: http}}]
+    requires:
+      - {{interface: interface-b, delay-tolerance: 1ms, outage-tolerance: 5s}}
+  - name: comp-b
+    artefact: {{packages: [python3-minimal], files: [{{from: b.py, to: /app/b.py}}]}}
+    command: [python3, /app/b.py]
+    provides: [{{name: interface-b, port: 9000, state: stateful, state-sensitivity: 500ms}}]
+```
+
+What follows from it:
+
+- A component is **stateful** if one of the interfaces it provides is.
+- The **interval** of a container's checkpoints follows from the shortest `state-sensitivity` of its components.
+- A stateless component that fails is started again by itself; the failure of a stateful one is its container's, which goes
+  back to a generation (`docs/recovery.md`).
+- A component is started behind those that it requires, whether they share a container or not.
+
+Files have at most {} KiB, an application at most {} components.
+)";
+
+}  // namespace
+
+Result<Application> read_application(std::string_view yaml, std::string_view file_name, std::string_view base_directory) {
+  if (yaml.size() > kMaxApplicationBytes) {
+    return fail(ErrorCode::kInvalid, std::format("{}:1:1: the application has {} bytes; shorten it to {}", file_name,
+                                                 yaml.size(), kMaxApplicationBytes));
+  }
+  Reading reading(base_directory);
+  const YamlDocument document = parse_yaml(yaml);
+  for (const YamlIssue& issue : document.issues) reading.complain(issue.position, issue.message);
+  if (!document.complete) return fail(reading.error(file_name));
+  Application application = read_root(reading, document.root);
+  if (!reading.good()) return fail(reading.error(file_name));
+  return application;
+}
+
+std::string to_yaml(const Application& application) {
+  return write_yaml(write_changes(application_table(), application, unnamed()));
+}
+
+std::vector<SpecKey> application_keys() {
+  std::vector<SpecKey> keys;
+  document("", application_table(), unnamed(), keys);
+  document_items("components", "[].", application_component_table(), keys);
+  document_items("components[].artefact.files", "[].", copied_file_table(), keys);
+  document_items("components[].provides", "[].", provided_interface_table(), keys);
+  document_items("components[].requires", "[].", required_interface_table(), keys);
+  document_items("components[].probe", ".", probe_table(), keys);
+  std::vector<SpecKey> settings;
+  document("containers[].", container_settings_table(), ContainerSettings{}, settings);
+  // Those of a container's spec are in its manual.
+  const auto owner = std::ranges::find(keys, "containers", &SpecKey::path);
+  keys.insert(owner + 1, settings.begin(), settings.begin() + 2);
+  return keys;
+}
+
+std::string application_reference_markdown() {
+  return std::format(kIntroduction, kMaxApplicationBytes >> 10, kMaxApplicationComponents) +
+         manual_of(application_keys(), kSections);
+}
+
+}  // namespace perdure::model
