@@ -413,6 +413,7 @@ constexpr std::array kCommands{
 constexpr std::array kGroups{
     CommandGroup{"cluster", "make, join, watch and repair a cluster of nodes"},
     CommandGroup{"node", "look after the nodes of the cluster"},
+    CommandGroup{"model", "describe an application by its components"},
 };
 
 constexpr std::array kEnvironment{
@@ -437,6 +438,7 @@ std::span<const Command> command_table() {
   static const std::vector<Command> all = [] {
     std::vector<Command> commands(kCommands.begin(), kCommands.end());
     commands.insert(commands.end(), cluster_command_table().begin(), cluster_command_table().end());
+    commands.insert(commands.end(), model_command_table().begin(), model_command_table().end());
     return commands;
   }();
   return all;
@@ -445,7 +447,8 @@ std::span<const Command> command_table() {
 std::span<const CommandSection> command_sections() {
   static const std::array sections{
       CommandSection{"Commands", command_table().first(kCommands.size())},
-      CommandSection{"Commands of a cluster", command_table().subspan(kCommands.size())}};
+      CommandSection{"Commands of a cluster", command_table().subspan(kCommands.size(), cluster_command_table().size())},
+      CommandSection{"Commands for applications", command_table().last(model_command_table().size())}};
   return sections;
 }
 

@@ -50,6 +50,9 @@ enum class CommandId {
   kNodeLabel,
   kMove,
   kTakeover,
+  // Applications:
+  kModelCheck,
+  kModelReference,
 };
 
 // How a value is checked by the parser and completed by the shell.
@@ -131,6 +134,8 @@ std::string_view last_word(const Command& command);     // "init" of "cluster in
 
 // cluster_table.cc: a part of the above.
 std::span<const Command> cluster_command_table();
+// model_table.cc: the same.
+std::span<const Command> model_command_table();
 
 // Understood before and after the command's name.
 std::span<const Option> global_options();

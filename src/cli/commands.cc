@@ -91,6 +91,10 @@ CommandFunction function_of(CommandId id) {
       return run_move;
     case CommandId::kTakeover:
       return run_takeover;
+    case CommandId::kModelCheck:
+      return run_model_check;
+    case CommandId::kModelReference:
+      return run_model_reference;
   }
   return run_help;
 }

@@ -301,6 +301,34 @@ TEST_F(CommandsTest, RunSendsTheFileAndWhereRelativePathsStart) {
   EXPECT_EQ(run({"run", "/nonexistent/web.yaml"}), ExitCode::kNotFound);
 }
 
+TEST_F(CommandsTest, ModelCheckSaysWhatFollowsFromAModel) {
+  const auto path = test_directory() / "shop.yaml";
+  std::ofstream(path) << "application: shop\n"
+                         "components:\n"
+                         "  - {name: db, command: [/db], provides: [{name: sql, state: stateful, state-sensitivity: 500ms}]}\n"
+                         "  - {name: cache, command: [/c], provides: [{name: keys, state: stateful}]}\n"
+                         "  - name: web\n"
+                         "    command: [/web]\n"
+                         "    requires:\n"
+                         "      - {interface: sql, delay-tolerance: 2ms, outage-tolerance: 5s}\n"
+                         "      - {interface: keys}\n";
+  ASSERT_EQ(run({"model", "check", path.string()}), ExitCode::kOk) << err();
+  EXPECT_EQ(out(),
+            "shop: the model is right\n"
+            "\n"
+            "COMPONENT  STATE      KEPT          RECOVERED           REQUIRES\n"
+            "db         stateful   every 500 ms  with its container  -\n"
+            "cache      stateful   every 1 s     with its container  -\n"
+            "web        stateless  -             alone               db, 2 ms away, 5 s without it\n"
+            "                                                        cache\n");
+  std::ofstream(path) << "application: shop\ncomponents:\n  - {name: web, command: [/web], requires: [{interface: sql}]}\n";
+  EXPECT_EQ(run({"model", "check", path.string()}), ExitCode::kInvalid);
+  EXPECT_TRUE(unfolded(err()).contains("shop.yaml:3:57: components[0].requires[0].interface: nobody provides 'sql'")) << err();
+  EXPECT_EQ(run({"model", "check", "/nonexistent/shop.yaml"}), ExitCode::kNotFound);
+  EXPECT_EQ(run({"model", "reference"}), ExitCode::kOk);
+  EXPECT_TRUE(out().contains("components[].provides[].state-sensitivity"));
+}
+
 TEST_F(CommandsTest, RunOfWhatCannotBeProtectedIsCodeEightWithTheRemedy) {
   v1::Response response;
   *response.mutable_run()->mutable_status() = unprotected_db();

@@ -9,6 +9,7 @@
 #include "cli/json_output.h"
 #include "cli/markdown_blocks.h"
 #include "cli/roff.h"
+#include "model/application/application_yaml.h"
 #include "model/spec_keys.h"
 
 namespace perdure::cli {
@@ -266,10 +267,12 @@ std::string command_manual_markdown() {
   return text;
 }
 
-std::string spec_reference(const Style& style) {
+namespace {
+
+std::string reference(std::string_view markdown, const Style& style) {
   std::string result;
   auto last = MarkdownBlock::Kind::kHeading;
-  for (const MarkdownBlock& block : read_markdown(model::spec_reference_markdown())) {
+  for (const MarkdownBlock& block : read_markdown(markdown)) {
     const bool in_list = block.kind == MarkdownBlock::Kind::kItem && last == block.kind;
     if (!result.empty() && !in_list) result += "\n";
     result += render_block(block, style);
@@ -277,5 +280,10 @@ std::string spec_reference(const Style& style) {
   }
   return result;
 }
+
+}  // namespace
+
+std::string spec_reference(const Style& style) { return reference(model::spec_reference_markdown(), style); }
+std::string application_reference(const Style& style) { return reference(model::application_reference_markdown(), style); }
 
 }  // namespace perdure::cli

@@ -15,5 +15,6 @@ std::string spec_manual_roff();         // perdure-spec(5)
 std::string daemon_manual_roff();       // perdured(8)
 std::string command_manual_markdown();  // docs/cli.md
 std::string spec_reference(const Style& style);
+std::string application_reference(const Style& style);
 
 }  // namespace perdure::cli

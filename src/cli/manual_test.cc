@@ -120,6 +120,12 @@ TEST(ManualTest, TheSpecReferenceFitsTheTerminal) {
   EXPECT_TRUE(text.contains("checkpoint.interval")) << text;
 }
 
+TEST(ManualTest, TheApplicationReferenceFitsTheTerminal) {
+  const std::string text = application_reference(Style{.width = 80});
+  EXPECT_LE(widest_line(text), 80);
+  EXPECT_TRUE(text.contains("components[].requires[].delay-tolerance")) << text;
+}
+
 // Sources the script and prints what Tab would offer for the words.
 std::string bash_offers(const std::string& words, int current) {
   const std::string script =

@@ -1,9 +1,7 @@
 #include "model/spec_yaml.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <format>
-#include <system_error>
 
 #include "base/assert.h"
 #include "base/fd.h"
@@ -52,12 +50,8 @@ Result<ContainerSpec> read_spec(std::string_view yaml, std::string_view file_nam
 
 Result<ContainerSpec> read_spec_file(const std::string& path) {
   PERDURE_ASSIGN(const std::string text, read_file(path, kMaxSpecBytes));
-  std::error_code error;
-  const std::filesystem::path absolute = std::filesystem::absolute(path, error);
-  if (error)
-    return fail(ErrorCode::kIo,
-                std::format("find the directory of '{}': {}", path, error.message()));
-  return read_spec(text, path, absolute.parent_path().native());
+  PERDURE_ASSIGN(const std::string directory, directory_of(path));
+  return read_spec(text, path, directory);
 }
 
 std::string to_yaml(const ContainerSpec& spec) {

@@ -7,6 +7,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <span>
+#include <system_error>
 
 #include "model/text.h"
 
@@ -509,6 +510,13 @@ Status check_sysctl_name(std::string_view name) {
 std::string resolve_path(std::string_view base, std::string_view text) {
   if (text.empty() || text.front() == '/') return std::string(text);
   return normalised(std::format("{}/{}", base, text));
+}
+
+Result<std::string> directory_of(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::path absolute = std::filesystem::absolute(path, error);
+  if (error) return fail(ErrorCode::kIo, std::format("find the directory of '{}': {}", path, error.message()));
+  return absolute.parent_path().string();
 }
 
 bool is_within(std::string_view path, std::string_view directory) {

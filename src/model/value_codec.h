@@ -125,6 +125,9 @@ Status check_sysctl_name(std::string_view name);
 // `text` if it is empty or absolute, else as seen from the absolute directory `base`, normalised.
 std::string resolve_path(std::string_view base, std::string_view text);
 
+// The absolute directory of a file, where relative paths in it start. kIo.
+Result<std::string> directory_of(const std::string& path);
+
 // Whether `path` is `directory` or lies below it; both normalised.
 bool is_within(std::string_view path, std::string_view directory);
 

@@ -5,6 +5,7 @@
 #include <format>
 #include <utility>
 
+#include "base/fd.h"
 #include "model/application/application_table.h"
 #include "model/manual.h"
 #include "model/spec_yaml.h"
@@ -64,15 +65,23 @@ network:
   addresses: [192.0.2.20-192.0.2.29/24]
 components:
   - name: comp-a
-    artefact: {{packages: [python3-minimal], files: [{{from: a.py, to: /app/a.py}}]}}
+    artefact:
+      packages: [python3-minimal]
+      files: [{{from: a.py, to: /app/a.py}}]
     command: [python3, /app/a.py]
     provides: [{{name: interface-a, port: 8080, protocol: http}}]
     requires:
       - {{interface: interface-b, delay-tolerance: 1ms, outage-tolerance: 5s}}
   - name: comp-b
-    artefact: {{packages: [python3-minimal], files: [{{from: b.py, to: /app/b.py}}]}}
+    artefact:
+      packages: [python3-minimal]
+      files: [{{from: b.py, to: /app/b.py}}]
     command: [python3, /app/b.py]
-    provides: [{{name: interface-b, port: 9000, state: stateful, state-sensitivity: 500ms}}]
+    provides:
+      - name: interface-b
+        port: 9000
+        state: stateful
+        state-sensitivity: 500ms
 ```
 
 What follows from it:
@@ -82,6 +91,9 @@ What follows from it:
 - A stateless component that fails is started again by itself; the failure of a stateful one is its container's, which goes
   back to a generation (`docs/recovery.md`).
 - A component is started behind those that it requires, whether they share a container or not.
+
+`perdure model check FILE` checks a model and says what follows from it. Images, containers and places are not made from a
+model yet: a container is run from a spec of its own.
 
 Files have at most {} KiB, an application at most {} components.
 )";
@@ -100,6 +112,12 @@ Result<Application> read_application(std::string_view yaml, std::string_view fil
   Application application = read_root(reading, document.root);
   if (!reading.good()) return fail(reading.error(file_name));
   return application;
+}
+
+Result<Application> read_application_file(const std::string& path) {
+  PERDURE_ASSIGN(const std::string text, read_file(path, kMaxApplicationBytes));
+  PERDURE_ASSIGN(const std::string directory, directory_of(path));
+  return read_application(text, path, directory);
 }
 
 std::string to_yaml(const Application& application) {

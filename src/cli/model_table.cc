@@ -1,0 +1,40 @@
+// The command table, continued: applications.
+#include <array>
+
+#include "cli/command_parts.h"
+#include "cli/command_table.h"
+
+namespace perdure::cli {
+namespace {
+
+using enum ValueKind;
+
+constexpr std::array kCheckArguments{Argument{kFileArgument, kFile, true, "The application's model."}};
+constexpr std::array kCheckExamples{
+    Example{"perdure model check shop.yaml", "Exit code 0 if it is right, 5 and one line per error if not."}};
+
+constexpr std::array kCommands{
+    Command{.id = CommandId::kModelCheck,
+            .name = "model check",
+            .summary = "check the model of an application, and say what follows from it",
+            .description = "Which components are stateful, how often what they have in memory is kept, what a failure of "
+                           "each concerns, and who depends on whom. Starts nothing, and needs no perdured.",
+            .arguments = kCheckArguments,
+            .options = {},
+            .examples = kCheckExamples,
+            .json = ""},
+    Command{.id = CommandId::kModelReference,
+            .name = "model reference",
+            .summary = "print the reference of an application's model",
+            .description = "Every key with its meaning. Needs no perdured.",
+            .arguments = {},
+            .options = {},
+            .examples = {},
+            .json = ""},
+};
+
+}  // namespace
+
+std::span<const Command> model_command_table() { return kCommands; }
+
+}  // namespace perdure::cli
