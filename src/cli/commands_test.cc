@@ -320,7 +320,28 @@ TEST_F(CommandsTest, ModelCheckSaysWhatFollowsFromAModel) {
             "db         stateful   every 500 ms  with its container  -\n"
             "cache      stateful   every 1 s     with its container  -\n"
             "web        stateless  -             alone               db, 2 ms away, 5 s without it\n"
-            "                                                        cache\n");
+            "                                                        cache\n"
+            "\n"
+            "CONTAINER   STATE      COMPONENTS  HAS TO BE IN\n"
+            "shop-db     stateful   db          -\n"
+            "shop-cache  stateful   cache       -\n"
+            "shop-web    stateless  web         the data-centre of shop-db\n");
+  std::ofstream(path) << "application: shop\n"
+                         "components:\n"
+                         "  - {name: a, command: [/a], provides: [{name: a}]}\n"
+                         "  - {name: b, command: [/b], requires: [{interface: a, delay-tolerance: 100us}]}\n";
+  ASSERT_EQ(run({"model", "check", path.string()}), ExitCode::kOk) << err();
+  EXPECT_TRUE(out().ends_with("CONTAINER  STATE      COMPONENTS  HAS TO BE IN\n"
+                              "shop-a     stateless  a, b        -\n"
+                              "\n"
+                              "shop-a: 'b' and 'a' bear 100 us at most\n"))
+      << out();
+  std::ofstream(path) << "application: shop\n"
+                         "components:\n"
+                         "  - {name: a, command: [/a], provides: [{name: a}]}\n"
+                         "  - {name: b, command: [/b], requires: [{interface: a, delay-tolerance: 1us}]}\n";
+  EXPECT_EQ(run({"model", "check", path.string()}), ExitCode::kInvalid);
+  EXPECT_TRUE(unfolded(err()).contains("'b' and 'a' are to be within 1 us")) << err();
   std::ofstream(path) << "application: shop\ncomponents:\n  - {name: web, command: [/web], requires: [{interface: sql}]}\n";
   EXPECT_EQ(run({"model", "check", path.string()}), ExitCode::kInvalid);
   EXPECT_TRUE(unfolded(err()).contains("shop.yaml:3:57: components[0].requires[0].interface: nobody provides 'sql'")) << err();

@@ -1,11 +1,12 @@
 // Commands for applications; they need no perdured.
-#include <algorithm>
+#include <format>
 
 #include "cli/command_context.h"
 #include "cli/manual.h"
 #include "cli/text.h"
 #include "model/application/application_yaml.h"
 #include "model/application/derive.h"
+#include "placement/grouping.h"
 
 namespace perdure::cli {
 namespace {
@@ -49,13 +50,56 @@ std::string render_model(const model::Application& application, const Style& sty
   return render_table(columns, rows, style);
 }
 
+std::string closeness_of(const placement::Grouping& grouping, const placement::ContainerDependency& dependency) {
+  if (dependency.within == placement::Closeness::kAnywhere) return "";
+  std::string names;
+  for (const std::size_t sponsor : dependency.sponsors) {
+    names += (names.empty() ? "" : " or ") + grouping.containers[sponsor].name.str();
+  }
+  return std::format("the {} of {}", placement::to_string(dependency.within), names);
+}
+
+std::string render_containers(const model::Application& application, const placement::Grouping& grouping, const Style& style) {
+  const std::vector<Column> columns = {{"CONTAINER"}, {"STATE"}, {"COMPONENTS"}, {"HAS TO BE IN"}};
+  std::vector<std::vector<Cell>> rows;
+  std::string reasons;
+  for (std::size_t i = 0; i < grouping.containers.size(); ++i) {
+    const placement::PlannedContainer& container = grouping.containers[i];
+    std::string components;
+    for (const std::size_t component : container.components) {
+      components += (components.empty() ? "" : ", ") + application.components[component].name();
+    }
+    std::string places;
+    for (const placement::ContainerDependency& dependency : grouping.dependencies) {
+      if (dependency.dependent != i) continue;
+      const std::string place = closeness_of(grouping, dependency);
+      if (!place.empty()) places += (places.empty() ? "" : ", ") + place;
+    }
+    const bool stateful = container.state == model::StateKind::kStateful;
+    rows.push_back({{container.name.str()}, {stateful ? "stateful" : "stateless"}, {components}, {places}});
+    if (container.components.size() > 1) {
+      reasons += wrap(std::format("{}: {}", container.name.str(), container.why), style.width, "", "  ");
+    }
+  }
+  return render_table(columns, rows, style) + (reasons.empty() ? "" : "\n" + reasons);
+}
+
 }  // namespace
 
 Outcome<ExitCode> run_model_check(CommandContext& context) {
   const auto application = model::read_application_file(context.invocation.text(kFileArgument));
   if (!application) return std::unexpected(to_failure(application.error()));
-  return context.print(application->name.str() + ": the model is right\n\n" +
-                       render_model(*application, context.terminal().style()));
+  const placement::Grouping grouping = placement::group_components(*application, placement::Latencies{});
+  if (!grouping.conflicts.empty()) {
+    std::string text;
+    for (const std::string& conflict : grouping.conflicts) {
+      text += std::format("{}{}: {}", text.empty() ? "" : "\n", context.invocation.text(kFileArgument), conflict);
+    }
+    return std::unexpected(to_failure(Error(ErrorCode::kInvalid, text)));
+  }
+  const Style style = context.terminal().style();
+  return context.print(application->name.str() + ": the model is right\n\n" + render_model(*application, style) + "\n" +
+                       render_containers(*application, grouping, style));
 }
 
 Outcome<ExitCode> run_model_reference(CommandContext& context) {

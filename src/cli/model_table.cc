@@ -18,7 +18,8 @@ constexpr std::array kCommands{
             .name = "model check",
             .summary = "check the model of an application, and say what follows from it",
             .description = "Which components are stateful, how often what they have in memory is kept, what a failure of "
-                           "each concerns, and who depends on whom. Starts nothing, and needs no perdured.",
+                           "each concerns, who depends on whom, and which of them share a container. Starts nothing, and needs no "
+                           "perdured.",
             .arguments = kCheckArguments,
             .options = {},
             .examples = kCheckExamples,
