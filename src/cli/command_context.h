@@ -91,6 +91,7 @@ Outcome<ExitCode> run_takeover(CommandContext& context);
 // model_commands.cc
 Outcome<ExitCode> run_model_check(CommandContext& context);
 Outcome<ExitCode> run_model_reference(CommandContext& context);
+Outcome<ExitCode> run_model_schema(CommandContext& context);
 // local_commands.cc
 Outcome<ExitCode> run_spec(CommandContext& context);
 Outcome<ExitCode> run_lab(CommandContext& context);

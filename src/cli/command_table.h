@@ -53,6 +53,7 @@ enum class CommandId {
   // Applications:
   kModelCheck,
   kModelReference,
+  kModelSchema,
 };
 
 // How a value is checked by the parser and completed by the shell.

@@ -95,6 +95,8 @@ CommandFunction function_of(CommandId id) {
       return run_model_check;
     case CommandId::kModelReference:
       return run_model_reference;
+    case CommandId::kModelSchema:
+      return run_model_schema;
   }
   return run_help;
 }

@@ -346,6 +346,8 @@ TEST_F(CommandsTest, ModelCheckSaysWhatFollowsFromAModel) {
   EXPECT_EQ(run({"model", "check", path.string()}), ExitCode::kInvalid);
   EXPECT_TRUE(unfolded(err()).contains("shop.yaml:3:57: components[0].requires[0].interface: nobody provides 'sql'")) << err();
   EXPECT_EQ(run({"model", "check", "/nonexistent/shop.yaml"}), ExitCode::kNotFound);
+  EXPECT_EQ(run({"model", "schema"}), ExitCode::kOk);
+  EXPECT_TRUE(out().contains("{\n  \"$schema\": \"https://json-schema.org/draft/2020-12/schema\"")) << out();
   EXPECT_EQ(run({"model", "reference"}), ExitCode::kOk);
   EXPECT_TRUE(out().contains("components[].provides[].state-sensitivity"));
 }

@@ -106,4 +106,6 @@ Outcome<ExitCode> run_model_reference(CommandContext& context) {
   return context.print(application_reference(context.terminal().style()));
 }
 
+Outcome<ExitCode> run_model_schema(CommandContext& context) { return context.print(model::application_json_schema()); }
+
 }  // namespace perdure::cli

@@ -194,7 +194,8 @@ Table<ProbeSpec> make_probe_table() {
 Key<ComponentSpec> probe_key() {
   SpecKey doc{"probe", "map", "none", "exactly one of exec, tcp, http, rtsp, unix and file",
               "How to find out from outside whether the component does its work. Without one it "
-              "is healthy as long as its process lives."};
+              "is healthy as long as its process lives.",
+              KeyStructure::kMap};
   return {.doc = std::move(doc),
           .read =
               [](Reading& reading, const std::string& at, const YamlNode& node,

@@ -35,6 +35,7 @@ template <typename Alternative, typename GetVariant, typename T>
 Key<ContainerSpec> alternative_key(std::string path, Codec<T> codec, GetVariant get,
                                    T Alternative::* member, Words words) {
   SpecKey doc{std::move(path), codec.type, words.absent, codec.range, words.description};
+  doc.shape = codec.shape;
   return {
       .doc = std::move(doc),
       .read =
@@ -58,6 +59,7 @@ template <typename Alternative, typename GetVariant, typename T, typename Member
 Key<ContainerSpec> detail_key(std::string path, Codec<T> codec, GetVariant get,
                               Member Alternative::* member, Words words) {
   SpecKey doc{std::move(path), codec.type, words.absent, codec.range, words.description};
+  doc.shape = codec.shape;
   return {
       .doc = std::move(doc),
       .read =
@@ -83,6 +85,7 @@ Key<ContainerSpec> refused_key(std::string path, std::string refusal, std::strin
   const Codec<bool> codec =
       choice_codec<bool>({{"false", false}, {"true", true, std::move(refusal)}});
   SpecKey doc{std::move(path), codec.type, "false", codec.range, std::move(description)};
+  doc.shape = codec.shape;
   return {.doc = std::move(doc),
           .read = [=](Reading& reading, const std::string& at, const YamlNode& node,
                       ContainerSpec&) { (void)read_scalar(reading, at, node, codec); },
@@ -243,6 +246,7 @@ Key<ContainerSpec> components_key() {
 Key<ContainerSpec> interval_key(std::string path, IntervalSource source, Words words) {
   const Codec<Duration> codec = duration_codec(10ms, 24h);
   SpecKey doc{std::move(path), codec.type, words.absent, codec.range, words.description};
+  doc.shape = codec.shape;
   return {
       .doc = std::move(doc),
       .read =

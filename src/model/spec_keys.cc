@@ -4,6 +4,7 @@
 #include <format>
 
 #include "base/assert.h"
+#include "model/json_schema.h"
 #include "model/manual.h"
 #include "model/spec_yaml.h"
 
@@ -83,6 +84,8 @@ std::vector<SpecKey> spec_keys() {
   document_items("components[].probe", ".", probe_table(), keys);
   return keys;
 }
+
+std::string spec_json_schema() { return json_schema_of("The spec of a container of Perdure", spec_keys()); }
 
 std::string spec_reference_markdown() {
   return introduction() + manual_of(spec_keys(), kSections);

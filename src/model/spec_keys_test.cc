@@ -94,5 +94,13 @@ TEST(SpecKeys, ManualIsUpToDate) {
   EXPECT_EQ(manual, spec_reference_markdown()) << "run model_test with PERDURE_UPDATE_DOCS=1";
 }
 
+TEST(SpecKeys, SchemaIsUpToDate) {
+  const char* path = PERDURE_DOCS_DIR "/spec.schema.json";
+  if (std::getenv("PERDURE_UPDATE_DOCS") != nullptr) std::ofstream(path) << spec_json_schema();
+  std::ifstream in(path);
+  const std::string schema{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+  EXPECT_EQ(schema, spec_json_schema()) << "run model_test with PERDURE_UPDATE_DOCS=1";
+}
+
 }  // namespace
 }  // namespace perdure::model

@@ -92,6 +92,7 @@ template <typename Object, typename T, typename Get>
 Key<Object> scalar_key(std::string path, Codec<T> codec, Get get, Words words) {
   using Value = std::remove_cvref_t<decltype(get(std::declval<Object&>()))>;
   SpecKey doc{std::move(path), codec.type, words.absent, codec.range, words.description};
+  doc.shape = codec.shape;
   return {.doc = std::move(doc),
           .read =
               [=](Reading& reading, const std::string& at, const YamlNode& node, Object& object) {
@@ -120,7 +121,11 @@ Key<Object> list_key(std::string path, Codec<T> codec, ListLimits limits, Get ge
   constexpr bool kOptional = !std::is_same_v<Value, std::vector<T>>;
   SpecKey doc{std::move(path), "list of " + codec.type, words.absent,
               std::format("{} to {} items; {}", limits.min_items, limits.max_items, codec.range),
-              words.description};
+              words.description,
+              KeyStructure::kList,
+              codec.shape,
+              limits.min_items,
+              limits.max_items};
   return {.doc = std::move(doc),
           .read =
               [=](Reading& reading, const std::string& at, const YamlNode& node, Object& object) {
@@ -154,7 +159,8 @@ Key<Object> text_map_key(std::string path, Codec<std::string> codec,
                          Status (*check_name)(std::string_view), std::size_t max_items, Get get,
                          Words words) {
   SpecKey doc{std::move(path), "map of text", words.absent,
-              std::format("0 to {} entries; {}", max_items, codec.range), words.description};
+              std::format("0 to {} entries; {}", max_items, codec.range), words.description,
+              KeyStructure::kTextMap, codec.shape, 0, max_items};
   return {.doc = std::move(doc),
           .read =
               [=](Reading& reading, const std::string& at, const YamlNode& node, Object& object) {
@@ -245,7 +251,8 @@ template <typename Object, typename Item, typename Get>
 Key<Object> map_list_key(std::string path, std::string type, ListLimits limits,
                          const Table<Item>& (*table)(), EmptyList empty, Get get, Words words) {
   SpecKey doc{std::move(path), std::move(type), words.absent,
-              std::format("{} to {} items", limits.min_items, limits.max_items), words.description};
+              std::format("{} to {} items", limits.min_items, limits.max_items), words.description,
+              KeyStructure::kMapList, {}, limits.min_items, limits.max_items};
   return {.doc = std::move(doc),
           .read =
               [=](Reading& reading, const std::string& at, const YamlNode& node, Object& object) {

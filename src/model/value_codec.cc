@@ -315,7 +315,8 @@ Codec<Duration> duration_codec(Duration min, Duration max) {
             return duration;
           },
           .print = [](const Duration& duration) { return spell(duration); },
-          .plain = true};
+          .plain = true,
+          .shape = {.kind = ValueShape::Kind::kDuration}};
 }
 
 Codec<Bytes> bytes_codec(Bytes min, Bytes max) {
@@ -327,7 +328,8 @@ Codec<Bytes> bytes_codec(Bytes min, Bytes max) {
             return bytes;
           },
           .print = [](const Bytes& bytes) { return spell(bytes); },
-          .plain = true};
+          .plain = true,
+          .shape = {.kind = ValueShape::Kind::kSize}};
 }
 
 Codec<MilliCores> cores_codec(MilliCores min, MilliCores max) {
@@ -481,7 +483,8 @@ Codec<int> signal_codec() {
                 const auto found = std::ranges::find(kStopSignals, number, &SignalName::number);
                 return found == kStopSignals.end() ? std::to_string(number)
                                                    : std::string(found->name);
-              }};
+              },
+          .shape = {.kind = ValueShape::Kind::kWord, .words = words}};
 }
 
 Status check_environment_name(std::string_view name) {

@@ -17,6 +17,7 @@
 #include "base/units.h"
 #include "model/address.h"
 #include "model/spec.h"
+#include "model/spec_keys.h"
 
 namespace perdure::model {
 
@@ -32,6 +33,7 @@ struct Codec {
   // Whether line breaks and other control characters may occur (NUL never).
   bool free_text = false;
   std::size_t max_bytes = 4096;
+  ValueShape shape{};
 };
 
 // Exact, in the largest unit that divides it: "1500ms", "2min", "64MiB".
@@ -56,7 +58,8 @@ Codec<T> number_codec(T min, T max) {
             return static_cast<T>(number);
           },
           .print = [](const T& number) { return std::to_string(number); },
-          .plain = true};
+          .plain = true,
+          .shape = {.kind = ValueShape::Kind::kNumber, .words = {}, .min = min, .max = max}};
 }
 
 template <typename T>
@@ -73,8 +76,10 @@ template <typename T>
 Codec<T> choice_codec(std::vector<Choice<T>> choices) {
   std::vector<std::string> words;
   std::string range;
+  ValueShape shape{.kind = ValueShape::Kind::kWord};
   for (const Choice<T>& choice : choices) {
     if (choice.refusal.empty()) range += (range.empty() ? "`" : ", `") + choice.word + "`";
+    if (choice.refusal.empty()) shape.words.push_back(choice.word);
     words.push_back(choice.word);
   }
   return {.type = "word",
@@ -91,7 +96,8 @@ Codec<T> choice_codec(std::vector<Choice<T>> choices) {
                   if (choice.refusal.empty() && choice.value == value) return choice.word;
                 }
                 return std::string();
-              }};
+              },
+          .shape = std::move(shape)};
 }
 
 Codec<ContainerName> name_codec();

@@ -7,6 +7,7 @@
 
 #include "base/fd.h"
 #include "model/application/application_table.h"
+#include "model/json_schema.h"
 #include "model/manual.h"
 #include "model/spec_yaml.h"
 #include "model/yaml_writer.h"
@@ -92,7 +93,8 @@ What follows from it:
   back to a generation (`docs/recovery.md`).
 - A component is started behind those that it requires, whether they share a container or not.
 
-`perdure model check FILE` checks a model and says what follows from it. Images, containers and places are not made from a
+`perdure model check FILE` checks a model and says what follows from it; `perdure model schema` prints a JSON Schema, with which
+an editor completes and checks a file while it is written. Images, containers and places are not made from a
 model yet: a container is run from a spec of its own.
 
 Files have at most {} KiB, an application at most {} components.
@@ -124,7 +126,10 @@ std::string to_yaml(const Application& application) {
   return write_yaml(write_changes(application_table(), application, unnamed()));
 }
 
-std::vector<SpecKey> application_keys() {
+namespace {
+
+// With those of a container's spec, which the manual has elsewhere.
+std::vector<SpecKey> all_keys() {
   std::vector<SpecKey> keys;
   document("", application_table(), unnamed(), keys);
   document_items("components", "[].", application_component_table(), keys);
@@ -132,13 +137,23 @@ std::vector<SpecKey> application_keys() {
   document_items("components[].provides", "[].", provided_interface_table(), keys);
   document_items("components[].requires", "[].", required_interface_table(), keys);
   document_items("components[].probe", ".", probe_table(), keys);
-  std::vector<SpecKey> settings;
-  document("containers[].", container_settings_table(), ContainerSettings{}, settings);
-  // Those of a container's spec are in its manual.
-  const auto owner = std::ranges::find(keys, "containers", &SpecKey::path);
-  keys.insert(owner + 1, settings.begin(), settings.begin() + 2);
+  document_items("containers", "[].", container_settings_table(), keys);
+  document_items("containers[].volumes", "[].", volume_table(), keys);
+  document_items("containers[].network.tcp-ports", "[].", tcp_port_table(), keys);
   return keys;
 }
+
+}  // namespace
+
+std::vector<SpecKey> application_keys() {
+  std::vector<SpecKey> keys = all_keys();
+  std::erase_if(keys, [](const SpecKey& key) {
+    return key.path.starts_with("containers[].") && key.path != "containers[].name" && key.path != "containers[].components";
+  });
+  return keys;
+}
+
+std::string application_json_schema() { return json_schema_of("The model of an application of Perdure", all_keys()); }
 
 std::string application_reference_markdown() {
   return std::format(kIntroduction, kMaxApplicationBytes >> 10, kMaxApplicationComponents) +

@@ -31,6 +31,8 @@ std::string to_yaml(const Application& application);
 
 // In the order in which they are documented and written.
 std::vector<SpecKey> application_keys();
+// The whole text of docs/application.schema.json (model/json_schema.h).
+std::string application_json_schema();
 // The whole text of docs/application.md.
 std::string application_reference_markdown();
 

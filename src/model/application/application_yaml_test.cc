@@ -192,6 +192,14 @@ TEST(ApplicationYaml, ManualIsUpToDate) {
   EXPECT_EQ(manual, application_reference_markdown()) << "run model_test with PERDURE_UPDATE_DOCS=1";
 }
 
+TEST(ApplicationYaml, SchemaIsUpToDate) {
+  const char* path = PERDURE_DOCS_DIR "/application.schema.json";
+  if (std::getenv("PERDURE_UPDATE_DOCS") != nullptr) std::ofstream(path) << application_json_schema();
+  std::ifstream in(path);
+  const std::string schema{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+  EXPECT_EQ(schema, application_json_schema()) << "run model_test with PERDURE_UPDATE_DOCS=1";
+}
+
 // The one in the manual is what the manual says.
 TEST(ApplicationYaml, TheManualsExampleIsAccepted) {
   const std::string manual = application_reference_markdown();
