@@ -1,0 +1,393 @@
+#include "placement/place.h"
+
+#include <algorithm>
+#include <format>
+#include <limits>
+#include <map>
+#include <numeric>
+#include <tuple>
+#include <utility>
+
+namespace perdure::placement {
+namespace {
+
+constexpr std::size_t kMostAttempts = 16;
+
+// Why a node cannot take something.
+enum class Refusal { kNone, kCordoned, kMemory, kProcessors, kDisk, kTooFar, kTogether };
+
+std::string_view words_of(Refusal refusal) {
+  switch (refusal) {
+    case Refusal::kNone:
+      return "";
+    case Refusal::kCordoned:
+      return "cordoned";
+    case Refusal::kMemory:
+      return "without the memory";
+    case Refusal::kProcessors:
+      return "without the processors";
+    case Refusal::kDisk:
+      return "without the disk";
+    case Refusal::kTooFar:
+      return "too far from what it depends on";
+    case Refusal::kTogether:
+      return "where it would fail together with its other places";
+  }
+  return "";
+}
+
+class Refusals {
+ public:
+  void count(Refusal refusal) { ++counts_[refusal]; }
+  std::string text() const {
+    std::string all;
+    for (const auto& [refusal, count] : counts_) all += std::format("{}{} {}", all.empty() ? "" : ", ", count, words_of(refusal));
+    return all.empty() ? "there is no node" : all;
+  }
+
+ private:
+  std::map<Refusal, std::size_t> counts_;
+};
+
+Demand operator+(const Demand& one, const Demand& other) {
+  return {Bytes{one.memory.count + other.memory.count}, model::MilliCores{one.cpu.count + other.cpu.count},
+          Bytes{one.disk.count + other.disk.count}};
+}
+
+double share(std::uint64_t used, std::uint64_t of) {
+  if (used == 0) return 0;
+  return of == 0 ? std::numeric_limits<double>::max() : static_cast<double>(used) / static_cast<double>(of);
+}
+
+// What a node bears so far.
+struct Load {
+  Demand held{};                                 // memory and disk of all, processors of what it owns
+  std::map<std::size_t, std::uint32_t> brought;  // processors, by the domain whose failure would bring them
+
+  std::uint32_t most_brought() const {
+    std::uint32_t most = 0;
+    for (const auto& [domain, cpu] : brought) most = std::max(most, cpu);
+    return most;
+  }
+};
+
+// Containers that have to share a host.
+struct Bundle {
+  std::vector<std::size_t> members{};
+  Demand demand{};
+  std::uint32_t standbys = 0;
+};
+
+class Placer {
+ public:
+  explicit Placer(const PlacementProblem& problem) : problem_(problem), touching_(problem.containers.size()) {
+    for (std::size_t i = 0; i < problem.dependencies.size(); ++i) {
+      touching_[problem.dependencies[i].dependent].push_back(i);
+      for (const std::size_t sponsor : problem.dependencies[i].sponsors) touching_[sponsor].push_back(i);
+    }
+    by_name_.resize(problem.nodes.size());
+    std::iota(by_name_.begin(), by_name_.end(), std::size_t{0});
+    std::ranges::sort(by_name_, {}, [&](std::size_t node) { return problem.nodes[node].name; });
+    domain_of_ = failing_domains_of(problem);
+    make_bundles();
+  }
+
+  Placement run() {
+    std::vector<std::size_t> order(bundles_.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    Placement best;
+    std::size_t least = std::numeric_limits<std::size_t>::max();
+    for (std::size_t attempt = 0; attempt < kMostAttempts && least > 0; ++attempt) {
+      begin();
+      const auto first_left_out = place_owners(order);
+      const auto left_out = static_cast<std::size_t>(std::ranges::count_if(places_, [](const ContainerPlace& it) { return !it.owner; }));
+      if (left_out < least) {
+        for (const std::size_t bundle : order) place_standbys(bundles_[bundle]);
+        least = left_out;
+        best.places = places_;
+        best.why = why_;
+      }
+      if (!first_left_out) break;
+      std::rotate(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(*first_left_out),
+                  order.begin() + static_cast<std::ptrdiff_t>(*first_left_out) + 1);
+      if (*first_left_out == 0) break;  // it had the first choice
+    }
+    best.score = score_of(problem_, best.places);
+    return best;
+  }
+
+ private:
+  const PlaceContainer& container(std::size_t index) const { return problem_.containers[index]; }
+
+  void make_bundles() {
+    std::vector<std::size_t> parents(problem_.containers.size());
+    std::iota(parents.begin(), parents.end(), std::size_t{0});
+    const auto root_of = [&](std::size_t index) {
+      while (parents[index] != index) index = parents[index];
+      return index;
+    };
+    for (const ContainerDependency& dependency : problem_.dependencies) {
+      if (dependency.within > Closeness::kHost || dependency.sponsors.size() != 1) continue;
+      const std::size_t one = root_of(dependency.dependent);
+      const std::size_t other = root_of(dependency.sponsors.front());
+      parents[std::max(one, other)] = std::min(one, other);
+    }
+    std::map<std::size_t, Bundle> by_root;
+    for (std::size_t i = 0; i < problem_.containers.size(); ++i) {
+      Bundle& bundle = by_root[root_of(i)];
+      bundle.members.push_back(i);
+      bundle.demand = bundle.demand + container(i).demand;
+      bundle.standbys = std::max(bundle.standbys, container(i).standbys);
+    }
+    for (auto& [root, bundle] : by_root) bundles_.push_back(std::move(bundle));
+    // The shortest tolerance first, then the largest, then by name.
+    const auto rank = [this](const Bundle& bundle) {
+      Duration tolerance = Duration::max();
+      const ContainerName* name = &container(bundle.members.front()).name;
+      for (const std::size_t member : bundle.members) {
+        tolerance = std::min(tolerance, container(member).outage_tolerance.value_or(Duration::max()));
+        if (container(member).name < *name) name = &container(member).name;
+      }
+      return std::tuple(tolerance, ~bundle.demand.memory.count, ~bundle.demand.cpu.count, name->str());
+    };
+    std::ranges::sort(bundles_, {}, rank);
+  }
+
+  void begin() {
+    places_.assign(problem_.containers.size(), {});
+    why_.assign(problem_.containers.size(), {});
+    loads_.assign(problem_.nodes.size(), {});
+  }
+
+  // The place in the order of the first bundle that found none.
+  std::optional<std::size_t> place_owners(const std::vector<std::size_t>& order) {
+    std::optional<std::size_t> first_left_out;
+    for (std::size_t at = 0; at < order.size(); ++at) {
+      if (!place_owner(bundles_[order[at]]) && !first_left_out) first_left_out = at;
+    }
+    for (std::size_t at = 0; at < order.size(); ++at) {
+      if (!take_back_what_is_too_far(bundles_[order[at]])) continue;
+      first_left_out = std::min(first_left_out.value_or(at), at);
+      at = static_cast<std::size_t>(-1);  // who depends on it may be too far from the other sponsors now
+    }
+    return first_left_out;
+  }
+
+  // A sponsor that was to come close has found no place.
+  bool take_back_what_is_too_far(const Bundle& bundle) {
+    const auto owner = places_[bundle.members.front()].owner;
+    if (!owner) return false;
+    const bool kept = std::ranges::all_of(bundle.members, [&](std::size_t member) { return keeps_dependencies(member, *owner, false); });
+    if (kept) return false;
+    loads_[*owner].held.memory.count -= bundle.demand.memory.count;
+    loads_[*owner].held.cpu.count -= bundle.demand.cpu.count;
+    loads_[*owner].held.disk.count -= bundle.demand.disk.count;
+    for (const std::size_t member : bundle.members) {
+      places_[member].owner.reset();
+      why_[member] = "no node is close enough to a sponsor that has a place";
+    }
+    return true;
+  }
+
+  bool place_owner(const Bundle& bundle) {
+    Refusals refusals;
+    std::optional<std::size_t> best;
+    std::size_t able = 0;
+    std::tuple<std::size_t, double> least;
+    for (const std::size_t node : by_name_) {
+      const Refusal refusal = owner_refusal(bundle, node);
+      if (refusal != Refusal::kNone) {
+        refusals.count(refusal);
+        continue;
+      }
+      ++able;
+      const std::tuple cost(moves_to(bundle, node), fullness(node, bundle.demand, 0));
+      if (best && cost >= least) continue;
+      best = node;
+      least = cost;
+    }
+    for (const std::size_t member : bundle.members) {
+      why_[member] = !best ? std::format("no node can take it: {}", refusals.text())
+                     : container(member).owner == best
+                         ? "it runs there"
+                         : std::format("the emptiest of {} that can take it", able);
+    }
+    if (!best) return false;
+    for (const std::size_t member : bundle.members) places_[member].owner = best;
+    Load& load = loads_[*best];
+    load.held = load.held + bundle.demand;
+    return true;
+  }
+
+  std::size_t moves_to(const Bundle& bundle, std::size_t node) const {
+    return static_cast<std::size_t>(std::ranges::count_if(
+        bundle.members, [&](std::size_t member) { return container(member).owner && container(member).owner != node; }));
+  }
+
+  double fullness(std::size_t node, const Demand& more, std::uint32_t brought) const {
+    const Demand& capacity = problem_.nodes[node].capacity;
+    const Demand held = loads_[node].held + more;
+    return std::max(share(held.memory.count, capacity.memory.count), share(std::uint64_t{held.cpu.count} + brought, capacity.cpu.count));
+  }
+
+  Refusal room_refusal(std::size_t node, const Demand& more, std::uint32_t brought) const {
+    const Demand& capacity = problem_.nodes[node].capacity;
+    const Demand held = loads_[node].held + more;
+    if (held.memory > capacity.memory) return Refusal::kMemory;
+    if (std::uint64_t{held.cpu.count} + brought > capacity.cpu.count) return Refusal::kProcessors;
+    if (held.disk > capacity.disk) return Refusal::kDisk;
+    return Refusal::kNone;
+  }
+
+  bool is_new(std::size_t member, std::size_t node) const {
+    return container(member).owner != node && !std::ranges::contains(container(member).present, node);
+  }
+
+  Refusal owner_refusal(const Bundle& bundle, std::size_t node) const {
+    const bool new_here = std::ranges::any_of(bundle.members, [&](std::size_t member) { return is_new(member, node); });
+    if (new_here && !problem_.nodes[node].takes_new) return Refusal::kCordoned;
+    if (const Refusal room = room_refusal(node, bundle.demand, loads_[node].most_brought()); room != Refusal::kNone) return room;
+    for (const std::size_t member : bundle.members) {
+      if (!keeps_dependencies(member, node, true)) return Refusal::kTooFar;
+      if (meets_replica(bundle, member, node)) return Refusal::kTogether;
+    }
+    return Refusal::kNone;
+  }
+
+  bool meets_replica(const Bundle& bundle, std::size_t member, std::size_t node) const {
+    const auto& group = container(member).replica_group;
+    if (!group) return false;
+    for (std::size_t other = 0; other < places_.size(); ++other) {
+      if (other == member || container(other).replica_group != group) continue;
+      if (std::ranges::contains(bundle.members, other)) return true;
+      if (places_[other].owner && share_domain(problem_.nodes[*places_[other].owner], problem_.nodes[node], problem_.apart)) return true;
+    }
+    return false;
+  }
+
+  // With what is placed already. One that is not may still come close, while there is hope; without it, only the member's
+  // own dependencies count, and those of which a sponsor has a place.
+  bool keeps_dependencies(std::size_t member, std::size_t node, bool hope) const {
+    return std::ranges::all_of(touching_[member], [&](std::size_t index) {
+      const ContainerDependency& dependency = problem_.dependencies[index];
+      if (dependency.within == Closeness::kAnywhere || (!hope && dependency.dependent != member)) return true;
+      const bool any = std::ranges::any_of(dependency.sponsors, [&](std::size_t sponsor) { return places_[sponsor].owner.has_value(); });
+      if (!hope && !any) return true;
+      const auto where = [&](std::size_t it) { return it == member ? std::optional(node) : places_[it].owner; };
+      const auto dependent = where(dependency.dependent);
+      if (!dependent) return true;
+      return std::ranges::any_of(dependency.sponsors, [&](std::size_t sponsor) {
+        const auto at = where(sponsor);
+        return at ? are_close(problem_.nodes[*dependent], problem_.nodes[*at], dependency.within) : hope;
+      });
+    });
+  }
+
+  // ---- Standbys ----
+
+  void place_standbys(const Bundle& bundle) {
+    if (!places_[bundle.members.front()].owner) return;
+    for (std::uint32_t rank = 0; rank < bundle.standbys; ++rank) {
+      Bundle part;
+      for (const std::size_t member : bundle.members) {
+        if (container(member).standbys <= rank) continue;
+        part.members.push_back(member);
+        part.demand = part.demand + container(member).demand;
+      }
+      if (!place_standby(part, rank == 0)) return;
+    }
+  }
+
+  bool place_standby(const Bundle& part, bool first) {
+    const std::size_t owner = *places_[part.members.front()].owner;
+    Refusals refusals;
+    std::optional<std::size_t> best;
+    std::tuple<std::size_t, std::size_t, double> least;
+    for (const std::size_t node : by_name_) {
+      const Refusal refusal = standby_refusal(part, node, owner, first);
+      if (refusal != Refusal::kNone) {
+        refusals.count(refusal);
+        continue;
+      }
+      const auto fresh = static_cast<std::size_t>(std::ranges::count_if(part.members, [&](std::size_t member) { return is_new(member, node); }));
+      const Demand stored{part.demand.memory, {}, part.demand.disk};
+      const std::tuple cost(first ? broken_without(part, owner, node) : 0, fresh, fullness(node, stored, brought_to(part, node, owner, first)));
+      if (best && cost >= least) continue;
+      best = node;
+      least = cost;
+    }
+    if (!best) {
+      for (const std::size_t member : part.members) {
+        why_[member] += std::format("; {} of {} standbys, since of the other nodes {}", places_[member].standbys.size(),
+                                    container(member).standbys, refusals.text());
+      }
+      return false;
+    }
+    Load& load = loads_[*best];
+    load.held.memory.count += part.demand.memory.count;
+    load.held.disk.count += part.demand.disk.count;
+    if (first) load.brought[domain_of_[owner]] += part.demand.cpu.count;
+    for (const std::size_t member : part.members) places_[member].standbys.push_back(*best);
+    return true;
+  }
+
+  // The most that one failing domain would bring to the node then.
+  std::uint32_t brought_to(const Bundle& part, std::size_t node, std::size_t owner, bool first) const {
+    const Load& load = loads_[node];
+    if (!first) return load.most_brought();
+    const auto there = load.brought.find(domain_of_[owner]);
+    const std::uint32_t by_this_one = (there == load.brought.end() ? 0 : there->second) + part.demand.cpu.count;
+    return std::max(load.most_brought(), by_this_one);
+  }
+
+  Refusal standby_refusal(const Bundle& part, std::size_t node, std::size_t owner, bool first) const {
+    const PlaceNode& here = problem_.nodes[node];
+    const auto is_with = [&](std::size_t other) { return share_domain(here, problem_.nodes[other], problem_.apart); };
+    if (is_with(owner) || std::ranges::any_of(places_[part.members.front()].standbys, is_with)) return Refusal::kTogether;
+    const bool new_here = std::ranges::any_of(part.members, [&](std::size_t member) { return is_new(member, node); });
+    if (new_here && !here.takes_new) return Refusal::kCordoned;
+    const Demand stored{part.demand.memory, {}, part.demand.disk};
+    return room_refusal(node, stored, brought_to(part, node, owner, first));
+  }
+
+  // Dependencies that would not be kept if the owner's domain failed and the part went on at the node.
+  std::size_t broken_without(const Bundle& part, std::size_t owner, std::size_t node) const {
+    const auto where = [&](std::size_t it) -> std::optional<std::size_t> {
+      if (std::ranges::contains(part.members, it)) return node;
+      const ContainerPlace& place = places_[it];
+      if (!place.owner || !share_domain(problem_.nodes[*place.owner], problem_.nodes[owner], problem_.apart)) return place.owner;
+      if (place.standbys.empty()) return std::nullopt;
+      return place.standbys.front();
+    };
+    std::size_t broken = 0;
+    for (const std::size_t member : part.members) {
+      for (const std::size_t index : touching_[member]) {
+        const ContainerDependency& dependency = problem_.dependencies[index];
+        if (dependency.within == Closeness::kAnywhere) continue;
+        const auto dependent = where(dependency.dependent);
+        if (!dependent) continue;
+        const bool kept = std::ranges::any_of(dependency.sponsors, [&](std::size_t sponsor) {
+          const auto at = where(sponsor);
+          return !at || are_close(problem_.nodes[*dependent], problem_.nodes[*at], dependency.within);
+        });
+        if (!kept) ++broken;
+      }
+    }
+    return broken;
+  }
+
+  const PlacementProblem& problem_;
+  std::vector<std::vector<std::size_t>> touching_;  // by container: dependencies
+  std::vector<std::size_t> by_name_;                // nodes, in the order in which they are looked at
+  std::vector<std::size_t> domain_of_;              // by node: the first by name that fails with it
+  std::vector<Bundle> bundles_;
+  Places places_;
+  std::vector<std::string> why_;
+  std::vector<Load> loads_;
+};
+
+}  // namespace
+
+Placement place(const PlacementProblem& problem) { return Placer(problem).run(); }
+
+}  // namespace perdure::placement

@@ -1,0 +1,203 @@
+#include "placement/problem.h"
+
+#include <algorithm>
+#include <format>
+#include <map>
+#include <numeric>
+
+namespace perdure::placement {
+namespace {
+
+using model::FailureDomain;
+
+// Index into the labels, whose first is the widest; of kNode none.
+std::size_t label_of(FailureDomain domain) {
+  switch (domain) {
+    case FailureDomain::kDataCentre:
+      return 0;
+    case FailureDomain::kRack:
+      return 1;
+    case FailureDomain::kServer:
+      return 2;
+    case FailureDomain::kNode:
+      break;
+  }
+  return model::kDomainLabels.size();
+}
+
+double share(std::uint64_t used, std::uint64_t of) {
+  if (used == 0) return 0;
+  return of == 0 ? 1e9 : static_cast<double>(used) / static_cast<double>(of);
+}
+
+// Where a container is once the domain of node `failed` has failed; nullopt: nowhere.
+std::optional<std::size_t> after_failure(const PlacementProblem& problem, const ContainerPlace& place, std::size_t failed) {
+  const auto is_gone = [&](std::size_t node) { return share_domain(problem.nodes[node], problem.nodes[failed], problem.apart); };
+  if (!place.owner) return std::nullopt;
+  if (!is_gone(*place.owner)) return place.owner;
+  const auto next = std::ranges::find_if_not(place.standbys, is_gone);
+  if (next == place.standbys.end()) return std::nullopt;
+  return *next;
+}
+
+// Dependencies of which both ends have a place, and are not close enough.
+bool is_kept(const PlacementProblem& problem, const ContainerDependency& dependency,
+             const std::vector<std::optional<std::size_t>>& where) {
+  const auto& dependent = where[dependency.dependent];
+  if (!dependent || dependency.within == Closeness::kAnywhere) return true;
+  bool somewhere = false;
+  for (const std::size_t sponsor : dependency.sponsors) {
+    if (!where[sponsor]) continue;
+    somewhere = true;
+    if (are_close(problem.nodes[*dependent], problem.nodes[*where[sponsor]], dependency.within)) return true;
+  }
+  return !somewhere;
+}
+
+}  // namespace
+
+bool share_domain(const PlaceNode& one, const PlaceNode& other, FailureDomain domain) {
+  if (one.name == other.name) return true;
+  const std::size_t label = label_of(domain);
+  if (label == model::kDomainLabels.size()) return false;
+  for (std::size_t wider = 0; wider < label; ++wider) {
+    if (!one.domains[wider].empty() && !other.domains[wider].empty() && one.domains[wider] != other.domains[wider]) return false;
+  }
+  return !one.domains[label].empty() && one.domains[label] == other.domains[label];
+}
+
+bool are_close(const PlaceNode& one, const PlaceNode& other, Closeness closeness) {
+  switch (closeness) {
+    case Closeness::kAnywhere:
+      return true;
+    case Closeness::kDataCentre:
+      return share_domain(one, other, FailureDomain::kDataCentre);
+    case Closeness::kRack:
+      return share_domain(one, other, FailureDomain::kRack);
+    case Closeness::kHost:
+      return share_domain(one, other, FailureDomain::kNode);
+    case Closeness::kContainer:
+      return false;
+  }
+  return false;
+}
+
+std::vector<std::size_t> failing_domains_of(const PlacementProblem& problem) {
+  std::vector<std::size_t> by_name(problem.nodes.size());
+  std::iota(by_name.begin(), by_name.end(), std::size_t{0});
+  std::ranges::sort(by_name, {}, [&](std::size_t node) { return problem.nodes[node].name; });
+  if (problem.apart == FailureDomain::kNode) {
+    std::iota(by_name.begin(), by_name.end(), std::size_t{0});
+    return by_name;  // each by itself
+  }
+  std::vector<std::size_t> domains;
+  for (const PlaceNode& node : problem.nodes) {
+    domains.push_back(*std::ranges::find_if(by_name, [&](std::size_t other) { return share_domain(node, problem.nodes[other], problem.apart); }));
+  }
+  return domains;
+}
+
+std::vector<Demand> loads_of(const PlacementProblem& problem, const Places& places) {
+  const std::vector<std::size_t> domains = failing_domains_of(problem);
+  std::vector<Demand> loads(problem.nodes.size());
+  std::vector<std::map<std::size_t, std::uint32_t>> brought(problem.nodes.size());
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    const Demand& demand = problem.containers[i].demand;
+    const ContainerPlace& place = places[i];
+    std::vector<std::size_t> holders = place.standbys;
+    if (place.owner) holders.push_back(*place.owner);
+    for (const std::size_t node : holders) {
+      loads[node].memory.count += demand.memory.count;
+      loads[node].disk.count += demand.disk.count;
+    }
+    if (!place.owner) continue;
+    loads[*place.owner].cpu.count += demand.cpu.count;
+    if (!place.standbys.empty()) brought[place.standbys.front()][domains[*place.owner]] += demand.cpu.count;
+  }
+  for (std::size_t node = 0; node < loads.size(); ++node) {
+    std::uint32_t most = 0;
+    for (const auto& [domain, cpu] : brought[node]) most = std::max(most, cpu);
+    loads[node].cpu.count += most;
+  }
+  return loads;
+}
+
+Score score_of(const PlacementProblem& problem, const Places& places) {
+  Score score;
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    const PlaceContainer& container = problem.containers[i];
+    if (!places[i].owner) ++score.unplaced;
+    if (places[i].owner && container.owner && places[i].owner != container.owner) ++score.moves;
+    score.missing_standbys += container.standbys - std::min<std::size_t>(container.standbys, places[i].standbys.size());
+    for (const std::size_t standby : places[i].standbys) {
+      // One that becomes the owner, and one that was it, hold the state already.
+      const bool holds = std::ranges::contains(container.present, standby) || container.owner == standby;
+      if (container.owner && !holds) ++score.moves;
+    }
+  }
+  std::vector<std::size_t> failing = failing_domains_of(problem);
+  std::ranges::sort(failing);
+  const auto repeated = std::ranges::unique(failing);
+  failing.erase(repeated.begin(), repeated.end());
+  for (const std::size_t failed : failing) {
+    if (problem.dependencies.empty()) break;
+    std::vector<std::optional<std::size_t>> where;
+    for (const ContainerPlace& place : places) where.push_back(after_failure(problem, place, failed));
+    for (const ContainerDependency& dependency : problem.dependencies) {
+      if (!is_kept(problem, dependency, where)) ++score.broken_by_failures;
+    }
+  }
+  const std::vector<Demand> loads = loads_of(problem, places);
+  for (std::size_t node = 0; node < problem.nodes.size(); ++node) {
+    const Demand& load = loads[node];
+    const Demand& capacity = problem.nodes[node].capacity;
+    score.imbalance = std::max({score.imbalance, share(load.memory.count, capacity.memory.count), share(load.cpu.count, capacity.cpu.count)});
+  }
+  return score;
+}
+
+std::vector<std::string> violations_of(const PlacementProblem& problem, const Places& places) {
+  std::vector<std::string> all;
+  const auto name = [&](std::size_t node) { return problem.nodes[node].name.str(); };
+  const std::vector<Demand> loads = loads_of(problem, places);
+  for (std::size_t node = 0; node < problem.nodes.size(); ++node) {
+    const Demand& load = loads[node];
+    const Demand& capacity = problem.nodes[node].capacity;
+    if (load.memory > capacity.memory) all.push_back(std::format("node '{}' has not that much memory", name(node)));
+    if (load.cpu > capacity.cpu) all.push_back(std::format("node '{}' has not that many processors", name(node)));
+    if (load.disk > capacity.disk) all.push_back(std::format("node '{}' has not that much disk", name(node)));
+  }
+  std::vector<std::optional<std::size_t>> where;
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    const PlaceContainer& container = problem.containers[i];
+    const ContainerPlace& place = places[i];
+    where.push_back(place.owner);
+    std::vector<std::size_t> nodes = place.standbys;
+    if (place.owner) nodes.insert(nodes.begin(), *place.owner);
+    if (!place.owner && !place.standbys.empty()) all.push_back(std::format("'{}' has standbys and no owner", container.name.str()));
+    for (std::size_t a = 0; a < nodes.size(); ++a) {
+      const bool was_there = container.owner == nodes[a] || std::ranges::contains(container.present, nodes[a]);
+      if (!problem.nodes[nodes[a]].takes_new && !was_there) {
+        all.push_back(std::format("'{}' is new on node '{}', which is cordoned", container.name.str(), name(nodes[a])));
+      }
+      for (std::size_t b = 0; b < a; ++b) {
+        if (!share_domain(problem.nodes[nodes[a]], problem.nodes[nodes[b]], problem.apart)) continue;
+        all.push_back(std::format("'{}' is on nodes '{}' and '{}', which fail together", container.name.str(), name(nodes[b]), name(nodes[a])));
+      }
+    }
+    for (std::size_t j = 0; j < i; ++j) {
+      const bool replicas = container.replica_group && container.replica_group == problem.containers[j].replica_group;
+      if (!replicas || !place.owner || !places[j].owner) continue;
+      if (!share_domain(problem.nodes[*place.owner], problem.nodes[*places[j].owner], problem.apart)) continue;
+      all.push_back(std::format("replicas '{}' and '{}' fail together", problem.containers[j].name.str(), container.name.str()));
+    }
+  }
+  for (const ContainerDependency& dependency : problem.dependencies) {
+    if (is_kept(problem, dependency, where)) continue;
+    all.push_back(std::format("'{}' is not in the {} of its sponsor", problem.containers[dependency.dependent].name.str(),
+                              to_string(dependency.within)));
+  }
+  return all;
+}
+
+}  // namespace perdure::placement
