@@ -20,7 +20,6 @@ namespace {
 namespace v1 = peer::v1;
 
 // For what is left of a container that has moved away.
-constexpr Duration kLeaveTime = std::chrono::seconds(10);
 constexpr Duration kLeaveLook = std::chrono::milliseconds(20);
 // What a container writes in this time is written by the restore; more often would cost the standby more than it saves.
 constexpr Duration kStageAgain = std::chrono::seconds(10);
@@ -78,6 +77,12 @@ void StandbyService::on_move_prepare(Request request) {
   prepare_move(std::move(request), environment_.clock.now() + kLeaveTime);
 }
 
+bool StandbyService::look_again(Instant leave_limit, std::function<void()> again) {
+  if (environment_.clock.now() >= leave_limit) return false;
+  leave_timers_.add(environment_.loop.after(kLeaveLook, std::move(again)));
+  return true;
+}
+
 void StandbyService::prepare_move(Request request, Instant leave_limit) {
   const v1::MovePrepare& wanted = request.content.message.move_prepare();
   const auto name = ContainerName::parse(wanted.container());
@@ -92,10 +97,9 @@ void StandbyService::prepare_move(Request request, Instant leave_limit) {
     return request.respond->refuse(Error(ErrorCode::kFenced, "a higher term is known here"), table_->term_of(*name));
   }
   if (handlers_.runs_here(*name)) {
-    // It has just moved away from here, and is moved back.
-    if (environment_.clock.now() >= leave_limit) return answer("it has not left the target yet");
-    leave_timers_.add(environment_.loop.after(
-        kLeaveLook, [this, request = std::move(request), leave_limit] { prepare_move(request, leave_limit); }));
+    if (!look_again(leave_limit, [this, request, leave_limit] { prepare_move(request, leave_limit); })) {
+      answer("it has not left the target yet");
+    }
     return;
   }
   auto spec = model::read_spec(wanted.spec_yaml(), "specification from its owner");

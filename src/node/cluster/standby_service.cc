@@ -85,7 +85,9 @@ std::vector<std::string> StandbyService::unfit_for(const v1::EnlistRequest& requ
                                    runtime::cluster_facts(environment_.host.facts));
 }
 
-void StandbyService::on_enlist(Request request) {
+void StandbyService::on_enlist(Request request) { enlist_when_left(std::move(request), environment_.clock.now() + kLeaveTime); }
+
+void StandbyService::enlist_when_left(Request request, Instant leave_limit) {
   const v1::EnlistRequest& enlist_request = request.content.message.enlist();
   const auto name = ContainerName::parse(enlist_request.container());
   if (!name || !request.respond) return;
@@ -99,7 +101,10 @@ void StandbyService::on_enlist(Request request) {
   const std::string& self = environment_.self.node.str();
   if (environment_.witness) return refuse_enlist(request, {std::format("node '{}' is a witness", self)});
   if (handlers_.runs_here(*name)) {
-    return refuse_enlist(request, {std::format("'{}' has not left node '{}' yet", name->str(), self)});
+    if (!look_again(leave_limit, [this, request, leave_limit] { enlist_when_left(request, leave_limit); })) {
+      refuse_enlist(request, {std::format("'{}' has not left node '{}' yet", name->str(), self)});
+    }
+    return;
   }
   auto spec = model::read_spec(enlist_request.spec_yaml(), "specification from its owner");
   if (!spec) return refuse_enlist(request, {spec.error().message()});

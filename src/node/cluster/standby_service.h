@@ -136,6 +136,7 @@ class StandbyService {
   using Request = PeerRequest;
 
   void on_enlist(Request request);
+  void enlist_when_left(Request request, Instant leave_limit);
   std::vector<std::string> unfit_for(const peer::v1::EnlistRequest& request) const;
   using Prepared = std::function<void(std::vector<std::string> reasons)>;
   void enlist(const ContainerName& name, const model::ContainerSpec& spec, Request request);
@@ -155,6 +156,10 @@ class StandbyService {
   void on_fetch_generation(Request request);
   void on_move_prepare(Request request);
   void prepare_move(Request request, Instant leave_limit);
+  // Of a container that has just moved away from here, and is asked for again: it leaves within this time, or something
+  // is wrong. `again` is called until then from time to time. False: the time is over.
+  static constexpr Duration kLeaveTime = std::chrono::seconds(10);
+  bool look_again(Instant leave_limit, std::function<void()> again);
   void bring(const ContainerName& name, const peer::v1::MovePrepare& wanted, std::function<void(Status)> done);
   void fetch_from(const NodeName& from, const ContainerName& name, const peer::v1::MovePrepare& wanted,
                   std::function<void(Result<replica::RestorableGeneration>)> done);
