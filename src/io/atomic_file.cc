@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <format>
+#include <thread>
 
 #include "base/log.h"
 
@@ -149,13 +150,15 @@ Status make_directories(const std::string& path, mode_t mode) {
   return {};
 }
 
-Result<FileLock> FileLock::acquire(const std::string& path) {
+Result<FileLock> FileLock::acquire(const std::string& path, Instant deadline) {
+  constexpr Duration kLook = std::chrono::milliseconds(5);  // flock(2) knows no deadline
   PERDURE_ASSIGN(UniqueFd fd, open_file(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
-  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno == EWOULDBLOCK) {
+  while (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return fail_errno(std::format("lock '{}'", path));
+    if (BootClock::now() >= deadline) {
       return fail(ErrorCode::kConflict, std::format("lock '{}': another process holds it", path));
     }
-    return fail_errno(std::format("lock '{}'", path));
+    std::this_thread::sleep_for(kLook);
   }
   return FileLock(std::move(fd));
 }

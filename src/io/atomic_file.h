@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/result.h"
 
@@ -43,8 +44,8 @@ Status make_directories(const std::string& path, mode_t mode);
 // The lock file itself stays.
 class FileLock {
  public:
-  // Does not wait. kConflict: another process (or another FileLock here) holds it.
-  static Result<FileLock> acquire(const std::string& path);
+  // kConflict: another process (or another FileLock here) holds it until `deadline`; without one it does not wait.
+  static Result<FileLock> acquire(const std::string& path, Instant deadline = {});
 
  private:
   explicit FileLock(UniqueFd fd) : fd_(std::move(fd)) {}

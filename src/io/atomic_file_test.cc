@@ -269,5 +269,19 @@ TEST(FileLockTest, IsExclusiveUntilItsEnd) {
   EXPECT_TRUE(FileLock::acquire(directory / "lock"));
 }
 
+TEST(FileLockTest, IsWaitedForUntilTheDeadline) {
+  const TemporaryDirectory directory;
+  std::optional<FileLock> held = FileLock::acquire(directory / "lock").value();
+  const auto in_vain = FileLock::acquire(directory / "lock", BootClock::now() + std::chrono::milliseconds(20));
+  ASSERT_FALSE(in_vain);
+  EXPECT_EQ(in_vain.error().code(), ErrorCode::kConflict);
+  std::thread holder([&held] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    held.reset();
+  });
+  EXPECT_TRUE(FileLock::acquire(directory / "lock", BootClock::now() + kTestTime));
+  holder.join();
+}
+
 }  // namespace
 }  // namespace perdure::io

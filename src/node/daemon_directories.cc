@@ -36,7 +36,9 @@ Result<io::FileLock> claim_directories(const Paths& paths) {
   PERDURE_TRY(io::make_directories(paths.state_dir, kPrivate));
   PERDURE_TRY(io::make_directories(paths.images(), kPrivate));
   PERDURE_TRY(io::make_directories(paths.containers(), kPrivate));
-  auto lock = io::FileLock::acquire(paths.state_dir + "/lock");
+  // A perdured that was killed while it started a program leaves a copy of its descriptors until that is executed.
+  constexpr Duration kStarted = std::chrono::seconds(2);
+  auto lock = io::FileLock::acquire(paths.state_dir + "/lock", BootClock::now() + kStarted);
   if (!lock) {
     return fail(std::move(lock).error().context(
         std::format("another perdured works with '{}'; stop it first, or use another --state-dir", paths.state_dir)));

@@ -240,7 +240,7 @@ TEST(SealedStore, NothingOfACapsuleIsInItsFiles) {
   for (const std::string& path : inner.paths()) {
     const std::string bytes = inner.read_prefix(path, SIZE_MAX).value();
     EXPECT_TRUE(bytes.starts_with("PERDSEA1")) << path;
-    for (const std::string& secret : {page, std::string("PERDCAP1"), std::string("why")}) {
+    for (const std::string& secret : {page, std::string("PERDCAP1"), std::string(testing::kMark)}) {
       EXPECT_EQ(bytes.find(secret), std::string::npos) << path;
     }
     marks += path.ends_with(".suspect") ? 1 : 0;

@@ -37,6 +37,9 @@ inline std::unique_ptr<DirectoryStore> open_store(const std::string& directory, 
 
 // Generations 1 (full), 2, 3 (deltas), 4 (full), 5 (delta), all stored and acknowledged; 2 is marked. Returns the
 // digest of the newest.
+// Long enough not to be found by chance among bytes that look random.
+inline constexpr const char* kMark = "why it is suspect";
+
 inline capsule::Digest fill(DirectoryStore& store) {
   std::optional<EncodedCapsule> last;
   for (std::uint64_t number = 1; number <= 5; ++number) {
@@ -45,7 +48,7 @@ inline capsule::Digest fill(DirectoryStore& store) {
                : encoded_delta(capsule_of(number), capsule_of(number - 1), last->digest);
     EXPECT_TRUE(store.put(*last));
   }
-  EXPECT_TRUE(store.mark(generation(2), "suspect", "why"));
+  EXPECT_TRUE(store.mark(generation(2), "suspect", kMark));
   return last->digest;
 }
 
