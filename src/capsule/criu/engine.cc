@@ -11,6 +11,8 @@
 #include <charconv>
 #include <filesystem>
 #include <format>
+#include <set>
+#include <sstream>
 
 #include "base/log.h"
 #include "base/process_status.h"
@@ -120,6 +122,34 @@ Status remove_scratch(const std::string& path) {
   Status removed = io::remove_tree(path);
   if (!removed && removed.error().code() == ErrorCode::kNotFound) return {};
   return removed;
+}
+
+std::set<pid_t> ending_children_of(pid_t pid) {
+  std::set<pid_t> ending;
+  const auto text = read_file(std::format("/proc/{0}/task/{0}/children", pid));
+  if (!text) return ending;
+  std::istringstream list(*text);
+  for (pid_t child = 0; list >> child;) {
+    if (const auto stat = process_stat(child); stat && stat->ending) ending.insert(child);
+  }
+  return ending;
+}
+
+// A process that is killed as soon as another one goes on, by that one for instance, while CRIU has not let go of it yet:
+// CRIU gives the restore up and waits for the restored init, which waits for children whose end only CRIU is told.
+Status serve_until_stuck(ImageServer& server, const io::ChildProcess& criu, Instant deadline) {
+  constexpr Duration kLook = std::chrono::milliseconds(100);
+  std::set<pid_t> before;
+  for (;;) {
+    const Instant until = std::min<Instant>(deadline, BootClock::now() + kLook);
+    Status served = server.serve(criu.pidfd(), until);
+    if (served || served.error().code() != ErrorCode::kTimeout || until == deadline) return served;
+    std::set<pid_t> ending = ending_children_of(criu.pid());
+    if (std::ranges::any_of(ending, [&](pid_t child) { return before.contains(child); })) {
+      return fail(ErrorCode::kTransient, "a process ended while it was restored");
+    }
+    before = std::move(ending);
+  }
 }
 
 Duration children_cpu() {
@@ -336,8 +366,10 @@ Result<RestoredProcesses> Engine::restore(const Capsule& capsule, const RestoreT
                     .context(std::format("restore of '{}' from generation {}", container_,
                                          to_string(capsule.manifest.generation))));
   };
-  Status served = server.serve(criu.pidfd(), deadline);
-  if (!served && served.error().code() == ErrorCode::kTimeout) return explained(std::move(served).error());
+  Status served = serve_until_stuck(server, criu, deadline);
+  if (!served && (served.error().code() == ErrorCode::kTimeout || served.error().code() == ErrorCode::kTransient)) {
+    return explained(std::move(served).error());
+  }
   const auto status = criu.wait(BootClock::now() + kEndOfCriuTime);
   if (status && status->signal_number == SIGKILL) {
     // Not by itself: an operator, or the kernel for want of memory. It says nothing about the capsule.

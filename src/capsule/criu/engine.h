@@ -119,7 +119,8 @@ class Engine {
                                     Instant deadline);
 
   // The capsule must have been verified. On failure the processes that CRIU has made so far may be left: kill
-  // what is in the cgroups. kTransient: CRIU was killed; kTimeout; kIo: it could not do it.
+  // what is in the cgroups. kTransient: CRIU was killed, or a process ended before CRIU had let go of it; kTimeout; kIo:
+  // it could not do it.
   Result<RestoredProcesses> restore(const Capsule& capsule, const RestoreTarget& target,
                                     Instant deadline);
 

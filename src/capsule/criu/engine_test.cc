@@ -454,6 +454,30 @@ TEST_F(EngineTest, ACriuThatWaitsForAnInitOnItsEndIsKilled) {
   ::waitpid(request.init_pid, nullptr, 0);
 }
 
+TEST_F(EngineTest, ARestoreThatWaitsForTheDeadIsGivenUp) {
+  ASSERT_NO_FATAL_FAILURE(start_victim(1));
+  Engine engine("victim", options(MemoryTracking::kOn));
+  ASSERT_TRUE(engine.warm_up(surroundings()));
+  auto captured = capture(engine);
+  ASSERT_TRUE(captured) << captured.error().message();
+  const Capsule capsule = capsule_of(*std::move(captured));
+
+  // Has a child that has ended, and never looks.
+  const std::string blind = directory_ + "/criu";
+  ASSERT_TRUE(io::write_file_atomically(blind, "#!/bin/sh\nsleep 0 &\nexec sleep 1000\n", 0700));
+  EngineOptions with_blind = options(MemoryTracking::kOn);
+  with_blind.criu.path = blind;
+  with_blind.criu.standby.clear();
+  Engine other("other", with_blind);
+  RestoreTarget target;
+  target.surroundings = surroundings();
+  const Instant deadline = soon();
+  const auto restored = other.restore(capsule, target, deadline);
+  ASSERT_FALSE(restored.has_value());
+  EXPECT_EQ(restored.error().code(), ErrorCode::kTransient) << restored.error().message();
+  EXPECT_LT(BootClock::now(), deadline);
+}
+
 TEST_F(EngineTest, CriuErrorIsExplainedWithItsOwnWords) {
   ASSERT_NO_FATAL_FAILURE(start_victim(1));
   Engine engine("victim", options(MemoryTracking::kOn));
