@@ -273,6 +273,15 @@ Result<CapturedProcesses> Engine::capture(const CaptureTarget& target, const Cap
   PERDURE_ASSIGN(ImageSet set, read_image_directory(scratch.path()));
   captured.images = std::move(set.images);
   captured.memory = std::move(set.memory);
+  if (tracking) {
+    for (const pid_t pid : tracker_.ended()) {
+      const auto inner = inner_pids.find(pid);
+      const bool dumped = inner != inner_pids.end() && captured.memory.contains(std::format("mm-{}", inner->second));
+      if (!dumped) continue;
+      tracker_.reset();
+      return fail(ErrorCode::kTransient, std::format("checkpoint of '{}': process {} was killed while it was taken", container_, pid));
+    }
+  }
   for (const auto& [pid, inner] : inner_pids) {
     const PagedObject* pages = tracker_.memory_of(pid);
     if (pages == nullptr) continue;

@@ -390,11 +390,15 @@ Status PageTracker::collect() {
 
 Status PageTracker::read_changes() {
   bytes_read_ = 0;
+  ended_.clear();
   for (auto entry = processes_.begin(); entry != processes_.end();) {
     const Status collected = collect_process(entry->first, *entry->second);
     if (!collected && collected.error().code() != ErrorCode::kNotFound) return collected;
-    // Ended, or has executed another program since prepare(): what it is now, CRIU sees as a whole.
-    entry = collected ? std::next(entry) : processes_.erase(entry);
+    // Asked last: what is read of one that ends meanwhile is worth nothing.
+    const auto stat = process_stat(entry->first);
+    const bool ended = !stat || stat->ending;
+    if (ended) ended_.insert(entry->first);
+    entry = collected && !ended ? std::next(entry) : processes_.erase(entry);
   }
   return {};
 }

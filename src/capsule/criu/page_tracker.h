@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -56,6 +57,9 @@ class PageTracker {
   // Pages of one process by address / 4096; nullptr when it is not tracked.
   const PagedObject* memory_of(pid_t pid) const;
   const std::map<pid_t, std::string>& untracked() const { return untracked_; }
+  // Tracked ones that had ended when the last collect() was over. If CRIU has dumped one of them as a living process, it was
+  // killed behind CRIU's back, and its pages are in nobody's hands.
+  const std::set<pid_t>& ended() const { return ended_; }
   std::uint64_t bytes_read_by_last_collect() const { return bytes_read_; }
 
   // Lets go of all processes; the kernel drops the write protection.
@@ -70,6 +74,7 @@ class PageTracker {
 
   std::map<pid_t, std::unique_ptr<Process>> processes_;
   std::map<pid_t, std::string> untracked_;
+  std::set<pid_t> ended_;
   std::uint64_t bytes_read_ = 0;
 };
 

@@ -212,6 +212,7 @@ class PageTrackerTest : public testing::Test {
 
 TEST_F(PageTrackerTest, AChildInItsParentsMemoryTakesNoMarksAway) {
   ASSERT_NO_FATAL_FAILURE(know_the_parent());
+  EXPECT_TRUE(tracker_.ended().empty());
   parent_->write('b');
   parent_->lend(kItsOwnChild);
   ASSERT_LT(parent_->child(), parent_->pid());
@@ -260,6 +261,7 @@ TEST_F(PageTrackerTest, AProcessThatHasEndedIsForgotten) {
   parent_->end();  // nobody has waited for it yet
   ASSERT_TRUE(tracker_.collect().has_value());
   EXPECT_EQ(tracker_.memory_of(parent_->pid()), nullptr);
+  EXPECT_TRUE(tracker_.ended().contains(parent_->pid())) << "CRIU may have taken it for alive";
   prepare({parent_->pid()});
   const Status collected = tracker_.collect();
   EXPECT_TRUE(collected.has_value()) << collected.error().message();
