@@ -36,14 +36,13 @@ Result<ProcessStat> parse_process_stat(std::string_view text) {
   std::uint64_t flags = 0;
   bool complete = false;
   std::string_view rest = text.substr(std::min(text.rfind(')'), text.size()));
-  for (int field = kState; !complete; ++field) {
+  for (int field = kState; field <= kStartTicks; ++field) {
     const auto space = rest.find(' ');
     if (space == std::string_view::npos || space + 1 == rest.size()) break;
     rest.remove_prefix(space + 1);
     if (field == kState) stat.state = rest.front();
     if (field == kFlags && !read_number(rest, flags)) break;
     if (field == kStartTicks) complete = read_number(rest, stat.start_ticks);
-    if (field > kStartTicks) break;
   }
   if (!complete) {
     return fail(ErrorCode::kCorrupt, std::format("process status '{}' cannot be parsed", text.substr(0, 100)));

@@ -3,39 +3,17 @@
 #include <algorithm>
 #include <format>
 #include <map>
-#include <numeric>
 #include <set>
 #include <utility>
 
 #include "model/application/derive.h"
+#include "placement/partition.h"
 
 namespace perdure::placement {
 namespace {
 
 using model::Application;
 using model::Component;
-
-// Which components belong together, by the least of them.
-class Partition {
- public:
-  explicit Partition(std::size_t size) : parents_(size) { std::iota(parents_.begin(), parents_.end(), std::size_t{0}); }
-  std::size_t root_of(std::size_t index) const {
-    while (parents_[index] != index) index = parents_[index];
-    return index;
-  }
-  void join(std::size_t one, std::size_t other) {
-    one = root_of(one);
-    other = root_of(other);
-    parents_[std::max(one, other)] = std::min(one, other);
-  }
-
- private:
-  std::vector<std::size_t> parents_;
-};
-
-void take_shorter(std::optional<Duration>& value, const std::optional<Duration>& other) {
-  if (other && (!value || *other < *value)) value = other;
-}
 
 std::string both(const Application& application, const model::Dependency& dependency) {
   return std::format("'{}' and '{}'", application.components[dependency.dependent].name(),
@@ -137,26 +115,14 @@ class Grouper {
       conflict(std::format("{} components have to share a container, and {} can: raise a delay tolerance", members.size(),
                            model::kMaxComponents));
     }
-    std::map<std::pair<bool, std::uint16_t>, std::size_t> ports;
-    const Component* base = nullptr;
-    for (const std::size_t member : members) {
-      const Component& component = application_.components[member];
-      for (const model::ProvidedInterface& it : component.provides) {
-        if (!it.port) continue;
-        const auto [entry, is_free] = ports.try_emplace({it.protocol == model::Protocol::kUdp, *it.port}, member);
-        if (is_free || entry->second == member) continue;
-        conflict(std::format("'{}' and '{}' have to share a container, and both listen at port {}: give one of them another port",
-                             application_.components[entry->second].name(), component.name(), *it.port));
-      }
-      const auto root_of = [](const Component& one) { return std::pair(one.artefact.directory, one.artefact.oci); };
-      const bool has_base = component.artefact.directory || component.artefact.oci || !component.artefact.packages.empty();
-      if (!has_base) continue;
-      if (base != nullptr && root_of(*base) != root_of(component)) {
-        conflict(std::format("'{}' and '{}' have to share a container, and bring different root file systems: use packages for both, "
-                             "or name the same one",
-                             base->name(), component.name()));
-      }
-      if (base == nullptr) base = &component;
+    for (const model::PortClash& clash : model::port_clashes_of(application_, members)) {
+      conflict(std::format("'{}' and '{}' have to share a container, and both listen at port {}: give one of them another port",
+                           application_.components[clash.first].name(), application_.components[clash.second].name(), clash.port));
+    }
+    for (const auto& [first, second] : model::other_bases_of(application_, members)) {
+      conflict(std::format("'{}' and '{}' have to share a container, and bring different root file systems: use packages for both, "
+                           "or name the same one",
+                           application_.components[first].name(), application_.components[second].name()));
     }
     std::set<std::size_t> settings;
     for (const std::size_t member : members) {
@@ -184,7 +150,7 @@ class Grouper {
     for (const std::size_t member : members) {
       const Component& component = application_.components[member];
       if (model::state_of(component) == model::StateKind::kStateful) container.state = model::StateKind::kStateful;
-      take_shorter(container.state_sensitivity, model::state_sensitivity_of(component));
+      model::take_shorter(container.state_sensitivity, model::state_sensitivity_of(component));
       container.demand.memory.count += component.resources.memory.value_or(Bytes{}).count;
       container.demand.cpu.count += component.resources.cpu.value_or(model::MilliCores{}).count;
       container.demand.disk.count += component.resources.disk.value_or(Bytes{}).count;
@@ -223,12 +189,12 @@ class Grouper {
         const auto [entry, is_new] = all.try_emplace(
             {dependent, sponsors.front()}, ContainerDependency{.dependent = dependent, .sponsors = sponsors, .within = within});
         entry->second.within = std::min(entry->second.within, within);
-        take_shorter(entry->second.outage_tolerance, dependency.outage_tolerance);
+        model::take_shorter(entry->second.outage_tolerance, dependency.outage_tolerance);
       }
     }
     for (auto& [key, dependency] : all) {
       for (const std::size_t sponsor : dependency.sponsors) {
-        take_shorter(grouping_.containers[sponsor].outage_tolerance, dependency.outage_tolerance);
+        model::take_shorter(grouping_.containers[sponsor].outage_tolerance, dependency.outage_tolerance);
       }
       grouping_.dependencies.push_back(std::move(dependency));
     }

@@ -8,6 +8,8 @@
 #include <tuple>
 #include <utility>
 
+#include "placement/partition.h"
+
 namespace perdure::placement {
 namespace {
 
@@ -52,11 +54,6 @@ class Refusals {
 Demand operator+(const Demand& one, const Demand& other) {
   return {Bytes{one.memory.count + other.memory.count}, model::MilliCores{one.cpu.count + other.cpu.count},
           Bytes{one.disk.count + other.disk.count}};
-}
-
-double share(std::uint64_t used, std::uint64_t of) {
-  if (used == 0) return 0;
-  return of == 0 ? std::numeric_limits<double>::max() : static_cast<double>(used) / static_cast<double>(of);
 }
 
 // What a node bears so far.
@@ -120,21 +117,14 @@ class Placer {
   const PlaceContainer& container(std::size_t index) const { return problem_.containers[index]; }
 
   void make_bundles() {
-    std::vector<std::size_t> parents(problem_.containers.size());
-    std::iota(parents.begin(), parents.end(), std::size_t{0});
-    const auto root_of = [&](std::size_t index) {
-      while (parents[index] != index) index = parents[index];
-      return index;
-    };
+    Partition together(problem_.containers.size());
     for (const ContainerDependency& dependency : problem_.dependencies) {
       if (dependency.within > Closeness::kHost || dependency.sponsors.size() != 1) continue;
-      const std::size_t one = root_of(dependency.dependent);
-      const std::size_t other = root_of(dependency.sponsors.front());
-      parents[std::max(one, other)] = std::min(one, other);
+      together.join(dependency.dependent, dependency.sponsors.front());
     }
     std::map<std::size_t, Bundle> by_root;
     for (std::size_t i = 0; i < problem_.containers.size(); ++i) {
-      Bundle& bundle = by_root[root_of(i)];
+      Bundle& bundle = by_root[together.root_of(i)];
       bundle.members.push_back(i);
       bundle.demand = bundle.demand + container(i).demand;
       bundle.standbys = std::max(bundle.standbys, container(i).standbys);
@@ -225,9 +215,7 @@ class Placer {
   }
 
   double fullness(std::size_t node, const Demand& more, std::uint32_t brought) const {
-    const Demand& capacity = problem_.nodes[node].capacity;
-    const Demand held = loads_[node].held + more;
-    return std::max(share(held.memory.count, capacity.memory.count), share(std::uint64_t{held.cpu.count} + brought, capacity.cpu.count));
+    return fullness_of(loads_[node].held + more + Demand{{}, {brought}, {}}, problem_.nodes[node].capacity);
   }
 
   Refusal room_refusal(std::size_t node, const Demand& more, std::uint32_t brought) const {

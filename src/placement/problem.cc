@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <format>
+#include <limits>
 #include <map>
 #include <numeric>
 
@@ -27,7 +28,7 @@ std::size_t label_of(FailureDomain domain) {
 
 double share(std::uint64_t used, std::uint64_t of) {
   if (used == 0) return 0;
-  return of == 0 ? 1e9 : static_cast<double>(used) / static_cast<double>(of);
+  return of == 0 ? std::numeric_limits<double>::max() : static_cast<double>(used) / static_cast<double>(of);
 }
 
 // Where a container is once the domain of node `failed` has failed; nullopt: nowhere.
@@ -82,14 +83,15 @@ bool are_close(const PlaceNode& one, const PlaceNode& other, Closeness closeness
   return false;
 }
 
+double fullness_of(const Demand& load, const Demand& capacity) {
+  return std::max(share(load.memory.count, capacity.memory.count), share(load.cpu.count, capacity.cpu.count));
+}
+
 std::vector<std::size_t> failing_domains_of(const PlacementProblem& problem) {
   std::vector<std::size_t> by_name(problem.nodes.size());
   std::iota(by_name.begin(), by_name.end(), std::size_t{0});
+  if (problem.apart == FailureDomain::kNode) return by_name;  // each by itself
   std::ranges::sort(by_name, {}, [&](std::size_t node) { return problem.nodes[node].name; });
-  if (problem.apart == FailureDomain::kNode) {
-    std::iota(by_name.begin(), by_name.end(), std::size_t{0});
-    return by_name;  // each by itself
-  }
   std::vector<std::size_t> domains;
   for (const PlaceNode& node : problem.nodes) {
     domains.push_back(*std::ranges::find_if(by_name, [&](std::size_t other) { return share_domain(node, problem.nodes[other], problem.apart); }));
@@ -149,9 +151,7 @@ Score score_of(const PlacementProblem& problem, const Places& places) {
   }
   const std::vector<Demand> loads = loads_of(problem, places);
   for (std::size_t node = 0; node < problem.nodes.size(); ++node) {
-    const Demand& load = loads[node];
-    const Demand& capacity = problem.nodes[node].capacity;
-    score.imbalance = std::max({score.imbalance, share(load.memory.count, capacity.memory.count), share(load.cpu.count, capacity.cpu.count)});
+    score.imbalance = std::max(score.imbalance, fullness_of(loads[node], problem.nodes[node].capacity));
   }
   return score;
 }

@@ -62,6 +62,9 @@ bool are_close(const PlaceNode& one, const PlaceNode& other, Closeness closeness
 // By node: the first by name that fails with it, which stands for their domain.
 std::vector<std::size_t> failing_domains_of(const PlacementProblem& problem);
 
+// The fuller of memory and processors, as a share of what there is.
+double fullness_of(const Demand& load, const Demand& capacity);
+
 // By what is worse: lower is better, the first difference decides.
 struct Score {
   std::size_t unplaced = 0;          // containers without a place

@@ -201,40 +201,22 @@ void check_settings(Reading& reading, const Application& application, std::size_
   reading.take_back(part, prefix);
 }
 
-void check_ports(Reading& reading, const Application& application, std::size_t index) {
-  std::map<std::pair<bool, std::uint16_t>, std::string> taken;
-  const std::vector<std::string>& names = application.containers[index].components;
-  for (std::size_t i = 0; i < names.size(); ++i) {
-    const auto component = find_component(application, names[i]);
-    if (!component) continue;
-    for (const ProvidedInterface& it : application.components[*component].provides) {
-      if (!it.port) continue;
-      const auto [entry, is_free] = taken.try_emplace({it.protocol == Protocol::kUdp, *it.port}, names[i]);
-      if (is_free || entry->second == names[i]) continue;
-      reading.complain(container_path(index) + ".components",
-                       std::format("'{}' and '{}' both listen at port {}; give one of them another port or container", entry->second, names[i],
-                                   *it.port));
-    }
-  }
-}
-
-void check_bases(Reading& reading, const Application& application, std::size_t index) {
-  const Component* first = nullptr;
+void check_company(Reading& reading, const Application& application, std::size_t index) {
+  std::vector<std::size_t> members;
   for (const std::string& name : application.containers[index].components) {
-    const auto found = find_component(application, name);
-    if (!found) continue;
-    const Component& component = application.components[*found];
-    if (!component.artefact.directory && !component.artefact.oci && component.artefact.packages.empty()) continue;
-    const auto base = [](const Artefact& artefact) { return std::pair(artefact.directory, artefact.oci); };
-    if (first != nullptr && base(first->artefact) != base(component.artefact)) {
-      reading.complain(container_path(index) + ".components",
-                       std::format("'{}' and '{}' bring different root file systems; packages go together, of directory and oci both have to "
-                                   "name the same one",
-                                   first->name(), component.name()));
-      return;
-    }
-    if (first == nullptr) first = &component;
+    if (const auto component = find_component(application, name)) members.push_back(*component);
   }
+  const std::string at = container_path(index) + ".components";
+  const auto name = [&](std::size_t component) { return application.components[component].name(); };
+  for (const PortClash& clash : port_clashes_of(application, members)) {
+    reading.complain(at, std::format("'{}' and '{}' both listen at port {}; give one of them another port or container", name(clash.first),
+                                     name(clash.second), clash.port));
+  }
+  const auto others = other_bases_of(application, members);
+  if (others.empty()) return;
+  reading.complain(at, std::format("'{}' and '{}' bring different root file systems; packages go together, of directory and oci both have to "
+                                   "name the same one",
+                                   name(others.front().first), name(others.front().second)));
 }
 
 void check_containers(Reading& reading, const Application& application) {
@@ -263,8 +245,7 @@ void check_containers(Reading& reading, const Application& application) {
                                                          name, application.components[*found].replicas));
       }
     }
-    check_ports(reading, application, i);
-    check_bases(reading, application, i);
+    check_company(reading, application, i);
     check_settings(reading, application, i);
   }
 }

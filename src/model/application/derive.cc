@@ -2,14 +2,11 @@
 
 #include <algorithm>
 #include <map>
+#include <string_view>
 #include <utility>
 
 namespace perdure::model {
 namespace {
-
-void take_shorter(std::optional<Duration>& value, const std::optional<Duration>& other) {
-  if (other && (!value || *other < *value)) value = other;
-}
 
 // kStarted waits for less than kReady, kFinished for more.
 int reach(Until until) {
@@ -29,6 +26,36 @@ bool provides(const Component& component, std::string_view interface) {
 }
 
 }  // namespace
+
+void take_shorter(std::optional<Duration>& value, const std::optional<Duration>& other) {
+  if (other && (!value || *other < *value)) value = other;
+}
+
+std::vector<PortClash> port_clashes_of(const Application& application, const std::vector<std::size_t>& members) {
+  std::vector<PortClash> clashes;
+  std::map<std::pair<bool, std::uint16_t>, std::size_t> ports;
+  for (const std::size_t member : members) {
+    for (const ProvidedInterface& it : application.components[member].provides) {
+      if (!it.port) continue;
+      const auto [entry, is_free] = ports.try_emplace({it.protocol == Protocol::kUdp, *it.port}, member);
+      if (!is_free && entry->second != member) clashes.push_back({entry->second, member, *it.port});
+    }
+  }
+  return clashes;
+}
+
+std::vector<std::pair<std::size_t, std::size_t>> other_bases_of(const Application& application, const std::vector<std::size_t>& members) {
+  std::vector<std::pair<std::size_t, std::size_t>> others;
+  std::optional<std::size_t> first;
+  for (const std::size_t member : members) {
+    const Artefact& artefact = application.components[member].artefact;
+    if (!artefact.directory && !artefact.oci && artefact.packages.empty()) continue;
+    if (!first) first = member;
+    const Artefact& base = application.components[*first].artefact;
+    if (base.directory != artefact.directory || base.oci != artefact.oci) others.emplace_back(*first, member);
+  }
+  return others;
+}
 
 StateKind state_of(const Component& component) {
   const bool stateful = std::ranges::find(component.provides, StateKind::kStateful, &ProvidedInterface::state) !=

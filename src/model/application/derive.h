@@ -3,7 +3,8 @@
 
 #include <cstddef>
 #include <optional>
-#include <string_view>
+#include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -47,6 +48,19 @@ struct Sponsor {
   std::size_t component = 0;  // of kOne
 };
 Sponsor sponsor_of(const Application& application, const RequiredInterface& required);
+
+// Two components of one container that listen at the same port.
+struct PortClash {
+  std::size_t first = 0;   // of application.components, here and below
+  std::size_t second = 0;
+  std::uint16_t port = 0;
+};
+std::vector<PortClash> port_clashes_of(const Application& application, const std::vector<std::size_t>& members);
+// Each component of a container with another root file system than the first that brings one, behind that one.
+std::vector<std::pair<std::size_t, std::size_t>> other_bases_of(const Application& application, const std::vector<std::size_t>& members);
+
+// The shorter of both; nullopt is longer than any.
+void take_shorter(std::optional<Duration>& value, const std::optional<Duration>& other);
 
 // How long the container of a component may be silent at most: the shortest outage tolerance of those
 // that depend on it. nullopt: nobody says.
