@@ -2,6 +2,8 @@
 // them. Private to this room.
 #pragma once
 
+#include <cstddef>
+#include <format>
 #include <map>
 #include <string>
 #include <string_view>
@@ -46,5 +48,22 @@ class Reading {
   std::map<std::string, Position> seen_;
   std::vector<YamlIssue> issues_;
 };
+
+// A whole document: `read_root(reading, root)` gives the value, or complains. `what` names it in "the spec has 9 bytes".
+template <typename T, typename ReadRoot>
+Result<T> read_document(std::string_view yaml, std::string_view what, std::size_t max_bytes, std::string_view file_name,
+                        std::string_view base_directory, const ReadRoot& read_root) {
+  if (yaml.size() > max_bytes) {
+    return fail(ErrorCode::kInvalid,
+                std::format("{}:1:1: the {} has {} bytes; shorten it to {}", file_name, what, yaml.size(), max_bytes));
+  }
+  Reading reading(base_directory);
+  const YamlDocument document = parse_yaml(yaml);
+  for (const YamlIssue& issue : document.issues) reading.complain(issue.position, issue.message);
+  if (!document.complete) return fail(reading.error(file_name));
+  T value = read_root(reading, document.root);
+  if (!reading.good()) return fail(reading.error(file_name));
+  return value;
+}
 
 }  // namespace perdure::model

@@ -11,10 +11,9 @@
 namespace perdure::model {
 namespace {
 
-Result<ContainerSpec> read_root(Reading& reading, const YamlNode& root) {
+ContainerSpec read_root(Reading& reading, const YamlNode& root) {
   // Replaced by the spec's own name, or never seen: without a name there is an issue.
-  PERDURE_ASSIGN(ContainerName placeholder, ContainerName::parse("unnamed"));
-  ContainerSpec spec{.name = std::move(placeholder)};
+  ContainerSpec spec{.name = ContainerName::parse("unnamed").value()};
   if (root.kind != YamlNode::Kind::kMap) {
     reading.complain(root.position, root.kind == YamlNode::Kind::kNull
                                         ? "the spec is empty; begin it with 'name: NAME'"
@@ -35,17 +34,7 @@ Result<ContainerSpec> read_root(Reading& reading, const YamlNode& root) {
 
 Result<ContainerSpec> read_spec(std::string_view yaml, std::string_view file_name,
                                 std::string_view base_directory) {
-  if (yaml.size() > kMaxSpecBytes) {
-    return fail(ErrorCode::kInvalid, std::format("{}:1:1: the spec has {} bytes; shorten it to {}",
-                                                 file_name, yaml.size(), kMaxSpecBytes));
-  }
-  Reading reading(base_directory);
-  const YamlDocument document = parse_yaml(yaml);
-  for (const YamlIssue& issue : document.issues) reading.complain(issue.position, issue.message);
-  if (!document.complete) return fail(reading.error(file_name));
-  PERDURE_ASSIGN(ContainerSpec spec, read_root(reading, document.root));
-  if (!reading.good()) return fail(reading.error(file_name));
-  return spec;
+  return read_document<ContainerSpec>(yaml, "spec", kMaxSpecBytes, file_name, base_directory, read_root);
 }
 
 Result<ContainerSpec> read_spec_file(const std::string& path) {

@@ -103,17 +103,7 @@ Files have at most {} KiB, an application at most {} components.
 }  // namespace
 
 Result<Application> read_application(std::string_view yaml, std::string_view file_name, std::string_view base_directory) {
-  if (yaml.size() > kMaxApplicationBytes) {
-    return fail(ErrorCode::kInvalid, std::format("{}:1:1: the application has {} bytes; shorten it to {}", file_name,
-                                                 yaml.size(), kMaxApplicationBytes));
-  }
-  Reading reading(base_directory);
-  const YamlDocument document = parse_yaml(yaml);
-  for (const YamlIssue& issue : document.issues) reading.complain(issue.position, issue.message);
-  if (!document.complete) return fail(reading.error(file_name));
-  Application application = read_root(reading, document.root);
-  if (!reading.good()) return fail(reading.error(file_name));
-  return application;
+  return read_document<Application>(yaml, "application", kMaxApplicationBytes, file_name, base_directory, read_root);
 }
 
 Result<Application> read_application_file(const std::string& path) {
