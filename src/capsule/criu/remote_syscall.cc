@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "base/process_status.h"
 
 namespace perdure::capsule {
 
@@ -157,23 +158,39 @@ class Tracee {
   // The status of waitpid(2).
   Result<int> wait_stopped(Instant deadline) {
     for (;;) {
-      int status = 0;
-      const pid_t got = waitpid(tid_, &status, __WALL | WNOHANG);
-      if (got == tid_) {
-        if (WIFSTOPPED(status)) {
-          stopped_ = true;
-          status_ = status;
-          return status;
-        }
+      siginfo_t seen{};
+      const bool there = look(WEXITED | WNOWAIT, seen);  // a tracee's stops are always told
+      const bool stopped = seen.si_pid == tid_ && (seen.si_code == CLD_TRAPPED || seen.si_code == CLD_STOPPED);
+      // It may have been killed since: its end is not to be taken with the stop.
+      if (stopped && look(WSTOPPED, seen) && seen.si_pid == tid_) {
+        stopped_ = true;
+        status_ = seen.si_status << 8 | 0x7f;
+        return status_;
+      }
+      // Not there any more: our own child, of which we have seen the end elsewhere.
+      if (!there || (seen.si_pid == tid_ && !stopped)) {
         attached_ = registers_saved_ = mask_saved_ = false;
+        leave_to_its_parent();
         return fail(ErrorCode::kNotFound, std::format("thread {} ended while it was traced", tid_));
       }
-      if (got < 0 && errno != EINTR) return fail_errno(std::format("wait for thread {}", tid_));
       if (BootClock::now() > deadline) {
         return fail(ErrorCode::kTimeout, std::format("thread {} does not stop", tid_));
       }
       nanosleep(&kPollStep, nullptr);
     }
+  }
+
+  // False: there is no such child or tracee.
+  bool look(int what, siginfo_t& found) const {
+    return waitid(P_PID, static_cast<id_t>(tid_), &found, what | WNOHANG | __WALL) == 0 || errno == EINTR;
+  }
+
+  // Its parent is told when its tracer has seen the end, which takes the status away if both are one process: then
+  // who waits for it as a child sees it for both.
+  void leave_to_its_parent() const {
+    if (process_status_word(tid_, "PPid").value_or("") == std::to_string(::getpid())) return;
+    siginfo_t ignored{};
+    (void)look(WEXITED, ignored);
   }
 
   bool is_about_to_call() const {

@@ -190,6 +190,22 @@ TEST_F(RemoteSyscallTest, AProcessThatExecutesAnotherProgramIsCalledWhereThatOne
 }
 
 // A signal on its way is handed on.
+TEST_F(RemoteSyscallTest, AChildThatEndsWhileItIsTracedIsWaitedForByItsParent) {
+  for (int i = 0; i < 100; ++i) {
+    Victim victim;
+    {
+      auto stopped = StoppedProcess::stop(victim.pid(), BootClock::now() + kDeadline);
+      ASSERT_TRUE(stopped) << stopped.error().message();
+      PERDURE_ASSERT(::kill(victim.pid(), SIGKILL) == 0);
+      const auto called = stopped->call(SYS_getpid, {}, BootClock::now() + kDeadline);
+      ASSERT_FALSE(called);
+      EXPECT_EQ(called.error().code(), ErrorCode::kNotFound) << called.error().message();
+    }
+    const int status = victim.end();
+    EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) << status;
+  }
+}
+
 TEST_F(RemoteSyscallTest, AProcessThatWasGivenUpForLostIsLetGo) {
   for (const bool signalled : {false, true}) {
     Victim victim;
