@@ -86,6 +86,7 @@ Outcome<ExitCode> run_run(CommandContext& context) {
   auto run = read_spec_request(context.invocation.text(kSpecArgument));
   if (!run) return std::unexpected(to_failure(run.error()));
   run->set_confirm_nic(context.invocation.has(kYesOption));
+  run->set_node(context.invocation.text(kNodeOption));
   v1::Request request;
   *request.mutable_run() = std::move(*run);
   const auto response = context.change_with_question(

@@ -88,6 +88,8 @@ Outcome<ExitCode> run_node_remove(CommandContext& context);
 Outcome<ExitCode> run_node_label(CommandContext& context);
 Outcome<ExitCode> run_move(CommandContext& context);
 Outcome<ExitCode> run_takeover(CommandContext& context);
+// image_commands.cc
+Outcome<ExitCode> run_image_add(CommandContext& context);
 // model_commands.cc
 Outcome<ExitCode> run_model_check(CommandContext& context);
 Outcome<ExitCode> run_model_reference(CommandContext& context);

@@ -37,6 +37,10 @@ constexpr std::array kNameOnly{kName};
 constexpr std::array kRunArguments{
     Argument{kSpecArgument, kFile, true,
              "The specification, a YAML file (perdure-spec(5)); - reads standard input."}};
+constexpr std::array kRunOptions{
+    Option{kNodeOption, 0, "NODE", kNode,
+           "Run it on this node of the cluster instead of this one; paths of the host are that node's."},
+    kYes, kJson};
 constexpr std::array kRunExamples{
     Example{"perdure run web.yaml", "Start the container that web.yaml describes and protect it."}};
 
@@ -170,7 +174,7 @@ constexpr std::array kCommands{
                            "interface goes back to what it was. With --yes nobody looks: do not "
                            "use it over that interface.",
             .arguments = kRunArguments,
-            .options = kYesAndJson,
+            .options = kRunOptions,
             .examples = kRunExamples,
             .json = "run"},
     Command{.id = CommandId::kStatus,
@@ -414,6 +418,7 @@ constexpr std::array kGroups{
     CommandGroup{"cluster", "make, join, watch and repair a cluster of nodes"},
     CommandGroup{"node", "look after the nodes of the cluster"},
     CommandGroup{"model", "describe an application by its components"},
+    CommandGroup{"image", "bring images to the cluster"},
 };
 
 constexpr std::array kEnvironment{

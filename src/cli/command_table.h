@@ -51,6 +51,7 @@ enum class CommandId {
   kMove,
   kTakeover,
   // Applications:
+  kImageAdd,
   kModelCheck,
   kModelReference,
   kModelSchema,
@@ -200,6 +201,9 @@ inline constexpr std::string_view kForceNewClusterOption = "--force-new-cluster"
 inline constexpr std::string_view kFromSnapshotOption = "--from-snapshot";
 inline constexpr std::string_view kTimingOption = "--timing";
 inline constexpr std::string_view kToOption = "--to";
+inline constexpr std::string_view kNodeOption = "--node";
+inline constexpr std::string_view kTagOption = "--tag";
+inline constexpr std::string_view kSourceArgument = "SOURCE";
 inline constexpr std::string_view kTimingArgument = "TIMING";
 inline constexpr std::string_view kAddressArgument = "ADDRESS";
 inline constexpr std::string_view kNodeArgument = "NODE";

@@ -91,6 +91,8 @@ CommandFunction function_of(CommandId id) {
       return run_move;
     case CommandId::kTakeover:
       return run_takeover;
+    case CommandId::kImageAdd:
+      return run_image_add;
     case CommandId::kModelCheck:
       return run_model_check;
     case CommandId::kModelReference:

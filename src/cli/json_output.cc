@@ -17,6 +17,15 @@ std::span<const Field<v1::RunReply>> fields<v1::RunReply>() {
 }
 
 template <>
+std::span<const Field<v1::ImageAddReply>> fields<v1::ImageAddReply>() {
+  static constexpr Field<v1::ImageAddReply> kFields[]{
+      {"digest", "text", "that a specification names it by", [](const v1::ImageAddReply& m) -> Json { return m.digest(); }},
+      {"source", "text", "what it was made from", [](const v1::ImageAddReply& m) { return text(m.source()); }},
+  };
+  return kFields;
+}
+
+template <>
 std::span<const Field<v1::ListReply>> fields<v1::ListReply>() {
   static constexpr Field<v1::ListReply> kFields[]{
       {"containers", "list of container", "by name",
@@ -330,6 +339,9 @@ std::string to_json(const v1::NodeListReply& reply) {
 std::string to_json(const v1::NodeDrainReply& reply) {
   return dump(object(reply), kIndent);
 }
+std::string to_json(const v1::ImageAddReply& reply) {
+  return dump(object(reply), kIndent);
+}
 std::string to_json(const v1::MoveReply& reply) {
   return dump(object(reply), kIndent);
 }
@@ -384,6 +396,7 @@ std::vector<JsonShape> json_shapes() {
   document<v1::NodeListReply>(shapes, "node list");
   document<v1::NodeDrainReply>(shapes, "drain");
   document<v1::MoveReply>(shapes, "move");
+  document<v1::ImageAddReply>(shapes, "image add");
   document<Problem>(shapes, "problem");
   document<v1::TakeoverReply>(shapes, "takeover");
   document<v1::ContainerStatus>(shapes, "container");

@@ -35,6 +35,7 @@ std::string to_json(const control::v1::ClusterRecoverReply& reply);
 std::string to_json(const control::v1::NodeListReply& reply);
 std::string to_json(const control::v1::NodeDrainReply& reply);
 std::string to_json(const control::v1::MoveReply& reply);
+std::string to_json(const control::v1::ImageAddReply& reply);
 std::string overview_to_json(const Overview& overview);
 std::string to_json(const control::v1::TakeoverReply& reply);
 enum class DaemonReached { kYes, kNo };

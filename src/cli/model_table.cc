@@ -16,7 +16,24 @@ constexpr std::array kCheckExamples{
 constexpr std::array kSchemaExamples{
     Example{"perdure model schema > shop.schema.json", "Beside the model, for the editor."}};
 
+constexpr std::array kAddArguments{
+    Argument{kSourceArgument, kFile, true, "An OCI image layout (a directory), or an archive: .tar, .tar.gz, .tar.zst."}};
+constexpr std::array kAddOptions{
+    Option{kTagOption, 0, "TAG", kText, "Which image of the layout, instead of latest."}, kJson};
+constexpr std::array kAddExamples{
+    Example{"perdure image add images/redis --tag 7", "Prints the digest to write into 'root-filesystem: {image: ...}'."}};
+
 constexpr std::array kCommands{
+    Command{.id = CommandId::kImageAdd,
+            .name = "image add",
+            .summary = "make an image known to the cluster by its digest",
+            .description = "Unpacks it on this node, once per content. A specification that names the digest as its "
+                           "root file system runs on any node: one that lacks the image fetches it from one that has it. An "
+                           "image that no container needs is removed after a while (perdured --image-life).",
+            .arguments = kAddArguments,
+            .options = kAddOptions,
+            .examples = kAddExamples,
+            .json = "image add"},
     Command{.id = CommandId::kModelCheck,
             .name = "model check",
             .summary = "check the model of an application, and say what follows from it",

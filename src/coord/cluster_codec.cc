@@ -142,12 +142,13 @@ Result<model::OwnershipRecord> decode_record(std::string_view bytes) {
   PERDURE_ASSIGN(const auto created, read_time("creation time", message.created_unix_ms()));
   PERDURE_TRY(check_text("digest of the specification", message.spec_digest(), kMaxShortText));
   PERDURE_TRY(check_text("digest of the image", message.image_digest(), kMaxShortText));
+  PERDURE_TRY(check_text("application", message.application(), kMaxShortText));
   if (message.term() == 0) return bad("term", "terms begin at 1");
   model::Nonce nonce{};
   PERDURE_TRY(read_array("nonce", message.nonce(), nonce));
   return model::OwnershipRecord{std::move(container), std::move(owner), std::move(standbys), Term{message.term()},
                                 message.spec_digest(), message.image_digest(), desired, phase, std::move(writer), nonce,
-                                created};
+                                created, message.application()};
 }
 
 std::string encode_record(const model::OwnershipRecord& record, std::string_view before) {
@@ -163,6 +164,7 @@ std::string encode_record(const model::OwnershipRecord& record, std::string_view
   write_life(record.writer, *message.mutable_writer());
   message.set_nonce(record.nonce.data(), record.nonce.size());
   message.set_created_unix_ms(to_unix_ms(record.created));
+  message.set_application(record.application);
   return serialized(message);
 }
 

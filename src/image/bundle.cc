@@ -35,6 +35,11 @@ std::string hosts_text(const model::ContainerSpec& spec) {
     text += std::format("{} {}\n", model::to_string(spec.network.ipv6->address), name);
   }
   if (!spec.network.ipv4 && !spec.network.ipv6) text += std::format("127.0.0.1 {}\n", name);
+  for (const model::HostEntry& host : spec.network.hosts) {
+    text += model::to_string(host.address);
+    for (const std::string& other : host.names) text += ' ' + other;
+    text += '\n';
+  }
   return text;
 }
 

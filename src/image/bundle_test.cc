@@ -211,6 +211,7 @@ TEST_F(BundleTest, WritesDirectoriesAndHostFiles) {
   model::ContainerSpec spec = web_spec();
   spec.network.ipv4 = model::Ipv4Prefix::parse("10.1.0.5/24").value();
   spec.network.dns = {model::Ipv4Address::parse("10.1.0.1").value()};
+  spec.network.hosts = {{model::Ipv4Address::parse("10.1.0.6").value(), {"db", "shop-db"}}};
   spec.working_directory = "/srv/app";
   BundleOptions with = options();
   std::filesystem::create_directories(scratch() + "/volume");
@@ -218,7 +219,7 @@ TEST_F(BundleTest, WritesDirectoriesAndHostFiles) {
   const auto written = write_bundle(spec, image(), with);
   ASSERT_TRUE(written) << written.error().message();
   EXPECT_EQ(test::read_text(root() + "/etc/hostname"), "web\n");
-  EXPECT_THAT(test::read_text(root() + "/etc/hosts"), HasSubstr("10.1.0.5 web\n"));
+  EXPECT_THAT(test::read_text(root() + "/etc/hosts"), HasSubstr("10.1.0.5 web\n10.1.0.6 db shop-db\n"));
   EXPECT_EQ(test::read_text(root() + "/etc/resolv.conf"), "nameserver 10.1.0.1\n");
   for (const char* directory :
        {"/dev/shm", "/tmp", "/run", "/proc", "/sys", "/srv/app", "/var/lib/data"}) {

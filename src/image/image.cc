@@ -92,6 +92,13 @@ class Preparation {
         });
   }
 
+  Result<PreparedImage> operator()(const model::ImageRoot& root) {
+    auto prepared = open_prepared(options_.images_dir, root.digest);
+    if (prepared || prepared.error().code() != ErrorCode::kNotFound) return prepared;
+    return fail(ErrorCode::kNotFound,
+                std::format("image {} is not here, and no node that has it was reached: add it with 'perdure image add'", root.digest));
+  }
+
  private:
   std::string digests_dir() const { return options_.images_dir + "/digests"; }
 

@@ -42,6 +42,7 @@ struct OwnershipRecord {
   NodeLife writer;
   Nonce nonce{};
   WallTime created{};
+  std::string application{};  // ApplicationMembership::name; empty: none
   bool operator==(const OwnershipRecord&) const = default;
 
   const NodeLife* standby(const NodeName& node) const;  // nullptr: it is none

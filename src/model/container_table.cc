@@ -17,6 +17,9 @@ constexpr std::size_t kMaxVolumes = 32;
 constexpr std::size_t kMaxDnsServers = 3;  // MAXNS of resolv.conf(5)
 constexpr std::size_t kMaxReachability = 8;  // each costs its link a broadcast a second
 constexpr std::size_t kMaxTcpPorts = 64;
+constexpr std::size_t kMaxHosts = 1024;      // an application of 512 components, some with replicas
+constexpr std::size_t kMaxHostNames = 16;
+constexpr std::size_t kMaxSponsors = 512;
 constexpr std::size_t kMaxCapabilities = 41;
 constexpr std::size_t kMaxSysctls = 64;
 
@@ -101,23 +104,27 @@ Keys image_keys() {
                                  "network namespace and its host name (RFC 1123 label)."}),
       alternative_key<DirectoryRoot>(
           "root-filesystem.directory", host_path_codec(), root, &DirectoryRoot::path,
-          {"one of the three is required",
+          {"one of the four is required",
            "An unpacked root file system on the host. It is the read-only "
            "lower layer and never written to; do not change it while the container exists."}),
       alternative_key<TarRoot>("root-filesystem.tar", tar_path_codec(), root, &TarRoot::path,
-                               {"one of the three is required",
+                               {"one of the four is required",
                                 "An archive of a root file system; unpacked once per content."}),
       alternative_key<OciRoot>("root-filesystem.oci", host_path_codec(), root, &OciRoot::path,
-                               {"one of the three is required",
+                               {"one of the four is required",
                                 "A directory with an OCI image layout (as made by `skopeo copy docker://… oci:DIR:TAG`); unpacked "
                                 "once per content. The image's command, user, working directory and environment hold where the "
                                 "spec says nothing."}),
       detail_key<OciRoot>(
           "root-filesystem.tag", tag_codec(), root, &OciRoot::tag,
           {"latest", "Which image of the layout. Only with `root-filesystem.oci`."}),
+      alternative_key<ImageRoot>("root-filesystem.image", digest_codec(), root, &ImageRoot::digest,
+                                 {"one of the four is required",
+                                  "The digest of an image that a node of the cluster has already, as `perdure image add` prints it; "
+                                  "a node that lacks it fetches it from one that has it."}),
       list_key<ContainerSpec>("command", argument_codec(), {1, kMaxArguments},
                               [](auto& spec) -> auto& { return spec.command; },
-                              {"the OCI image's; required for a directory or an archive without `components`",
+                              {"the image's; required for a directory or an archive without `components`",
                                "The argument list, executed without a shell. It replaces the image's entry point and command together. "
                                "Either this or `components`."}),
       text_map_key<ContainerSpec>("environment", argument_codec(), check_environment_name,
@@ -158,6 +165,13 @@ Key<ContainerSpec> reachability_key() {
     return write(spec);
   };
   return key;
+}
+
+Key<ContainerSpec> hosts_key() {
+  return map_list_key<ContainerSpec>(
+      "network.hosts", "list of hosts", {0, kMaxHosts}, host_entry_table, EmptyList::kNothing,
+      [](auto& spec) -> auto& { return spec.network.hosts; },
+      {"none", "Further lines of the container's /etc/hosts, so that its programs find others by name without a name server."});
 }
 
 Keys network_keys() {
@@ -202,6 +216,7 @@ Keys network_keys() {
                               {"",
                                "Name servers for the container's /etc/resolv.conf, in order of preference; three is what the "
                                "C library reads."}),
+      hosts_key(),
       reachability_key(),
       scalar_key<ContainerSpec>(
           "network.mtu", number_codec<std::uint32_t>(576, 9216),
@@ -412,6 +427,22 @@ Keys limit_keys() {
   };
 }
 
+// Left out of a container that belongs to none.
+Keys application_keys() {
+  Key<ContainerSpec> sponsors = list_key<ContainerSpec>(
+      "application.sponsors", label_codec(), {0, kMaxSponsors}, [](auto& spec) -> auto& { return spec.application.sponsors; },
+      {"none", "Containers of the application that this one depends on: it is started behind them and removed before them."});
+  sponsors.write = [write = std::move(sponsors.write)](const ContainerSpec& spec) -> std::optional<YamlNode> {
+    if (spec.application.sponsors.empty()) return std::nullopt;
+    return write(spec);
+  };
+  return {
+      scalar_key<ContainerSpec>("application.name", label_codec(), [](auto& spec) -> auto& { return spec.application.name; },
+                                {"none", "The application that the container was made for, by `perdure apply`."}),
+      std::move(sponsors),
+  };
+}
+
 Keys make_container_table() {
   Keys table;
   const auto append = [&table](Keys keys) { std::ranges::move(keys, std::back_inserter(table)); };
@@ -421,7 +452,17 @@ Keys make_container_table() {
   table.push_back(components_key());
   append(protection_keys());
   append(limit_keys());
+  append(application_keys());
   return table;
+}
+
+Table<HostEntry> make_host_entry_table() {
+  return {
+      scalar_key<HostEntry>("address", any_address_codec(), [](auto& host) -> auto& { return host.address; },
+                            {std::string(kRequired), "Where the host is."}),
+      list_key<HostEntry>("names", hostname_codec(), {1, kMaxHostNames}, [](auto& host) -> auto& { return host.names; },
+                          {std::string(kRequired), "What it is called."}),
+  };
 }
 
 Table<TcpPortPolicy> make_tcp_port_table() {
@@ -474,6 +515,11 @@ Table<VolumeSpec> make_volume_table() {
 
 const Table<ContainerSpec>& container_table() {
   static const Keys kTable = make_container_table();
+  return kTable;
+}
+
+const Table<HostEntry>& host_entry_table() {
+  static const Table<HostEntry> kTable = make_host_entry_table();
   return kTable;
 }
 

@@ -39,7 +39,12 @@ struct OciRoot {
   std::string tag = "latest";
   auto operator<=>(const OciRoot&) const = default;
 };
-using RootFilesystem = std::variant<DirectoryRoot, TarRoot, OciRoot>;
+// An image that a node of the cluster has already (image/image.h): what it is called is what it holds.
+struct ImageRoot {
+  std::string digest{};  // "sha256:" and 64 hexadecimal digits
+  auto operator<=>(const ImageRoot&) const = default;
+};
+using RootFilesystem = std::variant<DirectoryRoot, TarRoot, OciRoot, ImageRoot>;
 
 // --- Network ---
 
@@ -71,6 +76,13 @@ struct TcpPortPolicy {
   auto operator<=>(const TcpPortPolicy&) const = default;
 };
 
+// A line of the container's /etc/hosts, besides those about itself.
+struct HostEntry {
+  IpAddress address{};
+  std::vector<std::string> names{};  // never empty
+  bool operator==(const HostEntry&) const = default;
+};
+
 struct NetworkSpec {
   Attachment attachment{};
   // At least one of both unless the attachment is NoNetwork, none if it is.
@@ -82,6 +94,7 @@ struct NetworkSpec {
   std::optional<Ipv6Address> ipv6_gateway{};
   std::optional<MacAddress> mac{};                            // absent: auto, see effective_mac()
   std::vector<IpAddress> dns{};                               // in order of preference
+  std::vector<HostEntry> hosts{};
   // Each once, on the container's own link, not its own.
   std::vector<IpAddress> reachability{};
   std::optional<std::uint32_t> mtu{};                         // bytes; absent: the bridge's
@@ -182,13 +195,20 @@ struct SecuritySpec {
   bool operator==(const SecuritySpec&) const = default;
 };
 
+// --- The application that it belongs to ---
+
+struct ApplicationMembership {
+  std::optional<std::string> name{};    // absent of a container that was made from a specification of its own
+  std::vector<std::string> sponsors{};  // containers that this one depends on
+  bool operator==(const ApplicationMembership&) const = default;
+};
+
 // --- The container ---
 
 struct ContainerSpec {
   ContainerName name;
   RootFilesystem root_filesystem{};
-  // Absent: the OCI image's, unless there are components; of any other root file system this or
-  // they are always there. Never empty.
+  // Absent: the image's, unless there are components; of a directory or an archive this or they are always there. Never empty.
   std::optional<std::vector<std::string>> command{};
   std::map<std::string, std::string> environment{};  // over the image's
   std::optional<std::string> working_directory{};    // absolute; absent: the image's, else "/"
@@ -207,6 +227,7 @@ struct ContainerSpec {
   ResourcesSpec resources{};
   LogSpec log{};
   SecuritySpec security{};
+  ApplicationMembership application{};
 
   const std::string& effective_hostname() const { return hostname ? *hostname : name.str(); }
   Duration effective_outage_tolerance() const { return availability.outage_tolerance.value_or(kDefaultOutageTolerance); }

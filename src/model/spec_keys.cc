@@ -12,7 +12,7 @@ namespace perdure::model {
 namespace {
 
 // In the order of the table; a key belongs to the last section whose prefix it has.
-constexpr std::array<ManualSection, 11> kSections = {{
+constexpr std::array<ManualSection, 12> kSections = {{
     {"", "The container"},
     {"root-filesystem.", "root-filesystem"},
     {"network.", "network"},
@@ -24,6 +24,7 @@ constexpr std::array<ManualSection, 11> kSections = {{
     {"resources.", "resources"},
     {"log.", "log"},
     {"security.", "security"},
+    {"application.", "application"},
 }};
 
 constexpr std::string_view kIntroduction = R"(# The spec of a container
@@ -78,6 +79,7 @@ std::vector<SpecKey> spec_keys() {
   std::vector<SpecKey> keys;
   document("", container_table(), ContainerSpec{.name = *name}, keys);
   document_items("volumes", "[].", volume_table(), keys);
+  document_items("network.hosts", "[].", host_entry_table(), keys);
   document_items("network.tcp-ports", "[].", tcp_port_table(), keys);
   document_items("components", "[].", component_table(), keys);
   document_items("components[].depends-on", "[].", dependency_table(), keys);

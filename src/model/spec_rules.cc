@@ -11,21 +11,22 @@ namespace {
 constexpr std::uint32_t kMinIpv6Mtu = 1280;  // RFC 8200, section 5
 
 void check_image(Reading& reading, const ContainerSpec& spec) {
-  static constexpr std::array kForms = {"root-filesystem.directory", "root-filesystem.tar",
-                                        "root-filesystem.oci"};
+  static constexpr std::array kForms = {"root-filesystem.directory", "root-filesystem.tar", "root-filesystem.oci",
+                                        "root-filesystem.image"};
   const auto given =
       std::ranges::count_if(kForms, [&](const char* form) { return reading.seen(form); });
   if (given == 0)
-    reading.complain("root-filesystem", "is missing; give one of directory, tar and oci in it");
+    reading.complain("root-filesystem", "is missing; give one of directory, tar, oci and image in it");
   if (given > 1)
-    reading.complain("root-filesystem", "has more than one of directory, tar and oci; keep one");
+    reading.complain("root-filesystem", "has more than one of directory, tar, oci and image; keep one");
   const bool oci = reading.seen("root-filesystem.oci");
   if (reading.seen("root-filesystem.tag") && !oci) {
     reading.complain("root-filesystem.tag", "belongs to an OCI image; remove it or give oci");
   }
-  if (given == 1 && !oci && !reading.seen("command") && !reading.seen("components")) {
+  const bool brings_command = oci || reading.seen("root-filesystem.image");
+  if (given == 1 && !brings_command && !reading.seen("command") && !reading.seen("components")) {
     reading.complain("command",
-                     "is missing; only an OCI image brings its own, so add it or components");
+                     "is missing; only an image brings its own, so add it or components");
   }
   if (spec.command && !spec.command->empty() && spec.command->front().empty()) {
     reading.complain("command", "begins with an empty word; begin it with the program");
@@ -190,6 +191,9 @@ void check_rules(Reading& reading, const ContainerSpec& spec) {
   check_network(reading, spec);
   check_volumes(reading, spec);
   check_components(reading, spec);
+  if (reading.seen("application.sponsors") && !reading.seen("application.name")) {
+    reading.complain("application.sponsors", "belongs to an application; give its name, or remove it");
+  }
   if (reading.seen("checkpoint.interval") && reading.seen("checkpoint.state-sensitivity")) {
     reading.complain("checkpoint.state-sensitivity", "stands besides interval; keep one of them");
   }

@@ -47,4 +47,15 @@ std::string to_yaml(const ContainerSpec& spec) {
   return write_yaml(write_table(container_table(), spec));
 }
 
+Result<RootFilesystem> parse_image_source(std::string_view path, std::string_view tag) {
+  if (auto tar = tar_path_codec().parse(path)) {
+    if (tag.empty()) return TarRoot{*std::move(tar)};
+    return fail(ErrorCode::kInvalid, std::format("'{}' is an archive, which has no tags: leave the tag out", path));
+  }
+  PERDURE_ASSIGN(std::string layout, host_path_codec().parse(path));
+  if (tag.empty()) return OciRoot{.path = std::move(layout)};
+  PERDURE_ASSIGN(std::string parsed, tag_codec().parse(tag));
+  return OciRoot{std::move(layout), std::move(parsed)};
+}
+
 }  // namespace perdure::model

@@ -32,4 +32,8 @@ Result<ContainerSpec> read_spec_file(const std::string& path);
 // docs/spec.md. For a spec that satisfies the rules, read_spec(to_yaml(s)) == s.
 std::string to_yaml(const ContainerSpec& spec);
 
+// What a command says of an archive (by its suffix) or an OCI image layout, by the rules of a spec's keys; an empty tag is the
+// default one. kInvalid.
+Result<RootFilesystem> parse_image_source(std::string_view path, std::string_view tag);
+
 }  // namespace perdure::model

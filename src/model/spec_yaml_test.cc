@@ -75,6 +75,7 @@ network:
   mtu: 1400
   tcp-policy: splice
   tcp-ports: [{port: 8554, policy: splice}, {port: 6379, policy: reset}]
+  hosts: [{address: 192.0.2.21, names: [db, shop-db]}, {address: "2001:db8::9", names: [cache]}]
 volumes:
   - {name: data, mount: /data}
   - {name: films, mount: /films, kind: shared, host: /srv/films, access: read-only}
@@ -89,6 +90,7 @@ security:
   seccomp: unconfined
   sysctls: {net.core.somaxconn: 1024}
 terminal: false
+application: {name: shop, sponsors: [shop-db]}
 )");
   ContainerSpec expected{.name = name_of("web"), .root_filesystem = DirectoryRoot{"/srv/web"}};
   expected.command = {"sh", "-c", "echo \"$A\"\n"};
@@ -109,6 +111,9 @@ terminal: false
   expected.network.mtu = 1400;
   expected.network.tcp_policy = TcpPolicy::kSplice;
   expected.network.tcp_ports = {{6379, TcpPolicy::kReset}, {8554, TcpPolicy::kSplice}};  // the order means nothing
+  expected.network.hosts = {{Ipv4Address::parse("192.0.2.21").value(), {"db", "shop-db"}},
+                            {Ipv6Address::parse("2001:db8::9").value(), {"cache"}}};
+  expected.application = {.name = "shop", .sponsors = {"shop-db"}};
   expected.volumes = {{.name = "data", .mount_path = "/data"},
                       {.name = "films",
                        .mount_path = "/films",
@@ -133,6 +138,30 @@ terminal: false
                        .sysctls = {{"net.core.somaxconn", "1024"}}};
   EXPECT_EQ(spec, expected) << to_yaml(spec);
   EXPECT_EQ(read_good(to_yaml(spec)), spec);
+}
+
+TEST(SpecYaml, AnImageIsNamedByItsDigest) {
+  const std::string digest = "sha256:" + std::string(64, '5');
+  const ContainerSpec spec = read_good("name: web\nroot-filesystem: {image: \"" + digest + "\"}\n");
+  EXPECT_EQ(spec.root_filesystem, RootFilesystem(ImageRoot{digest}));
+  EXPECT_FALSE(spec.command.has_value()) << "the image may bring its own";
+  EXPECT_EQ(read_good(to_yaml(spec)), spec);
+}
+
+TEST(SpecYaml, AnImageSourceIsAnArchiveByItsSuffixOrALayout) {
+  EXPECT_EQ(parse_image_source("/srv/web.tar.zst", ""), RootFilesystem(TarRoot{"/srv/web.tar.zst"}));
+  EXPECT_EQ(parse_image_source("/srv/web", ""), RootFilesystem(OciRoot{"/srv/web", "latest"}));
+  EXPECT_EQ(parse_image_source("/srv/web", "7"), RootFilesystem(OciRoot{"/srv/web", "7"}));
+  EXPECT_FALSE(parse_image_source("/srv/web.tar", "7"));
+  EXPECT_FALSE(parse_image_source("web", ""));
+  EXPECT_FALSE(parse_image_source("/srv/web", "a b"));
+}
+
+// What was written before these keys were known stays as it is.
+TEST(SpecYaml, HostsAndApplicationAreWrittenOnlyIfThereAreAny) {
+  const std::string text = to_yaml(read_good("name: web\nroot-filesystem: {tar: /srv/web.tar}\ncommand: [web]\nnetwork: {hosts: []}\n"));
+  EXPECT_EQ(text.find("hosts:"), std::string::npos);
+  EXPECT_EQ(text.find("application:"), std::string::npos);
 }
 
 TEST(SpecYaml, ReachabilityIsWrittenOnlyIfThereIsAny) {

@@ -419,6 +419,17 @@ Codec<std::string> user_codec() {
 Codec<std::string> tag_codec() {
   return text_codec("text", std::format("at most {} bytes", kMaxTagBytes), parse_tag);
 }
+Codec<std::string> digest_codec() {
+  return text_codec("text", "`sha256:` and 64 of 0-9 and a-f", [](std::string_view text) -> Result<std::string> {
+    constexpr std::string_view kPrefix = "sha256:";
+    constexpr std::size_t kDigits = 64;
+    const std::string_view digits = text.starts_with(kPrefix) ? text.substr(kPrefix.size()) : std::string_view();
+    if (digits.size() != kDigits || digits.find_first_not_of("0123456789abcdef") != std::string_view::npos) {
+      return refuse(text, "is no digest of an image; write 'sha256:' and its 64 digits");
+    }
+    return std::string(text);
+  });
+}
 Codec<std::string> interface_codec() {
   return text_codec("text", std::format("1 to {} bytes", kMaxInterfaceBytes), parse_interface);
 }

@@ -105,6 +105,7 @@ Codec<std::string> label_codec();       // like a container's name
 Codec<std::string> hostname_codec();    // labels joined by '.', at most 64 bytes (HOST_NAME_MAX)
 Codec<std::string> user_codec();        // UID[:GID] or NAME[:GROUP]
 Codec<std::string> tag_codec();         // of an OCI image
+Codec<std::string> digest_codec();      // "sha256:" and 64 hexadecimal digits
 Codec<std::string> interface_codec();   // of a network interface: 1 to 15 bytes (IFNAMSIZ)
 Codec<std::string> argument_codec();    // free text
 Codec<std::string> path_codec();        // absolute and normalised

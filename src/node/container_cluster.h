@@ -50,6 +50,8 @@ class ContainerCluster {
 
   virtual void claim(const model::ContainerSpec& spec, model::DesiredState desired, std::function<void(Status)> done) = 0;
   virtual void disclaim(const ContainerName& name) = 0;
+  // An image that is to be here: it is already, or comes from a node that has it.
+  virtual void fetch_image(const std::string& digest, std::function<void(Status)> done) = 0;
   virtual void attach(ContainerService& service) = 0;
   virtual void attach_recovered(ContainerService& service) = 0;
   virtual void recovered(ContainerService& service) = 0;

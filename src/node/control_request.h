@@ -153,6 +153,7 @@ std::unique_ptr<ControlRequest> make_start_request(RequestSetup setup);     // r
 std::unique_ptr<ControlRequest> make_transfer_request(RequestSetup setup);  // export, import
 std::unique_ptr<ControlRequest> make_log_request(RequestSetup setup);
 std::unique_ptr<ControlRequest> make_doctor_request(RequestSetup setup);
+std::unique_ptr<ControlRequest> make_image_request(RequestSetup setup);
 // What concerns a cluster, and what other nodes have to answer. Takes `setup` only if it is one of those; else null.
 std::unique_ptr<ControlRequest> make_cluster_request(RequestSetup& setup);
 std::unique_ptr<ControlRequest> make_forwarding_request(RequestSetup& setup);

@@ -166,6 +166,7 @@ bool needs_containers(const v1::Request& message) {
   switch (message.body_case()) {
     case v1::Request::kVersion:
     case v1::Request::kDoctor:
+    case v1::Request::kImageAdd:
     case v1::Request::kEvents:
     case v1::Request::BODY_NOT_SET: return false;
     default: return true;
@@ -191,6 +192,7 @@ std::unique_ptr<ControlRequest> make_local_request(RequestSetup setup) {
     case v1::Request::kImport: return make_transfer_request(std::move(setup));
     case v1::Request::kLogs: return make_log_request(std::move(setup));
     case v1::Request::kDoctor: return make_doctor_request(std::move(setup));
+    case v1::Request::kImageAdd: return make_image_request(std::move(setup));
     case v1::Request::kStop:
     case v1::Request::kCheckpoint:
     case v1::Request::kRestore:

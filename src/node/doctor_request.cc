@@ -1,21 +1,17 @@
 // doctor: the checks run on the pool; what they are at is told meanwhile.
 #include <memory>
-#include <mutex>
 
-#include "node/control_request.h"
 #include "node/doctor.h"
+#include "node/telling_request.h"
 
 namespace perdure::node {
 namespace {
 
 namespace v1 = control::v1;
 
-// Clients wait ten seconds for a sign of life when they only ask.
-constexpr Duration kTick = std::chrono::seconds(2);
-
-class DoctorRequest final : public ControlRequest {
+class DoctorRequest final : public TellingRequest {
  public:
-  using ControlRequest::ControlRequest;
+  using TellingRequest::TellingRequest;
 
   void begin() override {
     auto slot = take_transfer();
@@ -29,11 +25,8 @@ class DoctorRequest final : public ControlRequest {
     options.metrics_address = node().metrics_state().address;
     options.metrics_trouble = node().metrics_state().trouble;
     if (host.exit_hook == nullptr) options.no_hook = "it could not be installed when perdured began";
-    auto work = [slot = *std::move(slot), options, now = now_] {
-      return examine_host(options, [&now](std::string_view check) {
-        const std::scoped_lock lock(now->mutex);
-        now->check = check;
-      });
+    auto work = [slot = *std::move(slot), options, tell = begin_telling("check", "checking: ", "the host")] {
+      return examine_host(options, tell);
     };
     const Status submitted = node().pool().submit(node().loop(), lifetime_, std::move(work),
                                                   [this](v1::DoctorReport report) {
@@ -41,31 +34,8 @@ class DoctorRequest final : public ControlRequest {
                                                     *response.mutable_doctor() = std::move(report);
                                                     finish(std::move(response));
                                                   });
-    if (!submitted) return fail(submitted.error(), "try again in a moment");
-    tick();
+    if (!submitted) fail(submitted.error(), "try again in a moment");
   }
-
- private:
-  struct Now {
-    std::mutex mutex;
-    std::string check;
-  };
-
-  void tick() {
-    tick_ = node().loop().after(kTick, [this] {
-      if (is_finished()) return;
-      v1::Response response;
-      response.mutable_progress()->set_stage("check");
-      {
-        const std::scoped_lock lock(now_->mutex);
-        response.mutable_progress()->set_text("checking: " + now_->check);
-      }
-      if (send(std::move(response))) tick();
-    });
-  }
-
-  const std::shared_ptr<Now> now_ = std::make_shared<Now>();
-  io::Timer tick_;
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "control_limits.h"
+#include "image/image.h"
 #include "model/spec_yaml.h"
 #include "node/bridge_name.h"
 #include "node/control_request.h"
@@ -100,6 +101,9 @@ v1::Error spec_error(const Error& error) {
   return message;
 }
 
+// How often the client is told that an image is on its way; it waits ten seconds for a sign of life.
+constexpr Duration kFetchTick = std::chrono::seconds(2);
+
 class RunRequest final : public StartingRequest {
  public:
   using StartingRequest::StartingRequest;
@@ -109,7 +113,9 @@ class RunRequest final : public StartingRequest {
     auto spec = model::read_spec(run.spec_yaml(), run.file_name(), run.base_directory());
     if (!spec) return fail(spec_error(spec.error()));
     if (Status possible = node().check_new(*spec); !possible) return fail(possible.error());
-    with_network(*spec, run.confirm_nic(), [this, spec = *spec] { create(spec); });
+    with_image(*spec, [this, spec = *spec] {
+      with_network(spec, message().run().confirm_nic(), [this, spec] { create(spec); });
+    });
   }
 
  protected:
@@ -118,6 +124,39 @@ class RunRequest final : public StartingRequest {
   }
 
  private:
+  // An image that is named by its digest has to be here, or come from a node that has it, before anything is made.
+  void with_image(const model::ContainerSpec& spec, std::function<void()> ready) {
+    const auto* image = std::get_if<model::ImageRoot>(&spec.root_filesystem);
+    if (image == nullptr) return ready();
+    auto looked = [this, token = lifetime_.token(), ready = std::move(ready)](const Status& here) {
+      if (!token.alive()) return;
+      fetching_.reset();
+      if (!here) {
+        return fail(here.error(), "'perdure image add' on a node of the cluster makes an image known to all of them");
+      }
+      ready();
+    };
+    tell_fetching(image->digest);
+    ContainerCluster* cluster = node().cluster();
+    if (cluster != nullptr && cluster->member()) return cluster->fetch_image(image->digest, std::move(looked));
+    const Status submitted = node().pool().submit(
+        node().loop(), lifetime_,
+        [images_dir = node().host().paths.images(), digest = image->digest]() -> Status {
+          return image::find_prepared(images_dir, digest).transform([](auto&&) {});
+        },
+        std::move(looked));
+    if (!submitted) fail(submitted.error(), "try again in a moment");
+  }
+
+  void tell_fetching(const std::string& digest) {
+    fetching_.emplace(node().loop().after(kFetchTick, [this, digest] {
+      v1::Response response;
+      response.mutable_progress()->set_stage("fetch");
+      response.mutable_progress()->set_text("fetching image " + digest);
+      if (send(std::move(response))) tell_fetching(digest);
+    }));
+  }
+
   void create(const model::ContainerSpec& spec) {
     ContainerCluster* cluster = node().cluster();
     if (cluster == nullptr || !cluster->member()) return created(node().create(spec));
@@ -138,6 +177,8 @@ class RunRequest final : public StartingRequest {
     if (!service) return fail(service.error());
     wait_for(**service, kLimit);
   }
+
+  std::optional<io::Timer> fetching_;
 };
 
 class StartRequest final : public StartingRequest {

@@ -203,6 +203,7 @@ std::string image_name(const model::ContainerSpec& spec) {
     std::string operator()(const model::DirectoryRoot& root) const { return root.path; }
     std::string operator()(const model::TarRoot& root) const { return root.path; }
     std::string operator()(const model::OciRoot& root) const { return std::format("{}:{}", root.path, root.tag); }
+    std::string operator()(const model::ImageRoot& root) const { return root.digest; }
   };
   return std::visit(Namer{}, spec.root_filesystem);
 }
@@ -389,6 +390,8 @@ v1::ContainerStatus status_of(const ContainerService& service, const Clock& cloc
   status.set_restores(record.restores);
   if (service.last_restore()) *status.mutable_last_restore() = to_proto(*service.last_restore());
   status.set_image_digest(record.image_digest);
+  status.set_application(service.spec().application.name.value_or(""));
+  for (const std::string& sponsor : service.spec().application.sponsors) status.add_sponsors(sponsor);
   const std::string yaml = model::to_yaml(service.spec());
   status.set_spec_digest(capsule::to_string(capsule::digest_of(std::as_bytes(std::span(yaml)))));
   set_volumes(status, service);

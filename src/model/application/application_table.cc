@@ -295,7 +295,7 @@ Table<Component> make_component_table() {
 
 bool is_settings_key(const std::string& path) {
   return path != "name" && path != "command" && path != "components" && path != "terminal" && path != "privileged" &&
-         !path.starts_with("root-filesystem.");
+         !path.starts_with("root-filesystem.") && !path.starts_with("application.");
 }
 
 Table<ContainerSettings> make_settings_table() {

@@ -129,6 +129,7 @@ std::vector<SpecKey> all_keys() {
   document_items("components[].probe", ".", probe_table(), keys);
   document_items("containers", "[].", container_settings_table(), keys);
   document_items("containers[].volumes", "[].", volume_table(), keys);
+  document_items("containers[].network.hosts", "[].", host_entry_table(), keys);
   document_items("containers[].network.tcp-ports", "[].", tcp_port_table(), keys);
   return keys;
 }

@@ -26,7 +26,8 @@ coord::CreateRequest claim_of(const model::ContainerSpec& spec, const model::Nod
                                           .phase = model::RecordPhase::kStarting,
                                           .writer = owner,
                                           .nonce = {},
-                                          .created = now},
+                                          .created = now,
+                                          .application = spec.application.name.value_or("")},
                                .spec_yaml = model::to_yaml(spec),
                                .addresses = addresses_of(spec)};
   request.record.spec_digest = capsule::to_string(capsule::digest_of(std::as_bytes(std::span(request.spec_yaml))));

@@ -86,6 +86,7 @@ class Cluster final : public ContainerCluster {
   void claim(const model::ContainerSpec& spec, model::DesiredState desired, Done done) override;
   // What claim() has made is given back: the container could not be made.
   void disclaim(const ContainerName& name) override;
+  void fetch_image(const std::string& digest, Done done) override;
   // The service of a claimed container is there (created, imported, adopted).
   void attach(ContainerService& service) override;
   // Of a daemon that has begun: what it owned when it ended. Before the service's own first event.

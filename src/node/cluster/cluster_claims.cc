@@ -62,6 +62,12 @@ void Cluster::disclaim(const ContainerName& name) {
   });
 }
 
+void Cluster::fetch_image(const std::string& digest, Done done) {
+  std::vector<NodeName> sources;
+  for (const PeerState& peer : membership_->peers().connected()) sources.push_back(peer.life.node);
+  images_->fetch(digest, std::move(sources), std::move(done));
+}
+
 void Cluster::claim_running(ContainerService& service, Done done) {
   const bool stopped = service.record().state.desired != policy::DesiredState::kRunning;
   claim(service.spec(), stopped ? model::DesiredState::kStopped : model::DesiredState::kRunning, [this, name = service.spec().name, done = std::move(done)](Status claimed) {

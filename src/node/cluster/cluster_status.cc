@@ -203,6 +203,7 @@ std::optional<v1::ContainerStatus> Cluster::row_of(const ContainerName& name) co
   row.set_created_unix_ms(unix_ms(stored->record.created));
   row.set_spec_digest(stored->record.spec_digest);
   row.set_image_digest(stored->record.image_digest);
+  row.set_application(stored->record.application);
   fill(row, name);
   tell_away(row, stored->record);
   return row;

@@ -206,6 +206,10 @@ std::optional<NodeName> answering_node(const RequestSetup& setup) {
     if (name && *name != membership.identity().node) return *name;
     return std::nullopt;
   }
+  if (setup.message.has_run()) {
+    const auto wanted = NodeName::parse(setup.message.run().node());
+    return wanted && *wanted != membership.identity().node ? std::optional(*wanted) : std::nullopt;
+  }
   const auto name = ContainerName::parse(container_of(setup.message));
   return name ? setup.cluster->owner_of(*name) : std::nullopt;
 }

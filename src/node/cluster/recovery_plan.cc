@@ -234,7 +234,8 @@ class Planner {
             .phase = model::RecordPhase::kStarting,
             .writer = owner,
             .nonce = {},
-            .created = question_.now};
+            .created = question_.now,
+            .application = {}};
   }
 
   void write(const model::NodeLife& owner) {

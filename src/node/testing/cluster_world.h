@@ -241,6 +241,7 @@ class TestNode final : public ContainerCluster {
     done({.capsule = elsewhere, .term = known, .lost = lost_elsewhere});
   }
   void disclaim(const ContainerName& name) override { claimed_.erase(name); }
+  void fetch_image(const std::string&, std::function<void(Status)> done) override { done({}); }
   void attach(ContainerService& service) override {
     const auto found = claimed_.find(service.spec().name);
     if (found == claimed_.end()) return;
