@@ -10,7 +10,7 @@
 #include "agent/abstract_address.h"
 #include "base/log.h"
 #include "network/netns.h"
-#include "node/agent_configuration.h"
+#include "image/agent_configuration.h"
 
 namespace perdure::node {
 namespace {
@@ -52,12 +52,12 @@ Result<UniqueFd> open_agent_socket(int netns_fd) {
   PERDURE_ASSIGN(UniqueFd socket, network::socket_in_netns(netns_fd, AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0));
   const int on = 1;
   if (::setsockopt(socket.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0) return fail_errno("socket for the agent's reports");
-  const agent::AbstractAddress address(kAgentReportsTo);
+  const agent::AbstractAddress address(image::kAgentReportsTo);
   if (::bind(socket.get(), address.get(), address.size()) != 0) {
     if (errno != EADDRINUSE) return fail_errno("address for the agent's reports");
     return fail(ErrorCode::kExists, std::format("a process of the container has taken the abstract address '{}', which its "
                                                 "agent reports to",
-                                                kAgentReportsTo));
+                                                image::kAgentReportsTo));
   }
   return socket;
 }

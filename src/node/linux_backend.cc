@@ -24,7 +24,7 @@
 #include "model/spec_yaml.h"
 #include "network/announce.h"
 #include "network/link.h"
-#include "node/agent_configuration.h"
+#include "image/agent_configuration.h"
 #include "node/agent_link.h"
 #include "node/bridge_name.h"
 
@@ -276,7 +276,7 @@ Status LinuxBackend::write_bundle() const {
   options.cgroups_path = "/" + paths_.cgroup;
   options.volumes = bind_mounts();
   if (!spec_.components.empty()) {
-    PERDURE_ASSIGN(const agent::Configuration agent, make_agent_configuration(spec_, image_, paths_.merged()));
+    PERDURE_ASSIGN(const agent::Configuration agent, image::make_agent_configuration(spec_, image_, paths_.merged()));
     options.agent = image::AgentFiles{host_.paths.agent(), agent::to_text(agent)};
   }
   return image::write_bundle(spec_, image_, options);

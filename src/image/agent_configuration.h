@@ -9,13 +9,13 @@
 #include "image/image.h"
 #include "model/spec.h"
 
-namespace perdure::node {
+namespace perdure::image {
 
 // The abstract address, in the container's network namespace, that its agent reports to.
 inline constexpr std::string_view kAgentReportsTo = "perdure-agent";
 
 // Users are looked up in ROOT_DIR/etc/passwd and group. kNotFound: one is not there.
-Result<agent::Configuration> make_agent_configuration(const model::ContainerSpec& spec, const image::PreparedImage& image,
+Result<agent::Configuration> make_agent_configuration(const model::ContainerSpec& spec, const PreparedImage& image,
                                                       const std::string& root_dir);
 
-}  // namespace perdure::node
+}  // namespace perdure::image

@@ -1,11 +1,11 @@
-#include "node/agent_configuration.h"
+#include "image/agent_configuration.h"
 
 #include <algorithm>
 #include <format>
 
 #include "image/bundle.h"
 
-namespace perdure::node {
+namespace perdure::image {
 namespace {
 
 agent::ProbeKind to_agent(const model::ProbeKind& kind) {
@@ -53,14 +53,14 @@ std::optional<std::uint64_t> count_of(const std::optional<Bytes>& bytes) {
 }
 
 Result<agent::Component> to_agent(const model::ComponentSpec& from, const model::ContainerSpec& spec,
-                                  const image::PreparedImage& image, const std::string& root_dir) {
-  const std::string user = from.user.value_or(image::effective_user(spec, image.defaults));
-  auto identity = image::resolve_user(user, root_dir);
+                                  const PreparedImage& image, const std::string& root_dir) {
+  const std::string user = from.user.value_or(effective_user(spec, image.defaults));
+  auto identity = resolve_user(user, root_dir);
   if (!identity) return fail(std::move(identity).error().context(std::format("component '{}'", from.name)));
   agent::Component to{.name = from.name,
                       .command = from.command,
-                      .environment = image::effective_environment(spec, image.defaults, *identity, from.environment),
-                      .directory = from.working_directory.value_or(image::effective_working_directory(spec, image.defaults)),
+                      .environment = effective_environment(spec, image.defaults, *identity, from.environment),
+                      .directory = from.working_directory.value_or(effective_working_directory(spec, image.defaults)),
                       .uid = identity->uid,
                       .gid = identity->gid,
                       .groups = identity->additional_gids,
@@ -90,7 +90,7 @@ Result<agent::Component> to_agent(const model::ComponentSpec& from, const model:
 
 }  // namespace
 
-Result<agent::Configuration> make_agent_configuration(const model::ContainerSpec& spec, const image::PreparedImage& image,
+Result<agent::Configuration> make_agent_configuration(const model::ContainerSpec& spec, const PreparedImage& image,
                                                       const std::string& root_dir) {
   agent::Configuration configuration{.report_to = std::string(kAgentReportsTo), .stop_signal = spec.stop.signal};
   for (const model::ComponentSpec& component : spec.components) {
@@ -100,4 +100,4 @@ Result<agent::Configuration> make_agent_configuration(const model::ContainerSpec
   return configuration;
 }
 
-}  // namespace perdure::node
+}  // namespace perdure::image
