@@ -440,6 +440,15 @@ Keys application_keys() {
       scalar_key<ContainerSpec>("application.name", label_codec(), [](auto& spec) -> auto& { return spec.application.name; },
                                 {"none", "The application that the container was made for, by `perdure apply`."}),
       std::move(sponsors),
+      scalar_key<ContainerSpec>("application.memory", bytes_codec(1_MiB, Bytes{std::uint64_t{16} << 40}),
+                                [](auto& spec) -> auto& { return spec.application.memory; },
+                                {"nothing", "Memory that was reserved for it on its nodes; `resources.memory` is its limit."}),
+      scalar_key<ContainerSpec>("application.cpu", cores_codec({1}, {1'024'000}),
+                                [](auto& spec) -> auto& { return spec.application.cpu; },
+                                {"nothing", "Cores that were reserved for it."}),
+      scalar_key<ContainerSpec>("application.disk", bytes_codec(Bytes{1}, Bytes{std::uint64_t{16} << 40}),
+                                [](auto& spec) -> auto& { return spec.application.disk; },
+                                {"nothing", "Disk that was reserved for it."}),
   };
 }
 
@@ -458,7 +467,7 @@ Keys make_container_table() {
 
 Table<HostEntry> make_host_entry_table() {
   return {
-      scalar_key<HostEntry>("address", any_address_codec(), [](auto& host) -> auto& { return host.address; },
+      scalar_key<HostEntry>("address", probe_address_codec(), [](auto& host) -> auto& { return host.address; },
                             {std::string(kRequired), "Where the host is."}),
       list_key<HostEntry>("names", hostname_codec(), {1, kMaxHostNames}, [](auto& host) -> auto& { return host.names; },
                           {std::string(kRequired), "What it is called."}),

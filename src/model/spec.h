@@ -200,6 +200,10 @@ struct SecuritySpec {
 struct ApplicationMembership {
   std::optional<std::string> name{};    // absent of a container that was made from a specification of its own
   std::vector<std::string> sponsors{};  // containers that this one depends on
+  // What was reserved for it where it was placed; limits are `resources`. Absent: nothing was counted.
+  std::optional<Bytes> memory{};
+  std::optional<MilliCores> cpu{};
+  std::optional<Bytes> disk{};
   bool operator==(const ApplicationMembership&) const = default;
 };
 

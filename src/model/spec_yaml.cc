@@ -47,6 +47,14 @@ std::string to_yaml(const ContainerSpec& spec) {
   return write_yaml(write_table(container_table(), spec));
 }
 
+std::vector<std::string> differing_keys(const ContainerSpec& one, const ContainerSpec& other) {
+  std::vector<std::string> keys;
+  for (const Key<ContainerSpec>& key : container_table()) {
+    if (!same_text(key.write(one), key.write(other))) keys.push_back(key.doc.path);
+  }
+  return keys;
+}
+
 Result<RootFilesystem> parse_image_source(std::string_view path, std::string_view tag) {
   if (auto tar = tar_path_codec().parse(path)) {
     if (tag.empty()) return TarRoot{*std::move(tar)};

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "model/spec.h"
@@ -31,6 +32,9 @@ Result<ContainerSpec> read_spec_file(const std::string& path);
 // Canonical: every key with its value, defaults included, absent ones left out, in the order of
 // docs/spec.md. For a spec that satisfies the rules, read_spec(to_yaml(s)) == s.
 std::string to_yaml(const ContainerSpec& spec);
+
+// Keys that have different values, in the order of docs/spec.md: "checkpoint.interval". Empty: they are equal.
+std::vector<std::string> differing_keys(const ContainerSpec& one, const ContainerSpec& other);
 
 // What a command says of an archive (by its suffix) or an OCI image layout, by the rules of a spec's keys; an empty tag is the
 // default one. kInvalid.

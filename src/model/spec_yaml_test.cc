@@ -90,7 +90,7 @@ security:
   seccomp: unconfined
   sysctls: {net.core.somaxconn: 1024}
 terminal: false
-application: {name: shop, sponsors: [shop-db]}
+application: {name: shop, sponsors: [shop-db], memory: 64MiB, cpu: 0.5, disk: 1GiB}
 )");
   ContainerSpec expected{.name = name_of("web"), .root_filesystem = DirectoryRoot{"/srv/web"}};
   expected.command = {"sh", "-c", "echo \"$A\"\n"};
@@ -113,7 +113,11 @@ application: {name: shop, sponsors: [shop-db]}
   expected.network.tcp_ports = {{6379, TcpPolicy::kReset}, {8554, TcpPolicy::kSplice}};  // the order means nothing
   expected.network.hosts = {{Ipv4Address::parse("192.0.2.21").value(), {"db", "shop-db"}},
                             {Ipv6Address::parse("2001:db8::9").value(), {"cache"}}};
-  expected.application = {.name = "shop", .sponsors = {"shop-db"}};
+  expected.application = {.name = "shop",
+                          .sponsors = {"shop-db"},
+                          .memory = Bytes{64U << 20},
+                          .cpu = MilliCores{500},
+                          .disk = Bytes{1U << 30}};
   expected.volumes = {{.name = "data", .mount_path = "/data"},
                       {.name = "films",
                        .mount_path = "/films",
@@ -155,6 +159,15 @@ TEST(SpecYaml, AnImageSourceIsAnArchiveByItsSuffixOrALayout) {
   EXPECT_FALSE(parse_image_source("/srv/web.tar", "7"));
   EXPECT_FALSE(parse_image_source("web", ""));
   EXPECT_FALSE(parse_image_source("/srv/web", "a b"));
+}
+
+TEST(SpecYaml, KeysThatDifferAreNamed) {
+  const ContainerSpec one = read_good("name: web\nroot-filesystem: {tar: /srv/web.tar}\ncommand: [web]\n");
+  ContainerSpec other = one;
+  EXPECT_EQ(differing_keys(one, other), std::vector<std::string>{});
+  other.command = {"web", "-v"};
+  other.resources.memory = Bytes{64U << 20};
+  EXPECT_EQ(differing_keys(one, other), (std::vector<std::string>{"command", "resources.memory"}));
 }
 
 // What was written before these keys were known stays as it is.

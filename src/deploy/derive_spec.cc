@@ -1,0 +1,133 @@
+#include "deploy/derive_spec.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "model/application/derive.h"
+#include "model/spec_yaml.h"
+
+namespace perdure::deploy {
+namespace {
+
+using placement::PlannedContainer;
+
+class Deriver {
+ public:
+  Deriver(const Derivation& from, std::size_t index)
+      : from_(from), index_(index), container_(from.grouping.containers[index]), dependencies_(model::dependencies_of(from.application)) {}
+
+  model::ContainerSpec run(const std::string& image) {
+    model::ContainerSpec spec{.name = container_.name};
+    if (container_.settings) spec = from_.application.containers[*container_.settings].settings;
+    spec.name = container_.name;
+    spec.root_filesystem = model::ImageRoot{image};
+    for (const std::size_t member : container_.components) spec.components.push_back(component(member));
+    derive_network(spec);
+    derive_protection(spec);
+    spec.application = {.name = from_.application.name.str(),
+                        .sponsors = sponsors(),
+                        .memory = given(container_.demand.memory),
+                        .cpu = given(container_.demand.cpu),
+                        .disk = given(container_.demand.disk)};
+    return spec;
+  }
+
+ private:
+  template <typename T>
+  static std::optional<T> given(const T& value) {
+    return value.count == 0 ? std::nullopt : std::optional(value);
+  }
+
+  const std::string& name_of(std::size_t component) const { return from_.application.components[component].name(); }
+  bool is_inside(std::size_t component) const { return std::ranges::contains(container_.components, component); }
+
+  model::ComponentSpec component(std::size_t member) const {
+    const model::Component& of = from_.application.components[member];
+    model::ComponentSpec spec = of.program;
+    spec.state = model::state_of(of);
+    for (const model::Dependency& dependency : dependencies_) {
+      if (dependency.dependent != member || !is_inside(dependency.sponsor)) continue;
+      spec.depends_on.push_back({.component = name_of(dependency.sponsor), .until = dependency.until, .on_restart = dependency.on_restart});
+    }
+    return spec;
+  }
+
+  std::optional<model::IpAddress> address_of(std::size_t container) const {
+    const PlannedContainer& planned = from_.grouping.containers[container];
+    if (from_.addresses[container]) return model::IpAddress(from_.addresses[container]->address);
+    if (!planned.settings) return std::nullopt;
+    const model::NetworkSpec& own = from_.application.containers[*planned.settings].settings.network;
+    if (own.ipv4) return model::IpAddress(own.ipv4->address);
+    if (own.ipv6) return model::IpAddress(own.ipv6->address);
+    return std::nullopt;
+  }
+
+  void derive_network(model::ContainerSpec& spec) const {
+    const model::ApplicationNetwork& common = from_.application.network;
+    model::NetworkSpec& network = spec.network;
+    if (!network.attached() && from_.addresses[index_]) {
+      network.attachment = common.attachment;
+      network.ipv4 = from_.addresses[index_];
+      if (!network.ipv4_gateway) network.ipv4_gateway = common.ipv4_gateway;
+      if (network.dns.empty()) network.dns = common.dns;
+      if (!network.mtu) network.mtu = common.mtu;
+    }
+    // Sponsors by their components' names, each where it is; several replicas are several lines.
+    std::map<std::size_t, std::vector<std::string>> names;
+    for (const model::Dependency& dependency : dependencies_) {
+      if (!is_inside(dependency.dependent)) continue;
+      for (std::size_t i = 0; i < from_.grouping.containers.size(); ++i) {
+        if (!std::ranges::contains(from_.grouping.containers[i].components, dependency.sponsor)) continue;
+        if (is_inside(dependency.sponsor) && i != index_) continue;  // another replica
+        std::vector<std::string>& known = names[i];
+        if (!std::ranges::contains(known, name_of(dependency.sponsor))) known.push_back(name_of(dependency.sponsor));
+      }
+    }
+    for (auto& [container, known] : names) {
+      if (container == index_) {
+        network.hosts.push_back({model::kProbeLoopback, std::move(known)});
+      } else if (const auto address = address_of(container)) {
+        network.hosts.push_back({*address, std::move(known)});
+      }
+    }
+  }
+
+  void derive_protection(model::ContainerSpec& spec) const {
+    const model::CheckpointSpec standard;
+    const bool interval_said = spec.checkpoint.interval != standard.interval || spec.checkpoint.interval_source != standard.interval_source;
+    if (!interval_said && container_.state_sensitivity) {
+      spec.checkpoint.interval = *container_.state_sensitivity;
+      spec.checkpoint.interval_source = model::IntervalSource::kStateSensitivity;
+    }
+    if (!spec.checkpoint.standbys) spec.checkpoint.standbys = from_.application.placement.standbys;
+    if (!spec.availability.outage_tolerance) spec.availability.outage_tolerance = container_.outage_tolerance;
+  }
+
+  std::vector<std::string> sponsors() const {
+    std::vector<std::string> names;
+    for (const placement::ContainerDependency& dependency : from_.grouping.dependencies) {
+      if (dependency.dependent != index_) continue;
+      for (const std::size_t sponsor : dependency.sponsors) names.push_back(from_.grouping.containers[sponsor].name.str());
+    }
+    std::ranges::sort(names);
+    const auto same = std::ranges::unique(names);
+    names.erase(same.begin(), same.end());
+    return names;
+  }
+
+  const Derivation& from_;
+  const std::size_t index_;
+  const PlannedContainer& container_;
+  const std::vector<model::Dependency> dependencies_;
+};
+
+}  // namespace
+
+Result<model::ContainerSpec> derive_spec(const Derivation& derivation, std::size_t container, const std::string& image) {
+  const model::ContainerSpec spec = Deriver(derivation, container).run(image);
+  // What a reader takes is what the nodes take.
+  return model::read_spec(model::to_yaml(spec), "container " + spec.name.str());
+}
+
+}  // namespace perdure::deploy

@@ -1,0 +1,105 @@
+#include "deploy/derive_spec.h"
+
+#include <gtest/gtest.h>
+
+#include "deploy/addresses.h"
+#include "deploy/test_support.h"
+#include "model/spec_yaml.h"
+
+namespace perdure::deploy {
+namespace {
+
+using namespace std::chrono_literals;
+
+const std::string kDigest = "sha256:" + std::string(64, 'a');
+
+model::ContainerSpec derived(const std::string& yaml, const std::string& name) {
+  const model::Application application = test::application(yaml);
+  const placement::Grouping grouping = placement::group_components(application, {});
+  EXPECT_TRUE(grouping.conflicts.empty());
+  const auto addresses = assign_addresses(application, grouping, {});
+  EXPECT_TRUE(addresses) << addresses.error().message();
+  for (std::size_t i = 0; i < grouping.containers.size(); ++i) {
+    if (grouping.containers[i].name.str() != name) continue;
+    const auto spec = derive_spec({application, grouping, *addresses}, i, kDigest);
+    EXPECT_TRUE(spec) << spec.error().message();
+    return *spec;
+  }
+  ADD_FAILURE() << "no container " << name;
+  return {.name = test::container("none")};
+}
+
+TEST(DeriveSpec, EverythingFollowsFromTheModel) {
+  const model::ContainerSpec web = derived(test::kPair, "shop-web");
+  EXPECT_EQ(model::to_yaml(web), model::to_yaml(model::read_spec(R"(
+name: shop-web
+root-filesystem: {image: ")" + kDigest + R"("}
+network: {bridge: br0, ipv4: 192.0.2.20/24, ipv4-gateway: 192.0.2.1, hosts: [{address: 192.0.2.21, names: [redis]}]}
+components: [{name: web, command: [web], state: stateless}]
+checkpoint: {standbys: 1}
+application: {name: shop, sponsors: [shop-redis], memory: 256MiB, cpu: 0.5}
+)", "expected").value()));
+  const model::ContainerSpec redis = derived(test::kPair, "shop-redis");
+  EXPECT_EQ(redis.components.front().state, model::StateKind::kStateful);
+  EXPECT_EQ(redis.checkpoint.interval, 500ms);
+  EXPECT_EQ(redis.checkpoint.interval_source, model::IntervalSource::kStateSensitivity);
+  EXPECT_EQ(redis.availability.outage_tolerance, 5s);
+  EXPECT_TRUE(redis.network.hosts.empty());
+  EXPECT_TRUE(redis.application.sponsors.empty());
+}
+
+TEST(DeriveSpec, WhatTheIntegratorSaysComesFirst) {
+  const model::ContainerSpec redis = derived(std::string(test::kPair) + R"(
+containers:
+  - name: store
+    components: [redis]
+    network: {bridge: br7, ipv4: 198.51.100.9/24}
+    checkpoint: {interval: 2s, standbys: 3}
+    availability: {outage-tolerance: 1s}
+    resources: {memory: 2GiB}
+)", "shop-store");
+  EXPECT_EQ(redis.network.attachment, model::Attachment(model::BridgeAttachment{"br7"}));
+  EXPECT_EQ(model::to_string(*redis.network.ipv4), "198.51.100.9/24");
+  EXPECT_EQ(redis.checkpoint.interval, 2s);
+  EXPECT_EQ(redis.checkpoint.standbys, 3U);
+  EXPECT_EQ(redis.availability.outage_tolerance, 1s);
+  EXPECT_EQ(redis.resources.memory, Bytes{std::uint64_t{2} << 30});
+}
+
+constexpr const char* kTogether = R"(
+network: {bridge: br0, addresses: [192.0.2.20-192.0.2.29/24]}
+components:
+  - name: app
+    command: [app]
+    provides: [{name: api, port: 8000}]
+    requires: [{interface: cache, delay-tolerance: 50us, until: started, on-restart: SIGHUP}, {interface: front}]
+  - name: memo
+    command: [memo]
+    provides: [{name: cache, port: 11211}]
+  - name: proxy
+    command: [proxy]
+    provides: [{name: front, port: 80}]
+    replicas: 2
+)";
+
+TEST(DeriveSpec, SponsorsInTheSameContainerAreStartedBeforeAndFoundOnLoopback) {
+  const model::ContainerSpec app = derived(kTogether, "shop-app");
+  ASSERT_EQ(app.components.size(), 2U);
+  ASSERT_EQ(app.components[0].depends_on.size(), 1U);
+  EXPECT_EQ(app.components[0].depends_on[0].component, "memo");
+  EXPECT_EQ(app.components[0].depends_on[0].until, model::Until::kStarted);
+  EXPECT_EQ(app.components[0].depends_on[0].on_restart.signal, SIGHUP);
+  ASSERT_EQ(app.network.hosts.size(), 3U);
+  EXPECT_EQ(app.network.hosts[0], (model::HostEntry{model::kProbeLoopback, {"memo"}}));
+}
+
+TEST(DeriveSpec, EachReplicaIsALine) {
+  const model::ContainerSpec app = derived(kTogether, "shop-app");
+  EXPECT_EQ(app.application.sponsors, (std::vector<std::string>{"shop-proxy-1", "shop-proxy-2"}));
+  EXPECT_EQ(app.network.hosts[1].names, std::vector<std::string>{"proxy"});
+  EXPECT_EQ(app.network.hosts[2].names, std::vector<std::string>{"proxy"});
+  EXPECT_NE(app.network.hosts[1].address, app.network.hosts[2].address);
+}
+
+}  // namespace
+}  // namespace perdure::deploy
