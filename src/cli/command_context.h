@@ -88,6 +88,11 @@ Outcome<ExitCode> run_node_remove(CommandContext& context);
 Outcome<ExitCode> run_node_label(CommandContext& context);
 Outcome<ExitCode> run_move(CommandContext& context);
 Outcome<ExitCode> run_takeover(CommandContext& context);
+// application_commands.cc
+Outcome<ExitCode> run_plan(CommandContext& context);
+Outcome<ExitCode> run_diff(CommandContext& context);
+Outcome<ExitCode> run_apply(CommandContext& context);
+Outcome<ExitCode> run_delete(CommandContext& context);
 // image_commands.cc
 Outcome<ExitCode> run_image_add(CommandContext& context);
 // model_commands.cc

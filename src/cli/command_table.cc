@@ -424,7 +424,8 @@ constexpr std::array kGroups{
 constexpr std::array kEnvironment{
     NamedText{"PERDURE_SOCKET", "The control socket, where --socket does not say otherwise."},
     NamedText{"PERDURE_LIBEXEC",
-              "Where perdure-lab is, instead of where it is installed."},
+              "Where perdure-lab and perdure-agent are, instead of where they are installed."},
+    NamedText{"PERDURE_CACHE", "Where images are built and kept, instead of /var/cache/perdure; it may be removed at any time."},
     NamedText{"NO_COLOR",
               "If set and not empty, no colours, on a terminal neither (https://no-color.org)."},
     NamedText{"COLUMNS",

@@ -51,6 +51,10 @@ enum class CommandId {
   kMove,
   kTakeover,
   // Applications:
+  kPlan,
+  kDiff,
+  kApply,
+  kDelete,
   kImageAdd,
   kModelCheck,
   kModelReference,
@@ -204,6 +208,8 @@ inline constexpr std::string_view kToOption = "--to";
 inline constexpr std::string_view kNodeOption = "--node";
 inline constexpr std::string_view kTagOption = "--tag";
 inline constexpr std::string_view kSourceArgument = "SOURCE";
+inline constexpr std::string_view kFreshOption = "--fresh";
+inline constexpr std::string_view kApplicationArgument = "APPLICATION";
 inline constexpr std::string_view kTimingArgument = "TIMING";
 inline constexpr std::string_view kAddressArgument = "ADDRESS";
 inline constexpr std::string_view kNodeArgument = "NODE";

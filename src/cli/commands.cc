@@ -91,6 +91,14 @@ CommandFunction function_of(CommandId id) {
       return run_move;
     case CommandId::kTakeover:
       return run_takeover;
+    case CommandId::kPlan:
+      return run_plan;
+    case CommandId::kDiff:
+      return run_diff;
+    case CommandId::kApply:
+      return run_apply;
+    case CommandId::kDelete:
+      return run_delete;
     case CommandId::kImageAdd:
       return run_image_add;
     case CommandId::kModelCheck:
@@ -240,8 +248,7 @@ ExitCode run_command(const Invocation& invocation, Services& services) {
 ExitCode run_program(const std::vector<std::string>& arguments, Terminal& terminal,
                      const Clock& clock,
                      const std::function<std::unique_ptr<Connector>(std::string)>& connector_for,
-                     const std::function<v1::DoctorReport()>& check_host,
-                     const std::function<Failure(const std::vector<std::string>&)>& become_lab) {
+                     const HostServices& host) {
   const CommandLine line = parse_command_line(arguments);
   if (const auto* help = std::get_if<HelpWanted>(&line)) {
     return write_or_fail(terminal, help_of(help->topic, terminal.style()));
@@ -255,8 +262,7 @@ ExitCode run_program(const std::vector<std::string>& arguments, Terminal& termin
   Services services{.terminal = terminal,
                     .connector = *connector,
                     .clock = clock,
-                    .check_host = check_host,
-                    .become_lab = become_lab};
+                    .host = host};
   return run_command(invocation, services);
 }
 

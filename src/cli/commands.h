@@ -8,17 +8,25 @@
 #include "cli/invocation.h"
 #include "cli/terminal.h"
 #include "cli/transport.h"
+#include "image/build_image.h"
 
 namespace perdure::cli {
+
+// What is done on this host without perdured.
+struct HostServices {
+  // What `doctor` can find out when perdured does not run.
+  std::function<control::v1::DoctorReport()> check_host;
+  // Becomes the program of the lab, with these arguments; returns only why it cannot.
+  std::function<Failure(const std::vector<std::string>& arguments)> become_lab;
+  // image::build_image() with this installation's agent.
+  std::function<Result<image::BuiltImage>(const image::Recipe& recipe, image::BuildOptions options)> build_image;
+};
 
 struct Services {
   Terminal& terminal;
   Connector& connector;
   const Clock& clock;
-  // What `doctor` can find out when perdured does not run.
-  std::function<control::v1::DoctorReport()> check_host;
-  // Becomes the program of the lab, with these arguments; returns only why it cannot.
-  std::function<Failure(const std::vector<std::string>& arguments)> become_lab;
+  const HostServices& host;
 };
 
 // Runs the command to its end; says on the terminal what came of it, also when it failed.
@@ -29,7 +37,6 @@ ExitCode run_command(const Invocation& invocation, Services& services);
 ExitCode run_program(const std::vector<std::string>& arguments, Terminal& terminal,
                      const Clock& clock,
                      const std::function<std::unique_ptr<Connector>(std::string)>& connector_for,
-                     const std::function<control::v1::DoctorReport()>& check_host,
-                     const std::function<Failure(const std::vector<std::string>&)>& become_lab);
+                     const HostServices& host);
 
 }  // namespace perdure::cli

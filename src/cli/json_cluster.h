@@ -31,6 +31,8 @@ std::span<const Field<Node>> fields<Node>() {
        [](const Node& m) { return texts(m.addresses()); }},
       {"labels", "object of texts", "e.g. data-centre, rack, server",
        [](const Node& m) { return object_of_texts(m.labels()); }},
+      {"memory_bytes", "integer", "of the host; 0: not known", [](const Node& m) -> Json { return m.memory_bytes(); }},
+      {"processors", "integer", "the same", [](const Node& m) -> Json { return m.processors(); }},
       {"manager", "boolean", "it holds the key of the cluster's certificate authority",
        [](const Node& m) -> Json { return m.manager(); }},
       {"etcd_member", "boolean", "a member of the embedded etcd runs there",

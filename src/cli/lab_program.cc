@@ -3,40 +3,16 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <format>
-#include <system_error>
+
+#include "cli/installed_program.h"
 
 namespace perdure::cli {
-namespace {
-
-constexpr std::string_view kProgram = "perdure-lab";
-constexpr std::string_view kPlaceInBuild = "/src/cli/perdure";  // in TREE/build/PRESET
-
-std::string own_path() {
-  std::error_code error;
-  return std::filesystem::read_symlink("/proc/self/exe", error).string();
-}
-
-std::string program_path(const std::string& own) {
-  if (const char* directory = std::getenv("PERDURE_LIBEXEC"); directory != nullptr && *directory != '\0') {
-    return std::format("{}/{}", directory, kProgram);
-  }
-  if (own.ends_with(kPlaceInBuild)) {
-    const std::filesystem::path build = own.substr(0, own.size() - kPlaceInBuild.size());
-    const std::string in_tree = build.parent_path().parent_path() / "lab" / kProgram;
-    if (::access(in_tree.c_str(), X_OK) == 0) return in_tree;
-  }
-  return std::format("{}/{}", PERDURE_LIBEXEC_DIR, kProgram);
-}
-
-}  // namespace
 
 Failure become_lab(const std::vector<std::string>& arguments) {
   const std::string own = own_path();
-  const std::string program = program_path(own);
+  const std::string program = lab_program();
   std::vector<std::string> all{program};
   if (!own.empty()) all.insert(all.end(), {"--perdure", own});
   all.insert(all.end(), arguments.begin(), arguments.end());

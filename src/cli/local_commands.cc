@@ -16,7 +16,7 @@ Outcome<ExitCode> run_spec(CommandContext& context) {
 }
 
 Outcome<ExitCode> run_lab(CommandContext& context) {
-  return std::unexpected(context.services.become_lab(context.invocation.rest()));
+  return std::unexpected(context.services.host.become_lab(context.invocation.rest()));
 }
 
 Outcome<ExitCode> run_completion(CommandContext& context) {

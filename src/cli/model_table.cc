@@ -16,6 +16,20 @@ constexpr std::array kCheckExamples{
 constexpr std::array kSchemaExamples{
     Example{"perdure model schema > shop.schema.json", "Beside the model, for the editor."}};
 
+constexpr std::array kModelOnly{Argument{kFileArgument, kFile, true, "The application's model."}};
+constexpr std::array kApplicationOnly{Argument{kApplicationArgument, kContainer, true, "The application, as its model names it."}};
+constexpr std::array kPlanExamples{
+    Example{"perdure plan shop.yaml", "Where each container would run, how available that is, and what a dead node would cause."}};
+constexpr Option kFresh{kFreshOption, 0, "", kFlag,
+                        "Ask for packages anew, instead of taking images that were built from them before."};
+constexpr std::array kDiffOptions{kFresh};
+constexpr std::array kDiffExamples{Example{"perdure diff shop.yaml", "Exit code 0 if nothing would change, 8 if something would."}};
+constexpr std::array kApplyOptions{kFresh, kYes};
+constexpr std::array kApplyExamples{
+    Example{"perdure apply shop.yaml", "The first time it starts everything; after a change of the model only what differs."}};
+constexpr std::array kDeleteOptions{kYes};
+constexpr std::array kDeleteExamples{Example{"perdure delete shop", "Dependants first."}};
+
 constexpr std::array kAddArguments{
     Argument{kSourceArgument, kFile, true, "An OCI image layout (a directory), or an archive: .tar, .tar.gz, .tar.zst."}};
 constexpr std::array kAddOptions{
@@ -24,6 +38,48 @@ constexpr std::array kAddExamples{
     Example{"perdure image add images/redis --tag 7", "Prints the digest to write into 'root-filesystem: {image: ...}'."}};
 
 constexpr std::array kCommands{
+    Command{.id = CommandId::kPlan,
+            .name = "plan",
+            .summary = "show where the containers of an application would run, and how available that is",
+            .description = "Changes nothing. Which containers the components share, where each would run and who would stand by, "
+                           "why there, the expected availability with its arithmetic, and what the failure of each node and of each "
+                           "rack would cause. Containers that run already stay where they are as long as they may.",
+            .arguments = kModelOnly,
+            .options = {},
+            .examples = kPlanExamples,
+            .json = ""},
+    Command{.id = CommandId::kDiff,
+            .name = "diff",
+            .summary = "show what 'apply' would change",
+            .description = "Builds the images of containers that run already, to know whether they are still the same; changes "
+                           "nothing else. Exits with code 8 if something would be changed.",
+            .arguments = kModelOnly,
+            .options = kDiffOptions,
+            .examples = kDiffExamples,
+            .json = ""},
+    Command{.id = CommandId::kApply,
+            .name = "apply",
+            .summary = "make the cluster run an application as its model says",
+            .description = "Plans, says what it would change and asks; then builds the images, makes them known to the cluster and "
+                           "starts each container on its node, behind those that it depends on, waiting until its components are "
+                           "ready and its standbys stand by. Run it again after a change of the model, or of the cluster: what is "
+                           "as it should be is left alone, what only has to run elsewhere is moved with its memory and its "
+                           "connections. A container whose specification has changed is removed, with its memory and its files, "
+                           "and started anew; that is said before.\n"
+                           "If a step fails, what was done before it stays, and 'apply' goes on from there when it is run again.",
+            .arguments = kModelOnly,
+            .options = kApplyOptions,
+            .examples = kApplyExamples,
+            .json = ""},
+    Command{.id = CommandId::kDelete,
+            .name = "delete",
+            .summary = "remove all containers of an application",
+            .description = "With their memory, their files and their generations, dependants before those that they depend on. Says "
+                           "so and asks.",
+            .arguments = kApplicationOnly,
+            .options = kDeleteOptions,
+            .examples = kDeleteExamples,
+            .json = ""},
     Command{.id = CommandId::kImageAdd,
             .name = "image add",
             .summary = "make an image known to the cluster by its digest",

@@ -56,7 +56,7 @@ Outcome<ExitCode> doctor_without_daemon(CommandContext& context, const Failure& 
   daemon.set_found(failure.message);
   daemon.set_follows("no container is protected; what follows is what can be checked without it");
   daemon.set_remedy(failure.remedy);
-  const v1::DoctorReport host = context.services.check_host();
+  const v1::DoctorReport host = context.services.host.check_host();
   for (const auto& line : host.lines()) *report.add_lines() = line;
   return context.print(context.json() ? doctor_to_json(report, DaemonReached::kNo)
                                       : render_doctor(report, context.terminal().style()),

@@ -56,8 +56,7 @@ class Server {
 struct SocketTest : testing::Test {
   ExitCode run(std::vector<std::string> arguments, const std::string& path) {
     arguments.insert(arguments.end(), {"--socket", path});
-    return run_program(arguments, terminal, clock, make_socket_connector,
-                       [] { return v1::DoctorReport(); }, [](const std::vector<std::string>&) { return Failure(); });
+    return run_program(arguments, terminal, clock, make_socket_connector, {});
   }
   FakeTerminal terminal;
   SystemClock clock;

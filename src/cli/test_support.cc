@@ -67,17 +67,24 @@ class ForwardingConnector final : public Connector {
 };
 
 ExitCode ProgramRun::run(const std::vector<std::string>& arguments) {
+  const HostServices services{
+      .check_host = [this] { return host; },
+      .become_lab =
+          [this](const std::vector<std::string>& passed_on) {
+            lab_arguments = passed_on;
+            return Failure{.message = "no lab here"};
+          },
+      .build_image = [this](const image::Recipe& recipe, const image::BuildOptions&) -> Result<image::BuiltImage> {
+        built.push_back(recipe);
+        return image::BuiltImage{.layout_dir = "/var/cache/perdure/layouts/1/oci"};
+      }};
   return run_program(
       arguments, terminal, clock,
       [this](std::string path) {
         socket = std::move(path);
         return std::make_unique<ForwardingConnector>(daemon);
       },
-      [this] { return host; },
-      [this](const std::vector<std::string>& passed_on) {
-        lab_arguments = passed_on;
-        return Failure{.message = "no lab here"};
-      });
+      services);
 }
 
 v1::Response error_response(v1::ErrorCode code, std::string message, std::string remedy) {

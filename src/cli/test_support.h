@@ -99,6 +99,7 @@ struct ProgramRun {
                     }};
   std::string socket;  // that the program chose
   std::vector<std::string> lab_arguments;
+  std::vector<image::Recipe> built;  // images that were asked for
 
   ExitCode run(const std::vector<std::string>& arguments);
 };

@@ -10,7 +10,8 @@
 namespace perdure::deploy {
 namespace {
 
-constexpr double kMostNines = 12;
+// Beyond that failures are not independent any more: a whole data centre, a mistake of an operator.
+constexpr double kMostNines = 9;
 
 double share_of(Duration every, Duration lasts) {
   const auto out = static_cast<double>(lasts.count());

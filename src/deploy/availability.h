@@ -44,7 +44,7 @@ struct Availability {
 
 Availability availability_of(const model::Application& application, const Plan& plan, const Assumptions& assumptions);
 
-// 0.99999 -> 5.0; of none at all: 12.
+// Of an unavailability of 0.00001: 5. At most 9: beyond that the failures that are not independent decide.
 double nines_of(double unavailability);
 
 }  // namespace perdure::deploy

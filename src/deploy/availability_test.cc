@@ -61,7 +61,8 @@ TEST(Availability, WhatEveryDependentSurvivesIsNotSeen) {
 TEST(Availability, Nines) {
   EXPECT_NEAR(nines_of(0.001), 3, 1e-9);
   EXPECT_NEAR(nines_of(0.00002), 4.7, 0.01);
-  EXPECT_EQ(nines_of(0), 12);
+  EXPECT_EQ(nines_of(0), 9);
+  EXPECT_EQ(nines_of(1e-14), 9);
   EXPECT_EQ(nines_of(1), 0);
 }
 

@@ -140,7 +140,25 @@ class Planner {
     }
   }
 
+  // Without a label nobody knows what a node is close to, so it is taken to be far from all.
+  void look_for_labels() {
+    for (const auto& [within, label] : {std::pair{placement::Closeness::kDataCentre, std::size_t{0}}, std::pair{placement::Closeness::kRack, std::size_t{1}}}) {
+      const bool asked = std::ranges::any_of(plan_.problem.dependencies, [&](const auto& it) { return it.within == within; });
+      if (!asked) continue;
+      std::string names;
+      for (const placement::PlaceNode& node : plan_.problem.nodes) {
+        if (node.domains[label].empty()) names += (names.empty() ? "" : ", ") + node.name.str();
+      }
+      if (names.empty()) continue;
+      plan_.warnings.push_back(std::format("a dependency asks for one {}, and {} {} no label {}, so {} taken to be far from all others: "
+                                           "'perdure node label NODE {}=NAME'",
+                                           model::kDomainLabels[label], names, names.contains(',') ? "have" : "has", model::kDomainLabels[label],
+                                           names.contains(',') ? "they are" : "it is", model::kDomainLabels[label]));
+    }
+  }
+
   void judge() {
+    look_for_labels();
     for (std::size_t i = 0; i < plan_.placement.places.size(); ++i) {
       const placement::ContainerPlace& place = plan_.placement.places[i];
       const placement::PlaceContainer& container = plan_.problem.containers[i];

@@ -71,6 +71,16 @@ TEST(Plan, WhatNoNodeCanHoldIsAnError) {
   EXPECT_THAT(plan.errors, ElementsAre(HasSubstr("'shop-big' has no place")));
 }
 
+TEST(Plan, ALabelThatIsMissedIsNamed) {
+  const Plan plan = test::plan(test::application(R"(
+components:
+  - {name: web, command: [web], requires: [{interface: db, delay-tolerance: 600us}]}
+  - {name: db, command: [db], provides: [{name: db}]}
+placement: {standbys: 0}
+)"), test::cluster({"a r1", "b"}));
+  EXPECT_THAT(plan.warnings, ElementsAre(HasSubstr("asks for one rack, and b has no label rack")));
+}
+
 TEST(Plan, AForeignContainerOfTheSameNameIsNotTouched) {
   ClusterView view = test::cluster({"a", "b"});
   view.containers.push_back({.name = test::container("shop-web"), .owner = test::node("a")});

@@ -121,12 +121,13 @@ class ContainerRequest : public ControlRequest {
   virtual void look(ContainerService& service) = 0;
   // The container has been removed; `error`: what could not be.
   virtual void gone(const std::string& error);
+  // Calls look() at the loop's next turn.
+  void look_soon();
 
   const std::string& name() const { return name_; }
 
  private:
   void changed();
-  void look_soon();
   void tell_progress();
   void keep_telling();
 

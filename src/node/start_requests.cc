@@ -69,8 +69,10 @@ class StartingRequest : public ContainerRequest {
       case Phase::kProtected:
       case Phase::kUnprotected:
       case Phase::kStopped: {  // its command has ended already, or somebody stopped it
+        v1::ContainerStatus status = status_of(service, node().clock());
+        if (settles_still(status)) return;
         v1::Response response;
-        fill(response, status_of(service, node().clock()));
+        fill(response, std::move(status));
         return finish(std::move(response));
       }
       case Phase::kFailed: return fail(given_up(service, "was not started"));
@@ -78,9 +80,26 @@ class StartingRequest : public ContainerRequest {
     }
   }
 
+  // Whether its answer has to wait for more than that it runs.
+  virtual bool settles_still(const v1::ContainerStatus&) { return false; }
+
  private:
   std::optional<NicChange> nic_;
 };
+
+bool is_ready(const v1::ComponentStatus& component) {
+  return component.state() == v1::COMPONENT_RUNNING || component.state() == v1::COMPONENT_FINISHED;
+}
+
+// Why it has not settled; empty: it has.
+std::string unsettled(const v1::ContainerStatus& status, std::uint32_t standbys) {
+  for (const v1::ComponentStatus& component : status.components()) {
+    if (!is_ready(component)) return std::format("waiting until component '{}' is ready", component.name());
+  }
+  const auto ready = std::ranges::count(status.standbys(), v1::STANDBY_READY, &v1::StandbyStatus::state);
+  if (ready < standbys) return std::format("waiting for {} of {} standbys", standbys - static_cast<std::uint32_t>(ready), standbys);
+  return {};
+}
 
 // The reader's message has one line per mistake.
 v1::Error spec_error(const Error& error) {
@@ -103,6 +122,9 @@ v1::Error spec_error(const Error& error) {
 
 // How often the client is told that an image is on its way; it waits ten seconds for a sign of life.
 constexpr Duration kFetchTick = std::chrono::seconds(2);
+
+// What changes beside the container itself, its standbys for instance, is looked at this often.
+constexpr Duration kSettleTick = std::chrono::milliseconds(100);
 
 class RunRequest final : public StartingRequest {
  public:
@@ -178,7 +200,28 @@ class RunRequest final : public StartingRequest {
     wait_for(**service, kLimit);
   }
 
+  bool settles_still(const v1::ContainerStatus& status) override {
+    const v1::RunRequest& run = message().run();
+    if (!run.has_settle_ns() || status.phase() != v1::PHASE_RUNNING) return false;
+    const Instant now = node().clock().now();
+    if (!settle_until_) settle_until_ = now + std::clamp<Duration>(Duration(run.settle_ns()), Duration::zero(), kLimit);
+    const std::string why = unsettled(status, run.settled_standbys());
+    if (why.empty() || now >= *settle_until_) return false;
+    if (why != told_) {
+      told_ = why;
+      v1::Response response;
+      response.mutable_progress()->set_stage("settle");
+      response.mutable_progress()->set_text(why);
+      if (!send(std::move(response))) return true;
+    }
+    settling_.emplace(node().loop().after(kSettleTick, [this] { look_soon(); }));
+    return true;
+  }
+
   std::optional<io::Timer> fetching_;
+  std::optional<io::Timer> settling_;
+  std::optional<Instant> settle_until_;
+  std::string told_;
 };
 
 class StartRequest final : public StartingRequest {

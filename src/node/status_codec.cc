@@ -208,6 +208,13 @@ std::string image_name(const model::ContainerSpec& spec) {
   return std::visit(Namer{}, spec.root_filesystem);
 }
 
+void set_reserved(v1::ContainerStatus& status, const model::ContainerSpec& spec) {
+  const model::ApplicationMembership& said = spec.application;
+  status.set_reserved_memory_bytes(said.memory.value_or(spec.resources.memory.value_or(Bytes{})).count);
+  status.set_reserved_millicores(said.cpu.value_or(spec.resources.cpu.value_or(model::MilliCores{})).count);
+  status.set_reserved_disk_bytes(said.disk.value_or(Bytes{}).count);
+}
+
 std::uint64_t disk_bytes(const ContainerService& service) {
   std::uint64_t sum = 0;
   for (const replica::GenerationRecord& record : service.table().all()) sum += record.stored_size.count;
@@ -392,6 +399,7 @@ v1::ContainerStatus status_of(const ContainerService& service, const Clock& cloc
   status.set_image_digest(record.image_digest);
   status.set_application(service.spec().application.name.value_or(""));
   for (const std::string& sponsor : service.spec().application.sponsors) status.add_sponsors(sponsor);
+  set_reserved(status, service.spec());
   const std::string yaml = model::to_yaml(service.spec());
   status.set_spec_digest(capsule::to_string(capsule::digest_of(std::as_bytes(std::span(yaml)))));
   set_volumes(status, service);

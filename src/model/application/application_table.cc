@@ -372,7 +372,7 @@ Table<Application> make_application_table() {
                                    "container's spec. A component that is named nowhere goes where its dependencies want it."}),
       scalar_key<Application>("placement.standbys", number_codec<std::uint32_t>(0, 8),
                               [](auto& it) -> auto& { return it.placement.standbys; },
-                              {"", "Nodes that hold the state of each container with a stateful component."}),
+                              {"", "Nodes that stand by for each container: they hold the state of one that has any."}),
       scalar_key<Application>("placement.apart",
                               choice_codec<FailureDomain>({{"node", FailureDomain::kNode},
                                                            {"server", FailureDomain::kServer},

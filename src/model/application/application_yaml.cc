@@ -94,8 +94,20 @@ What follows from it:
 - A component is started behind those that it requires, whether they share a container or not.
 
 `perdure model check FILE` checks a model and says what follows from it; `perdure model schema` prints a JSON Schema, with which
-an editor completes and checks a file while it is written. Images, containers and places are not made from a
-model yet: a container is run from a spec of its own.
+an editor completes and checks a file while it is written.
+
+`perdure plan FILE` shows, on a node of a cluster, which containers the components share, where each would run and why, the expected
+availability and what the failure of each node would cause. `perdure apply FILE` builds their images, starts them behind their
+sponsors and waits until they are ready and stood by; run again, it changes what differs. `perdure diff FILE` shows what that would
+be, `perdure delete APPLICATION` removes all.
+
+- A container is called APPLICATION-COMPONENT, or as `containers` names it; of replicas each has a number.
+- A component finds those that it requires by their names, which stand in its container's /etc/hosts.
+- A container keeps its address, and its place as long as it may stay there. One whose specification has changed is removed, with
+  its memory and its files, and made anew; `apply` says so before.
+- Memory and processors are counted as the components say (`resources`), also where a standby would need them; nine tenths of a
+  node's memory are given out. A node without a label is taken to be far from all others.
+- Each container has the standbys that `placement.standbys` says; one without state is started afresh there.
 
 Files have at most {} KiB, an application at most {} components.
 )";

@@ -36,6 +36,9 @@ v1::NodeRow Cluster::node_row(const NodeName& name) const {
                                  : v1::NODE_READY);
   for (const std::string& address : node->addresses) row.add_addresses(address);
   for (const auto& [key, value] : node->labels) (*row.mutable_labels())[key] = value;
+  row.set_memory_bytes(node->facts.memory_bytes);
+  row.set_processors(node->facts.processors);
+  row.set_witness(node->witness);
   row.set_manager(node->manager);
   row.set_etcd_member(!node->etcd_client_url.empty());
   row.set_version(node->version);

@@ -1,0 +1,217 @@
+// Commands that plan an application, and make a cluster run it.
+#include <algorithm>
+#include <format>
+#include <map>
+#include <utility>
+
+#include "cli/command_context.h"
+#include "cli/deployment.h"
+#include "cli/health.h"
+#include "cli/render_plan.h"
+#include "cli/text.h"
+#include "deploy/changes.h"
+#include "model/spec_yaml.h"
+
+namespace perdure::cli {
+namespace {
+
+namespace v1 = control::v1;
+using deploy::Change;
+
+// For components to become ready and standbys to have caught up, of one container.
+constexpr Duration kSettleTime = std::chrono::minutes(5);
+
+struct Deployment {
+  Planned planned;
+  std::vector<model::ContainerSpec> specs{};  // of the plan's containers, in their order
+  std::vector<NodeName> owners{};
+  std::vector<Change> changes{};
+};
+
+bool runs_already(const Planned& planned, std::size_t container) {
+  return std::ranges::contains(planned.view.containers, planned.plan.grouping.containers[container].name, &deploy::ContainerFacts::name);
+}
+
+// With the images of what runs already, without which nobody knows whether it is still the same.
+Outcome<Deployment> prepare(CommandContext& context) {
+  auto planned = make_plan(context, Specifications::kOfApplication);
+  if (!planned) return std::unexpected(planned.error());
+  Deployment deployment{*std::move(planned)};
+  const deploy::Plan& plan = deployment.planned.plan;
+  for (std::size_t i = 0; i < plan.grouping.containers.size(); ++i) {
+    std::string image = "sha256:" + std::string(64, '0');  // of what is made anew: not before it is agreed to
+    if (runs_already(deployment.planned, i)) {
+      auto built = image_of(context, deployment.planned, i);
+      if (!built) return std::unexpected(built.error());
+      image = *std::move(built);
+    }
+    auto spec = spec_of(deployment.planned, i, image);
+    if (!spec) return std::unexpected(spec.error());
+    deployment.specs.push_back(*std::move(spec));
+    deployment.owners.push_back(plan.problem.nodes[*plan.placement.places[i].owner].name);
+  }
+  deployment.changes = deploy::changes_of(deployment.planned.application.name.str(), deployment.specs, deployment.owners,
+                                          plan.grouping.dependencies, deployment.planned.view);
+  return deployment;
+}
+
+bool changes_something(const Deployment& deployment) {
+  return std::ranges::any_of(deployment.changes, [](const Change& change) { return change.kind != Change::Kind::kKeep; });
+}
+
+class Applying {
+ public:
+  Applying(CommandContext& context, Deployment& deployment) : context_(context), deployment_(deployment) {}
+
+  Outcome<ExitCode> run() {
+    for (const Change& change : deployment_.changes) {
+      if (auto done = apply(change); !done) {
+        Failure failure = done.error();
+        failure.message = std::format("{}: {}", change.name.str(), failure.message);
+        failure.detail.push_back("what was done before it stays; run 'perdure apply' again to go on");
+        return std::unexpected(std::move(failure));
+      }
+    }
+    return unprotected_ ? ExitCode::kUnprotected : ExitCode::kOk;
+  }
+
+ private:
+  Outcome<void> apply(const Change& change) {
+    switch (change.kind) {
+      case Change::Kind::kKeep:
+        return {};
+      case Change::Kind::kRemove:
+        return remove(change);
+      case Change::Kind::kMove:
+        return move(change);
+      case Change::Kind::kReplace:
+        if (auto removed = remove(change); !removed) return removed;
+        return start(change);
+      case Change::Kind::kCreate:
+        return start(change);
+    }
+    return {};
+  }
+
+  Outcome<void> say(const std::string& line) {
+    if (Status written = context_.terminal().out(line + "\n"); !written) return std::unexpected(to_failure(written.error()));
+    return {};
+  }
+
+  Outcome<void> remove(const Change& change) {
+    v1::Request request;
+    request.mutable_remove()->set_name(change.name.str());
+    request.mutable_remove()->set_force(true);
+    if (auto removed = context_.change(request, v1::Response::kRemove); !removed) return std::unexpected(removed.error());
+    return say(std::format("{}: removed", change.name.str()));
+  }
+
+  Outcome<void> move(const Change& change) {
+    v1::Request request;
+    request.mutable_move()->set_name(change.name.str());
+    request.mutable_move()->set_node(change.to->str());
+    const auto moved = context_.change(request, v1::Response::kMove);
+    if (!moved) return std::unexpected(moved.error());
+    return say(std::format("{}: moved to {}", change.name.str(), change.to->str()));
+  }
+
+  Outcome<void> start(const Change& change) {
+    auto image = image_of(context_, deployment_.planned, change.wanted);
+    if (!image) return std::unexpected(image.error());
+    const auto spec = spec_of(deployment_.planned, change.wanted, *image);
+    if (!spec) return std::unexpected(spec.error());
+    v1::Request request;
+    v1::RunRequest& run = *request.mutable_run();
+    run.set_spec_yaml(model::to_yaml(*spec));
+    run.set_file_name(std::format("the specification of {}", change.name.str()));
+    run.set_confirm_nic(true);  // who agreed to the plan agreed to its network
+    run.set_node(change.to->str());
+    run.set_settle_ns(kSettleTime.count());
+    run.set_settled_standbys(static_cast<std::uint32_t>(deployment_.planned.plan.placement.places[change.wanted].standbys.size()));
+    const auto started = context_.change(request, v1::Response::kRun);
+    if (!started) return std::unexpected(started.error());
+    const v1::ContainerStatus& status = started->run().status();
+    const std::string trouble = trouble_of(status, run.settled_standbys());
+    if (!trouble.empty()) unprotected_ = true;
+    return say(std::format("{}: runs on {}{}", change.name.str(), change.to->str(), trouble.empty() ? "" : ", but " + trouble));
+  }
+
+  static std::string trouble_of(const v1::ContainerStatus& status, std::uint32_t standbys) {
+    for (const v1::ComponentStatus& component : status.components()) {
+      if (component.state() == v1::COMPONENT_RUNNING || component.state() == v1::COMPONENT_FINISHED) continue;
+      const std::string why = clean(component.trouble());
+      return std::format("component {} is not ready after {}{}", component.name(), format_duration(kSettleTime),
+                         why.empty() ? "" : ": " + why);
+    }
+    if (!is_protected(status)) return "is not protected: " + clean(status.protection().reason());
+    const auto ready = static_cast<std::uint32_t>(ready_standbys(status));
+    if (ready < standbys) return std::format("{} of {} standbys are not ready after {}", standbys - ready, standbys, format_duration(kSettleTime));
+    return {};
+  }
+
+  CommandContext& context_;
+  Deployment& deployment_;
+  bool unprotected_ = false;
+};
+
+std::string warnings_of(const Deployment& deployment, const Style& style) {
+  std::string text;
+  for (const std::string& warning : deployment.planned.plan.warnings) text += wrap(warning, style.width, "", "  ");
+  return text;
+}
+
+}  // namespace
+
+Outcome<ExitCode> run_plan(CommandContext& context) {
+  const auto planned = make_plan(context, Specifications::kNone);
+  if (!planned) return std::unexpected(planned.error());
+  return context.print(render_plan(planned->application, planned->plan, context.terminal().style()));
+}
+
+Outcome<ExitCode> run_diff(CommandContext& context) {
+  const auto deployment = prepare(context);
+  if (!deployment) return std::unexpected(deployment.error());
+  const std::string name = deployment->planned.application.name.str();
+  if (!changes_something(*deployment)) return context.print(std::format("{}: nothing would change\n", name));
+  return context.print(std::format("{}:\n", name) + render_changes(deployment->changes, context.terminal().style()), ExitCode::kUnprotected);
+}
+
+Outcome<ExitCode> run_apply(CommandContext& context) {
+  auto deployment = prepare(context);
+  if (!deployment) return std::unexpected(deployment.error());
+  const std::string name = deployment->planned.application.name.str();
+  if (!changes_something(*deployment)) return context.print(std::format("{}: as the model says; nothing was changed\n", name));
+  const Style style = context.question_style();
+  const std::string what = std::format("Application {}:\n{}{}", name, render_changes(deployment->changes, style), warnings_of(*deployment, style));
+  if (const auto agreed = context.confirm(what); !agreed) return std::unexpected(agreed.error());
+  return Applying(context, *deployment).run();
+}
+
+Outcome<ExitCode> run_delete(CommandContext& context) {
+  const std::string application = context.invocation.text(kApplicationArgument);
+  const auto view = look_at_cluster(context, application, Specifications::kNone);
+  if (!view) return std::unexpected(view.error());
+  const std::vector<ContainerName> names = deploy::removal_order(application, *view);
+  if (names.empty()) {
+    return std::unexpected(Failure{.code = ExitCode::kNotFound,
+                                   .message = std::format("no container belongs to an application '{}'", application),
+                                   .remedy = "'perdure list --json' says to which application each container belongs"});
+  }
+  std::string what = std::format("Removes {} containers of application {}, with their memory, their files and their generations:\n",
+                                 names.size(), application);
+  for (const ContainerName& name : names) what += std::format("  {}\n", name.str());
+  if (const auto agreed = context.confirm(what); !agreed) return std::unexpected(agreed.error());
+  for (const ContainerName& name : names) {
+    v1::Request request;
+    request.mutable_remove()->set_name(name.str());
+    request.mutable_remove()->set_force(true);
+    const auto removed = context.change(request, v1::Response::kRemove);
+    if (!removed) return std::unexpected(removed.error());
+    if (Status written = context.terminal().out(std::format("{}: removed\n", name.str())); !written) {
+      return std::unexpected(to_failure(written.error()));
+    }
+  }
+  return ExitCode::kOk;
+}
+
+}  // namespace perdure::cli
