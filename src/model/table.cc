@@ -128,18 +128,18 @@ bool same_text(const std::optional<YamlNode>& one, const std::optional<YamlNode>
          std::ranges::equal(one->items, other->items, items);
 }
 
-void place_value(YamlNode& root, std::string_view path, YamlNode value) {
+void place_value(YamlNode& root, std::string_view path, YamlNode value, Position position) {
   YamlNode* map = &root;
   for (auto dot = path.find('.'); dot != std::string_view::npos; dot = path.find('.')) {
     const std::string_view section = path.substr(0, dot);
     path.remove_prefix(dot + 1);
     if (map->keys.empty() || map->keys.back().text != section) {
-      map->keys.push_back({.text = std::string(section)});
-      map->items.push_back({.kind = YamlNode::Kind::kMap});
+      map->keys.push_back({.text = std::string(section), .position = position});
+      map->items.push_back({.kind = YamlNode::Kind::kMap, .position = position});
     }
     map = &map->items.back();
   }
-  map->keys.push_back({.text = std::string(path)});
+  map->keys.push_back({.text = std::string(path), .position = position});
   map->items.push_back(std::move(value));
 }
 

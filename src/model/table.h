@@ -214,8 +214,9 @@ void read_table(Reading& reading, const std::string& prefix, const YamlNode& roo
   }
 }
 
-// Puts `value` at a dotted path below the map `root`, making the maps on the way.
-void place_value(YamlNode& root, std::string_view path, YamlNode value);
+// Puts `value` at a dotted path below the map `root`, making the maps on the way; all of it stands at `position`. What comes
+// below one map comes in a row.
+void place_value(YamlNode& root, std::string_view path, YamlNode value, Position position = {});
 
 template <typename Object>
 YamlNode write_table(const Table<Object>& table, const Object& object) {

@@ -35,30 +35,6 @@ Position position_at(std::string_view text, std::size_t offset) {
   return {.line = line, .column = static_cast<unsigned>(column) + 1};
 }
 
-// The parser takes the control character 4 for the end of the text, decodes UTF-16 by itself and
-// passes broken UTF-8 on: what it must never see is found here.
-std::optional<YamlIssue> find_bad_byte(std::string_view text) {
-  if (text.starts_with("\xef\xbb\xbf")) {
-    return YamlIssue{{}, "begins with a byte order mark; save it as UTF-8 without one"};
-  }
-  for (std::size_t at = 0; at < text.size();) {
-    const auto byte = static_cast<unsigned char>(text[at]);
-    const bool line_end = byte == '\n' || (byte == '\r' && text.substr(at, 2) == "\r\n");
-    if ((byte < 0x20 && byte != '\t' && !line_end) || byte == 0x7f) {
-      return YamlIssue{position_at(text, at),
-                       std::format("control character 0x{:02x}; remove it", unsigned{byte})};
-    }
-    const std::size_t length = utf8_length(text.substr(at));
-    if (length == 0) {
-      return YamlIssue{
-          position_at(text, at),
-          std::format("byte 0x{:02x} is not UTF-8; save the file as UTF-8", unsigned{byte})};
-    }
-    at += length;
-  }
-  return std::nullopt;
-}
-
 std::string too_deep() {
   return std::format("nested deeper than {} levels; no spec needs that", kMaxYamlDepth);
 }
@@ -271,8 +247,33 @@ class SecondDocument final : public YAML::EventHandler {
 
 }  // namespace
 
+std::optional<YamlIssue> find_bad_byte(std::string_view text) {
+  for (std::size_t at = 0; at < text.size();) {
+    const auto byte = static_cast<unsigned char>(text[at]);
+    const bool line_end = byte == '\n' || (byte == '\r' && text.substr(at, 2) == "\r\n");
+    if ((byte < 0x20 && byte != '\t' && !line_end) || byte == 0x7f) {
+      return YamlIssue{position_at(text, at),
+                       std::format("control character 0x{:02x}; remove it", unsigned{byte})};
+    }
+    const std::size_t length = utf8_length(text.substr(at));
+    if (length == 0) {
+      return YamlIssue{
+          position_at(text, at),
+          std::format("byte 0x{:02x} is not UTF-8; save the file as UTF-8", unsigned{byte})};
+    }
+    at += length;
+  }
+  return std::nullopt;
+}
+
 YamlDocument parse_yaml(std::string_view text) {
   YamlDocument document;
+  if (text.starts_with("\xef\xbb\xbf")) {
+    document.issues.push_back({{}, "begins with a byte order mark; save it as UTF-8 without one"});
+    return document;
+  }
+  // The parser takes the control character 4 for the end of the text, decodes UTF-16 by itself and passes broken UTF-8 on: what
+  // it must never see is found here.
   if (auto issue = find_bad_byte(text)) {
     document.issues.push_back(std::move(*issue));
     return document;

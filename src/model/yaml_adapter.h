@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -50,6 +51,9 @@ inline constexpr std::size_t kMaxYamlDepth = 16;
 inline constexpr std::size_t kMaxYamlNodes = 20'000;
 // Bytes of text in the tree with the aliases expanded: four times the largest file.
 inline constexpr std::size_t kMaxYamlTextBytes = std::size_t{1} << 20;
+
+// The first byte of a text that no document of ours has: a control character but for tabs and line ends, or what is not UTF-8.
+std::optional<YamlIssue> find_bad_byte(std::string_view text);
 
 // Never throws. Refuses what is not UTF-8, control characters, tags, keys that are no text, a
 // second document, an alias inside of what it names, and whatever exceeds the limits above. An

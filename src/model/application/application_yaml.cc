@@ -15,32 +15,12 @@
 namespace perdure::model {
 namespace {
 
-Application unnamed() { return {.name = ContainerName::parse("unnamed").value()}; }
-
-// The order of packages means nothing, so that the same ones are the same application.
-void put_in_order(Application& application) {
-  for (Component& component : application.components) std::ranges::sort(component.artefact.packages);
-  for (ContainerSettings& container : application.containers) {
-    std::ranges::sort(container.settings.network.tcp_ports);
-    auto& capabilities = container.settings.security.capabilities;
-    std::ranges::sort(capabilities);
-    const auto same = std::ranges::unique(capabilities);
-    capabilities.erase(same.begin(), same.end());
-  }
-}
-
 Application read_root(Reading& reading, const YamlNode& root) {
-  Application application = unnamed();
-  if (root.kind != YamlNode::Kind::kMap) {
-    reading.complain(root.position, root.kind == YamlNode::Kind::kNull
-                                        ? "the application is empty; begin it with 'application: NAME'"
-                                        : "an application is a map of keys; begin it with 'application: NAME'");
-    return application;
-  }
-  read_table(reading, "", root, application_table(), application);
-  check_application(reading, application);
-  put_in_order(application);
-  return application;
+  if (root.kind == YamlNode::Kind::kMap) return read_application_map(reading, root);
+  reading.complain(root.position, root.kind == YamlNode::Kind::kNull
+                                      ? "the application is empty; begin it with 'application: NAME'"
+                                      : "an application is a map of keys; begin it with 'application: NAME'");
+  return {.name = ContainerName::parse("unnamed").value()};
 }
 
 constexpr std::array<ManualSection, 5> kSections = {{
@@ -125,38 +105,18 @@ Result<Application> read_application_file(const std::string& path) {
 }
 
 std::string to_yaml(const Application& application) {
-  return write_yaml(write_changes(application_table(), application, unnamed()));
+  return write_yaml(write_application_map(application));
 }
-
-namespace {
-
-// With those of a container's spec, which the manual has elsewhere.
-std::vector<SpecKey> all_keys() {
-  std::vector<SpecKey> keys;
-  document("", application_table(), unnamed(), keys);
-  document_items("components", "[].", application_component_table(), keys);
-  document_items("components[].artefact.files", "[].", copied_file_table(), keys);
-  document_items("components[].provides", "[].", provided_interface_table(), keys);
-  document_items("components[].requires", "[].", required_interface_table(), keys);
-  document_items("components[].probe", ".", probe_table(), keys);
-  document_items("containers", "[].", container_settings_table(), keys);
-  document_items("containers[].volumes", "[].", volume_table(), keys);
-  document_items("containers[].network.hosts", "[].", host_entry_table(), keys);
-  document_items("containers[].network.tcp-ports", "[].", tcp_port_table(), keys);
-  return keys;
-}
-
-}  // namespace
 
 std::vector<SpecKey> application_keys() {
-  std::vector<SpecKey> keys = all_keys();
+  std::vector<SpecKey> keys = all_application_keys();
   std::erase_if(keys, [](const SpecKey& key) {
     return key.path.starts_with("containers[].") && key.path != "containers[].name" && key.path != "containers[].components";
   });
   return keys;
 }
 
-std::string application_json_schema() { return json_schema_of("The model of an application of Perdure", all_keys()); }
+std::string application_json_schema() { return json_schema_of("The model of an application of Perdure", all_application_keys()); }
 
 std::string application_reference_markdown() {
   return std::format(kIntroduction, kMaxApplicationBytes >> 10, kMaxApplicationComponents) +
