@@ -12,10 +12,13 @@
 #include <fstream>
 #include <iterator>
 #include <set>
+#include <sstream>
 #include <string>
 
+#include "model/application/application_table.h"
 #include "model/application/application_yaml.h"
 #include "model/application/uml_profile.h"
+#include "model/application/xml_adapter.h"
 #include "model/testdata/any_application.h"
 #include "model/testdata/refusal_cases.h"
 
@@ -71,6 +74,125 @@ TEST(ApplicationXmi, AnyApplicationIsReadAgainAsItWas) {
     if (!yaml) RC_FAIL(yaml.error().message());
     RC_ASSERT(*yaml == application);
   }));
+}
+
+// --- What is refused ---
+
+constexpr std::string_view kGoodStart =
+    R"(<xmi:XMI xmlns:xmi="http://www.omg.org/spec/XMI/20131001" xmlns:uml="http://www.eclipse.org/uml2/5.0.0/UML" xmlns:p="https://perdure.dev/uml/1">
+<uml:Model xmi:id="m" name="shop">
+<packagedElement xmi:type="uml:Component" xmi:id="db" name="db"><interfaceRealization xmi:id="r" contract="sql"/></packagedElement>
+<packagedElement xmi:type="uml:Interface" xmi:id="sql" name="sql"/>
+)";
+constexpr std::string_view kGoodEnd = R"(</uml:Model>
+<p:Component base_Component="db" command="/db"/>
+</xmi:XMI>
+)";
+
+std::string refusal(std::string_view xmi) { return testing::refusal_of(read_application_xmi(xmi, "app"), "app"); }
+
+std::string with(std::string_view more) { return std::string(kGoodStart) + std::string(more) + std::string(kGoodEnd); }
+
+TEST(ApplicationXmi, TableOfBadModels) {
+  EXPECT_EQ(refusal(with("")), "accepted");
+  const auto cases = testing::read_refusal_cases(PERDURE_MODEL_DIR "/testdata/xmi_refusals.txt", kGoodStart);
+  ASSERT_GT(cases.size(), 30u);
+  for (const testing::RefusalCase& bad : cases) {
+    EXPECT_EQ(refusal(bad.document), bad.expected) << bad.title << "\n" << bad.document;
+  }
+}
+
+TEST(ApplicationXmi, WhatIsTooLargeIsRefusedInTime) {
+  const auto repeated = [](std::string_view text, std::size_t count) {
+    std::string all;
+    for (std::size_t i = 0; i < count; ++i) all += text;
+    return all;
+  };
+  EXPECT_EQ(refusal(std::string(kMaxXmiBytes + 1, ' ')), "1:1: the model has 4194305 bytes; shorten it to 4194304");
+  EXPECT_TRUE(refusal(repeated("<a>", 100'000) + repeated("</a>", 100'000)).ends_with("nested deeper than 64 levels; no model needs that"));
+  EXPECT_TRUE(refusal(with(repeated("<a b=''/>", 150'000))).contains("more than 200000 elements and attributes"));
+  EXPECT_TRUE(refusal(with(repeated("<packagedElement xmi:type='uml:Component' name='c'/>", 600))).contains("more than 512 components"));
+  // Each of these would be the square of what is there.
+  const std::string usages = repeated("<packagedElement xmi:type='uml:Usage' client='db' supplier='sql'/>\n", 20'000);
+  EXPECT_TRUE(refusal(with(usages)).contains("'db' has more than 512 relations and ports"));
+  const std::string suppliers = "<packagedElement xmi:type='uml:Usage' client='db' supplier='" + repeated("sql ", 200'000) + "'/>";
+  EXPECT_TRUE(refusal(with(suppliers)).contains("'supplier' refers to more than 512 elements"));
+  const std::string ports = repeated("<ownedAttribute xmi:type='uml:Port' type='c'/>", 600);
+  const std::string component = "<packagedElement xmi:type='uml:Component' name='x'>" + ports + "</packagedElement>";
+  EXPECT_TRUE(refusal(with("<packagedElement xmi:type='uml:Class' xmi:id='c'/>" + repeated(component, 60) +
+                           repeated("<packagedElement xmi:type='uml:Usage' client='c' supplier='sql'/>", 20'000)))
+                  .contains("has more than 512 relations and ports"));
+  const std::string bomb = "<volumes>{a: &amp;x [" + repeated("1, ", 900) + "1], b: [" + repeated("*x, ", 10) + "*x]}</volumes>";
+  EXPECT_TRUE(refusal(std::string(kGoodStart) + "<packagedElement xmi:type='uml:Node' xmi:id='n' name='n'/></uml:Model>"
+                      "<p:Container base_Node='n' components='db'>" + repeated(bomb, 900) + "</p:Container></xmi:XMI>")
+                  .contains("is one value too many for one application"));
+}
+
+// --- The profile ---
+
+// Of all that a file of YAML may say, UML draws some and the stereotypes say the rest.
+TEST(UmlProfile, HasAnAttributeForEveryKeyThatIsNotDrawn) {
+  std::size_t attributes = 0;
+  for (const UmlStereotype& stereotype : uml_profile()) {
+    std::set<std::string> names = {"components"};
+    for (const UmlAttribute& one : stereotype.attributes) {
+      EXPECT_TRUE(names.insert(one.name).second) << stereotype.name << "." << one.name;
+    }
+    attributes += stereotype.attributes.size();
+  }
+  std::size_t keys = 0;
+  for (const SpecKey& key : all_application_keys()) {
+    // What is within the items of a list of maps.
+    const std::string_view path = std::string_view(key.path).substr(std::min(key.path.size(), key.path.find("[].") + 3));
+    const bool item = path.contains("[].") && !path.starts_with("provides[].") && !path.starts_with("requires[].");
+    const bool drawn = key.path == "application" || key.path == "components" || key.path == "containers" ||
+                       key.path.ends_with("[].name") || key.path.ends_with("].provides") || key.path.ends_with("].requires") ||
+                       key.path.ends_with("].interface") || key.path == "containers[].components" || key.path.ends_with("].probe");
+    if (!item && !drawn) ++keys;
+  }
+  EXPECT_EQ(attributes, keys);
+  const auto& component = stereotype_of(StereotypeKind::kComponent).attributes;
+  EXPECT_TRUE(std::ranges::contains(component, "probeMaxAge", &UmlAttribute::name));
+  EXPECT_TRUE(std::ranges::contains(stereotype_of(StereotypeKind::kProvidedInterface).attributes, "stateSensitivity", &UmlAttribute::name));
+}
+
+void expect_up_to_date(const std::string& path, const std::string& text) {
+  if (std::getenv("PERDURE_UPDATE_DOCS") != nullptr) std::ofstream(path) << text;
+  EXPECT_EQ(contents(path), text) << "run model_test with PERDURE_UPDATE_DOCS=1";
+}
+
+TEST(UmlProfile, FileIsUpToDate) { expect_up_to_date(PERDURE_EXAMPLES_DIR "/uml/perdure.profile.uml", uml_profile_xmi()); }
+
+// Whatever it refers to is in it.
+TEST(UmlProfile, EveryReferenceOfTheFileLeadsSomewhere) {
+  const XmlDocument document = parse_xml(uml_profile_xmi());
+  ASSERT_TRUE(document.complete && document.issues.empty());
+  std::set<std::string> ids;
+  std::vector<std::string> references;
+  const auto walk = [&](const auto& self, const XmlElement& element) -> void {
+    for (const XmlAttribute& one : element.attributes) {
+      if (one.name == "id") {
+        EXPECT_TRUE(ids.insert(one.value).second) << one.value;
+      }
+      const bool refers = one.name == "memberEnd" || one.name == "association" || one.name == "references" ||
+                          one.name == "metaclassReference" || one.name == "annotatedElement" || (one.name == "type" && one.space.empty());
+      std::istringstream words(refers ? one.value : "");
+      for (std::string word; words >> word;) references.push_back(word);
+    }
+    for (const XmlElement& child : element.children) self(self, child);
+  };
+  walk(walk, document.root);
+  ASSERT_GT(references.size(), 100u);
+  for (const std::string& reference : references) EXPECT_TRUE(ids.contains(reference)) << reference;
+}
+
+// The one of the manual, as a drawing beside the profile.
+TEST(UmlProfile, ExampleIsUpToDate) {
+  const std::string manual = application_reference_markdown();
+  const auto begin = manual.find("```yaml\n") + 8;
+  const auto pair = read_application(manual.substr(begin, manual.find("```", begin) - begin), "manual", "/srv/pair");
+  ASSERT_TRUE(pair.has_value());
+  expect_up_to_date(PERDURE_EXAMPLES_DIR "/uml/pair.uml", to_xmi(*pair));
 }
 
 }  // namespace

@@ -63,7 +63,7 @@ class Writer {
   }
 
  private:
-  // Of a stereotype that has nothing to say nothing is written, if it `may_be_silent`.
+  // An interface or a usage of which nothing is to be said goes without.
   void apply(StereotypeKind kind, const YamlNode& map, std::string_view metaclass, std::string_view base,
              std::vector<std::pair<std::string, std::string>> more = {}) {
     const UmlStereotype& stereotype = stereotype_of(kind);

@@ -110,7 +110,7 @@ class Reader {
   std::optional<YamlNode> yaml(std::string_view text, Position position) {
     if (!charge(position, 1)) return std::nullopt;
     YamlDocument document = parse_yaml(text);
-    for (const YamlIssue& issue : document.issues) refuse(position, issue.message);
+    for (const YamlIssue& issue : document.issues) refuse(position, "in its YAML text: " + issue.message);
     if (!document.issues.empty() || !charge(position, size_of(document.root))) return std::nullopt;
     set_position(document.root, position);
     return std::move(document.root);

@@ -66,6 +66,8 @@ class Builder {
   bool stopped() const { return stopped_; }
 
   void build(const pugi::xml_document& parsed) {
+    const auto is_element = [](const pugi::xml_node& node) { return node.type() == pugi::node_element; };
+    if (std::ranges::none_of(parsed.children(), is_element)) stop({}, "no XML: there is no element in it");
     std::size_t roots = 0;
     for (const pugi::xml_node& node : parsed.children()) {
       if (node.type() == pugi::node_doctype) {
@@ -77,7 +79,6 @@ class Builder {
         else element(node, document_.root, 1);
       }
     }
-    if (roots == 0) stop({}, "no XML: there is no element in it");
   }
 
  private:
