@@ -59,6 +59,8 @@ enum class CommandId {
   kModelCheck,
   kModelReference,
   kModelSchema,
+  kModelConvert,
+  kModelProfile,
 };
 
 // How a value is checked by the parser and completed by the shell.
@@ -78,6 +80,8 @@ enum class ValueKind {
   kLabel,        // KEY=VALUE
   kLabelChange,  // KEY=VALUE, or KEY- to take it away
   kTiming,       // default, fast, or HEARTBEAT,GRANT,MARGIN
+  kModelForm,    // of kModelForms
+  kWrittenForm,  // of kWrittenForms
 };
 
 struct Option {
@@ -210,6 +214,11 @@ inline constexpr std::string_view kTagOption = "--tag";
 inline constexpr std::string_view kSourceArgument = "SOURCE";
 inline constexpr std::string_view kFreshOption = "--fresh";
 inline constexpr std::string_view kApplicationArgument = "APPLICATION";
+inline constexpr std::string_view kFromOption = "--from";
+inline constexpr std::string_view kOutputOption = "--output";
+// The forms that an application's model is read from, and those that it is written in; separated by blanks.
+inline constexpr std::string_view kModelForms = "yaml xmi";
+inline constexpr std::string_view kWrittenForms = "yaml xmi plantuml";
 inline constexpr std::string_view kTimingArgument = "TIMING";
 inline constexpr std::string_view kAddressArgument = "ADDRESS";
 inline constexpr std::string_view kNodeArgument = "NODE";

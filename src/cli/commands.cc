@@ -107,6 +107,10 @@ CommandFunction function_of(CommandId id) {
       return run_model_reference;
     case CommandId::kModelSchema:
       return run_model_schema;
+    case CommandId::kModelConvert:
+      return run_model_convert;
+    case CommandId::kModelProfile:
+      return run_model_profile;
   }
   return run_help;
 }

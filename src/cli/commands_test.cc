@@ -352,6 +352,58 @@ TEST_F(CommandsTest, ModelCheckSaysWhatFollowsFromAModel) {
   EXPECT_TRUE(out().contains("components[].provides[].state-sensitivity"));
 }
 
+TEST_F(CommandsTest, ModelConvertWritesAModelInAnotherForm) {
+  const auto path = test_directory() / "shop";  // the form is not told by the name
+  const std::string yaml = "application: shop\ncomponents:\n  - name: db\n    command:\n      - /db\n";
+  std::ofstream(path) << yaml;
+  ASSERT_EQ(run({"model", "convert", path.string(), "--to", "xmi"}), ExitCode::kOk) << err();
+  EXPECT_TRUE(out().contains("<perdure:Component xmi:id=\"_said_component.db\" base_Component=\"_component.db\">")) << out();
+  const std::string drawing = (test_directory() / "shop.uml").string();
+  const std::string before = out();
+  ASSERT_EQ(run({"model", "convert", path.string(), "--to", "xmi", "--output", drawing}), ExitCode::kOk) << err();
+  EXPECT_EQ(out(), before);
+  ASSERT_EQ(run({"model", "check", drawing}), ExitCode::kOk) << err();
+  EXPECT_TRUE(out().contains("shop: the model is right\n"));
+  ASSERT_EQ(run({"model", "convert", drawing, "--to", "yaml"}), ExitCode::kOk) << err();
+  EXPECT_TRUE(out().ends_with(yaml)) << out();
+  ASSERT_EQ(run({"model", "convert", drawing, "--from", "xmi", "--to", "plantuml"}), ExitCode::kOk) << err();
+  EXPECT_TRUE(out().contains("component \"db\" as c1 <<stateless>>\n")) << out();
+  ASSERT_EQ(run({"model", "profile"}), ExitCode::kOk) << err();
+  EXPECT_TRUE(out().contains("nsURI=\"https://perdure.dev/uml/1\""));
+}
+
+TEST_F(CommandsTest, ModelConvertReplacesNothingUnlessToldTo) {
+  const std::string path = (test_directory() / "a.yaml").string();
+  const std::string there = (test_directory() / "b.yaml").string();
+  std::ofstream(path) << "application: shop\ncomponents: [{name: db, command: [/db]}]\n";
+  std::ofstream(there) << "mine\n";
+  EXPECT_EQ(run({"model", "convert", path, "--to", "yaml", "-o", there}), ExitCode::kRefused);
+  EXPECT_TRUE(unfolded(err()).contains("b.yaml' exists already; name another file, or replace it with --force")) << err();
+  const auto contents = [&] {
+    std::ifstream in(there);
+    return std::string{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+  };
+  EXPECT_EQ(contents(), "mine\n");
+  ASSERT_EQ(run({"model", "convert", path, "--to", "yaml", "-o", there, "--force"}), ExitCode::kOk) << err();
+  EXPECT_TRUE(contents().starts_with("application: shop\n"));
+  EXPECT_EQ(run({"model", "convert", path, "--to", "yaml", "-o", "/nonexistent/b"}), ExitCode::kNotFound);
+  for (const auto& entry : std::filesystem::directory_iterator(test_directory())) {
+    EXPECT_FALSE(entry.path().string().contains(".partial-")) << entry.path();
+  }
+}
+
+TEST_F(CommandsTest, ModelConvertSaysWhatIsMissing) {
+  const std::string path = (test_directory() / "a.yaml").string();
+  std::ofstream(path) << "application: shop\ncomponents: [{name: db, command: [/db]}]\n";
+  EXPECT_EQ(run({"model", "convert", path}), ExitCode::kUsage);
+  EXPECT_TRUE(unfolded(err()).contains("give --to yaml, xmi or plantuml")) << err();
+  EXPECT_EQ(run({"model", "convert", path, "--to", "yaml", "--force"}), ExitCode::kUsage);
+  EXPECT_EQ(run({"model", "convert", path, "--to", "pdf"}), ExitCode::kUsage);
+  EXPECT_TRUE(unfolded(err()).contains("'pdf' is none of yaml, xmi, plantuml")) << err();
+  EXPECT_EQ(run({"model", "convert", path, "--from", "xmi", "--to", "yaml"}), ExitCode::kInvalid);
+  EXPECT_TRUE(unfolded(err()).contains("a.yaml:1:1: no XML")) << err();
+}
+
 TEST_F(CommandsTest, RunOfWhatCannotBeProtectedIsCodeEightWithTheRemedy) {
   v1::Response response;
   *response.mutable_run()->mutable_status() = unprotected_db();

@@ -24,6 +24,10 @@ std::string bash_candidates(ValueKind kind) {
       return std::format("_perdure_offer '{}'", first_words());
     case ValueKind::kTiming:
       return "_perdure_offer 'default fast'";
+    case ValueKind::kModelForm:
+      return std::format("_perdure_offer '{}'", kModelForms);
+    case ValueKind::kWrittenForm:
+      return std::format("_perdure_offer '{}'", kWrittenForms);
     case ValueKind::kNode:
       return "_perdure_offer \"$(_perdure_ask nodes)\"";
     case ValueKind::kLabel:

@@ -25,6 +25,10 @@ std::string fish_candidates(ValueKind kind) {
       return std::format("-a '{}'", kLabVerbs);
     case ValueKind::kTiming:
       return "-a 'default fast'";
+    case ValueKind::kModelForm:
+      return std::format("-a '{}'", kModelForms);
+    case ValueKind::kWrittenForm:
+      return std::format("-a '{}'", kWrittenForms);
     case ValueKind::kNode:
       return "-a '(perdure __complete nodes 2>/dev/null)'";
     case ValueKind::kLabel:

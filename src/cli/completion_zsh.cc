@@ -34,6 +34,10 @@ std::string zsh_action(ValueKind kind) {
       return "_perdure_commands";
     case ValueKind::kTiming:
       return "(default fast)";
+    case ValueKind::kModelForm:
+      return std::format("({})", kModelForms);
+    case ValueKind::kWrittenForm:
+      return std::format("({})", kWrittenForms);
     case ValueKind::kNode:
       return "_perdure_nodes";
     case ValueKind::kLabel:

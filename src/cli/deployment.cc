@@ -111,7 +111,7 @@ Outcome<deploy::ClusterView> look_at_cluster(CommandContext& context, const std:
 }
 
 Outcome<model::Application> read_model(const CommandContext& context) {
-  auto application = model::read_application_file(context.invocation.text(kFileArgument));
+  auto application = model::read_any_application_file(context.invocation.text(kFileArgument));
   if (!application) return std::unexpected(to_failure(application.error()));
   return *std::move(application);
 }

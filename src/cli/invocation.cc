@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <format>
+#include <ranges>
 
 #include "base/assert.h"
 #include "base/ids.h"
@@ -68,6 +69,17 @@ std::string check_label_form(std::string_view text, ValueKind kind) {
   return std::format("'{}' is neither of the form KEY=VALUE nor KEY-", text);
 }
 
+// `words` are separated by blanks.
+std::string check_word(std::string_view words, std::string_view text) {
+  std::string known;
+  for (const auto part : std::views::split(words, ' ')) {
+    const std::string_view word(part.begin(), part.end());
+    if (word == text) return "";
+    known += (known.empty() ? "" : ", ") + std::string(word);
+  }
+  return std::format("'{}' is none of {}", text, known);
+}
+
 }  // namespace
 
 std::string check_value(ValueKind kind, std::string_view text) {
@@ -110,6 +122,10 @@ std::string check_value(ValueKind kind, std::string_view text) {
     case ValueKind::kLabel:
     case ValueKind::kLabelChange:
       return check_label_form(text, kind);
+    case ValueKind::kModelForm:
+      return check_word(kModelForms, text);
+    case ValueKind::kWrittenForm:
+      return check_word(kWrittenForms, text);
     case ValueKind::kTiming: {
       const auto timing = policy::lease::parse_timing(text);
       return timing ? "" : timing.error().message();

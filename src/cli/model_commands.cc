@@ -4,6 +4,10 @@
 #include "cli/command_context.h"
 #include "cli/manual.h"
 #include "cli/text.h"
+#include "cli/output_file.h"
+#include "model/application/application_file.h"
+#include "model/application/application_plantuml.h"
+#include "model/application/application_xmi.h"
 #include "model/application/application_yaml.h"
 #include "model/application/derive.h"
 #include "placement/grouping.h"
@@ -87,7 +91,7 @@ std::string render_containers(const model::Application& application, const place
 }  // namespace
 
 Outcome<ExitCode> run_model_check(CommandContext& context) {
-  const auto application = model::read_application_file(context.invocation.text(kFileArgument));
+  const auto application = model::read_any_application_file(context.invocation.text(kFileArgument));
   if (!application) return std::unexpected(to_failure(application.error()));
   const placement::Grouping grouping = placement::group_components(*application, placement::Latencies{});
   if (!grouping.conflicts.empty()) {
@@ -105,6 +109,43 @@ Outcome<ExitCode> run_model_check(CommandContext& context) {
 Outcome<ExitCode> run_model_reference(CommandContext& context) {
   return context.print(application_reference(context.terminal().style()));
 }
+
+namespace {
+
+// Nothing is written that would be read as something else: a file has limits that another form does not have.
+Result<std::string> convert(const model::Application& application, std::string_view word) {
+  const auto form = model::find_application_form(word);
+  if (!form) return model::to_plantuml(application);
+  std::string text = *form == model::ApplicationForm::kXmi ? model::to_xmi(application) : model::to_yaml(application);
+  const auto again = model::read_application_form(*form, text, word);
+  if (!again) return fail(ErrorCode::kInvalid, std::format("the model cannot be written as {}: {}", word, again.error().message()));
+  if (*again != application) return fail(ErrorCode::kInvalid, std::format("the model cannot be written as {}: it would be another one", word));
+  return text;
+}
+
+}  // namespace
+
+Outcome<ExitCode> run_model_convert(CommandContext& context) {
+  const Invocation& invocation = context.invocation;
+  if (!invocation.has(kToOption)) {
+    return std::unexpected(Failure{.code = ExitCode::kUsage, .message = "the form to write is missing", .remedy = "give --to yaml, xmi or plantuml"});
+  }
+  if (invocation.has(kForceOption) && !invocation.has(kOutputOption)) {
+    return std::unexpected(Failure{.code = ExitCode::kUsage, .message = "--force replaces a file, and none is named", .remedy = "give --output FILE"});
+  }
+  const auto application = model::read_any_application_file(invocation.text(kFileArgument), model::find_application_form(invocation.text(kFromOption)));
+  if (!application) return std::unexpected(to_failure(application.error()));
+  const auto text = convert(*application, invocation.text(kToOption));
+  if (!text) return std::unexpected(to_failure(text.error()));
+  if (!invocation.has(kOutputOption)) return context.print(*text);
+  const Existing existing = invocation.has(kForceOption) ? Existing::kReplace : Existing::kRefuse;
+  if (const Status written = write_output_file(invocation.text(kOutputOption), *text, existing); !written) {
+    return std::unexpected(to_failure(written.error()));
+  }
+  return ExitCode::kOk;
+}
+
+Outcome<ExitCode> run_model_profile(CommandContext& context) { return context.print(model::uml_profile_xmi()); }
 
 Outcome<ExitCode> run_model_schema(CommandContext& context) { return context.print(model::application_json_schema()); }
 

@@ -37,6 +37,19 @@ constexpr std::array kAddOptions{
 constexpr std::array kAddExamples{
     Example{"perdure image add images/redis --tag 7", "Prints the digest to write into 'root-filesystem: {image: ...}'."}};
 
+constexpr std::array kConvertArguments{Argument{kFileArgument, kFile, true, "The application's model."}};
+constexpr std::array kConvertOptions{
+    Option{kToOption, 0, "FORM", kWrittenForm,
+           "yaml, xmi (UML, as Eclipse and Papyrus read it) or plantuml (a diagram to look at, from which nothing is read back)."},
+    Option{kFromOption, 0, "FORM", kModelForm, "yaml or xmi; without it FILE is looked at."},
+    Option{kOutputOption, 'o', "FILE", kFile, "Where it is written to, instead of standard output."},
+    Option{kForceOption, 0, "", kFlag, "Replace the file if it is there."}};
+constexpr std::array kConvertExamples{
+    Example{"perdure model convert shop.yaml --to xmi --output shop.uml", "A model for Papyrus; the profile goes beside it."},
+    Example{"perdure model convert shop.uml --to plantuml | plantuml -p -tsvg > shop.svg", "A picture of it."}};
+constexpr std::array kProfileExamples{
+    Example{"perdure model profile > perdure.profile.uml", "Beside the model, where it is looked for."}};
+
 constexpr std::array kCommands{
     Command{.id = CommandId::kPlan,
             .name = "plan",
@@ -117,6 +130,24 @@ constexpr std::array kCommands{
             .arguments = {},
             .options = {},
             .examples = kSchemaExamples,
+            .json = ""},
+    Command{.id = CommandId::kModelConvert,
+            .name = "model convert",
+            .summary = "write the model of an application in another form",
+            .description = "Reads a model as 'model check' does, in whichever form it is, and writes it in the one that --to says. "
+                           "Paths of this host become absolute, and what is as its default is left out. Needs no perdured.",
+            .arguments = kConvertArguments,
+            .options = kConvertOptions,
+            .examples = kConvertExamples,
+            .json = ""},
+    Command{.id = CommandId::kModelProfile,
+            .name = "model profile",
+            .summary = "print the UML profile of an application's model",
+            .description = "The stereotypes that a component diagram says with what UML has no place for, one attribute for each key "
+                           "of 'model reference'. For Papyrus and other tools on Eclipse UML2. Needs no perdured.",
+            .arguments = {},
+            .options = {},
+            .examples = kProfileExamples,
             .json = ""},
 };
 

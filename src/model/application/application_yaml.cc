@@ -5,7 +5,6 @@
 #include <format>
 #include <utility>
 
-#include "base/fd.h"
 #include "model/application/application_table.h"
 #include "model/json_schema.h"
 #include "model/manual.h"
@@ -96,12 +95,6 @@ Files have at most {} KiB, an application at most {} components.
 
 Result<Application> read_application(std::string_view yaml, std::string_view file_name, std::string_view base_directory) {
   return read_document<Application>(yaml, "application", kMaxApplicationBytes, file_name, base_directory, read_root);
-}
-
-Result<Application> read_application_file(const std::string& path) {
-  PERDURE_ASSIGN(const std::string text, read_file(path, kMaxApplicationBytes));
-  PERDURE_ASSIGN(const std::string directory, directory_of(path));
-  return read_application(text, path, directory);
 }
 
 std::string to_yaml(const Application& application) {

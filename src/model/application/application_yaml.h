@@ -21,10 +21,6 @@ inline constexpr std::size_t kMaxApplicationBytes = std::size_t{256} << 10;
 Result<Application> read_application(std::string_view yaml, std::string_view file_name,
                                      std::string_view base_directory = {});
 
-// The same for a file, in whose directory relative paths start. In addition: the errors of opening and
-// reading it.
-Result<Application> read_application_file(const std::string& path);
-
 // Canonical: what differs from its default, in the order of docs/application.md. For an application
 // that satisfies the rules, read_application(to_yaml(a)) == a.
 std::string to_yaml(const Application& application);

@@ -1,0 +1,57 @@
+#include "model/application/application_file.h"
+
+#include <algorithm>
+#include <array>
+
+#include "base/fd.h"
+#include "model/application/application_xmi.h"
+#include "model/application/application_yaml.h"
+#include "model/value_codec.h"
+
+namespace perdure::model {
+namespace {
+
+// One line for each form. The first that recognises a text is its form; the last recognises every one.
+struct Form {
+  ApplicationForm form;
+  std::string_view word;
+  bool (*recognises)(std::string_view text);
+  Result<Application> (*read)(std::string_view text, std::string_view file_name, std::string_view base_directory);
+  std::size_t max_bytes;
+};
+
+// No map of keys begins like this.
+bool is_xml(std::string_view text) {
+  if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);
+  const auto begin = text.find_first_not_of(" \t\r\n");
+  return begin != std::string_view::npos && text[begin] == '<' && !text.substr(begin).starts_with("<<");
+}
+
+constexpr std::array<Form, 2> kForms = {{
+    {ApplicationForm::kXmi, "xmi", is_xml, read_application_xmi, kMaxXmiBytes},
+    {ApplicationForm::kYaml, "yaml", [](std::string_view) { return true; }, read_application, kMaxApplicationBytes},
+}};
+
+}  // namespace
+
+std::optional<ApplicationForm> find_application_form(std::string_view word) {
+  const auto found = std::ranges::find(kForms, word, &Form::word);
+  return found == kForms.end() ? std::nullopt : std::optional(found->form);
+}
+
+ApplicationForm form_of_application(std::string_view text) {
+  return std::ranges::find_if(kForms, [&](const Form& form) { return form.recognises(text); })->form;
+}
+
+Result<Application> read_application_form(ApplicationForm form, std::string_view text, std::string_view file_name,
+                                          std::string_view base_directory) {
+  return std::ranges::find(kForms, form, &Form::form)->read(text, file_name, base_directory);
+}
+
+Result<Application> read_any_application_file(const std::string& path, std::optional<ApplicationForm> form) {
+  PERDURE_ASSIGN(const std::string text, read_file(path, std::ranges::max(kForms, {}, &Form::max_bytes).max_bytes));
+  PERDURE_ASSIGN(const std::string directory, directory_of(path));
+  return read_application_form(form.value_or(form_of_application(text)), text, path, directory);
+}
+
+}  // namespace perdure::model

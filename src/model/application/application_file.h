@@ -1,0 +1,30 @@
+// An application's file in whichever form it is.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "model/application/application.h"
+
+namespace perdure::model {
+
+enum class ApplicationForm { kYaml, kXmi };
+
+// "yaml" or "xmi"; nullopt: none of them.
+std::optional<ApplicationForm> find_application_form(std::string_view word);
+
+// By what the text begins with, whatever the file is called: XML is a UML model, everything else is YAML.
+ApplicationForm form_of_application(std::string_view text);
+
+// Reads a text of that form; errors as of read_application() (application_yaml.h) and read_application_xmi()
+// (application_xmi.h).
+Result<Application> read_application_form(ApplicationForm form, std::string_view text, std::string_view file_name,
+                                          std::string_view base_directory = {});
+
+// Of a file, in whose directory relative paths start; in the form that it is found to have, unless `form` says which. In
+// addition: the errors of opening and reading it.
+Result<Application> read_any_application_file(const std::string& path, std::optional<ApplicationForm> form = std::nullopt);
+
+}  // namespace perdure::model

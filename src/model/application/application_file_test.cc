@@ -1,0 +1,61 @@
+// Proves that the form of an application's file is told by what it begins with, and that the diagram for people is what it is
+// meant to be (testdata/shop.puml).
+#include "model/application/application_file.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+
+#include "model/application/application_plantuml.h"
+#include "model/application/application_xmi.h"
+#include "model/application/application_yaml.h"
+
+namespace perdure::model {
+namespace {
+
+std::string contents(const std::string& path) {
+  std::ifstream in(path);
+  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+}
+
+TEST(ApplicationFile, FormIsToldByTheText) {
+  for (const char* xml : {"<a/>", "\xef\xbb\xbf<?xml version=\"1.0\"?>", " \n\t<!-- -->"}) {
+    EXPECT_EQ(form_of_application(xml), ApplicationForm::kXmi) << xml;
+  }
+  for (const char* yaml : {"", "application: a", "<<: {}", "# <a/>\n", "{}"}) {
+    EXPECT_EQ(form_of_application(yaml), ApplicationForm::kYaml) << yaml;
+  }
+  EXPECT_EQ(find_application_form("xmi"), ApplicationForm::kXmi);
+  EXPECT_EQ(find_application_form("yaml"), ApplicationForm::kYaml);
+  EXPECT_EQ(find_application_form("plantuml"), std::nullopt);
+}
+
+TEST(ApplicationFile, IsReadInItsForm) {
+  const std::string directory = PERDURE_MODEL_DIR "/testdata/uml/";
+  const auto written = read_any_application_file(directory + "pair.yaml");
+  ASSERT_TRUE(written.has_value()) << written.error().message();
+  EXPECT_EQ(written->components[0].artefact.files[0].from, directory + "a.py") << "relative to the file";
+  const auto drawn = read_any_application_file(directory + "pair-papyrus.uml");
+  ASSERT_TRUE(drawn.has_value()) << drawn.error().message();
+  EXPECT_EQ(*drawn, *written);
+  const auto forced = read_any_application_file(directory + "pair.yaml", ApplicationForm::kXmi);
+  ASSERT_FALSE(forced.has_value());
+  EXPECT_EQ(forced.error().message(), directory + "pair.yaml:1:1: no XML: there is no element in it");
+  EXPECT_EQ(read_any_application_file(directory + "nothing").error().code(), ErrorCode::kNotFound);
+}
+
+TEST(ApplicationPlantUml, DiagramIsTheOneOfTheFile) {
+  const std::string path = PERDURE_MODEL_DIR "/testdata/shop.puml";
+  const auto application = read_application(contents(PERDURE_MODEL_DIR "/corpus/application/full.yaml"), "full", "/srv/shop");
+  ASSERT_TRUE(application.has_value());
+  const std::string drawn = to_plantuml(*application);
+  if (std::getenv("PERDURE_UPDATE_DOCS") != nullptr) std::ofstream(path) << drawn;
+  EXPECT_EQ(contents(path), drawn) << "run model_test with PERDURE_UPDATE_DOCS=1";
+}
+
+}  // namespace
+}  // namespace perdure::model
