@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "model/application/application_table.h"
+#include "model/application/application_xmi.h"
 #include "model/json_schema.h"
 #include "model/manual.h"
 #include "model/spec_yaml.h"
@@ -88,7 +89,44 @@ be, `perdure delete APPLICATION` removes all.
   node's memory are given out. A node without a label is taken to be far from all others.
 - Each container has the standbys that `placement.standbys` says; one without state is started afresh there.
 
-Files have at most {} KiB, an application at most {} components.
+Files have at most {} KiB, an application at most {} components. A model may be drawn as well as written: see [UML](#uml).
+)";
+
+constexpr std::string_view kUml = R"(
+## UML
+
+The same application as a UML model in XMI 2, as Papyrus and other tools on Eclipse UML2 save it (2.1 to 5), Enterprise Architect
+exports it, or the OMG describes it. `perdure model check` knows it by its content; `perdure model convert` makes one form of the
+other, and a PlantUML diagram of both. Nothing that YAML says is lost on the way. A file has at most {} MiB. Values, ranges, rules and
+the paths in messages are those above.
+
+| UML | is |
+|---|---|
+| Model, or the Package with «Application» | the application; its name, `application` |
+| Component | a component and its name. Without «Component», one that holds others (nested, or as parts) is the frame around them and does not count. |
+| InterfaceRealization (or Realization) of an Interface | `provides`; the interface's name |
+| Usage (or Dependency) of an Interface | `requires`. Of a Component that provides one interface alone: this one. |
+| Port typed by an Interface | `provides`; with `isConjugated`, `requires` |
+| Port typed by a Class | what the class realizes and uses; with `isConjugated` the other way round |
+| `provided`, `required` of a component or port (Enterprise Architect) | the same, by name |
+| Connector of two ports | which component is the `sponsor`, where several provide the interface |
+| Node (or ExecutionEnvironment) with «Container» | a container, with the `components` that it names |
+| Package with «Container» | a container of the components in it |
+
+What UML has no place for is said by stereotypes of the profile `perdure.profile.uml` (`perdure model profile`, or `examples/uml`, with
+a model beside it): «Application», «Component», «ProvidedInterface», «RequiredInterface» and «Container». Their attributes are the keys
+in other letters: `probe.max-age` of a component is `probeMaxAge` of «Component», `state-sensitivity` is `stateSensitivity`. All are text,
+written as in YAML. What is said of an interface holds for all that provide or require it; of a realization, usage, port or connector
+for that one, and comes first.
+
+- A list has one value for each item. In an XML attribute they are separated by blanks. `[]` is a list that is empty.
+- A map has values `NAME=VALUE`: `environment`, `securitySysctls`.
+- `artefactFiles` has values `FROM -> TO`; `volumes` and `networkTcpPorts` have maps in one line, `{{name: data, mount: /data}}`.
+- What XML cannot write, control characters for instance, is a YAML text behind `yaml:`, as in `yaml:"\x1b[0m"`.
+
+Elements are told apart by their ids and namespaces, not by names and prefixes. Stereotypes of other profiles, `eAnnotations`, diagrams and
+`xmi:Extension` do not count, nor does what is no component, interface or relation of both. What is drawn but cannot be followed is
+refused: a component that inherits, an interface in another file, a usage of a class, two parts of one component (say `replicas`).
 )";
 
 }  // namespace
@@ -113,7 +151,7 @@ std::string application_json_schema() { return json_schema_of("The model of an a
 
 std::string application_reference_markdown() {
   return std::format(kIntroduction, kMaxApplicationBytes >> 10, kMaxApplicationComponents) +
-         manual_of(application_keys(), kSections);
+         manual_of(application_keys(), kSections) + std::format(kUml, kMaxXmiBytes >> 20);
 }
 
 }  // namespace perdure::model
