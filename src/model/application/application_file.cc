@@ -15,21 +15,22 @@ namespace {
 struct Form {
   ApplicationForm form;
   std::string_view word;
-  bool (*recognises)(std::string_view text);
+  bool (*recognises)(std::string_view text, std::string_view file_name);
   Result<Application> (*read)(std::string_view text, std::string_view file_name, std::string_view base_directory);
   std::size_t max_bytes;
 };
 
-// No map of keys begins like this.
-bool is_xml(std::string_view text) {
+// No map of keys begins with '<'.
+bool is_uml(std::string_view text, std::string_view file_name) {
+  if (file_name.ends_with(".uml") || file_name.ends_with(".xmi")) return true;
   if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);
   const auto begin = text.find_first_not_of(" \t\r\n");
   return begin != std::string_view::npos && text[begin] == '<' && !text.substr(begin).starts_with("<<");
 }
 
 constexpr std::array<Form, 2> kForms = {{
-    {ApplicationForm::kXmi, "xmi", is_xml, read_application_xmi, kMaxXmiBytes},
-    {ApplicationForm::kYaml, "yaml", [](std::string_view) { return true; }, read_application, kMaxApplicationBytes},
+    {ApplicationForm::kXmi, "xmi", is_uml, read_application_xmi, kMaxXmiBytes},
+    {ApplicationForm::kYaml, "yaml", [](std::string_view, std::string_view) { return true; }, read_application, kMaxApplicationBytes},
 }};
 
 }  // namespace
@@ -39,8 +40,8 @@ std::optional<ApplicationForm> find_application_form(std::string_view word) {
   return found == kForms.end() ? std::nullopt : std::optional(found->form);
 }
 
-ApplicationForm form_of_application(std::string_view text) {
-  return std::ranges::find_if(kForms, [&](const Form& form) { return form.recognises(text); })->form;
+ApplicationForm form_of_application(std::string_view text, std::string_view file_name) {
+  return std::ranges::find_if(kForms, [&](const Form& form) { return form.recognises(text, file_name); })->form;
 }
 
 Result<Application> read_application_form(ApplicationForm form, std::string_view text, std::string_view file_name,
@@ -51,7 +52,7 @@ Result<Application> read_application_form(ApplicationForm form, std::string_view
 Result<Application> read_any_application_file(const std::string& path, std::optional<ApplicationForm> form) {
   PERDURE_ASSIGN(const std::string text, read_file(path, std::ranges::max(kForms, {}, &Form::max_bytes).max_bytes));
   PERDURE_ASSIGN(const std::string directory, directory_of(path));
-  return read_application_form(form.value_or(form_of_application(text)), text, path, directory);
+  return read_application_form(form.value_or(form_of_application(text, path)), text, path, directory);
 }
 
 }  // namespace perdure::model

@@ -15,8 +15,8 @@ enum class ApplicationForm { kYaml, kXmi };
 // "yaml" or "xmi"; nullopt: none of them.
 std::optional<ApplicationForm> find_application_form(std::string_view word);
 
-// By what the text begins with, whatever the file is called: XML is a UML model, everything else is YAML.
-ApplicationForm form_of_application(std::string_view text);
+// By what the text begins with and what the file is called: XML, or a file of UML, is a UML model; everything else is YAML.
+ApplicationForm form_of_application(std::string_view text, std::string_view file_name);
 
 // Reads a text of that form; errors as of read_application() (application_yaml.h) and read_application_xmi()
 // (application_xmi.h).

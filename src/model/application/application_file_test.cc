@@ -22,13 +22,14 @@ std::string contents(const std::string& path) {
   return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
 }
 
-TEST(ApplicationFile, FormIsToldByTheText) {
+TEST(ApplicationFile, FormIsToldByTheTextAndTheName) {
   for (const char* xml : {"<a/>", "\xef\xbb\xbf<?xml version=\"1.0\"?>", " \n\t<!-- -->"}) {
-    EXPECT_EQ(form_of_application(xml), ApplicationForm::kXmi) << xml;
+    EXPECT_EQ(form_of_application(xml, "shop"), ApplicationForm::kXmi) << xml;
   }
   for (const char* yaml : {"", "application: a", "<<: {}", "# <a/>\n", "{}"}) {
-    EXPECT_EQ(form_of_application(yaml), ApplicationForm::kYaml) << yaml;
+    EXPECT_EQ(form_of_application(yaml, "shop.yaml"), ApplicationForm::kYaml) << yaml;
   }
+  EXPECT_EQ(form_of_application("application: a", "shop.uml"), ApplicationForm::kXmi);
   EXPECT_EQ(find_application_form("xmi"), ApplicationForm::kXmi);
   EXPECT_EQ(find_application_form("yaml"), ApplicationForm::kYaml);
   EXPECT_EQ(find_application_form("plantuml"), std::nullopt);

@@ -13,6 +13,7 @@
 #include "model/application/uml_values.h"
 #include "model/application/uml_wiring.h"
 #include "model/application/xml_adapter.h"
+#include "model/spec_yaml.h"
 #include "model/text.h"
 
 namespace perdure::model {
@@ -90,6 +91,8 @@ class Lowering {
     if (name.starts_with("base_") || (name == "components" && stereotype.has_components)) return;
     const auto known = std::ranges::find(stereotype.attributes, name, &UmlAttribute::name);
     if (known == stereotype.attributes.end()) {
+      // More are not shown, and a hint is work.
+      if (++unknown_ > kMaxSpecErrors) return reading_.complain(position, "unknown attribute");
       std::vector<std::string> names;
       for (const UmlAttribute& one : stereotype.attributes) names.push_back(one.name);
       const std::string_view close = closest(name, names);
@@ -143,6 +146,12 @@ class Lowering {
 
   // --- Components ---
 
+  // For one thing that is drawn.
+  bool charge(Position position) {
+    if (values_left_ > 0 && --values_left_ == 0) reading_.complain(position, "this is too much for one application; make it smaller");
+    return values_left_ > 0;
+  }
+
   void count_providers() {
     for (std::size_t i = 0; i < components_.size(); ++i) {
       for (const UmlProvided& provided : components_[i].provides) {
@@ -174,6 +183,7 @@ class Lowering {
 
   YamlNode provided(const UmlProvided& drawn, const std::string& at) {
     YamlNode map{.kind = YamlNode::Kind::kMap, .position = drawn.said_at.back()->xml->position};
+    if (!charge(map.position)) return map;
     put(map, "name", drawn.interface->name(), drawn.interface->name_position());
     say(map, at, StereotypeKind::kProvidedInterface, drawn.said_at);
     return map;
@@ -182,6 +192,7 @@ class Lowering {
   YamlNode required(const UmlRequired& drawn, const std::string& at) {
     const Position position = drawn.drawn().xml->position;
     YamlNode map{.kind = YamlNode::Kind::kMap, .position = position};
+    if (!charge(position)) return map;
     put(map, "interface", drawn.interface->name(), position);
     say(map, at, StereotypeKind::kRequiredInterface, drawn.said_at);
     const auto said = std::ranges::find(map.keys, "sponsor", &YamlKey::text);
@@ -230,6 +241,7 @@ class Lowering {
     put(map, "name", application.base->name(), application.base->name_position());
     YamlNode components{.kind = YamlNode::Kind::kSequence, .position = application.xml->position};
     const auto add = [&](const UmlElement& component, Position position) {
+      if (!charge(position)) return;
       components.items.push_back({.kind = YamlNode::Kind::kScalar, .position = position, .text = std::string(component.name())});
     };
     const auto references = model_.references(*application.xml, "components");
@@ -257,6 +269,7 @@ class Lowering {
   std::map<const UmlElement*, std::set<std::size_t>> by_interface_;
   std::map<std::string_view, std::set<std::size_t>> by_name_;
   std::size_t values_left_ = kMaxValues;
+  std::size_t unknown_ = 0;
 };
 
 }  // namespace

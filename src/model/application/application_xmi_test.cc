@@ -9,6 +9,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <format>
 #include <fstream>
 #include <iterator>
 #include <set>
@@ -122,6 +123,13 @@ TEST(ApplicationXmi, WhatIsTooLargeIsRefusedInTime) {
   EXPECT_TRUE(refusal(with("<packagedElement xmi:type='uml:Class' xmi:id='c'/>" + repeated(component, 60) +
                            repeated("<packagedElement xmi:type='uml:Usage' client='c' supplier='sql'/>", 20'000)))
                   .contains("has more than 512 relations and ports"));
+  std::string many = std::string(kGoodStart);
+  for (int i = 0; i < 200; ++i) many += std::format("<packagedElement xmi:type='uml:Node' xmi:id='n{}'/>", i);
+  many += "</uml:Model>";
+  for (int i = 0; i < 200; ++i) many += std::format("<p:Container base_Node='n{}' components='{}'/>", i, repeated("db ", 500));
+  EXPECT_TRUE(refusal(many + "</xmi:XMI>").contains("this is too much for one application"));
+  EXPECT_TRUE(refusal(std::string(kGoodStart) + "</uml:Model><p:Component base_Component='db'>" + repeated("<x/>", 150'000) + "</p:Component></xmi:XMI>")
+                  .ends_with("149980 more errors"));
   const std::string bomb = "<volumes>{a: &amp;x [" + repeated("1, ", 900) + "1], b: [" + repeated("*x, ", 10) + "*x]}</volumes>";
   EXPECT_TRUE(refusal(std::string(kGoodStart) + "<packagedElement xmi:type='uml:Node' xmi:id='n' name='n'/></uml:Model>"
                       "<p:Container base_Node='n' components='db'>" + repeated(bomb, 900) + "</p:Container></xmi:XMI>")

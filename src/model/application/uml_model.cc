@@ -154,6 +154,9 @@ void UmlModel::add(const XmlElement& xml, const UmlElement* owner) {
   }
   if (is_reference(xml)) {
     take_id(xml, nullptr);
+    if (xml.name == "packagedElement") {
+      reading_.complain(xml.position, "this part of the model is kept in another file, which is not read; bring it into this one");
+    }
     return;
   }
   UmlElement& element = elements_.emplace_back(&xml, owner, type_of(xml), "", elements_.size());
