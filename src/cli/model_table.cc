@@ -9,7 +9,7 @@ namespace {
 
 using enum ValueKind;
 
-constexpr std::array kCheckArguments{Argument{kFileArgument, kFile, true, "The application's model."}};
+constexpr std::array kCheckArguments{Argument{kFileArgument, kFile, true, "The application's model, in YAML or as a UML model in XMI."}};
 constexpr std::array kCheckExamples{
     Example{"perdure model check shop.yaml", "Exit code 0 if it is right, 5 and one line per error if not."}};
 
@@ -37,7 +37,7 @@ constexpr std::array kAddOptions{
 constexpr std::array kAddExamples{
     Example{"perdure image add images/redis --tag 7", "Prints the digest to write into 'root-filesystem: {image: ...}'."}};
 
-constexpr std::array kConvertArguments{Argument{kFileArgument, kFile, true, "The application's model."}};
+constexpr std::array kConvertArguments{Argument{kFileArgument, kFile, true, "The application's model, in YAML or as a UML model in XMI."}};
 constexpr std::array kConvertOptions{
     Option{kToOption, 0, "FORM", kWrittenForm,
            "yaml, xmi (UML, as Eclipse and Papyrus read it) or plantuml (a diagram to look at, from which nothing is read back)."},
