@@ -21,6 +21,21 @@ bool is_within(const UmlElement* element, const UmlElement& scope) {
   return element != nullptr;
 }
 
+// Of a composite structure; not the end of an association, unless that is one of a whole and its part.
+bool is_part(const UmlElement& element) {
+  if (element.type != "Property" || element.xml->name != "ownedAttribute") return false;
+  const XmlAttribute* aggregation = element.attribute("aggregation");
+  return element.attribute("association") == nullptr || (aggregation != nullptr && aggregation->value == "composite");
+}
+
+// How many there may be of a property: "1" if nothing is said.
+std::string_view most_of(const UmlElement& element) {
+  const auto upper = std::ranges::find(element.xml->children, "upperValue", &XmlElement::name);
+  if (upper == element.xml->children.end()) return "1";
+  const auto value = std::ranges::find(upper->attributes, "value", &XmlAttribute::name);
+  return value == upper->attributes.end() ? std::string_view("1") : std::string_view(value->value);
+}
+
 class Wiring {
  public:
   Wiring(const UmlModel& model, const UmlElement& scope, Reading& reading) : model_(model), scope_(scope), reading_(reading) {}
@@ -55,7 +70,7 @@ class Wiring {
     std::set<const UmlElement*> frames;
     for (const UmlElement& element : model_.elements()) {
       if (element.owner != nullptr) children_[element.owner].push_back(&element);
-      const UmlElement* type = element.type == "Property" ? type_of(element) : nullptr;
+      const UmlElement* type = is_part(element) ? type_of(element) : nullptr;
       if (type != nullptr && type->type == "Component") frames.insert(element.owner);
       if (element.type != "Component") continue;
       for (const UmlElement* owner = element.owner; owner != nullptr; owner = owner->owner) frames.insert(owner);
@@ -79,15 +94,11 @@ class Wiring {
 
   // Two parts of one component would be two of them.
   void check_parts() {
-    std::map<const UmlElement*, const UmlElement*> parts;
+    std::set<const UmlElement*> known;
     for (const UmlElement& element : model_.elements()) {
-      const UmlElement* type = element.type == "Property" ? type_of(element) : nullptr;
+      const UmlElement* type = is_part(element) ? type_of(element) : nullptr;
       if (component_of(type) == nullptr) continue;
-      const bool first = parts.try_emplace(type, &element).second;
-      const auto upper = std::ranges::find(element.xml->children, "upperValue", &XmlElement::name);
-      const UmlElement value{.xml = upper == element.xml->children.end() ? element.xml : &*upper};
-      const XmlAttribute* count = value.xml == element.xml ? nullptr : value.attribute("value");
-      if (first && (count == nullptr || count->value == "1")) continue;
+      if (known.insert(type).second && most_of(element) == "1") continue;
       complain(element, std::format("there are several of {}; draw one, and say in its stereotype how many replicas there are",
                                     type->described()));
     }
