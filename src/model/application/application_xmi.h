@@ -11,8 +11,8 @@
 
 namespace perdure::model {
 
-// A drawn model is larger than what it says; one with more is a collection of models.
-inline constexpr std::size_t kMaxXmiBytes = std::size_t{4} << 20;
+// Thirty times what YAML may have: each thing that is drawn has an id, and is referred to by it.
+inline constexpr std::size_t kMaxXmiBytes = std::size_t{8} << 20;
 
 // Understands XMI 2 of UML 2 as Eclipse (Papyrus), Enterprise Architect and the OMG write it. kInvalid with one line per error,
 // as read_application() (application_yaml.h), whose rules hold and whose keys the messages name. Relative paths of the host

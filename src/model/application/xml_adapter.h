@@ -42,7 +42,7 @@ struct XmlDocument {
 
 // UML nests a dozen levels. Deeper ones cost stack in everything that walks the tree.
 inline constexpr std::size_t kMaxXmlDepth = 64;
-// Elements and attributes: 4 MiB of a drawn model hold a quarter of this.
+// Elements and attributes: the largest application that YAML holds, drawn, has half of this.
 inline constexpr std::size_t kMaxXmlNodes = 200'000;
 
 // Never throws. Refuses what is not UTF-8, document types and with them all entities but the five of XML, prefixes that are
