@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <format>
 #include <map>
-#include <optional>
 #include <set>
 #include <string_view>
 #include <utility>
@@ -267,13 +266,10 @@ class Wiring {
     bool is_delegation = false;         // the port of a frame
   };
 
-  std::optional<End> end_of(const UmlElement& end) {
+  End end_of(const UmlElement& end) {
     const auto roles = model_.references(*end.xml, "role");
     const auto parts = model_.references(*end.xml, "partWithPort");
-    if (roles.size() != 1 || parts.size() > 1) {
-      complain(end, "an end of a connector has no role; let it end at a port");
-      return std::nullopt;
-    }
+    if (roles.size() != 1 || parts.size() > 1) return {};
     End found{.role = roles.front().id.contains('#') ? nullptr : model_.find(roles.front())};
     if (found.role == nullptr) return found;
     if (!parts.empty()) {
@@ -294,7 +290,7 @@ class Wiring {
     std::vector<End> ends;
     for (const UmlElement* child : children_[&connector]) {
       if (child->xml->name != "end") continue;
-      if (auto end = end_of(*child)) ends.push_back(*end);
+      ends.push_back(end_of(*child));
     }
     const auto count = std::ranges::count_if(ends, [](const End& end) { return end.component != nullptr; });
     if (count == 0) return;
