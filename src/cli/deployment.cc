@@ -7,7 +7,7 @@
 #include "cli/text.h"
 #include "image/agent_configuration.h"
 #include "image/recipe.h"
-#include "model/application/application_yaml.h"
+#include "model/application/application_file.h"
 #include "model/spec_yaml.h"
 
 namespace perdure::cli {
