@@ -133,7 +133,8 @@ Outcome<Planned> make_plan(CommandContext& context, Specifications specification
 }
 
 Outcome<model::ContainerSpec> spec_of(const Planned& planned, std::size_t container, const std::string& image) {
-  auto spec = deploy::derive_spec({planned.application, planned.plan.grouping, planned.plan.addresses}, container, image);
+  const std::vector<std::vector<NodeName>> standbys = deploy::standbys_of(planned.plan);
+  auto spec = deploy::derive_spec({planned.application, planned.plan.grouping, planned.plan.addresses, standbys}, container, image);
   if (!spec) return std::unexpected(to_failure(spec.error()));
   return *std::move(spec);
 }

@@ -37,7 +37,10 @@ const ContainerFacts* find(const ClusterView& view, const ContainerName& name) {
 // What the nodes would take for the same: what the reader makes of it.
 std::vector<std::string> differences(const model::ContainerSpec& wanted, const ContainerFacts& there) {
   const auto spec = model::read_spec(there.spec_yaml, "the specification of " + wanted.name.str());
-  return spec ? model::differing_keys(*spec, wanted) : std::vector<std::string>{"its specification cannot be read"};
+  if (!spec) return {"its specification cannot be read"};
+  std::vector<std::string> keys = model::differing_keys(*spec, wanted);
+  std::erase(keys, "checkpoint.standby-nodes");
+  return keys;
 }
 
 Change change_of(const model::ContainerSpec& spec, std::size_t index, const NodeName& owner, const ClusterView& view) {

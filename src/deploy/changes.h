@@ -14,7 +14,8 @@
 namespace perdure::deploy {
 
 struct Change {
-  // kReplace: its specification has changed; it is removed, with its memory and its files, and made anew.
+  // kReplace: its specification has changed; it is removed, with its memory and its files, and made anew. Where its standbys were
+  // planned is no reason for that.
   enum class Kind { kKeep, kCreate, kReplace, kMove, kRemove };
   Kind kind = Kind::kKeep;
   ContainerName name;

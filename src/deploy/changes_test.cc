@@ -65,6 +65,14 @@ TEST(Changes, WhatIsAsPlannedStaysAndTheRestIsSaid) {
   EXPECT_EQ(changes[3].from, test::node("m"));
 }
 
+TEST(Changes, OtherStandbysAreNoReasonToBeginAnew) {
+  ClusterView view = test::cluster({"n"});
+  view.containers = {facts(spec("shop-a"), "n")};
+  model::ContainerSpec wanted = spec("shop-a");
+  wanted.checkpoint.standby_nodes = {"m"};
+  EXPECT_THAT(words(changes_of("shop", {wanted}, {test::node("n")}, {}, view)), ElementsAre(std::pair(Kind::kKeep, "shop-a")));
+}
+
 TEST(Changes, ASpecificationThatIsNotKnownIsNotTakenForAnotherOne) {
   ClusterView view = test::cluster({"n"});
   view.containers = {facts(spec("shop-a"), "dead")};

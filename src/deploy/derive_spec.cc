@@ -101,6 +101,9 @@ class Deriver {
       spec.checkpoint.interval_source = model::IntervalSource::kStateSensitivity;
     }
     if (!spec.checkpoint.standbys) spec.checkpoint.standbys = from_.application.placement.standbys;
+    if (spec.checkpoint.standby_nodes.empty() && index_ < from_.standbys.size()) {
+      for (const NodeName& node : from_.standbys[index_]) spec.checkpoint.standby_nodes.push_back(node.str());
+    }
     if (!spec.availability.outage_tolerance) spec.availability.outage_tolerance = container_.outage_tolerance;
   }
 

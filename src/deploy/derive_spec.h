@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/ids.h"
 #include "base/result.h"
 #include "model/address.h"
 #include "model/application/application.h"
@@ -17,6 +18,7 @@ struct Derivation {
   const model::Application& application;
   const placement::Grouping& grouping;
   const std::vector<std::optional<model::Ipv4Prefix>>& addresses;  // addresses.h
+  const std::vector<std::vector<NodeName>>& standbys;              // by container: where they are planned; may be empty
 };
 
 // What an integrator has said about the container comes first. `image`: the digest of its root file system. kInvalid: the settings
@@ -24,7 +26,7 @@ struct Derivation {
 //
 // - components: command, environment, user, probes as in the model; stateful if an interface is; started behind those of the same
 //   container that they require.
-// - checkpoint.state-sensitivity: the shortest; checkpoint.standbys: the application's.
+// - checkpoint.state-sensitivity: the shortest; checkpoint.standbys: the application's; checkpoint.standby-nodes: as planned.
 // - availability.outage-tolerance: the shortest of those that depend on it.
 // - network: the application's, with the address that was assigned; network.hosts: the components it requires, by their names.
 // - application: its name, the containers it depends on, and what was reserved for it.

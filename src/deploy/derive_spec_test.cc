@@ -21,7 +21,7 @@ model::ContainerSpec derived(const std::string& yaml, const std::string& name) {
   EXPECT_TRUE(addresses) << addresses.error().message();
   for (std::size_t i = 0; i < grouping.containers.size(); ++i) {
     if (grouping.containers[i].name.str() != name) continue;
-    const auto spec = derive_spec({application, grouping, *addresses}, i, kDigest);
+    const auto spec = derive_spec({application, grouping, *addresses, {{test::node("n")}, {test::node("m")}}}, i, kDigest);
     EXPECT_TRUE(spec) << spec.error().message();
     return *spec;
   }
@@ -36,7 +36,7 @@ name: shop-web
 root-filesystem: {image: ")" + kDigest + R"("}
 network: {bridge: br0, ipv4: 192.0.2.20/24, ipv4-gateway: 192.0.2.1, hosts: [{address: 192.0.2.21, names: [redis]}]}
 components: [{name: web, command: [web], state: stateless}]
-checkpoint: {standbys: 1}
+checkpoint: {standbys: 1, standby-nodes: [n]}
 application: {name: shop, sponsors: [shop-redis], memory: 256MiB, cpu: 0.5}
 )", "expected").value()));
   const model::ContainerSpec redis = derived(test::kPair, "shop-redis");

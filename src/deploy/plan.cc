@@ -179,6 +179,15 @@ class Planner {
 
 }  // namespace
 
+std::vector<std::vector<NodeName>> standbys_of(const Plan& plan) {
+  std::vector<std::vector<NodeName>> all;
+  for (const placement::ContainerPlace& place : plan.placement.places) {
+    std::vector<NodeName>& nodes = all.emplace_back();
+    for (const std::size_t node : place.standbys) nodes.push_back(plan.problem.nodes[node].name);
+  }
+  return all;
+}
+
 Plan make_plan(const model::Application& application, const ClusterView& view, const placement::Latencies& latencies) {
   return Planner(application, view).run(latencies);
 }

@@ -20,6 +20,7 @@ constexpr std::size_t kMaxTcpPorts = 64;
 constexpr std::size_t kMaxHosts = 1024;      // an application of 512 components, some with replicas
 constexpr std::size_t kMaxHostNames = 16;
 constexpr std::size_t kMaxSponsors = 512;
+constexpr std::size_t kMaxStandbyNodes = 8;
 constexpr std::size_t kMaxCapabilities = 41;
 constexpr std::size_t kMaxSysctls = 64;
 
@@ -277,6 +278,19 @@ Key<ContainerSpec> interval_key(std::string path, IntervalSource source, Words w
       }};
 }
 
+// Left out when there is none, as `network.reachability`.
+Key<ContainerSpec> standby_nodes_key() {
+  Key<ContainerSpec> key = list_key<ContainerSpec>(
+      "checkpoint.standby-nodes", label_codec(), {0, kMaxStandbyNodes}, [](auto& spec) -> auto& { return spec.checkpoint.standby_nodes; },
+      {"the farthest from its node",
+       "Nodes that are to stand by, the first before the others. Where one cannot, another one does; one that stands by already stays."});
+  key.write = [write = std::move(key.write)](const ContainerSpec& spec) -> std::optional<YamlNode> {
+    if (spec.checkpoint.standby_nodes.empty()) return std::nullopt;
+    return write(spec);
+  };
+  return key;
+}
+
 Keys protection_keys() {
   return {
       interval_key("checkpoint.interval", IntervalSource::kInterval,
@@ -311,6 +325,7 @@ Keys protection_keys() {
            "there. "
            "A generation is committed when all of them have it. 0: only what is durable outlives "
            "the host."}),
+      standby_nodes_key(),
       scalar_key<ContainerSpec>("checkpoint.dump-deadline", duration_codec(100ms, 10min),
                                 [](auto& spec) -> auto& { return spec.checkpoint.dump_deadline; },
                                 {"",

@@ -133,6 +133,7 @@ struct CheckpointSpec {
   unsigned cpu_budget_percent = 20;  // of one core, 1..100
   unsigned generations_kept = 3;     // committed ones, 2..100
   std::optional<std::uint32_t> standbys{};  // 0..8; absent: as the cluster says
+  std::vector<std::string> standby_nodes{};  // in order of preference; others where these cannot
   // Then the checkpoint is given up and the container thawed.
   Duration dump_deadline = std::chrono::seconds(10);
   bool operator==(const CheckpointSpec&) const = default;

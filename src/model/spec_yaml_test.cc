@@ -81,7 +81,7 @@ network:
 volumes:
   - {name: data, mount: /data}
   - {name: films, mount: /films, kind: shared, host: /srv/films, access: read-only}
-checkpoint: {state-sensitivity: 1.5s, cpu-budget: 50%, generations: 4, standbys: 2, dump-deadline: 2s}
+checkpoint: {state-sensitivity: 1.5s, cpu-budget: 50%, generations: 4, standbys: 2, standby-nodes: [b, a], dump-deadline: 2s}
 availability: {outage-tolerance: 250ms}
 restart: {max-restores: 7, window: 2min, probation: 0s, cold-start: never, in-place: 3, failovers: 0, failover-window: 1h}
 stop: {signal: SIGINT, deadline: 0s}
@@ -131,6 +131,7 @@ application: {name: shop, sponsors: [shop-db], memory: 64MiB, cpu: 0.5, disk: 1G
                          .cpu_budget_percent = 50,
                          .generations_kept = 4,
                          .standbys = 2,
+                         .standby_nodes = {"b", "a"},
                          .dump_deadline = 2s};
   expected.availability.outage_tolerance = 250ms;
   expected.restart = {

@@ -84,6 +84,12 @@ StandbyChoice choose_standbys(const StandbyQuestion& question) {
   }
   std::vector<const NodeView*> chosen;
   append_best_first(std::move(present), owner, chosen);
+  for (const NodeName& wanted : question.wanted) {
+    const auto found = std::ranges::find(others, wanted, [](const NodeView* node) { return node->description.life.node; });
+    if (found == others.end()) continue;
+    chosen.push_back(*found);
+    others.erase(found);
+  }
   append_best_first(std::move(others), owner, chosen);
   for (const NodeView* node : chosen) choice.candidates.push_back(node->description.life.node);
   return choice;

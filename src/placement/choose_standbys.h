@@ -29,14 +29,15 @@ struct StandbyQuestion {
   std::vector<NodeView> nodes;  // all of the cluster; order does not matter
   NodeName owner;
   std::vector<NodeName> present = {};  // standbys of the record
+  std::vector<NodeName> wanted = {};   // by its specification, the first before the others
   Requirements requirements = {};
   std::map<NodeName, std::string> refusals = {};  // by the nodes themselves, until their time to retry
 };
 
 struct StandbyChoice {
   // All that may stand by, the best first. Present ones come first as long as they may stay, also
-  // while they cannot be reached: their owner decides when one goes. Of the others each next one is
-  // the farthest from the owner and from those before it.
+  // while they cannot be reached: their owner decides when one goes. Then those that are wanted, in
+  // that order. Of the others each next one is the farthest from the owner and from those before it.
   std::vector<NodeName> candidates;
   std::map<NodeName, std::string> refused;  // why the others may not; reasons joined by "; "
 };

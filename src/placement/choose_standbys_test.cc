@@ -60,7 +60,7 @@ struct Row {
 
 StandbyQuestion question(const Row& row) {
   StandbyQuestion question{
-      .nodes = {}, .owner = name("a"), .present = {}, .requirements = {}, .refusals = {}};
+      .nodes = {}, .owner = name("a"), .present = {}, .wanted = {}, .requirements = {}, .refusals = {}};
   for (const auto& line : row.nodes) question.nodes.push_back(node(line));
   for (const auto& text : row.present) question.present.push_back(name(text));
   question.requirements.host = question.nodes.front().description.facts;
@@ -151,6 +151,13 @@ TEST(SharedDomainsTest, AWiderLabelThatDiffersEndsIt) {
   EXPECT_EQ(shared("-/r1", "d1/r1"), 2);
   EXPECT_EQ(shared("-", "-"), 0);
   EXPECT_EQ(shared_domains(node("a -").description, node("a -").description), 3);
+}
+
+TEST(ChooseStandbys, ThoseThatAreWantedComeBehindThoseThatStandBy) {
+  StandbyQuestion asked = question({"", {"a dc1/r1/s1", "b dc1/r1/s1", "c dc1/r1/s1", "d dc2/r1/s1", "e dc3/r1/s1 cordoned"}, {"d"}, ""});
+  EXPECT_EQ(joined(choose_standbys(asked).candidates), "d b c");
+  asked.wanted = {name("c"), name("e"), name("gone"), name("a"), name("d")};
+  EXPECT_EQ(joined(choose_standbys(asked).candidates), "d c b") << "a cordoned one is not taken, nor the owner";
 }
 
 }  // namespace

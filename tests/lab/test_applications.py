@@ -90,6 +90,8 @@ def test_an_application_is_planned_started_changed_and_removed(cluster, shop):
     assert {name: row["sponsors"] for name, row in rows.items()} == {"shop-counter": [], "shop-web": ["shop-counter"]}
     assert all(component["state"] == "running" for row in rows.values() for component in row["components"])
     assert all([standby["state"] for standby in row["standbys"]] == ["ready"] for row in rows.values())
+    planned = {line.split()[0]: line.split()[2:4] for line in plan.stdout.splitlines() if line.startswith("shop-") and ":" not in line.split()[0]}
+    assert {name: [row["node"], row["standbys"][0]["node"]] for name, row in rows.items()} == planned
     assert rows["shop-counter"]["reserved_memory_bytes"] == 64 << 20
     client = cluster.client()
     assert client.lines(address_of(rows["shop-web"]), PORT).ask("incr") == "1"

@@ -266,6 +266,12 @@ placement::StandbyQuestion Cluster::question_for(const OwnedContainer& owned) co
   if (const model::NodeDescription* self = membership_->view().node(membership_->identity().node)) {
     question.requirements.host = self->facts;
   }
+  const ContainerService* service = status.record ? options_.node.find(status.record->container) : nullptr;
+  if (service != nullptr) {
+    for (const std::string& wanted : service->spec().checkpoint.standby_nodes) {
+      if (auto node = NodeName::parse(wanted)) question.wanted.push_back(*std::move(node));
+    }
+  }
   return question;
 }
 
