@@ -50,10 +50,14 @@ struct Cluster {
     switch (request.body_case()) {
       case v1::Request::kClusterStatus:
         response.mutable_cluster()->set_id(id);
+        response.mutable_cluster()->set_has_quorum(true);
         add_node(*response.mutable_cluster(), "alpha", "r1");
         add_node(*response.mutable_cluster(), "beta", "r2");
         add_node(*response.mutable_cluster(), "gamma", "r2");
         add_node(*response.mutable_cluster(), "watcher", "").set_witness(true);
+        break;
+      case v1::Request::kVersion:
+        response.mutable_version()->set_version("1");
         break;
       case v1::Request::kList:
         response.mutable_list();
@@ -224,6 +228,20 @@ TEST_F(ApplicationCommandsTest, DeleteBeginsWithTheDependants) {
   EXPECT_THAT(cluster.done, ElementsAre("rm shop-web-2", "rm shop-web-1", "rm shop-db"));
   EXPECT_TRUE(cluster.containers.contains("web"));
   EXPECT_EQ(run({"delete", "shop", "--yes"}), ExitCode::kNotFound);
+}
+
+TEST_F(ApplicationCommandsTest, StatusShowsTheComponentsOfOneApplication) {
+  ASSERT_EQ(run({"apply", "FILE", "--yes"}), ExitCode::kOk) << err();
+  v1::ContainerStatus& db = cluster.containers.at("shop-db");
+  for (const char* name : {"db", "archiver"}) {
+    v1::ComponentStatus& component = *db.add_components();
+    component.set_name(name);
+    component.set_state(v1::COMPONENT_RUNNING);
+  }
+  cluster.containers["foreign"] = protected_web();
+  ASSERT_EQ(run({"status", "shop"}), ExitCode::kOk) << err();
+  expect_golden("status-shop.txt", out());
+  EXPECT_EQ(run({"status", "nothing"}), ExitCode::kNotFound);
 }
 
 TEST_F(ApplicationCommandsTest, AHostInNoClusterIsToldWhatToDo) {

@@ -71,7 +71,11 @@ constexpr std::array kGenerationsExamples{Example{
     "The generations that survive a power cut."}};
 
 // status
+constexpr std::array kStatusArguments{
+    Argument{kApplicationArgument, kContainer, false,
+             "Only this application: its components, with their health, where they run, and how they are protected."}};
 constexpr std::array kStatusExamples{
+    Example{"perdure status shop", "The application that 'perdure apply' has started."},
     Example{"perdure status --json | jq -r '.problems[] | .object + \": \" + .what'",
             "What is not as it should be, one per line."}};
 
@@ -191,7 +195,7 @@ constexpr std::array kCommands{
                 "the addresses that it should and cannot be moved, or has fewer "
                 "standbys than wanted, if the cluster has no quorum, if a node cannot be reached or "
                 "if this node's certificate was not renewed. Advice changes nothing of that.",
-            .arguments = {},
+            .arguments = kStatusArguments,
             .options = kJsonOnly,
             .examples = kStatusExamples,
             .json = "status"},

@@ -100,6 +100,27 @@ std::vector<std::string> completions(CommandContext& context) {
 
 }  // namespace
 
+namespace {
+
+Outcome<ExitCode> application_status(CommandContext& context, Overview overview) {
+  const std::string application = context.invocation.text(kApplicationArgument);
+  v1::ListReply mine;
+  for (const v1::ContainerStatus& status : overview.list.containers()) {
+    if (status.application() == application) *mine.add_containers() = status;
+  }
+  if (mine.containers().empty()) {
+    return std::unexpected(Failure{.code = ExitCode::kNotFound,
+                                   .message = std::format("no container belongs to an application '{}'", application),
+                                   .remedy = "'perdure list --json' says to which application each container belongs"});
+  }
+  overview.list = std::move(mine);
+  return context.print(context.json() ? overview_to_json(overview)
+                                      : render_application(application, overview, context.terminal().style()),
+                       problems_of(overview).empty() ? ExitCode::kOk : ExitCode::kUnprotected);
+}
+
+}  // namespace
+
 Outcome<ExitCode> run_status(CommandContext& context) {
   v1::Request version;
   version.mutable_version();
@@ -115,7 +136,8 @@ Outcome<ExitCode> run_status(CommandContext& context) {
   if (!containers) return std::unexpected(containers.error());
   const auto now = std::chrono::duration_cast<std::chrono::milliseconds>(
       context.services.clock.wall().time_since_epoch());
-  const Overview overview{daemon->version(), cluster->cluster(), containers->list(), now.count()};
+  Overview overview{daemon->version(), cluster->cluster(), containers->list(), now.count()};
+  if (context.invocation.has(kApplicationArgument)) return application_status(context, std::move(overview));
   return context.print(context.json() ? overview_to_json(overview)
                                       : render_overview(overview, context.terminal().style()),
                        problems_of(overview).empty() ? ExitCode::kOk : ExitCode::kUnprotected);

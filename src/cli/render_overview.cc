@@ -131,6 +131,40 @@ std::vector<Fact> facts_of(const Overview& overview) {
   return facts;
 }
 
+std::string headline(const std::vector<Problem>& problems, const Style& style) {
+  return problems.empty() ? paint("all is well", Colour::kGood, style)
+                          : paint(count_text(problems.size(), "problem"), Colour::kBad, style);
+}
+
+// A line for each component; what its container shares with the others stands in the first.
+std::string component_table(const Overview& overview, const Style& style) {
+  const std::vector<Column> columns{{.title = "COMPONENT"},
+                                    {.title = "HEALTH"},
+                                    {.title = "CONTAINER"},
+                                    {.title = "NODE"},
+                                    {.title = "STATE"},
+                                    {.title = "BY"},
+                                    {.title = "COMMITTED", .align = Align::kRight, .expendable = 1}};
+  std::vector<std::vector<Cell>> rows;
+  for (const v1::ContainerStatus& status : overview.list.containers()) {
+    std::vector<Cell> shared{{clean(status.name())},
+                             {clean(status.node())},
+                             state_cell(status),
+                             protector_cell(status),
+                             {status.has_newest_committed() ? short_duration(status.newest_committed().age_ns()) : ""}};
+    if (status.components().empty()) {
+      rows.push_back({{}, {}});
+      rows.back().insert(rows.back().end(), shared.begin(), shared.end());
+    }
+    for (const v1::ComponentStatus& component : status.components()) {
+      rows.push_back({{clean(component.name())}, {std::string(word(component.state())), colour_of(component.state())}});
+      rows.back().insert(rows.back().end(), shared.begin(), shared.end());
+      for (Cell& cell : shared) cell = {" "};
+    }
+  }
+  return render_table(columns, rows, style);
+}
+
 std::string problem_text(const Problem& problem, const Style& style) {
   std::string text =
       wrap(clean(problem.object) + ": " + clean(problem.what), style.width, "", "  ");
@@ -143,9 +177,7 @@ std::string problem_text(const Problem& problem, const Style& style) {
 
 std::string render_overview(const Overview& overview, const Style& style) {
   const std::vector<Problem> problems = problems_of(overview);
-  std::string text = problems.empty()
-                         ? paint("all is well", Colour::kGood, style)
-                         : paint(count_text(problems.size(), "problem"), Colour::kBad, style);
+  std::string text = headline(problems, style);
   text += "\n" + render_facts(facts_of(overview), style);
   if (!overview.list.containers().empty()) text += "\n" + container_table(overview, style);
   if (!problems.empty()) text += "\n";
@@ -154,6 +186,14 @@ std::string render_overview(const Overview& overview, const Style& style) {
   if (!advice.empty()) text += "\n";
   for (const std::string& line : advice)
     text += wrap("advice: " + clean(line), style.width, "", "  ");
+  return text;
+}
+
+std::string render_application(const std::string& application, const Overview& overview, const Style& style) {
+  const std::vector<Problem> problems = problems_of(overview);
+  std::string text = clean(application) + ": " + headline(problems, style) + "\n\n" + component_table(overview, style);
+  if (!problems.empty()) text += "\n";
+  for (const Problem& problem : problems) text += problem_text(problem, style);
   return text;
 }
 

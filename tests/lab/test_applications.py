@@ -96,6 +96,10 @@ def test_an_application_is_planned_started_changed_and_removed(cluster, shop):
     client = cluster.client()
     assert client.lines(address_of(rows["shop-web"]), PORT).ask("incr") == "1"
 
+    status = shop.command("status", "shop", node=3)
+    assert status.returncode == 0 and status.stdout.startswith("shop: all is well"), status.stdout
+    assert {"web", "counter"} <= {line.split()[0] for line in status.stdout.splitlines() if line}
+
     assert "nothing would change" in shop.command("diff", path).stdout
     assert shop.command("diff", path).returncode == 0
     again = shop.command("apply", path, "--yes")
