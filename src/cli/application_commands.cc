@@ -10,6 +10,7 @@
 #include "cli/render_plan.h"
 #include "cli/text.h"
 #include "deploy/changes.h"
+#include "deploy/recommendation.h"
 #include "model/spec_yaml.h"
 
 namespace perdure::cli {
@@ -165,7 +166,15 @@ std::string warnings_of(const Deployment& deployment, const Style& style) {
 Outcome<ExitCode> run_plan(CommandContext& context) {
   const auto planned = make_plan(context, Specifications::kNone);
   if (!planned) return std::unexpected(planned.error());
-  return context.print(render_plan(planned->application, planned->plan, context.terminal().style()));
+  const std::string format = context.invocation.text(kFormatOption);
+  if (format.empty() || format == "text") return context.print(render_plan(planned->application, planned->plan, context.terminal().style()));
+  if (format == "json") return context.print(deploy::json_of(planned->application, planned->plan));
+  const deploy::Recommendation recommendation = format == "kubernetes" ? deploy::kubernetes_of(planned->application, planned->plan)
+                                                                       : deploy::nomad_of(planned->application, planned->plan);
+  for (const std::string& note : recommendation.notes) {
+    context.terminal().err(wrap("note: " + note, context.terminal().err_width(), "", "  "));
+  }
+  return context.print(recommendation.text);
 }
 
 Outcome<ExitCode> run_diff(CommandContext& context) {

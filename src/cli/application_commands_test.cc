@@ -162,6 +162,18 @@ TEST_F(ApplicationCommandsTest, PlanShowsPlacesAvailabilityAndFailures) {
   EXPECT_THAT(program.built, IsEmpty());
 }
 
+TEST_F(ApplicationCommandsTest, PlanInTheWordsOfOthersSaysWhatTheyLack) {
+  ASSERT_EQ(run({"plan", "FILE", "--format", "kubernetes"}), ExitCode::kOk) << err();
+  EXPECT_THAT(out(), testing::StartsWith("{\n  \"apiVersion\": \"v1\",\n  \"kind\": \"List\""));
+  EXPECT_THAT(err(), HasSubstr("note: 'shop-db': Kubernetes has no checkpoints"));
+  ASSERT_EQ(run({"plan", "FILE", "--format", "nomad"}), ExitCode::kOk) << err();
+  EXPECT_THAT(out(), HasSubstr("\"TaskGroups\""));
+  ASSERT_EQ(run({"plan", "FILE", "--format", "json"}), ExitCode::kOk) << err();
+  EXPECT_THAT(out(), HasSubstr("\"unavailability\""));
+  EXPECT_THAT(err(), IsEmpty());
+  EXPECT_EQ(run({"plan", "FILE", "--format", "hcl"}), ExitCode::kUsage);
+}
+
 TEST_F(ApplicationCommandsTest, ApplyStartsSponsorsFirstAndTheSecondTimeNothing) {
   ASSERT_EQ(run({"apply", "FILE", "--yes"}), ExitCode::kOk) << err();
   EXPECT_THAT(cluster.done, ElementsAre(HasSubstr("run shop-db "), HasSubstr("run shop-web-1 "), HasSubstr("run shop-web-2 ")));

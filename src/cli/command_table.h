@@ -82,6 +82,7 @@ enum class ValueKind {
   kTiming,       // default, fast, or HEARTBEAT,GRANT,MARGIN
   kModelForm,    // of kModelForms
   kWrittenForm,  // of kWrittenForms
+  kPlanFormat,   // of kPlanFormats
 };
 
 struct Option {
@@ -213,6 +214,9 @@ inline constexpr std::string_view kNodeOption = "--node";
 inline constexpr std::string_view kTagOption = "--tag";
 inline constexpr std::string_view kSourceArgument = "SOURCE";
 inline constexpr std::string_view kFreshOption = "--fresh";
+inline constexpr std::string_view kFormatOption = "--format";
+// How a plan is written; separated by blanks.
+inline constexpr std::string_view kPlanFormats = "text json kubernetes nomad";
 inline constexpr std::string_view kApplicationArgument = "APPLICATION";
 inline constexpr std::string_view kFromOption = "--from";
 inline constexpr std::string_view kOutputOption = "--output";

@@ -26,6 +26,8 @@ std::string bash_candidates(ValueKind kind) {
       return "_perdure_offer 'default fast'";
     case ValueKind::kModelForm:
       return std::format("_perdure_offer '{}'", kModelForms);
+    case ValueKind::kPlanFormat:
+      return std::format("_perdure_offer '{}'", kPlanFormats);
     case ValueKind::kWrittenForm:
       return std::format("_perdure_offer '{}'", kWrittenForms);
     case ValueKind::kNode:

@@ -27,6 +27,8 @@ std::string fish_candidates(ValueKind kind) {
       return "-a 'default fast'";
     case ValueKind::kModelForm:
       return std::format("-a '{}'", kModelForms);
+    case ValueKind::kPlanFormat:
+      return std::format("-a '{}'", kPlanFormats);
     case ValueKind::kWrittenForm:
       return std::format("-a '{}'", kWrittenForms);
     case ValueKind::kNode:

@@ -36,6 +36,8 @@ std::string zsh_action(ValueKind kind) {
       return "(default fast)";
     case ValueKind::kModelForm:
       return std::format("({})", kModelForms);
+    case ValueKind::kPlanFormat:
+      return std::format("({})", kPlanFormats);
     case ValueKind::kWrittenForm:
       return std::format("({})", kWrittenForms);
     case ValueKind::kNode:

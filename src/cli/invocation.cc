@@ -124,6 +124,8 @@ std::string check_value(ValueKind kind, std::string_view text) {
       return check_label_form(text, kind);
     case ValueKind::kModelForm:
       return check_word(kModelForms, text);
+    case ValueKind::kPlanFormat:
+      return check_word(kPlanFormats, text);
     case ValueKind::kWrittenForm:
       return check_word(kWrittenForms, text);
     case ValueKind::kTiming: {

@@ -18,8 +18,13 @@ constexpr std::array kSchemaExamples{
 
 constexpr std::array kModelOnly{Argument{kFileArgument, kFile, true, "The application's model."}};
 constexpr std::array kApplicationOnly{Argument{kApplicationArgument, kContainer, true, "The application, as its model names it."}};
+constexpr std::array kPlanOptions{
+    Option{kFormatOption, 0, "FORMAT", kPlanFormat,
+           "text, json with stable field names, or what another system is given: kubernetes (a List in JSON, for kubectl apply -f) or nomad "
+           "(a job in JSON). What of the model that system cannot express is said on standard error."}};
 constexpr std::array kPlanExamples{
-    Example{"perdure plan shop.yaml", "Where each container would run, how available that is, and what a dead node would cause."}};
+    Example{"perdure plan shop.yaml", "Where each container would run, how available that is, and what a dead node would cause."},
+    Example{"perdure plan shop.yaml --format kubernetes > shop.json", "The same placement as a recommendation to Kubernetes."}};
 constexpr Option kFresh{kFreshOption, 0, "", kFlag,
                         "Ask for packages anew, instead of taking images that were built from them before."};
 constexpr std::array kDiffOptions{kFresh};
@@ -58,7 +63,7 @@ constexpr std::array kCommands{
                            "why there, the expected availability with its arithmetic, and what the failure of each node and of each "
                            "rack would cause. Containers that run already stay where they are as long as they may.",
             .arguments = kModelOnly,
-            .options = {},
+            .options = kPlanOptions,
             .examples = kPlanExamples,
             .json = ""},
     Command{.id = CommandId::kDiff,
