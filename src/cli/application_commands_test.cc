@@ -256,6 +256,14 @@ TEST_F(ApplicationCommandsTest, StatusShowsTheComponentsOfOneApplication) {
   EXPECT_EQ(run({"status", "nothing"}), ExitCode::kNotFound);
 }
 
+TEST_F(ApplicationCommandsTest, ImagesAreBuiltWithoutAnyNode) {
+  program.behaviour = [](const v1::Request&, int) { return std::vector{error_response(v1::ERROR_IO, "nobody is to be asked")}; };
+  ASSERT_EQ(run({"image", "build", "FILE"}), ExitCode::kOk) << err();
+  EXPECT_EQ(program.built.size(), 3U);
+  EXPECT_THAT(out(), testing::StartsWith("shop-web-1 "));
+  EXPECT_THAT(out(), HasSubstr(" /var/cache/perdure/layouts/1/oci\n"));
+}
+
 TEST_F(ApplicationCommandsTest, AHostInNoClusterIsToldWhatToDo) {
   cluster.id.clear();
   EXPECT_EQ(run({"plan", "FILE"}), ExitCode::kRefused);

@@ -95,6 +95,7 @@ Outcome<ExitCode> run_apply(CommandContext& context);
 Outcome<ExitCode> run_delete(CommandContext& context);
 // image_commands.cc
 Outcome<ExitCode> run_image_add(CommandContext& context);
+Outcome<ExitCode> run_image_build(CommandContext& context);
 // model_commands.cc
 Outcome<ExitCode> run_model_check(CommandContext& context);
 Outcome<ExitCode> run_model_reference(CommandContext& context);

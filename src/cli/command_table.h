@@ -56,6 +56,7 @@ enum class CommandId {
   kApply,
   kDelete,
   kImageAdd,
+  kImageBuild,
   kModelCheck,
   kModelReference,
   kModelSchema,

@@ -101,6 +101,8 @@ CommandFunction function_of(CommandId id) {
       return run_delete;
     case CommandId::kImageAdd:
       return run_image_add;
+    case CommandId::kImageBuild:
+      return run_image_build;
     case CommandId::kModelCheck:
       return run_model_check;
     case CommandId::kModelReference:

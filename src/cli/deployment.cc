@@ -139,12 +139,15 @@ Outcome<model::ContainerSpec> spec_of(const Planned& planned, std::size_t contai
   return *std::move(spec);
 }
 
-Outcome<std::string> image_of(CommandContext& context, const Planned& planned, std::size_t container) {
-  const placement::PlannedContainer& of = planned.plan.grouping.containers[container];
-  const auto recipe = image::recipe_of(planned.application, of.components);
+Outcome<image::BuiltImage> build_image_of(CommandContext& context, const model::Application& application, const placement::Grouping& grouping,
+                                          std::size_t container) {
+  const placement::PlannedContainer& of = grouping.containers[container];
+  const auto recipe = image::recipe_of(application, of.components);
   if (!recipe) return std::unexpected(to_failure(recipe.error()));
-  const auto spec = spec_of(planned, container, no_digest());
-  if (!spec) return std::unexpected(spec.error());
+  // Where it will run and under which address is nothing to the image.
+  const std::vector<std::optional<model::Ipv4Prefix>> no_addresses(grouping.containers.size());
+  const auto spec = deploy::derive_spec({application, grouping, no_addresses, {}}, container, no_digest());
+  if (!spec) return std::unexpected(to_failure(spec.error()));
   const model::ContainerSpec reduced = of_image(*spec);
   image::BuildOptions options;
   options.configuration_source = model::to_yaml(reduced);
@@ -156,6 +159,12 @@ Outcome<std::string> image_of(CommandContext& context, const Planned& planned, s
   options.progress = [&](std::string_view text) { context.terminal().err(std::format("{}: {}\n", of.name.str(), clean(text))); };
   const auto built = context.services.host.build_image(*recipe, options);
   if (!built) return std::unexpected(to_failure(Error(built.error()).context(std::format("image of '{}'", of.name.str()))));
+  return *built;
+}
+
+Outcome<std::string> image_of(CommandContext& context, const Planned& planned, std::size_t container) {
+  const auto built = build_image_of(context, planned.application, planned.plan.grouping, container);
+  if (!built) return std::unexpected(built.error());
   v1::Request add;
   add.mutable_image_add()->set_path(built->layout_dir);
   const auto added = context.change(add, v1::Response::kImageAdd);

@@ -29,6 +29,9 @@ struct Planned {
 // kInvalid with all reasons if it cannot be carried out.
 Outcome<Planned> make_plan(CommandContext& context, Specifications specifications);
 
+// Of one container: built here, or found among what was built.
+Outcome<image::BuiltImage> build_image_of(CommandContext& context, const model::Application& application, const placement::Grouping& grouping,
+                                          std::size_t container);
 // Of one container of the plan: built here, or found among what was built; then known to the cluster. The answer is its digest.
 Outcome<std::string> image_of(CommandContext& context, const Planned& planned, std::size_t container);
 

@@ -29,6 +29,9 @@ constexpr Option kFresh{kFreshOption, 0, "", kFlag,
                         "Ask for packages anew, instead of taking images that were built from them before."};
 constexpr std::array kDiffOptions{kFresh};
 constexpr std::array kDiffExamples{Example{"perdure diff shop.yaml", "Exit code 0 if nothing would change, 8 if something would."}};
+constexpr std::array kBuildOptions{kFresh};
+constexpr std::array kBuildExamples{
+    Example{"perdure image build shop.yaml", "One line for each container; 'skopeo copy oci:LAYOUT:latest docker://...' pushes one elsewhere."}};
 constexpr std::array kApplyOptions{kFresh, kYes};
 constexpr std::array kApplyExamples{
     Example{"perdure apply shop.yaml", "The first time it starts everything; after a change of the model only what differs."}};
@@ -108,6 +111,16 @@ constexpr std::array kCommands{
             .options = kAddOptions,
             .examples = kAddExamples,
             .json = "image add"},
+    Command{.id = CommandId::kImageBuild,
+            .name = "image build",
+            .summary = "build the images of an application, and nothing else",
+            .description = "What 'apply' begins with, on a host that can reach Debian's packages: prints for each container its name, "
+                           "the digest of its image and the OCI layout that holds it under the tag latest. The same model gives the "
+                           "same digests; 'apply' takes what is there. Needs no perdured.",
+            .arguments = kModelOnly,
+            .options = kBuildOptions,
+            .examples = kBuildExamples,
+            .json = ""},
     Command{.id = CommandId::kModelCheck,
             .name = "model check",
             .summary = "check the model of an application, and say what follows from it",

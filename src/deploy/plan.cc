@@ -14,6 +14,10 @@ namespace {
 using placement::Demand;
 using placement::PlacementProblem;
 
+// Of model::kDomainLabels.
+constexpr std::size_t kDataCentre = 0;
+constexpr std::size_t kRack = 1;
+
 // At least nothing.
 template <typename T>
 void take_from(T& capacity, const T& amount) {
@@ -97,6 +101,7 @@ class Planner {
       plan_.problem.containers.push_back(std::move(container));
     }
     plan_.problem.dependencies = plan_.grouping.dependencies;
+    widen_what_no_label_tells();
   }
 
   std::uint32_t standbys_of(const placement::PlannedContainer& planned) const {
@@ -140,21 +145,40 @@ class Planner {
     }
   }
 
-  // Without a label nobody knows what a node is close to, so it is taken to be far from all.
+  bool has_label(std::size_t label) const {
+    return std::ranges::any_of(plan_.problem.nodes, [&](const placement::PlaceNode& node) { return !node.domains[label].empty(); });
+  }
+
+  // Where nobody has said what is in one rack, or in one data centre, all nodes are taken to be.
+  void widen_what_no_label_tells() {
+    for (placement::ContainerDependency& dependency : plan_.problem.dependencies) {
+      if (dependency.within == placement::Closeness::kRack && !has_label(kRack)) {
+        dependency.within = placement::Closeness::kDataCentre;
+        warn_once("no node has a label rack, so all are taken to be in one");
+      }
+      if (dependency.within == placement::Closeness::kDataCentre && !has_label(kDataCentre)) {
+        dependency.within = placement::Closeness::kAnywhere;
+        warn_once("no node has a label data-centre, so all are taken to be in one");
+      }
+    }
+  }
+
+  // Beside others that have one, a node without is far from all.
   void look_for_labels() {
-    for (const auto& [within, label] : {std::pair{placement::Closeness::kDataCentre, std::size_t{0}}, std::pair{placement::Closeness::kRack, std::size_t{1}}}) {
+    for (const auto& [within, label] : {std::pair{placement::Closeness::kDataCentre, kDataCentre}, std::pair{placement::Closeness::kRack, kRack}}) {
       const bool asked = std::ranges::any_of(plan_.problem.dependencies, [&](const auto& it) { return it.within == within; });
       if (!asked) continue;
-      std::string names;
       for (const placement::PlaceNode& node : plan_.problem.nodes) {
-        if (node.domains[label].empty()) names += (names.empty() ? "" : ", ") + node.name.str();
+        if (!node.domains[label].empty()) continue;
+        warn_once(std::format("a dependency asks for one {0}, and {1} has no label {0}, so it is taken to be far from all others: "
+                              "'perdure node label {1} {0}=NAME'",
+                              model::kDomainLabels[label], node.name.str()));
       }
-      if (names.empty()) continue;
-      plan_.warnings.push_back(std::format("a dependency asks for one {}, and {} {} no label {}, so {} taken to be far from all others: "
-                                           "'perdure node label NODE {}=NAME'",
-                                           model::kDomainLabels[label], names, names.contains(',') ? "have" : "has", model::kDomainLabels[label],
-                                           names.contains(',') ? "they are" : "it is", model::kDomainLabels[label]));
     }
+  }
+
+  void warn_once(std::string text) {
+    if (!std::ranges::contains(plan_.warnings, text)) plan_.warnings.push_back(std::move(text));
   }
 
   void judge() {

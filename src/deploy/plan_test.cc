@@ -81,6 +81,17 @@ placement: {standbys: 0}
   EXPECT_THAT(plan.warnings, ElementsAre(HasSubstr("asks for one rack, and b has no label rack")));
 }
 
+TEST(Plan, WithoutAnyLabelAllNodesAreTakenToBeTogether) {
+  const Plan plan = test::plan(test::application(R"(
+components:
+  - {name: web, command: [web], requires: [{interface: db, delay-tolerance: 600us}], replicas: 2}
+  - {name: db, command: [db], provides: [{name: db}]}
+placement: {standbys: 0}
+)"), test::cluster({"a", "b"}));
+  EXPECT_THAT(plan.errors, IsEmpty());
+  EXPECT_THAT(plan.warnings, ElementsAre(HasSubstr("no node has a label rack"), HasSubstr("no node has a label data-centre")));
+}
+
 TEST(Plan, AForeignContainerOfTheSameNameIsNotTouched) {
   ClusterView view = test::cluster({"a", "b"});
   view.containers.push_back({.name = test::container("shop-web"), .owner = test::node("a")});

@@ -86,7 +86,8 @@ be, `perdure delete APPLICATION` removes all.
 - A container keeps its address, and its place as long as it may stay there. One whose specification has changed is removed, with
   its memory and its files, and made anew; `apply` says so before.
 - Memory and processors are counted as the components say (`resources`), also where a standby would need them; nine tenths of a
-  node's memory are given out. A node without a label is taken to be far from all others.
+  node's memory are given out. Where no node has a label `rack` or `data-centre` all are taken to be in one; where some have, a node
+  without is far from all others.
 - Each container has the standbys that `placement.standbys` says; one without state is started afresh there.
 
 Files have at most {} KiB, an application at most {} components. A model may be drawn as well as written: see [UML](#uml).

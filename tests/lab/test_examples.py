@@ -1,0 +1,92 @@
+"""The applications in examples/ run as they are, with real packages, and go on when a node dies."""
+
+import os
+import re
+import subprocess
+
+import pytest
+from support.node import until
+from support.rootfs import TOP
+
+EXAMPLES = os.path.join(TOP, "examples")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return {**os.environ, "PERDURE_CACHE": str(tmp_path_factory.mktemp("cache"))}
+
+
+def adapted(path, directory):
+    """With addresses of the lab's LAN."""
+    with open(path) as file:
+        text = re.sub(r"192\.0\.2\.(\d)", r"10.78.0.\g<1>", file.read())
+    text = re.sub(r"from: (\w)", rf"from: {os.path.dirname(path)}/\1", text)
+    copy = os.path.join(directory, os.path.basename(path))
+    with open(copy, "w") as file:
+        file.write(text)
+    return copy
+
+
+def apply(cluster, path, cache):
+    """The nodes of a lab reach nothing but each other: the images are built before."""
+    built = subprocess.run([cluster.nodes[1].perdure, "image", "build", path], env=cache, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                           text=True, timeout=120)
+    assert built.returncode == 0, built.stderr
+    applied = cluster.nodes[1].try_cli("apply", path, "--yes", env=cache)
+    assert applied.returncode == 0, applied.stdout + applied.stderr
+    application = os.path.basename(path).split(".")[0]
+    return {row["name"]: row for row in cluster.nodes[1].ask("list")["containers"] if row["application"] == application}
+
+
+def address_of(row):
+    return row["addresses"][0].split("/")[0]
+
+
+def test_the_two_components_of_the_paper(cluster, cache, tmp_path):
+    rows = apply(cluster, adapted(f"{EXAMPLES}/pair/pair.yaml", tmp_path), cache)
+    client = cluster.client()
+    lines = client.lines(address_of(rows["pair-comp-a"]), 8080)
+    assert [lines.ask("next") for _ in range(3)] == [f"comp-b counts {number}" for number in (1, 2, 3)]
+    cluster.nodes[1].container("pair-comp-b").checkpoint()
+    owner = int(rows["pair-comp-b"]["node"].removeprefix("node"))
+    cluster.nodes[owner].kill()
+    left = next(node for number, node in cluster.nodes.items() if number != owner)
+    until(lambda: left.ask("inspect", "pair-comp-b")["container"]["node"] != f"node{owner}", "nobody takes comp-b over")
+
+    def counts():
+        try:
+            answer = client.lines(address_of(rows["pair-comp-a"]), 8080).ask("next")
+        except OSError:
+            return None
+        return answer if answer and answer.startswith("comp-b counts") else None
+    assert until(counts, "comp-b does not count again") == "comp-b counts 4"
+
+
+def http(client, address, method, path):
+    """(status, body), or None: no answer."""
+    try:
+        with client.connect(address, 80) as connection:
+            connection.sendall(f"{method} {path} HTTP/1.0\r\nHost: shop\r\nContent-Length: 0\r\n\r\n".encode())
+            answer = b""
+            while part := connection.recv(65536):
+                answer += part
+    except OSError:
+        return None
+    head, _, body = answer.decode().partition("\r\n\r\n")
+    return int(head.split()[1]), body
+
+
+def test_the_web_shop_keeps_its_carts(cluster, cache, tmp_path):
+    rows = apply(cluster, adapted(f"{EXAMPLES}/web-shop/web-shop.yaml", tmp_path), cache)
+    assert set(rows) == {"web-shop-front", "web-shop-app-1", "web-shop-app-2", "web-shop-redis"}
+    assert rows["web-shop-app-1"]["node"] != rows["web-shop-app-2"]["node"]
+    client = cluster.client()
+    front = address_of(rows["web-shop-front"])
+    assert http(client, front, "POST", "/cart/apples") == (200, "1\n")
+    assert http(client, front, "POST", "/cart/pears") == (200, "2\n")
+    assert http(client, front, "GET", "/cart") == (200, "apples\npears\n")
+    cluster.nodes[1].container("web-shop-redis").checkpoint()
+    owner = int(rows["web-shop-redis"]["node"].removeprefix("node"))
+    cluster.nodes[owner].kill()
+    until(lambda: http(client, front, "GET", "/cart") == (200, "apples\npears\n"), "the cart is gone", deadline=90)
+    assert http(client, front, "POST", "/cart/plums") == (200, "3\n")
