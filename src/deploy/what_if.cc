@@ -20,7 +20,7 @@ class WhatIf {
     for (const ContainerPlace& place : plan_.placement.places) where.push_back(after(place, failure.nodes));
     for (std::size_t i = 0; i < where.size(); ++i) add(failure, i, where);
     for (const placement::ContainerDependency& dependency : plan_.problem.dependencies) {
-      if (!is_kept(dependency, where)) failure.broken.push_back(words_for(dependency));
+      if (!placement::is_kept(plan_.problem, dependency, where)) failure.broken.push_back(words_for(dependency));
     }
     return failure;
   }
@@ -57,19 +57,6 @@ class WhatIf {
       if (i != container && where[i] && plan_.problem.containers[i].replica_group == group) return true;
     }
     return false;
-  }
-
-  // With one of its sponsors that are left.
-  bool is_kept(const placement::ContainerDependency& dependency, const std::vector<std::optional<std::size_t>>& where) const {
-    const auto& dependent = where[dependency.dependent];
-    if (!dependent || dependency.within == placement::Closeness::kAnywhere) return true;
-    bool any = false;
-    for (const std::size_t sponsor : dependency.sponsors) {
-      if (!where[sponsor]) continue;
-      any = true;
-      if (placement::are_close(plan_.problem.nodes[*dependent], plan_.problem.nodes[*where[sponsor]], dependency.within)) return true;
-    }
-    return !any;
   }
 
   std::string words_for(const placement::ContainerDependency& dependency) const {

@@ -1,6 +1,7 @@
 #include "placement/place.h"
 
 #include <algorithm>
+#include <array>
 #include <format>
 #include <limits>
 #include <map>
@@ -9,6 +10,7 @@
 #include <utility>
 
 #include "placement/partition.h"
+#include "placement/topology.h"
 
 namespace perdure::placement {
 namespace {
@@ -16,7 +18,7 @@ namespace {
 constexpr std::size_t kMostAttempts = 16;
 
 // Why a node cannot take something.
-enum class Refusal { kNone, kCordoned, kMemory, kProcessors, kDisk, kTooFar, kTogether };
+enum class Refusal : std::uint8_t { kNone, kCordoned, kMemory, kProcessors, kDisk, kTooFar, kTogether };
 
 std::string_view words_of(Refusal refusal) {
   switch (refusal) {
@@ -40,15 +42,18 @@ std::string_view words_of(Refusal refusal) {
 
 class Refusals {
  public:
-  void count(Refusal refusal) { ++counts_[refusal]; }
+  void count(Refusal refusal) { ++counts_.at(static_cast<std::size_t>(refusal)); }
   std::string text() const {
     std::string all;
-    for (const auto& [refusal, count] : counts_) all += std::format("{}{} {}", all.empty() ? "" : ", ", count, words_of(refusal));
+    for (std::size_t i = 0; i < counts_.size(); ++i) {
+      if (counts_.at(i) == 0) continue;
+      all += std::format("{}{} {}", all.empty() ? "" : ", ", counts_.at(i), words_of(static_cast<Refusal>(i)));
+    }
     return all.empty() ? "there is no node" : all;
   }
 
  private:
-  std::map<Refusal, std::size_t> counts_;
+  std::array<std::size_t, static_cast<std::size_t>(Refusal::kTogether) + 1> counts_{};
 };
 
 Demand operator+(const Demand& one, const Demand& other) {
@@ -61,10 +66,12 @@ struct Load {
   Demand held{};                                 // memory and disk of all, processors of what it owns
   std::map<std::size_t, std::uint32_t> brought;  // processors, by the domain whose failure would bring them
 
-  std::uint32_t most_brought() const {
-    std::uint32_t most = 0;
-    for (const auto& [domain, cpu] : brought) most = std::max(most, cpu);
-    return most;
+  std::uint32_t most_brought = 0;                // of `brought`
+
+  void bring(std::size_t domain, std::uint32_t cpu) {
+    std::uint32_t& all = brought[domain];
+    all += cpu;
+    most_brought = std::max(most_brought, all);
   }
 };
 
@@ -75,9 +82,20 @@ struct Bundle {
   std::uint32_t standbys = 0;
 };
 
+// What has a place so far; `order`: of the bundles, once all owners have been placed.
+struct Attempt {
+  Places places{};
+  std::vector<std::string> why{};
+  std::vector<Load> loads{};
+  std::vector<std::size_t> order{};
+};
+
 class Placer {
  public:
-  explicit Placer(const PlacementProblem& problem) : problem_(problem), touching_(problem.containers.size()) {
+  explicit Placer(const PlacementProblem& problem) : problem_(problem), topology_(problem), touching_(problem.containers.size()) {
+    for (std::size_t i = 0; i < problem.containers.size(); ++i) {
+      if (const auto& group = problem.containers[i].replica_group) replicas_[*group].push_back(i);
+    }
     for (std::size_t i = 0; i < problem.dependencies.size(); ++i) {
       touching_[problem.dependencies[i].dependent].push_back(i);
       for (const std::size_t sponsor : problem.dependencies[i].sponsors) touching_[sponsor].push_back(i);
@@ -92,25 +110,27 @@ class Placer {
   Placement run() {
     std::vector<std::size_t> order(bundles_.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
-    Placement best;
+    Attempt best;
     std::size_t least = std::numeric_limits<std::size_t>::max();
     for (std::size_t attempt = 0; attempt < kMostAttempts && least > 0; ++attempt) {
       begin();
       const auto first_left_out = place_owners(order);
-      const auto left_out = static_cast<std::size_t>(std::ranges::count_if(places_, [](const ContainerPlace& it) { return !it.owner; }));
+      const auto left_out = static_cast<std::size_t>(std::ranges::count_if(now_.places, [](const ContainerPlace& it) { return !it.owner; }));
       if (left_out < least) {
-        for (const std::size_t bundle : order) place_standbys(bundles_[bundle]);
         least = left_out;
-        best.places = places_;
-        best.why = why_;
+        best = now_;
+        best.order = order;
       }
       if (!first_left_out) break;
       std::rotate(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(*first_left_out),
                   order.begin() + static_cast<std::ptrdiff_t>(*first_left_out) + 1);
       if (*first_left_out == 0) break;  // it had the first choice
     }
-    best.score = score_of(problem_, best.places);
-    return best;
+    now_ = std::move(best);
+    for (const std::size_t bundle : now_.order) place_standbys(bundles_[bundle]);
+    Placement placement{.places = std::move(now_.places), .score = {}, .why = std::move(now_.why)};
+    placement.score = score_of(problem_, placement.places);
+    return placement;
   }
 
  private:
@@ -144,9 +164,9 @@ class Placer {
   }
 
   void begin() {
-    places_.assign(problem_.containers.size(), {});
-    why_.assign(problem_.containers.size(), {});
-    loads_.assign(problem_.nodes.size(), {});
+    now_.places.assign(problem_.containers.size(), {});
+    now_.why.assign(problem_.containers.size(), {});
+    now_.loads.assign(problem_.nodes.size(), {});
   }
 
   // The place in the order of the first bundle that found none.
@@ -165,16 +185,16 @@ class Placer {
 
   // A sponsor that was to come close has found no place.
   bool take_back_what_is_too_far(const Bundle& bundle) {
-    const auto owner = places_[bundle.members.front()].owner;
+    const auto owner = now_.places[bundle.members.front()].owner;
     if (!owner) return false;
     const bool kept = std::ranges::all_of(bundle.members, [&](std::size_t member) { return keeps_dependencies(member, *owner, false); });
     if (kept) return false;
-    loads_[*owner].held.memory.count -= bundle.demand.memory.count;
-    loads_[*owner].held.cpu.count -= bundle.demand.cpu.count;
-    loads_[*owner].held.disk.count -= bundle.demand.disk.count;
+    now_.loads[*owner].held.memory.count -= bundle.demand.memory.count;
+    now_.loads[*owner].held.cpu.count -= bundle.demand.cpu.count;
+    now_.loads[*owner].held.disk.count -= bundle.demand.disk.count;
     for (const std::size_t member : bundle.members) {
-      places_[member].owner.reset();
-      why_[member] = "no node is close enough to a sponsor that has a place";
+      now_.places[member].owner.reset();
+      now_.why[member] = "no node is close enough to a sponsor that has a place";
     }
     return true;
   }
@@ -197,14 +217,14 @@ class Placer {
       least = cost;
     }
     for (const std::size_t member : bundle.members) {
-      why_[member] = !best ? std::format("no node can take it: {}", refusals.text())
+      now_.why[member] = !best ? std::format("no node can take it: {}", refusals.text())
                      : container(member).owner == best
                          ? "it runs there"
                          : std::format("the emptiest of {} that can take it", able);
     }
     if (!best) return false;
-    for (const std::size_t member : bundle.members) places_[member].owner = best;
-    Load& load = loads_[*best];
+    for (const std::size_t member : bundle.members) now_.places[member].owner = best;
+    Load& load = now_.loads[*best];
     load.held = load.held + bundle.demand;
     return true;
   }
@@ -215,12 +235,12 @@ class Placer {
   }
 
   double fullness(std::size_t node, const Demand& more, std::uint32_t brought) const {
-    return fullness_of(loads_[node].held + more + Demand{{}, {brought}, {}}, problem_.nodes[node].capacity);
+    return fullness_of(now_.loads[node].held + more + Demand{{}, {brought}, {}}, problem_.nodes[node].capacity);
   }
 
   Refusal room_refusal(std::size_t node, const Demand& more, std::uint32_t brought) const {
     const Demand& capacity = problem_.nodes[node].capacity;
-    const Demand held = loads_[node].held + more;
+    const Demand held = now_.loads[node].held + more;
     if (held.memory > capacity.memory) return Refusal::kMemory;
     if (std::uint64_t{held.cpu.count} + brought > capacity.cpu.count) return Refusal::kProcessors;
     if (held.disk > capacity.disk) return Refusal::kDisk;
@@ -234,7 +254,7 @@ class Placer {
   Refusal owner_refusal(const Bundle& bundle, std::size_t node) const {
     const bool new_here = std::ranges::any_of(bundle.members, [&](std::size_t member) { return is_new(member, node); });
     if (new_here && !problem_.nodes[node].takes_new) return Refusal::kCordoned;
-    if (const Refusal room = room_refusal(node, bundle.demand, loads_[node].most_brought()); room != Refusal::kNone) return room;
+    if (const Refusal room = room_refusal(node, bundle.demand, now_.loads[node].most_brought); room != Refusal::kNone) return room;
     for (const std::size_t member : bundle.members) {
       if (!keeps_dependencies(member, node, true)) return Refusal::kTooFar;
       if (meets_replica(bundle, member, node)) return Refusal::kTogether;
@@ -245,10 +265,10 @@ class Placer {
   bool meets_replica(const Bundle& bundle, std::size_t member, std::size_t node) const {
     const auto& group = container(member).replica_group;
     if (!group) return false;
-    for (std::size_t other = 0; other < places_.size(); ++other) {
-      if (other == member || container(other).replica_group != group) continue;
+    for (const std::size_t other : replicas_.at(*group)) {
+      if (other == member) continue;
       if (std::ranges::contains(bundle.members, other)) return true;
-      if (places_[other].owner && share_domain(problem_.nodes[*places_[other].owner], problem_.nodes[node], problem_.apart)) return true;
+      if (now_.places[other].owner && topology_.fail_together(*now_.places[other].owner, node)) return true;
     }
     return false;
   }
@@ -259,14 +279,14 @@ class Placer {
     return std::ranges::all_of(touching_[member], [&](std::size_t index) {
       const ContainerDependency& dependency = problem_.dependencies[index];
       if (dependency.within == Closeness::kAnywhere || (!hope && dependency.dependent != member)) return true;
-      const bool any = std::ranges::any_of(dependency.sponsors, [&](std::size_t sponsor) { return places_[sponsor].owner.has_value(); });
+      const bool any = std::ranges::any_of(dependency.sponsors, [&](std::size_t sponsor) { return now_.places[sponsor].owner.has_value(); });
       if (!hope && !any) return true;
-      const auto where = [&](std::size_t it) { return it == member ? std::optional(node) : places_[it].owner; };
+      const auto where = [&](std::size_t it) { return it == member ? std::optional(node) : now_.places[it].owner; };
       const auto dependent = where(dependency.dependent);
       if (!dependent) return true;
       return std::ranges::any_of(dependency.sponsors, [&](std::size_t sponsor) {
         const auto at = where(sponsor);
-        return at ? are_close(problem_.nodes[*dependent], problem_.nodes[*at], dependency.within) : hope;
+        return at ? topology_.are_close(*dependent, *at, dependency.within) : hope;
       });
     });
   }
@@ -274,7 +294,7 @@ class Placer {
   // ---- Standbys ----
 
   void place_standbys(const Bundle& bundle) {
-    if (!places_[bundle.members.front()].owner) return;
+    if (!now_.places[bundle.members.front()].owner) return;
     for (std::uint32_t rank = 0; rank < bundle.standbys; ++rank) {
       Bundle part;
       for (const std::size_t member : bundle.members) {
@@ -287,7 +307,7 @@ class Placer {
   }
 
   bool place_standby(const Bundle& part, bool first) {
-    const std::size_t owner = *places_[part.members.front()].owner;
+    const std::size_t owner = *now_.places[part.members.front()].owner;
     Refusals refusals;
     std::optional<std::size_t> best;
     std::tuple<std::size_t, std::size_t, double> least;
@@ -306,32 +326,32 @@ class Placer {
     }
     if (!best) {
       for (const std::size_t member : part.members) {
-        why_[member] += std::format("; {} of {} standbys, since of the other nodes {}", places_[member].standbys.size(),
+        now_.why[member] += std::format("; {} of {} standbys, since of the other nodes {}", now_.places[member].standbys.size(),
                                     container(member).standbys, refusals.text());
       }
       return false;
     }
-    Load& load = loads_[*best];
+    Load& load = now_.loads[*best];
     load.held.memory.count += part.demand.memory.count;
     load.held.disk.count += part.demand.disk.count;
-    if (first) load.brought[domain_of_[owner]] += part.demand.cpu.count;
-    for (const std::size_t member : part.members) places_[member].standbys.push_back(*best);
+    if (first) load.bring(domain_of_[owner], part.demand.cpu.count);
+    for (const std::size_t member : part.members) now_.places[member].standbys.push_back(*best);
     return true;
   }
 
   // The most that one failing domain would bring to the node then.
   std::uint32_t brought_to(const Bundle& part, std::size_t node, std::size_t owner, bool first) const {
-    const Load& load = loads_[node];
-    if (!first) return load.most_brought();
+    const Load& load = now_.loads[node];
+    if (!first) return load.most_brought;
     const auto there = load.brought.find(domain_of_[owner]);
     const std::uint32_t by_this_one = (there == load.brought.end() ? 0 : there->second) + part.demand.cpu.count;
-    return std::max(load.most_brought(), by_this_one);
+    return std::max(load.most_brought, by_this_one);
   }
 
   Refusal standby_refusal(const Bundle& part, std::size_t node, std::size_t owner, bool first) const {
     const PlaceNode& here = problem_.nodes[node];
-    const auto is_with = [&](std::size_t other) { return share_domain(here, problem_.nodes[other], problem_.apart); };
-    if (is_with(owner) || std::ranges::any_of(places_[part.members.front()].standbys, is_with)) return Refusal::kTogether;
+    const auto is_with = [&](std::size_t other) { return topology_.fail_together(node, other); };
+    if (is_with(owner) || std::ranges::any_of(now_.places[part.members.front()].standbys, is_with)) return Refusal::kTogether;
     const bool new_here = std::ranges::any_of(part.members, [&](std::size_t member) { return is_new(member, node); });
     if (new_here && !here.takes_new) return Refusal::kCordoned;
     const Demand stored{part.demand.memory, {}, part.demand.disk};
@@ -342,8 +362,8 @@ class Placer {
   std::size_t broken_without(const Bundle& part, std::size_t owner, std::size_t node) const {
     const auto where = [&](std::size_t it) -> std::optional<std::size_t> {
       if (std::ranges::contains(part.members, it)) return node;
-      const ContainerPlace& place = places_[it];
-      if (!place.owner || !share_domain(problem_.nodes[*place.owner], problem_.nodes[owner], problem_.apart)) return place.owner;
+      const ContainerPlace& place = now_.places[it];
+      if (!place.owner || !topology_.fail_together(*place.owner, owner)) return place.owner;
       if (place.standbys.empty()) return std::nullopt;
       return place.standbys.front();
     };
@@ -356,7 +376,7 @@ class Placer {
         if (!dependent) continue;
         const bool kept = std::ranges::any_of(dependency.sponsors, [&](std::size_t sponsor) {
           const auto at = where(sponsor);
-          return !at || are_close(problem_.nodes[*dependent], problem_.nodes[*at], dependency.within);
+          return !at || topology_.are_close(*dependent, *at, dependency.within);
         });
         if (!kept) ++broken;
       }
@@ -365,13 +385,13 @@ class Placer {
   }
 
   const PlacementProblem& problem_;
+  const Topology topology_;
+  std::map<std::size_t, std::vector<std::size_t>> replicas_{};  // by group: containers
   std::vector<std::vector<std::size_t>> touching_;  // by container: dependencies
   std::vector<std::size_t> by_name_;                // nodes, in the order in which they are looked at
   std::vector<std::size_t> domain_of_;              // by node: the first by name that fails with it
   std::vector<Bundle> bundles_;
-  Places places_;
-  std::vector<std::string> why_;
-  std::vector<Load> loads_;
+  Attempt now_;
 };
 
 }  // namespace

@@ -215,6 +215,43 @@ TEST(Place, TheOrderOfNodesMeansNothing) {
   }
 }
 
+// Failure by failure, dependency by dependency, as Score says.
+std::size_t broken_one_by_one(const PlacementProblem& problem, const Places& places) {
+  std::vector<std::size_t> failing = failing_domains_of(problem);
+  std::ranges::sort(failing);
+  failing.erase(std::ranges::unique(failing).begin(), failing.end());
+  std::size_t broken = 0;
+  for (const std::size_t failed : failing) {
+    const auto is_gone = [&](std::size_t node) { return share_domain(problem.nodes[node], problem.nodes[failed], problem.apart); };
+    std::vector<std::optional<std::size_t>> where;
+    for (const ContainerPlace& place : places) {
+      where.push_back(place.owner);
+      if (!place.owner || !is_gone(*place.owner)) continue;
+      const auto next = std::ranges::find_if_not(place.standbys, is_gone);
+      where.back() = next == place.standbys.end() ? std::nullopt : std::optional(*next);
+    }
+    for (const ContainerDependency& dependency : problem.dependencies) broken += is_kept(problem, dependency, where) ? 0 : 1;
+  }
+  return broken;
+}
+
+TEST(Place, WhatFailuresBreakIsCountedInFull) {
+  std::size_t broken = 0;
+  for (unsigned seed = 0; seed < 1000; ++seed) {
+    RandomProblem random(seed);
+    const PlacementProblem problem = random.make(8, 12);
+    Places places(problem.containers.size());  // anywhere, whether allowed or not
+    for (ContainerPlace& place : places) {
+      if (random.draw(0, 4) != 0) place.owner = random.draw(0, problem.nodes.size() - 1);
+      for (std::size_t i = random.draw(0, 2); i > 0; --i) place.standbys.push_back(random.draw(0, problem.nodes.size() - 1));
+    }
+    const std::size_t expected = broken_one_by_one(problem, places);
+    ASSERT_EQ(score_of(problem, places).broken_by_failures, expected) << "seed " << seed;
+    broken += expected;
+  }
+  EXPECT_GT(broken, 1000u) << "the problems are none";
+}
+
 // All places of all containers, one after the other; the least that stays without one.
 std::size_t least_unplaced(const PlacementProblem& problem, Places& places, std::size_t at) {
   if (at == places.size()) {

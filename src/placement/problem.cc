@@ -6,12 +6,73 @@
 #include <map>
 #include <numeric>
 
+#include "placement/topology.h"
+
 namespace perdure::placement {
 namespace {
 
 using model::FailureDomain;
 
-// Index into the labels, whose first is the widest; of kNode none.
+double share(std::uint64_t used, std::uint64_t of) {
+  if (used == 0) return 0;
+  return of == 0 ? std::numeric_limits<double>::max() : static_cast<double>(used) / static_cast<double>(of);
+}
+
+// Counts the dependencies that are not kept once the first standbys have taken over, one failing domain after the other.
+// Only those are looked at whose containers the failure moves; the others are as they are without it.
+class FailureCount {
+ public:
+  FailureCount(const PlacementProblem& problem, const Places& places)
+      : problem_(problem), places_(places), topology_(problem), owned_(problem.nodes.size()), touching_(places.size()) {
+    for (std::size_t i = 0; i < places.size(); ++i) {
+      owners_.push_back(places[i].owner);
+      if (places[i].owner) owned_[*places[i].owner].push_back(i);
+    }
+    for (std::size_t i = 0; i < problem.dependencies.size(); ++i) {
+      const ContainerDependency& dependency = problem.dependencies[i];
+      if (dependency.within == Closeness::kAnywhere) continue;
+      touching_[dependency.dependent].push_back(i);
+      for (const std::size_t sponsor : dependency.sponsors) touching_[sponsor].push_back(i);
+      if (!is_kept(problem, dependency, owners_)) always_.push_back(i);
+    }
+  }
+
+  std::size_t broken_by(std::size_t failed) const {
+    std::vector<std::optional<std::size_t>> where = owners_;
+    std::vector<std::size_t> touched;
+    for (std::size_t node = 0; node < owned_.size(); ++node) {
+      if (owned_[node].empty() || !topology_.fail_together(node, failed)) continue;
+      for (const std::size_t container : owned_[node]) {
+        where[container] = standby_after(container, failed);
+        touched.insert(touched.end(), touching_[container].begin(), touching_[container].end());
+      }
+    }
+    touched.insert(touched.end(), always_.begin(), always_.end());
+    std::ranges::sort(touched);
+    const auto repeated = std::ranges::unique(touched);
+    touched.erase(repeated.begin(), repeated.end());
+    return static_cast<std::size_t>(std::ranges::count_if(
+        touched, [&](std::size_t index) { return !is_kept(problem_, problem_.dependencies[index], where); }));
+  }
+
+ private:
+  std::optional<std::size_t> standby_after(std::size_t container, std::size_t failed) const {
+    const auto& standbys = places_[container].standbys;
+    const auto next = std::ranges::find_if_not(standbys, [&](std::size_t node) { return topology_.fail_together(node, failed); });
+    return next == standbys.end() ? std::nullopt : std::optional(*next);
+  }
+
+  const PlacementProblem& problem_;
+  const Places& places_;
+  const Topology topology_;
+  std::vector<std::optional<std::size_t>> owners_{};
+  std::vector<std::vector<std::size_t>> owned_;     // by node: containers
+  std::vector<std::vector<std::size_t>> touching_;  // by container: dependencies
+  std::vector<std::size_t> always_{};               // dependencies that are not kept even without a failure
+};
+
+}  // namespace
+
 std::size_t label_of(FailureDomain domain) {
   switch (domain) {
     case FailureDomain::kDataCentre:
@@ -25,37 +86,6 @@ std::size_t label_of(FailureDomain domain) {
   }
   return model::kDomainLabels.size();
 }
-
-double share(std::uint64_t used, std::uint64_t of) {
-  if (used == 0) return 0;
-  return of == 0 ? std::numeric_limits<double>::max() : static_cast<double>(used) / static_cast<double>(of);
-}
-
-// Where a container is once the domain of node `failed` has failed; nullopt: nowhere.
-std::optional<std::size_t> after_failure(const PlacementProblem& problem, const ContainerPlace& place, std::size_t failed) {
-  const auto is_gone = [&](std::size_t node) { return share_domain(problem.nodes[node], problem.nodes[failed], problem.apart); };
-  if (!place.owner) return std::nullopt;
-  if (!is_gone(*place.owner)) return place.owner;
-  const auto next = std::ranges::find_if_not(place.standbys, is_gone);
-  if (next == place.standbys.end()) return std::nullopt;
-  return *next;
-}
-
-// Dependencies of which both ends have a place, and are not close enough.
-bool is_kept(const PlacementProblem& problem, const ContainerDependency& dependency,
-             const std::vector<std::optional<std::size_t>>& where) {
-  const auto& dependent = where[dependency.dependent];
-  if (!dependent || dependency.within == Closeness::kAnywhere) return true;
-  bool somewhere = false;
-  for (const std::size_t sponsor : dependency.sponsors) {
-    if (!where[sponsor]) continue;
-    somewhere = true;
-    if (are_close(problem.nodes[*dependent], problem.nodes[*where[sponsor]], dependency.within)) return true;
-  }
-  return !somewhere;
-}
-
-}  // namespace
 
 bool share_domain(const PlaceNode& one, const PlaceNode& other, FailureDomain domain) {
   if (one.name == other.name) return true;
@@ -83,6 +113,19 @@ bool are_close(const PlaceNode& one, const PlaceNode& other, Closeness closeness
   return false;
 }
 
+bool is_kept(const PlacementProblem& problem, const ContainerDependency& dependency,
+             const std::vector<std::optional<std::size_t>>& where) {
+  const auto& dependent = where[dependency.dependent];
+  if (!dependent || dependency.within == Closeness::kAnywhere) return true;
+  bool somewhere = false;
+  for (const std::size_t sponsor : dependency.sponsors) {
+    if (!where[sponsor]) continue;
+    somewhere = true;
+    if (are_close(problem.nodes[*dependent], problem.nodes[*where[sponsor]], dependency.within)) return true;
+  }
+  return !somewhere;
+}
+
 double fullness_of(const Demand& load, const Demand& capacity) {
   return std::max(share(load.memory.count, capacity.memory.count), share(load.cpu.count, capacity.cpu.count));
 }
@@ -93,8 +136,9 @@ std::vector<std::size_t> failing_domains_of(const PlacementProblem& problem) {
   if (problem.apart == FailureDomain::kNode) return by_name;  // each by itself
   std::ranges::sort(by_name, {}, [&](std::size_t node) { return problem.nodes[node].name; });
   std::vector<std::size_t> domains;
-  for (const PlaceNode& node : problem.nodes) {
-    domains.push_back(*std::ranges::find_if(by_name, [&](std::size_t other) { return share_domain(node, problem.nodes[other], problem.apart); }));
+  const Topology topology(problem);
+  for (std::size_t node = 0; node < problem.nodes.size(); ++node) {
+    domains.push_back(*std::ranges::find_if(by_name, [&](std::size_t other) { return topology.fail_together(node, other); }));
   }
   return domains;
 }
@@ -141,13 +185,9 @@ Score score_of(const PlacementProblem& problem, const Places& places) {
   std::ranges::sort(failing);
   const auto repeated = std::ranges::unique(failing);
   failing.erase(repeated.begin(), repeated.end());
-  for (const std::size_t failed : failing) {
-    if (problem.dependencies.empty()) break;
-    std::vector<std::optional<std::size_t>> where;
-    for (const ContainerPlace& place : places) where.push_back(after_failure(problem, place, failed));
-    for (const ContainerDependency& dependency : problem.dependencies) {
-      if (!is_kept(problem, dependency, where)) ++score.broken_by_failures;
-    }
+  if (!problem.dependencies.empty()) {
+    const FailureCount count(problem, places);
+    for (const std::size_t failed : failing) score.broken_by_failures += count.broken_by(failed);
   }
   const std::vector<Demand> loads = loads_of(problem, places);
   for (std::size_t node = 0; node < problem.nodes.size(); ++node) {

@@ -54,10 +54,18 @@ struct ContainerPlace {
 };
 using Places = std::vector<ContainerPlace>;  // one for each container
 
+// Index into the labels, whose first is the widest; of kNode their number.
+std::size_t label_of(model::FailureDomain domain);
+
 // Whether two nodes are in one domain: the same node, or both have its label and all wider ones that both have agree.
 bool share_domain(const PlaceNode& one, const PlaceNode& other, model::FailureDomain domain);
 // Whether programs on them are that close. kContainer is never between two containers.
 bool are_close(const PlaceNode& one, const PlaceNode& other, Closeness closeness);
+
+// Whether the dependent is close enough to one of its sponsors, with each container at `where`; also if it or all of them
+// are nowhere.
+bool is_kept(const PlacementProblem& problem, const ContainerDependency& dependency,
+             const std::vector<std::optional<std::size_t>>& where);
 
 // By node: the first by name that fails with it, which stands for their domain.
 std::vector<std::size_t> failing_domains_of(const PlacementProblem& problem);

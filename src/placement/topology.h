@@ -1,0 +1,31 @@
+// Which nodes fail together and which are close, as share_domain and are_close of problem.h say, in numbers: who asks for
+// millions of pairs would spend most of its time on comparing names. Pure; holds nothing of the problem.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "placement/problem.h"
+
+namespace perdure::placement {
+
+class Topology {
+ public:
+  explicit Topology(const PlacementProblem& problem);
+
+  bool fail_together(std::size_t one, std::size_t other) const { return share(one, other, apart_); }
+  bool are_close(std::size_t one, std::size_t other, Closeness closeness) const;
+
+ private:
+  static constexpr std::size_t kLabels = model::kDomainLabels.size();
+
+  bool share(std::size_t one, std::size_t other, std::size_t label) const;
+
+  std::size_t apart_;
+  // By node: its labels, the widest first, then its name; equal numbers for equal texts, 0 for a label that is missing.
+  std::vector<std::array<std::uint32_t, kLabels + 1>> numbers_;
+};
+
+}  // namespace perdure::placement
