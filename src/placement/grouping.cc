@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <format>
+#include <limits>
 #include <map>
 #include <set>
 #include <utility>
@@ -151,9 +152,8 @@ class Grouper {
       const Component& component = application_.components[member];
       if (model::state_of(component) == model::StateKind::kStateful) container.state = model::StateKind::kStateful;
       model::take_shorter(container.state_sensitivity, model::state_sensitivity_of(component));
-      container.demand.memory.count += component.resources.memory.value_or(Bytes{}).count;
-      container.demand.cpu.count += component.resources.cpu.value_or(model::MilliCores{}).count;
-      container.demand.disk.count += component.resources.disk.value_or(Bytes{}).count;
+      container.demand = sum_of(container.demand, {component.resources.memory.value_or(Bytes{}), component.resources.cpu.value_or(model::MilliCores{}),
+                                                   component.resources.disk.value_or(Bytes{})});
     }
     container.why = why(members, settings);
     grouping_.containers.push_back(std::move(container));
@@ -210,7 +210,20 @@ class Grouper {
   Grouping grouping_;
 };
 
+template <typename Count>
+Count saturated_sum(Count one, Count other) {
+  return one > std::numeric_limits<Count>::max() - other ? std::numeric_limits<Count>::max() : one + other;
+}
+
 }  // namespace
+
+std::uint32_t sum_of(std::uint32_t one, std::uint32_t other) { return saturated_sum(one, other); }
+std::uint64_t sum_of(std::uint64_t one, std::uint64_t other) { return saturated_sum(one, other); }
+
+Demand sum_of(const Demand& one, const Demand& other) {
+  return {Bytes{sum_of(one.memory.count, other.memory.count)}, model::MilliCores{sum_of(one.cpu.count, other.cpu.count)},
+          Bytes{sum_of(one.disk.count, other.disk.count)}};
+}
 
 Grouping group_components(const Application& application, const Latencies& latencies) {
   return Grouper(application, latencies).run();

@@ -23,6 +23,11 @@ struct Demand {
   auto operator<=>(const Demand&) const = default;
 };
 
+// Each as much as it can count at most: a sum that would be more is too much for any node, and does not become little.
+std::uint32_t sum_of(std::uint32_t one, std::uint32_t other);
+std::uint64_t sum_of(std::uint64_t one, std::uint64_t other);
+Demand sum_of(const Demand& one, const Demand& other);
+
 struct PlannedContainer {
   ContainerName name;                                   // APPLICATION-NAME, with replicas APPLICATION-NAME-N from 1
   std::vector<std::size_t> components{};                // of the application, rising

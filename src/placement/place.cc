@@ -56,11 +56,6 @@ class Refusals {
   std::array<std::size_t, static_cast<std::size_t>(Refusal::kTogether) + 1> counts_{};
 };
 
-Demand operator+(const Demand& one, const Demand& other) {
-  return {Bytes{one.memory.count + other.memory.count}, model::MilliCores{one.cpu.count + other.cpu.count},
-          Bytes{one.disk.count + other.disk.count}};
-}
-
 // What a node bears so far.
 struct Load {
   Demand held{};                                 // memory and disk of all, processors of what it owns
@@ -70,7 +65,7 @@ struct Load {
 
   void bring(std::size_t domain, std::uint32_t cpu) {
     std::uint32_t& all = brought[domain];
-    all += cpu;
+    all = sum_of(all, cpu);
     most_brought = std::max(most_brought, all);
   }
 };
@@ -146,7 +141,7 @@ class Placer {
     for (std::size_t i = 0; i < problem_.containers.size(); ++i) {
       Bundle& bundle = by_root[together.root_of(i)];
       bundle.members.push_back(i);
-      bundle.demand = bundle.demand + container(i).demand;
+      bundle.demand = sum_of(bundle.demand, container(i).demand);
       bundle.standbys = std::max(bundle.standbys, container(i).standbys);
     }
     for (auto& [root, bundle] : by_root) bundles_.push_back(std::move(bundle));
@@ -225,7 +220,7 @@ class Placer {
     if (!best) return false;
     for (const std::size_t member : bundle.members) now_.places[member].owner = best;
     Load& load = now_.loads[*best];
-    load.held = load.held + bundle.demand;
+    load.held = sum_of(load.held, bundle.demand);
     return true;
   }
 
@@ -235,12 +230,12 @@ class Placer {
   }
 
   double fullness(std::size_t node, const Demand& more, std::uint32_t brought) const {
-    return fullness_of(now_.loads[node].held + more + Demand{{}, {brought}, {}}, problem_.nodes[node].capacity);
+    return fullness_of(sum_of(sum_of(now_.loads[node].held, more), {{}, {brought}, {}}), problem_.nodes[node].capacity);
   }
 
   Refusal room_refusal(std::size_t node, const Demand& more, std::uint32_t brought) const {
     const Demand& capacity = problem_.nodes[node].capacity;
-    const Demand held = now_.loads[node].held + more;
+    const Demand held = sum_of(now_.loads[node].held, more);
     if (held.memory > capacity.memory) return Refusal::kMemory;
     if (std::uint64_t{held.cpu.count} + brought > capacity.cpu.count) return Refusal::kProcessors;
     if (held.disk > capacity.disk) return Refusal::kDisk;
@@ -300,7 +295,7 @@ class Placer {
       for (const std::size_t member : bundle.members) {
         if (container(member).standbys <= rank) continue;
         part.members.push_back(member);
-        part.demand = part.demand + container(member).demand;
+        part.demand = sum_of(part.demand, container(member).demand);
       }
       if (!place_standby(part, rank == 0)) return;
     }
@@ -332,8 +327,7 @@ class Placer {
       return false;
     }
     Load& load = now_.loads[*best];
-    load.held.memory.count += part.demand.memory.count;
-    load.held.disk.count += part.demand.disk.count;
+    load.held = sum_of(load.held, {part.demand.memory, {}, part.demand.disk});
     if (first) load.bring(domain_of_[owner], part.demand.cpu.count);
     for (const std::size_t member : part.members) now_.places[member].standbys.push_back(*best);
     return true;
@@ -344,7 +338,7 @@ class Placer {
     const Load& load = now_.loads[node];
     if (!first) return load.most_brought;
     const auto there = load.brought.find(domain_of_[owner]);
-    const std::uint32_t by_this_one = (there == load.brought.end() ? 0 : there->second) + part.demand.cpu.count;
+    const std::uint32_t by_this_one = sum_of(there == load.brought.end() ? 0 : there->second, part.demand.cpu.count);
     return std::max(load.most_brought, by_this_one);
   }
 

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 #include <random>
 
@@ -136,6 +137,21 @@ TEST(Place, OneThatFindsNoPlaceIsTriedFirst) {
                            .containers = {container("a", 50), container("b", 20)}};
   problem.containers[1].outage_tolerance = 1s;
   EXPECT_THAT(text(problem, placed(problem)), ElementsAre("a: n1", "b: n2"));
+}
+
+TEST(Place, SumsBeyondWhatCanBeCountedAreTooMuch) {
+  constexpr std::uint64_t kMost = std::numeric_limits<std::uint64_t>::max();
+  constexpr std::uint32_t kMostCores = std::numeric_limits<std::uint32_t>::max();
+  PlacementProblem problem{.nodes = {node("n1", 100), node("n2", 100)}, .containers = {container("a", 1), container("b", 1)}};
+  problem.dependencies = {{1, {0}, Closeness::kHost, {}}};
+  for (PlaceContainer& it : problem.containers) it.demand.memory = Bytes{kMost / 2 + 1};
+  EXPECT_EQ(placed(problem).score.unplaced, 2u) << "twice a half and one more is nothing, if it wraps around";
+  for (PlaceContainer& it : problem.containers) it.demand = {Bytes{1}, {kMostCores / 2 + 1}, {}};
+  const Placement placement = placed(problem);
+  EXPECT_EQ(placement.score.unplaced, 2u);
+  EXPECT_EQ(placement.why[0], "no node can take it: 2 without the processors");
+  EXPECT_EQ(loads_of(problem, {{.owner = 0}, {.owner = 0}})[0].cpu.count, kMostCores);
+  EXPECT_FALSE(violations_of(problem, {{.owner = 0}, {.owner = 0}}).empty());
 }
 
 TEST(Place, NothingAndNowhere) {

@@ -153,17 +153,18 @@ std::vector<Demand> loads_of(const PlacementProblem& problem, const Places& plac
     std::vector<std::size_t> holders = place.standbys;
     if (place.owner) holders.push_back(*place.owner);
     for (const std::size_t node : holders) {
-      loads[node].memory.count += demand.memory.count;
-      loads[node].disk.count += demand.disk.count;
+      loads[node] = sum_of(loads[node], {demand.memory, {}, demand.disk});
     }
     if (!place.owner) continue;
-    loads[*place.owner].cpu.count += demand.cpu.count;
-    if (!place.standbys.empty()) brought[place.standbys.front()][domains[*place.owner]] += demand.cpu.count;
+    loads[*place.owner] = sum_of(loads[*place.owner], {{}, demand.cpu, {}});
+    if (place.standbys.empty()) continue;
+    std::uint32_t& all = brought[place.standbys.front()][domains[*place.owner]];
+    all = sum_of(all, demand.cpu.count);
   }
   for (std::size_t node = 0; node < loads.size(); ++node) {
     std::uint32_t most = 0;
     for (const auto& [domain, cpu] : brought[node]) most = std::max(most, cpu);
-    loads[node].cpu.count += most;
+    loads[node] = sum_of(loads[node], {{}, {most}, {}});
   }
   return loads;
 }
