@@ -40,7 +40,7 @@ Outcome<Deployment> prepare(CommandContext& context) {
   Deployment deployment{*std::move(planned)};
   const deploy::Plan& plan = deployment.planned.plan;
   for (std::size_t i = 0; i < plan.grouping.containers.size(); ++i) {
-    std::string image = "sha256:" + std::string(64, '0');  // of what is made anew: not before it is agreed to
+    std::string image = no_digest();  // of what is made anew: not before it is agreed to
     if (runs_already(deployment.planned, i)) {
       auto built = image_of(context, deployment.planned, i);
       if (!built) return std::unexpected(built.error());
@@ -58,6 +58,19 @@ Outcome<Deployment> prepare(CommandContext& context) {
 
 bool changes_something(const Deployment& deployment) {
   return std::ranges::any_of(deployment.changes, [](const Change& change) { return change.kind != Change::Kind::kKeep; });
+}
+
+Outcome<void> say(const CommandContext& context, const std::string& line) {
+  if (Status written = context.terminal().out(line + "\n"); !written) return std::unexpected(to_failure(written.error()));
+  return {};
+}
+
+Outcome<void> remove_container(CommandContext& context, const ContainerName& name) {
+  v1::Request request;
+  request.mutable_remove()->set_name(name.str());
+  request.mutable_remove()->set_force(true);
+  if (auto removed = context.change(request, v1::Response::kRemove); !removed) return std::unexpected(removed.error());
+  return say(context, std::format("{}: removed", name.str()));
 }
 
 class Applying {
@@ -82,29 +95,16 @@ class Applying {
       case Change::Kind::kKeep:
         return {};
       case Change::Kind::kRemove:
-        return remove(change);
+        return remove_container(context_, change.name);
       case Change::Kind::kMove:
         return move(change);
       case Change::Kind::kReplace:
-        if (auto removed = remove(change); !removed) return removed;
+        if (auto removed = remove_container(context_, change.name); !removed) return removed;
         return start(change);
       case Change::Kind::kCreate:
         return start(change);
     }
     return {};
-  }
-
-  Outcome<void> say(const std::string& line) {
-    if (Status written = context_.terminal().out(line + "\n"); !written) return std::unexpected(to_failure(written.error()));
-    return {};
-  }
-
-  Outcome<void> remove(const Change& change) {
-    v1::Request request;
-    request.mutable_remove()->set_name(change.name.str());
-    request.mutable_remove()->set_force(true);
-    if (auto removed = context_.change(request, v1::Response::kRemove); !removed) return std::unexpected(removed.error());
-    return say(std::format("{}: removed", change.name.str()));
   }
 
   Outcome<void> move(const Change& change) {
@@ -113,13 +113,19 @@ class Applying {
     request.mutable_move()->set_node(change.to->str());
     const auto moved = context_.change(request, v1::Response::kMove);
     if (!moved) return std::unexpected(moved.error());
-    return say(std::format("{}: moved to {}", change.name.str(), change.to->str()));
+    return say(context_, std::format("{}: moved to {}", change.name.str(), change.to->str()));
+  }
+
+  // With its image, which was built before if the container ran already.
+  Outcome<model::ContainerSpec> specification_of(const Change& change) {
+    if (change.kind == Change::Kind::kReplace) return deployment_.specs[change.wanted];
+    auto image = image_of(context_, deployment_.planned, change.wanted);
+    if (!image) return std::unexpected(image.error());
+    return spec_of(deployment_.planned, change.wanted, *image);
   }
 
   Outcome<void> start(const Change& change) {
-    auto image = image_of(context_, deployment_.planned, change.wanted);
-    if (!image) return std::unexpected(image.error());
-    const auto spec = spec_of(deployment_.planned, change.wanted, *image);
+    const auto spec = specification_of(change);
     if (!spec) return std::unexpected(spec.error());
     v1::Request request;
     v1::RunRequest& run = *request.mutable_run();
@@ -134,7 +140,7 @@ class Applying {
     const v1::ContainerStatus& status = started->run().status();
     const std::string trouble = trouble_of(status, run.settled_standbys());
     if (!trouble.empty()) unprotected_ = true;
-    return say(std::format("{}: runs on {}{}", change.name.str(), change.to->str(), trouble.empty() ? "" : ", but " + trouble));
+    return say(context_, std::format("{}: runs on {}{}", change.name.str(), change.to->str(), trouble.empty() ? "" : ", but " + trouble));
   }
 
   static std::string trouble_of(const v1::ContainerStatus& status, std::uint32_t standbys) {
@@ -201,24 +207,13 @@ Outcome<ExitCode> run_delete(CommandContext& context) {
   const auto view = look_at_cluster(context, application, Specifications::kNone);
   if (!view) return std::unexpected(view.error());
   const std::vector<ContainerName> names = deploy::removal_order(application, *view);
-  if (names.empty()) {
-    return std::unexpected(Failure{.code = ExitCode::kNotFound,
-                                   .message = std::format("no container belongs to an application '{}'", application),
-                                   .remedy = "'perdure list --json' says to which application each container belongs"});
-  }
+  if (names.empty()) return std::unexpected(no_such_application(application));
   std::string what = std::format("Removes {} containers of application {}, with their memory, their files and their generations:\n",
                                  names.size(), application);
   for (const ContainerName& name : names) what += std::format("  {}\n", name.str());
   if (const auto agreed = context.confirm(what); !agreed) return std::unexpected(agreed.error());
   for (const ContainerName& name : names) {
-    v1::Request request;
-    request.mutable_remove()->set_name(name.str());
-    request.mutable_remove()->set_force(true);
-    const auto removed = context.change(request, v1::Response::kRemove);
-    if (!removed) return std::unexpected(removed.error());
-    if (Status written = context.terminal().out(std::format("{}: removed\n", name.str())); !written) {
-      return std::unexpected(to_failure(written.error()));
-    }
+    if (const auto removed = remove_container(context, name); !removed) return std::unexpected(removed.error());
   }
   return ExitCode::kOk;
 }

@@ -15,16 +15,6 @@ namespace {
 
 namespace v1 = control::v1;
 
-// Of a specification whose image is not known yet.
-const std::string& no_digest() {
-  static const std::string kNone = "sha256:" + std::string(64, '0');
-  return kNone;
-}
-
-Failure cannot(std::string message, std::string remedy = {}) {
-  return Failure{.code = ExitCode::kRefused, .message = std::move(message), .remedy = std::move(remedy)};
-}
-
 Outcome<deploy::NodeFacts> facts_of(const v1::NodeRow& row) {
   const auto name = NodeName::parse(row.name());
   if (!name) return std::unexpected(to_failure(name.error()));
@@ -75,14 +65,23 @@ model::ContainerSpec of_image(const model::ContainerSpec& spec) {
 
 }  // namespace
 
+std::string no_digest() { return "sha256:" + std::string(64, '0'); }
+
+Failure no_such_application(const std::string& application) {
+  return Failure{.code = ExitCode::kNotFound,
+                 .message = std::format("no container belongs to an application '{}'", application),
+                 .remedy = "'perdure list --json' says to which application each container belongs"};
+}
+
 Outcome<deploy::ClusterView> look_at_cluster(CommandContext& context, const std::string& application, Specifications specifications) {
   v1::Request status;
   status.mutable_cluster_status();
   const auto cluster = context.read(status, v1::Response::kCluster);
   if (!cluster) return std::unexpected(cluster.error());
   if (cluster->cluster().id().empty()) {
-    return std::unexpected(cannot("this host is in no cluster, and an application needs one",
-                                  "'perdure cluster init' makes one of this host; one node is enough to begin with"));
+    return std::unexpected(Failure{.code = ExitCode::kRefused,
+                                   .message = "this host is in no cluster, and an application needs one",
+                                   .remedy = "'perdure cluster init' makes one of this host; one node is enough to begin with"});
   }
   v1::Request list;
   list.mutable_list();

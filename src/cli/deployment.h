@@ -35,6 +35,11 @@ Outcome<image::BuiltImage> build_image_of(CommandContext& context, const model::
 // Of one container of the plan: built here, or found among what was built; then known to the cluster. The answer is its digest.
 Outcome<std::string> image_of(CommandContext& context, const Planned& planned, std::size_t container);
 
+// Stands for one that is not known yet.
+std::string no_digest();
+
+Failure no_such_application(const std::string& application);
+
 Outcome<model::ContainerSpec> spec_of(const Planned& planned, std::size_t container, const std::string& image);
 
 }  // namespace perdure::cli

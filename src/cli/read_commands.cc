@@ -3,6 +3,7 @@
 #include <format>
 
 #include "cli/command_context.h"
+#include "cli/deployment.h"
 #include "cli/json_output.h"
 #include "cli/log_lines.h"
 #include "cli/program.h"
@@ -108,11 +109,7 @@ Outcome<ExitCode> application_status(CommandContext& context, Overview overview)
   for (const v1::ContainerStatus& status : overview.list.containers()) {
     if (status.application() == application) *mine.add_containers() = status;
   }
-  if (mine.containers().empty()) {
-    return std::unexpected(Failure{.code = ExitCode::kNotFound,
-                                   .message = std::format("no container belongs to an application '{}'", application),
-                                   .remedy = "'perdure list --json' says to which application each container belongs"});
-  }
+  if (mine.containers().empty()) return std::unexpected(no_such_application(application));
   overview.list = std::move(mine);
   return context.print(context.json() ? overview_to_json(overview)
                                       : render_application(application, overview, context.terminal().style()),

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/utsname.h>
 
 #include <algorithm>
 #include <chrono>
@@ -35,11 +34,6 @@ constexpr std::string_view kBuildingPrefix = ".building-";
 constexpr std::string_view kTag = "latest";
 constexpr std::size_t kMaxProgramBytes = std::size_t{16} << 20;
 constexpr Duration kToolTime = std::chrono::minutes(30);
-
-std::string machine() {
-  utsname names{};
-  return ::uname(&names) == 0 ? names.machine : "";
-}
 
 // Names below PARENT: HEX, whole.
 std::string place_of(const std::string& parent, const std::string& digest) {
@@ -95,18 +89,7 @@ class Build {
     digests_ = cache + "/digests";
     for (const std::string& directory : {bases_, layouts_}) {
       PERDURE_TRY(io::make_directories(directory, 0700));
-      PERDURE_TRY(remove_dead(directory));
-    }
-    return {};
-  }
-
-  // What builds that have died have left.
-  static Status remove_dead(const std::string& directory) {
-    std::error_code ignored;
-    for (const auto& entry : fs::directory_iterator(directory, ignored)) {
-      if (!entry.path().filename().string().starts_with(kBuildingPrefix)) continue;
-      PERDURE_ASSIGN(auto dead, LockedDirectory::claim(entry.path().string()));
-      if (dead) PERDURE_TRY(dead->remove());
+      PERDURE_TRY(remove_abandoned(directory, {kBuildingPrefix}));
     }
     return {};
   }
@@ -114,7 +97,7 @@ class Build {
   Result<std::string> digest_of_inputs() const {
     Sha256 hash;
     hash.update_number(kForm);
-    hash.update(machine());
+    hash.update(host_machine());
     PERDURE_ASSIGN(const std::string base, digest_of_base());
     hash.update(base);
     hash.update_number(recipe_.files.size());
@@ -133,7 +116,7 @@ class Build {
   std::string digest_of_packages() const {
     Sha256 hash;
     hash.update_number(kForm);
-    for (const std::string& word : {machine(), recipe_.suite}) {
+    for (const std::string& word : {host_machine(), recipe_.suite}) {
       hash.update_number(word.size());
       hash.update(word);
     }
@@ -147,7 +130,7 @@ class Build {
   Result<std::string> digest_of_base() const {
     if (recipe_.directory) return digest_tree(*recipe_.directory, digests_);
     if (recipe_.oci) {
-      PERDURE_ASSIGN(const OciImage image, read_oci_image(recipe_.oci->path, recipe_.oci->tag, oci_architecture(machine())));
+      PERDURE_ASSIGN(const OciImage image, read_oci_image(recipe_.oci->path, recipe_.oci->tag, oci_architecture(host_machine())));
       return image.manifest_digest;
     }
     return recipe_.packages.empty() ? std::string("empty") : digest_of_packages();
@@ -184,7 +167,7 @@ class Build {
   Status make_base(const std::string& root, const std::string& staging, ImageDefaults& defaults) {
     if (recipe_.directory) return copy_tree(*recipe_.directory, root);
     if (recipe_.oci) {
-      PERDURE_ASSIGN(const OciImage image, read_oci_image(recipe_.oci->path, recipe_.oci->tag, oci_architecture(machine())));
+      PERDURE_ASSIGN(const OciImage image, read_oci_image(recipe_.oci->path, recipe_.oci->tag, oci_architecture(host_machine())));
       defaults = image.defaults;
       progress(std::format("unpacking '{}:{}'", recipe_.oci->path, recipe_.oci->tag));
       return unpack_oci(recipe_.oci->path, recipe_.oci->tag, staging + "/unpacked", root, deadline());
@@ -216,7 +199,7 @@ class Build {
   static Status tool(const std::vector<std::string>& argv, const std::string& what) {
     io::CommandOptions options;
     options.deadline = deadline();
-    options.process.environment = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "HOME=/root"};
+    options.process.environment = tool_environment();
     auto output = io::command_output(argv, options);
     if (!output) return fail(std::move(output).error().context(what));
     return {};
@@ -272,7 +255,7 @@ class Build {
     PERDURE_TRY(tool({"umoci", "new", "--image", image}, "make the image"));
     PERDURE_TRY(tool({"umoci", "raw", "add-layer", "--no-history", "--image", image, staging + "/layer.tar"}, "make the image"));
     std::vector<std::string> config{"umoci", "config", "--no-history", "--image", image, "--created", created, "--os", "linux",
-                                    "--architecture", oci_architecture(machine()), "--config.entrypoint", std::string(kAgentProgram),
+                                    "--architecture", oci_architecture(host_machine()), "--config.entrypoint", std::string(kAgentProgram),
                                     "--config.entrypoint", std::string(kAgentConfiguration)};
     for (const std::string& variable : defaults.environment) config.insert(config.end(), {"--config.env", variable});
     PERDURE_TRY(tool(config, "make the image"));
@@ -287,7 +270,7 @@ class Build {
   }
 
   Result<BuiltImage> finished(const std::string& place, bool cached) const {
-    PERDURE_ASSIGN(const OciImage image, read_oci_image(place + "/oci", std::string(kTag), oci_architecture(machine())));
+    PERDURE_ASSIGN(const OciImage image, read_oci_image(place + "/oci", std::string(kTag), oci_architecture(host_machine())));
     return BuiltImage{place + "/oci", image.manifest_digest, cached};
   }
 

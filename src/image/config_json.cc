@@ -1,6 +1,4 @@
 // From a spec to the text of an OCI runtime configuration.
-#include <sys/utsname.h>
-
 #include <algorithm>
 #include <format>
 #include <map>
@@ -9,6 +7,7 @@
 #include <vector>
 
 #include "image/bundle.h"
+#include "image/oci_layout.h"
 #include "image/seccomp_profile.h"
 
 namespace perdure::image {
@@ -139,11 +138,6 @@ Json seccomp_json(const std::vector<std::string>& capabilities, const std::strin
   return profile;
 }
 
-std::string this_machine() {
-  utsname names{};
-  return ::uname(&names) == 0 ? names.machine : "";
-}
-
 Json linux_json(const model::ContainerSpec& spec, const BundleOptions& options) {
   Json network = {{"type", "network"}};
   if (!options.network_namespace.empty()) network["path"] = options.network_namespace;
@@ -160,7 +154,7 @@ Json linux_json(const model::ContainerSpec& spec, const BundleOptions& options) 
   if (!spec.security.sysctls.empty()) value["sysctl"] = spec.security.sysctls;
   if (spec.security.seccomp == model::Seccomp::kDefault) {
     value["seccomp"] = seccomp_json(spec.security.capabilities,
-                                    options.machine.empty() ? this_machine() : options.machine);
+                                    options.machine.empty() ? host_machine() : options.machine);
   }
   return value;
 }

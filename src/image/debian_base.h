@@ -11,8 +11,9 @@
 
 namespace perdure::image {
 
-// The essential packages and these, without manuals and translations. INTO must not exist. The host's own package sources are used where they have the suite, else Debian's. Ends with this process,
-// and leaves neither mounts nor processes behind. kInvalid: no such package; kIo: mmdebstrap's last words.
+// The essential packages and these, without manuals and translations. INTO must not exist. The host's own package sources are used
+// where they have the suite, else Debian's. Ends with this process, and leaves neither mounts nor processes behind. kInvalid: no such
+// package; kIo: mmdebstrap's last words.
 Status make_debian_base(const std::string& suite, const std::vector<std::string>& packages, const std::string& into, Instant deadline,
                         const std::function<void(std::string_view)>& progress);
 

@@ -1,7 +1,6 @@
 #include "image/image.h"
 
 #include <sys/stat.h>
-#include <sys/utsname.h>
 
 #include <format>
 #include <thread>
@@ -21,11 +20,6 @@ namespace {
 // Somebody else unpacks the same image: look again this often.
 constexpr Duration kLockPoll = std::chrono::milliseconds(50);
 constexpr std::size_t kMaxImageFileBytes = std::size_t{1} << 20;
-
-std::string machine() {
-  utsname names{};
-  return ::uname(&names) == 0 ? names.machine : "";
-}
 
 Result<PreparedImage> open_prepared(const std::string& images_dir, const std::string& digest) {
   const std::string directory = directory_in(images_dir, digest);
@@ -77,7 +71,7 @@ class Preparation {
 
   Result<PreparedImage> operator()(const model::OciRoot& root) {
     PERDURE_ASSIGN(const std::string path, canonical_path(root.path));
-    const std::string architecture = oci_architecture(machine());
+    const std::string architecture = oci_architecture(host_machine());
     PERDURE_ASSIGN(const OciImage image, read_oci_image(path, root.tag, architecture));
     const std::string source = path + ":" + root.tag;
     return unpack_once(

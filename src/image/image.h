@@ -2,8 +2,8 @@
 // layer.
 //
 // A root is a directory (used in place, never written), a tar archive (.tar, .tar.gz, .tar.zst),
-// an OCI image layout, or the digest of one of those that was prepared before. Archives and layouts are unpacked once into IMAGES_DIR/<digest>/rootfs,
-// beside image.json, which keeps what the image says about command, environment and user.
+// an OCI image layout, or the digest of one of those that was prepared before. Archives and layouts
+// are unpacked once into IMAGES_DIR/<digest>/rootfs, beside image.json, which keeps what the image says about command, environment and user.
 //
 // Content-addressed: the same input gives the same digest on every node. Idempotent, and safe to
 // call from several threads and processes at once: one unpacks under a lock, the others wait for

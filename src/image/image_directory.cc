@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -115,15 +116,17 @@ Status LockedDirectory::remove() {
   return {};
 }
 
-Status remove_abandoned(const std::string& images_dir) {
-  PERDURE_ASSIGN(const UniqueFd fd, open_file(images_dir, O_RDONLY | O_DIRECTORY));
-  PERDURE_ASSIGN(const auto names, list_names(fd.get(), images_dir));
+Status remove_abandoned(const std::string& parent, std::initializer_list<std::string_view> prefixes) {
+  PERDURE_ASSIGN(const UniqueFd fd, open_file(parent, O_RDONLY | O_DIRECTORY));
+  PERDURE_ASSIGN(const auto names, list_names(fd.get(), parent));
   for (const std::string& name : names) {
-    if (!name.starts_with(kIncomingPrefix) && !name.starts_with(kRemovingPrefix)) continue;
-    PERDURE_ASSIGN(auto abandoned, LockedDirectory::claim(images_dir + "/" + name));
+    if (std::ranges::none_of(prefixes, [&](std::string_view prefix) { return name.starts_with(prefix); })) continue;
+    PERDURE_ASSIGN(auto abandoned, LockedDirectory::claim(parent + "/" + name));
     if (abandoned) PERDURE_TRY(abandoned->remove());
   }
   return {};
 }
+
+Status remove_abandoned(const std::string& images_dir) { return remove_abandoned(images_dir, {kIncomingPrefix, kRemovingPrefix}); }
 
 }  // namespace perdure::image

@@ -7,6 +7,7 @@
 //   digests/                     remembered digests of sources
 #pragma once
 
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -53,7 +54,10 @@ class LockedDirectory {
   UniqueFd fd_;
 };
 
-// Removes .incoming and .removing directories whose owners have died. Names of others are passed over.
+// Removes the LockedDirectories below PARENT whose names begin with one of the prefixes and whose owners have died. Other names are
+// passed over.
+Status remove_abandoned(const std::string& parent, std::initializer_list<std::string_view> prefixes);
+// The same below IMAGES_DIR: .incoming and .removing directories.
 Status remove_abandoned(const std::string& images_dir);
 
 }  // namespace perdure::image

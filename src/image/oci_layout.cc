@@ -1,5 +1,7 @@
 #include "image/oci_layout.h"
 
+#include <sys/utsname.h>
+
 #include <format>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -158,6 +160,11 @@ class LayoutReader {
 Result<OciImage> read_oci_image(const std::string& layout_dir, const std::string& tag,
                                 const std::string& architecture) {
   return LayoutReader(layout_dir, architecture).read(tag);
+}
+
+std::string host_machine() {
+  utsname names{};
+  return ::uname(&names) == 0 ? names.machine : "";
 }
 
 std::string oci_architecture(const std::string& machine) {

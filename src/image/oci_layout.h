@@ -24,6 +24,8 @@ Result<OciImage> read_oci_image(const std::string& layout_dir, const std::string
 // uname's machine as the image spec calls it: x86_64 -> amd64, aarch64 -> arm64, the rest
 // unchanged.
 std::string oci_architecture(const std::string& machine);
+// uname's machine of this host.
+std::string host_machine();
 
 // image.json: what is known of an image that was unpacked.
 struct ImageDescription {

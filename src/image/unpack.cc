@@ -32,10 +32,7 @@ ErrorCode code_of(std::string_view message) {
 Status run(const std::vector<std::string>& argv, const std::string& what, Instant deadline) {
   io::CommandOptions options;
   options.deadline = deadline;
-  // Messages are compared below, so they must not be translated.
-  options.process.environment = {
-      "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C",
-      "HOME=/root"};
+  options.process.environment = tool_environment();
   auto result = io::run_command(argv, options);
   if (!result) return fail(std::move(result).error().context(what));
   if (result->status.success()) return {};
@@ -55,6 +52,11 @@ Result<std::vector<std::string>> decompression_of(const std::string& archive) {
 }
 
 }  // namespace
+
+// Messages are compared above, so they must not be translated.
+std::vector<std::string> tool_environment() {
+  return {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "HOME=/root"};
+}
 
 Status unpack_tar(const std::string& archive, const std::string& into, Instant deadline) {
   PERDURE_ASSIGN(const std::vector<std::string> decompression, decompression_of(archive));

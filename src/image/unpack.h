@@ -2,11 +2,15 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/result.h"
 
 namespace perdure::image {
+
+// What programs that are spawned here see: the usual PATH, and untranslated messages.
+std::vector<std::string> tool_environment();
 
 // Unpacks ARCHIVE (.tar, .tar.gz, .tar.zst, told by its name) into the empty directory INTO, with
 // owners, modes, capabilities and device nodes. kInvalid: not such an archive, or members that

@@ -152,7 +152,7 @@ class RunRequest final : public StartingRequest {
     if (image == nullptr) return ready();
     auto looked = [this, token = lifetime_.token(), ready = std::move(ready)](const Status& here) {
       if (!token.alive()) return;
-      fetching_.reset();
+      waiting_ = {};
       if (!here) {
         return fail(here.error(), "'perdure image add' on a node of the cluster makes an image known to all of them");
       }
@@ -171,12 +171,12 @@ class RunRequest final : public StartingRequest {
   }
 
   void tell_fetching(const std::string& digest) {
-    fetching_.emplace(node().loop().after(kFetchTick, [this, digest] {
+    waiting_ = node().loop().after(kFetchTick, [this, digest] {
       v1::Response response;
       response.mutable_progress()->set_stage("fetch");
       response.mutable_progress()->set_text("fetching image " + digest);
       if (send(std::move(response))) tell_fetching(digest);
-    }));
+    });
   }
 
   void create(const model::ContainerSpec& spec) {
@@ -207,21 +207,20 @@ class RunRequest final : public StartingRequest {
     if (!settle_until_) settle_until_ = now + std::clamp<Duration>(Duration(run.settle_ns()), Duration::zero(), kLimit);
     const std::string why = unsettled(status, run.settled_standbys());
     if (why.empty() || now >= *settle_until_) return false;
-    if (why != told_) {
-      told_ = why;
+    if (why != told_unsettled_) {
+      told_unsettled_ = why;
       v1::Response response;
       response.mutable_progress()->set_stage("settle");
       response.mutable_progress()->set_text(why);
       if (!send(std::move(response))) return true;
     }
-    settling_.emplace(node().loop().after(kSettleTick, [this] { look_soon(); }));
+    waiting_ = node().loop().after(kSettleTick, [this] { look_soon(); });
     return true;
   }
 
-  std::optional<io::Timer> fetching_;
-  std::optional<io::Timer> settling_;
+  io::Timer waiting_;  // for its image, later until it has settled
   std::optional<Instant> settle_until_;
-  std::string told_;
+  std::string told_unsettled_;
 };
 
 class StartRequest final : public StartingRequest {
