@@ -10,7 +10,8 @@ struct Hint {
   std::string_view remedy;
 };
 // What people know from elsewhere.
-constexpr std::array<Hint, 9> kHints = {{
+constexpr std::array<Hint, 10> kHints = {{
+    {"services", "a Compose file is not read; write each service as an item of components:"},
     {"image", "write root-filesystem: with oci: and tag:"},
     {"rootfs", "write root-filesystem: with directory:, tar: or oci:"},
     {"ports", "the container has its own address, nothing needs publishing; remove it"},
