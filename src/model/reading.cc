@@ -2,11 +2,23 @@
 
 #include <algorithm>
 #include <format>
+#include <tuple>
 
 #include "base/assert.h"
 #include "model/spec_yaml.h"
 
 namespace perdure::model {
+
+unsigned Reading::add_file(std::string name) {
+  files_.push_back(std::move(name));
+  return static_cast<unsigned>(files_.size());
+}
+
+std::string Reading::where(Position position, std::string_view file_name) const {
+  PERDURE_ASSERT(position.file <= files_.size());
+  return std::format("{}:{}:{}", position.file == 0 ? file_name : std::string_view(files_[position.file - 1]), position.line,
+                     position.column);
+}
 
 void Reading::complain(Position position, std::string message) {
   issues_.push_back({position, std::move(message)});
@@ -42,12 +54,13 @@ void Reading::take_back(const Reading& part, const std::string& prefix) {
 Error Reading::error(std::string_view file_name) const {
   PERDURE_ASSERT(!issues_.empty());
   std::vector<YamlIssue> sorted = issues_;
-  std::ranges::stable_sort(sorted, {}, &YamlIssue::position);
+  std::ranges::stable_sort(sorted, {}, [](const YamlIssue& issue) {
+    return std::tuple(issue.position.file, issue.position.line, issue.position.column);
+  });
   std::string text;
   for (std::size_t i = 0; i < std::min(sorted.size(), kMaxSpecErrors); ++i) {
     const YamlIssue& issue = sorted[i];
-    text += std::format("{}{}:{}:{}: {}", i == 0 ? "" : "\n", file_name, issue.position.line,
-                        issue.position.column, issue.message);
+    text += std::format("{}{}: {}", i == 0 ? "" : "\n", where(issue.position, file_name), issue.message);
   }
   if (sorted.size() > kMaxSpecErrors) {
     text += std::format("\n{}: {} more errors", file_name, sorted.size() - kMaxSpecErrors);

@@ -26,6 +26,9 @@ class Reading {
   // Of something that was seen; else where the document begins.
   Position position(const std::string& path) const { return seen(path) ? seen_.at(path) : origin_; }
 
+  // Another file that belongs to the document; gives what its positions have as `file`.
+  unsigned add_file(std::string name);
+
   void complain(Position position, std::string message);
   // "PATH: message".
   void complain(Position position, const std::string& path, std::string_view message);
@@ -39,12 +42,21 @@ class Reading {
   void take_back(const Reading& part, const std::string& prefix);
 
   bool good() const { return issues_.empty(); }
-  // The issues in the order of the file, as read_spec() reports them. Precondition: !good().
+  // Of every message that begins with a path: what it is called in the form that was read.
+  template <typename Rename>
+  void rename_paths(const Rename& rename) {
+    for (YamlIssue& issue : issues_) issue.message = rename(std::move(issue.message));
+  }
+  // "FILE:LINE:COLUMN".
+  std::string where(Position position, std::string_view file_name) const;
+
+  // The issues in the order of the file (of several: in the order in which they were opened), as read_spec() reports them. Precondition: !good().
   Error error(std::string_view file_name) const;
 
  private:
   std::string base_directory_;
   Position origin_{};  // where a complaint stands that has no other place
+  std::vector<std::string> files_;  // beside the document's own
   std::map<std::string, Position> seen_;
   std::vector<YamlIssue> issues_;
 };

@@ -15,6 +15,7 @@ namespace perdure::model {
 struct Position {  // both from 1; columns count bytes
   unsigned line = 1;
   unsigned column = 1;
+  unsigned file = 0;  // of those that a document consists of (Reading::add_file); 0 is the document itself
   auto operator<=>(const Position&) const = default;
 };
 
