@@ -22,8 +22,10 @@ bool is_within(const model::Ipv4Range& range, const model::Ipv4Address& address)
   return range.first.address <= address && address <= range.last;
 }
 
-bool has_own_network(const model::Application& application, const placement::PlannedContainer& container) {
-  return container.settings && application.containers[*container.settings].settings.network.attached();
+bool has_own_address(const model::Application& application, const placement::PlannedContainer& container) {
+  if (!container.settings) return false;
+  const model::NetworkSpec& network = application.containers[*container.settings].settings.network;
+  return network.attached() || network.ipv4 || network.ipv6;
 }
 
 // The lowest of the ranges that nobody has.
@@ -51,7 +53,7 @@ Result<std::vector<std::optional<model::Ipv4Prefix>>> assign_addresses(const mod
     if (settings.settings.network.ipv4) used.insert(settings.settings.network.ipv4->address);
   }
   for (std::size_t i = 0; i < addresses.size(); ++i) {
-    if (has_own_network(application, grouping.containers[i])) continue;
+    if (has_own_address(application, grouping.containers[i])) continue;
     const auto kept = taken.kept.find(grouping.containers[i].name);
     if (kept == taken.kept.end() || used.contains(kept->second)) continue;
     for (const model::Ipv4Range& range : application.network.addresses) {
@@ -62,7 +64,7 @@ Result<std::vector<std::optional<model::Ipv4Prefix>>> assign_addresses(const mod
   }
   std::size_t missing = 0;
   for (std::size_t i = 0; i < addresses.size(); ++i) {
-    if (addresses[i] || has_own_network(application, grouping.containers[i])) continue;
+    if (addresses[i] || has_own_address(application, grouping.containers[i])) continue;
     addresses[i] = next_free(application, used);
     if (addresses[i]) {
       used.insert(addresses[i]->address);

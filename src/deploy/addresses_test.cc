@@ -41,6 +41,16 @@ containers: [{name: own, components: [b], network: {bridge: br0, ipv4: 192.0.2.2
 )", {}), (std::vector<std::string>{"192.0.2.3/24", "-"}));
 }
 
+TEST(Addresses, AContainerWithAnAddressOfItsOwnGetsNone) {
+  EXPECT_EQ(assigned(R"(
+network: {bridge: br0, addresses: [192.0.2.20-192.0.2.20/24]}
+components: [{name: a, command: [a]}, {name: b, command: [b]}, {name: c, command: [c]}]
+containers:
+  - {name: v4, components: [a], network: {ipv4: 192.0.2.2/24}}
+  - {name: v6, components: [b], network: {ipv6: "2001:db8::2/64"}}
+)", {}), (std::vector<std::string>{"-", "-", "192.0.2.20/24"}));
+}
+
 TEST(Addresses, TooFewAreCounted) {
   const auto said = assigned(R"(
 network: {bridge: br0, addresses: [192.0.2.20-192.0.2.20/24]}

@@ -66,9 +66,10 @@ class Deriver {
   void derive_network(model::ContainerSpec& spec) const {
     const model::ApplicationNetwork& common = from_.application.network;
     model::NetworkSpec& network = spec.network;
-    if (!network.attached() && from_.addresses[index_]) {
+    const bool addressed = network.ipv4 || network.ipv6 || from_.addresses[index_];
+    if (!network.attached() && addressed) {
       network.attachment = common.attachment;
-      network.ipv4 = from_.addresses[index_];
+      if (from_.addresses[index_]) network.ipv4 = from_.addresses[index_];
       if (!network.ipv4_gateway) network.ipv4_gateway = common.ipv4_gateway;
       if (network.dns.empty()) network.dns = common.dns;
       if (!network.mtu) network.mtu = common.mtu;
@@ -127,10 +128,25 @@ class Deriver {
 
 }  // namespace
 
+std::string no_digest() { return "sha256:" + std::string(64, '0'); }
+
 Result<model::ContainerSpec> derive_spec(const Derivation& derivation, std::size_t container, const std::string& image) {
   const model::ContainerSpec spec = Deriver(derivation, container).run(image);
   // What a reader takes is what the nodes take.
   return model::read_spec(model::to_yaml(spec), "container " + spec.name.str());
+}
+
+Result<model::ContainerSpec> derive_image_spec(const model::Application& application, const placement::Grouping& grouping, std::size_t container) {
+  const std::vector<std::optional<model::Ipv4Prefix>> no_addresses(grouping.containers.size());
+  const model::ContainerSpec spec = Deriver({application, grouping, no_addresses, {}}, container).run(no_digest());
+  model::ContainerSpec reduced{.name = ContainerName::parse("image").value()};
+  reduced.root_filesystem = spec.root_filesystem;
+  reduced.environment = spec.environment;
+  reduced.working_directory = spec.working_directory;
+  reduced.user = spec.user;
+  reduced.components = spec.components;
+  reduced.stop = spec.stop;
+  return model::read_spec(model::to_yaml(reduced), "image of " + spec.name.str());
 }
 
 }  // namespace perdure::deploy

@@ -21,6 +21,9 @@ struct Derivation {
   const std::vector<std::vector<NodeName>>& standbys;              // by container: where they are planned; may be empty
 };
 
+// Stands for one that is not known yet.
+std::string no_digest();
+
 // What an integrator has said about the container comes first. `image`: the digest of its root file system. kInvalid: the settings
 // and what was derived break a rule of docs/spec.md together; the message says which key.
 //
@@ -31,5 +34,9 @@ struct Derivation {
 // - network: the application's, with the address that was assigned; network.hosts: the components it requires, by their names.
 // - application: its name, the containers it depends on, and what was reserved for it.
 Result<model::ContainerSpec> derive_spec(const Derivation& derivation, std::size_t container, const std::string& image);
+
+// What of it decides what is in the image: the programs, and what all of them have. Where the container runs and under which address is
+// nothing to it, nor is its name: equal containers have equal images. Errors as above.
+Result<model::ContainerSpec> derive_image_spec(const model::Application& application, const placement::Grouping& grouping, std::size_t container);
 
 }  // namespace perdure::deploy

@@ -66,6 +66,36 @@ containers:
   EXPECT_EQ(redis.resources.memory, Bytes{std::uint64_t{2} << 30});
 }
 
+TEST(DeriveSpec, AnAddressOfItsOwnIsInTheNetworkOfTheApplication) {
+  const std::string yaml = std::string(test::kPair) + R"(
+containers: [{name: store, components: [redis], network: {ipv4: 192.0.2.9/24, tcp-ports: [{port: 6379, policy: splice}]}}]
+)";
+  const model::ContainerSpec redis = derived(yaml, "shop-store");
+  EXPECT_EQ(redis.network.attachment, model::Attachment(model::BridgeAttachment{"br0"}));
+  EXPECT_EQ(model::to_string(*redis.network.ipv4), "192.0.2.9/24");
+  EXPECT_EQ(redis.network.ipv4_gateway, model::Ipv4Address::parse("192.0.2.1").value());
+  const model::ContainerSpec web = derived(yaml, "shop-web");
+  ASSERT_EQ(web.network.hosts.size(), 1U);
+  EXPECT_EQ(model::to_string(web.network.hosts.front().address), "192.0.2.9");
+}
+
+TEST(DeriveSpec, AnImageDependsOnNoAddressAndNoName) {
+  const auto image_of = [](const std::string& containers) {
+    const model::Application application = test::application(std::string(test::kPair) + containers);
+    const placement::Grouping grouping = placement::group_components(application, {});
+    for (std::size_t i = 0; i < grouping.containers.size(); ++i) {
+      if (grouping.containers[i].components != std::vector<std::size_t>{1}) continue;
+      const auto spec = derive_image_spec(application, grouping, i);
+      EXPECT_TRUE(spec) << spec.error().message();
+      return model::to_yaml(*spec);
+    }
+    return std::string("none");
+  };
+  const std::string plain = image_of("");
+  EXPECT_EQ(plain, image_of("containers: [{name: store, components: [redis], network: {tcp-ports: [{port: 6379, policy: splice}]}}]\n"));
+  EXPECT_NE(plain, image_of("containers: [{name: store, components: [redis], environment: {A: b}}]\n"));
+}
+
 constexpr const char* kTogether = R"(
 network: {bridge: br0, addresses: [192.0.2.20-192.0.2.29/24]}
 components:
