@@ -40,7 +40,7 @@ Outcome<Deployment> prepare(CommandContext& context) {
   Deployment deployment{*std::move(planned)};
   const deploy::Plan& plan = deployment.planned.plan;
   for (std::size_t i = 0; i < plan.grouping.containers.size(); ++i) {
-    std::string image = no_digest();  // of what is made anew: not before it is agreed to
+    std::string image = deploy::no_digest();  // of what is made anew: not before it is agreed to
     if (runs_already(deployment.planned, i)) {
       auto built = image_of(context, deployment.planned, i);
       if (!built) return std::unexpected(built.error());

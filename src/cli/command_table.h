@@ -220,9 +220,11 @@ inline constexpr std::string_view kFormatOption = "--format";
 inline constexpr std::string_view kPlanFormats = "text json kubernetes nomad";
 inline constexpr std::string_view kApplicationArgument = "APPLICATION";
 inline constexpr std::string_view kFromOption = "--from";
+inline constexpr std::string_view kProfileOption = "--profile";
+inline constexpr std::string_view kEnvFileOption = "--env-file";
 inline constexpr std::string_view kOutputOption = "--output";
 // The forms that an application's model is read from, and those that it is written in; separated by blanks.
-inline constexpr std::string_view kModelForms = "yaml xmi";
+inline constexpr std::string_view kModelForms = "yaml xmi compose";
 inline constexpr std::string_view kWrittenForms = "yaml xmi plantuml";
 inline constexpr std::string_view kTimingArgument = "TIMING";
 inline constexpr std::string_view kAddressArgument = "ADDRESS";

@@ -9,6 +9,7 @@
 #include "cli/terminal.h"
 #include "cli/transport.h"
 #include "image/build_image.h"
+#include "model/application/application_compose.h"
 
 namespace perdure::cli {
 
@@ -20,6 +21,8 @@ struct HostServices {
   std::function<Failure(const std::vector<std::string>& arguments)> become_lab;
   // image::build_image() with this installation's agent.
   std::function<Result<image::BuiltImage>(const image::Recipe& recipe, image::BuildOptions options)> build_image;
+  // What Compose files take from this host: variables, other files, what images run.
+  model::ComposeOptions compose{};
 };
 
 struct Services {

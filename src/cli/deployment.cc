@@ -1,6 +1,7 @@
 #include "cli/deployment.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <format>
 #include <utility>
 
@@ -52,20 +53,7 @@ Outcome<deploy::ContainerFacts> facts_of(const v1::ContainerStatus& row) {
 }
 
 // Components and what they inherit, so that containers that differ in name and address only have one image.
-model::ContainerSpec of_image(const model::ContainerSpec& spec) {
-  model::ContainerSpec reduced{.name = ContainerName::parse("image").value()};
-  reduced.root_filesystem = spec.root_filesystem;
-  reduced.environment = spec.environment;
-  reduced.working_directory = spec.working_directory;
-  reduced.user = spec.user;
-  reduced.components = spec.components;
-  reduced.stop = spec.stop;
-  return reduced;
-}
-
 }  // namespace
-
-std::string no_digest() { return "sha256:" + std::string(64, '0'); }
 
 Failure no_such_application(const std::string& application) {
   return Failure{.code = ExitCode::kNotFound,
@@ -109,10 +97,17 @@ Outcome<deploy::ClusterView> look_at_cluster(CommandContext& context, const std:
   return view;
 }
 
-Outcome<model::Application> read_model(const CommandContext& context) {
-  auto application = model::read_any_application_file(context.invocation.text(kFileArgument));
-  if (!application) return std::unexpected(to_failure(application.error()));
-  return *std::move(application);
+Outcome<model::Application> read_model(const CommandContext& context, std::optional<model::ApplicationForm> form) {
+  model::ComposeOptions options = context.services.host.compose;
+  options.profiles = context.invocation.texts(kProfileOption);
+  if (context.invocation.has(kEnvFileOption)) {
+    std::error_code trouble;
+    options.env_file = std::filesystem::absolute(context.invocation.text(kEnvFileOption), trouble);
+  }
+  auto read = model::read_any_application_file(context.invocation.text(kFileArgument), form, options);
+  if (!read) return std::unexpected(to_failure(read.error()));
+  for (const std::string& note : read->notes) context.terminal().err(wrap("note: " + note, context.terminal().err_width(), "", "  "));
+  return std::move(read->application);
 }
 
 Outcome<Planned> make_plan(CommandContext& context, Specifications specifications) {
@@ -143,15 +138,12 @@ Outcome<image::BuiltImage> build_image_of(CommandContext& context, const model::
   const placement::PlannedContainer& of = grouping.containers[container];
   const auto recipe = image::recipe_of(application, of.components);
   if (!recipe) return std::unexpected(to_failure(recipe.error()));
-  // Where it will run and under which address is nothing to the image.
-  const std::vector<std::optional<model::Ipv4Prefix>> no_addresses(grouping.containers.size());
-  const auto spec = deploy::derive_spec({application, grouping, no_addresses, {}}, container, no_digest());
+  const auto spec = deploy::derive_image_spec(application, grouping, container);
   if (!spec) return std::unexpected(to_failure(spec.error()));
-  const model::ContainerSpec reduced = of_image(*spec);
   image::BuildOptions options;
-  options.configuration_source = model::to_yaml(reduced);
-  options.configuration = [&reduced](const std::string& root) -> Result<std::string> {
-    PERDURE_ASSIGN(const agent::Configuration configuration, image::make_agent_configuration(reduced, image::PreparedImage{}, root));
+  options.configuration_source = model::to_yaml(*spec);
+  options.configuration = [&spec](const std::string& root) -> Result<std::string> {
+    PERDURE_ASSIGN(const agent::Configuration configuration, image::make_agent_configuration(*spec, image::PreparedImage{}, root));
     return agent::to_text(configuration);
   };
   options.fresh = context.invocation.has(kFreshOption);

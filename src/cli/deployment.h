@@ -1,6 +1,7 @@
 // What the commands for applications have in common: the cluster as a plan sees it, and images that are built where they are asked for.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,6 +10,7 @@
 #include "deploy/derive_spec.h"
 #include "deploy/plan.h"
 #include "model/application/application.h"
+#include "model/application/application_file.h"
 
 namespace perdure::cli {
 
@@ -18,8 +20,8 @@ enum class Specifications { kNone, kOfApplication };
 // Refused on a host that is in no cluster.
 Outcome<deploy::ClusterView> look_at_cluster(CommandContext& context, const std::string& application, Specifications specifications);
 
-// The model in the command's FILE.
-Outcome<model::Application> read_model(const CommandContext& context);
+// The model in the command's FILE, which has that form if it is given. What has no effect is said on standard error.
+Outcome<model::Application> read_model(const CommandContext& context, std::optional<model::ApplicationForm> form = std::nullopt);
 
 struct Planned {
   model::Application application;
@@ -34,9 +36,6 @@ Outcome<image::BuiltImage> build_image_of(CommandContext& context, const model::
                                           std::size_t container);
 // Of one container of the plan: built here, or found among what was built; then known to the cluster. The answer is its digest.
 Outcome<std::string> image_of(CommandContext& context, const Planned& planned, std::size_t container);
-
-// Stands for one that is not known yet.
-std::string no_digest();
 
 Failure no_such_application(const std::string& application);
 

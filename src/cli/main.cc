@@ -2,6 +2,7 @@
 #include <cstdlib>
 
 #include "cli/commands.h"
+#include "cli/compose_host.h"
 #include "cli/host_check.h"
 #include "cli/installed_program.h"
 #include "cli/lab_program.h"
@@ -18,7 +19,8 @@ int main(int argc, char** argv) {
         if (const char* cache = std::getenv("PERDURE_CACHE"); cache != nullptr && *cache != '\0') options.cache_dir = cache;
         options.agent_program = cli::installed_program("perdure-agent", "/src/agent/perdure-agent");
         return image::build_image(recipe, options);
-      }};
+      },
+      .compose = cli::compose_options()};
   return static_cast<int>(
       cli::run_program(arguments, *terminal, clock, cli::make_socket_connector, host));
 }

@@ -2,6 +2,7 @@
 #include <format>
 
 #include "cli/command_context.h"
+#include "cli/deployment.h"
 #include "cli/manual.h"
 #include "cli/text.h"
 #include "cli/output_file.h"
@@ -91,8 +92,8 @@ std::string render_containers(const model::Application& application, const place
 }  // namespace
 
 Outcome<ExitCode> run_model_check(CommandContext& context) {
-  const auto application = model::read_any_application_file(context.invocation.text(kFileArgument));
-  if (!application) return std::unexpected(to_failure(application.error()));
+  const auto application = read_model(context);
+  if (!application) return std::unexpected(application.error());
   const placement::Grouping grouping = placement::group_components(*application, placement::Latencies{});
   if (!grouping.conflicts.empty()) {
     std::string text;
@@ -119,7 +120,7 @@ Result<std::string> convert(const model::Application& application, std::string_v
   std::string text = *form == model::ApplicationForm::kXmi ? model::to_xmi(application) : model::to_yaml(application);
   const auto again = model::read_application_form(*form, text, word);
   if (!again) return fail(ErrorCode::kInvalid, std::format("the model cannot be written as {}: {}", word, again.error().message()));
-  if (*again != application) return fail(ErrorCode::kInvalid, std::format("the model cannot be written as {}: it would be another one", word));
+  if (again->application != application) return fail(ErrorCode::kInvalid, std::format("the model cannot be written as {}: it would be another one", word));
   return text;
 }
 
@@ -133,8 +134,8 @@ Outcome<ExitCode> run_model_convert(CommandContext& context) {
   if (invocation.has(kForceOption) && !invocation.has(kOutputOption)) {
     return std::unexpected(Failure{.code = ExitCode::kUsage, .message = "--force replaces a file, and none is named", .remedy = "give --output FILE"});
   }
-  const auto application = model::read_any_application_file(invocation.text(kFileArgument), model::find_application_form(invocation.text(kFromOption)));
-  if (!application) return std::unexpected(to_failure(application.error()));
+  const auto application = read_model(context, model::find_application_form(invocation.text(kFromOption)));
+  if (!application) return std::unexpected(application.error());
   const auto text = convert(*application, invocation.text(kToOption));
   if (!text) return std::unexpected(to_failure(text.error()));
   if (!invocation.has(kOutputOption)) return context.print(*text);

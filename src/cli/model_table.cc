@@ -9,30 +9,37 @@ namespace {
 
 using enum ValueKind;
 
-constexpr std::array kCheckArguments{Argument{kFileArgument, kFile, true, "The application's model, in YAML or as a UML model in XMI."}};
+constexpr Option kProfile{kProfileOption, 0, "NAME", kText,
+                          "Of a Compose file: also the services of this profile; '*' is all. COMPOSE_PROFILES has more.", true};
+constexpr Option kEnvFile{kEnvFileOption, 0, "FILE", kFile, "Of a Compose file: variables, instead of those of .env beside it."};
+
+constexpr std::array kCheckArguments{
+    Argument{kFileArgument, kFile, true, "The application's model: YAML, a UML model in XMI, or a Compose file."}};
+constexpr std::array kCheckOptions{kProfile, kEnvFile};
 constexpr std::array kCheckExamples{
     Example{"perdure model check shop.yaml", "Exit code 0 if it is right, 5 and one line per error if not."}};
 
 constexpr std::array kSchemaExamples{
     Example{"perdure model schema > shop.schema.json", "Beside the model, for the editor."}};
 
-constexpr std::array kModelOnly{Argument{kFileArgument, kFile, true, "The application's model."}};
+constexpr std::array kModelOnly{Argument{kFileArgument, kFile, true, "The application's model, in whichever form."}};
 constexpr std::array kApplicationOnly{Argument{kApplicationArgument, kContainer, true, "The application, as its model names it."}};
 constexpr std::array kPlanOptions{
     Option{kFormatOption, 0, "FORMAT", kPlanFormat,
            "text, json with stable field names, or what another system is given: kubernetes (a List in JSON, for kubectl apply -f) or nomad "
-           "(a job in JSON). What of the model that system cannot express is said on standard error."}};
+           "(a job in JSON). What of the model that system cannot express is said on standard error."},
+    kProfile, kEnvFile};
 constexpr std::array kPlanExamples{
     Example{"perdure plan shop.yaml", "Where each container would run, how available that is, and what a dead node would cause."},
     Example{"perdure plan shop.yaml --format kubernetes > shop.json", "The same placement as a recommendation to Kubernetes."}};
 constexpr Option kFresh{kFreshOption, 0, "", kFlag,
                         "Ask for packages anew, instead of taking images that were built from them before."};
-constexpr std::array kDiffOptions{kFresh};
+constexpr std::array kDiffOptions{kFresh, kProfile, kEnvFile};
 constexpr std::array kDiffExamples{Example{"perdure diff shop.yaml", "Exit code 0 if nothing would change, 8 if something would."}};
-constexpr std::array kBuildOptions{kFresh};
+constexpr std::array kBuildOptions{kFresh, kProfile, kEnvFile};
 constexpr std::array kBuildExamples{
     Example{"perdure image build shop.yaml", "One line for each container; 'skopeo copy oci:LAYOUT:latest docker://...' pushes one elsewhere."}};
-constexpr std::array kApplyOptions{kFresh, kYes};
+constexpr std::array kApplyOptions{kFresh, kYes, kProfile, kEnvFile};
 constexpr std::array kApplyExamples{
     Example{"perdure apply shop.yaml", "The first time it starts everything; after a change of the model only what differs."}};
 constexpr std::array kDeleteOptions{kYes};
@@ -45,15 +52,17 @@ constexpr std::array kAddOptions{
 constexpr std::array kAddExamples{
     Example{"perdure image add images/redis --tag 7", "Prints the digest to write into 'root-filesystem: {image: ...}'."}};
 
-constexpr std::array kConvertArguments{Argument{kFileArgument, kFile, true, "The application's model, in YAML or as a UML model in XMI."}};
+constexpr std::array kConvertArguments = kCheckArguments;
 constexpr std::array kConvertOptions{
     Option{kToOption, 0, "FORM", kWrittenForm,
            "yaml, xmi (UML, as Eclipse and Papyrus read it) or plantuml (a diagram to look at, from which nothing is read back)."},
-    Option{kFromOption, 0, "FORM", kModelForm, "yaml or xmi; without it FILE is looked at."},
+    Option{kFromOption, 0, "FORM", kModelForm, "yaml, xmi or compose; without it FILE is looked at."},
     Option{kOutputOption, 'o', "FILE", kFile, "Where it is written to, instead of standard output."},
-    Option{kForceOption, 0, "", kFlag, "Replace the file if it is there."}};
+    Option{kForceOption, 0, "", kFlag, "Replace the file if it is there."},
+    kProfile, kEnvFile};
 constexpr std::array kConvertExamples{
     Example{"perdure model convert shop.yaml --to xmi --output shop.uml", "A model for Papyrus; the profile goes beside it."},
+    Example{"perdure model convert compose.yaml --to yaml --output shop.yaml", "A Compose file becomes a model of its own."},
     Example{"perdure model convert shop.uml --to plantuml | plantuml -p -tsvg > shop.svg", "A picture of it."}};
 constexpr std::array kProfileExamples{
     Example{"perdure model profile > perdure.profile.uml", "Beside the model, where it is looked for."}};
@@ -128,7 +137,7 @@ constexpr std::array kCommands{
                            "each concerns, who depends on whom, and which of them share a container. Starts nothing, and needs no "
                            "perdured.",
             .arguments = kCheckArguments,
-            .options = {},
+            .options = kCheckOptions,
             .examples = kCheckExamples,
             .json = ""},
     Command{.id = CommandId::kModelReference,

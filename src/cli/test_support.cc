@@ -77,7 +77,8 @@ ExitCode ProgramRun::run(const std::vector<std::string>& arguments) {
       .build_image = [this](const image::Recipe& recipe, const image::BuildOptions&) -> Result<image::BuiltImage> {
         built.push_back(recipe);
         return image::BuiltImage{.layout_dir = "/var/cache/perdure/layouts/1/oci"};
-      }};
+      },
+      .compose = compose};
   return run_program(
       arguments, terminal, clock,
       [this](std::string path) {

@@ -100,6 +100,7 @@ struct ProgramRun {
   std::string socket;  // that the program chose
   std::vector<std::string> lab_arguments;
   std::vector<image::Recipe> built;  // images that were asked for
+  model::ComposeOptions compose;     // what Compose files find here
 
   ExitCode run(const std::vector<std::string>& arguments);
 };

@@ -11,7 +11,7 @@ struct Hint {
 };
 // What people know from elsewhere.
 constexpr std::array<Hint, 10> kHints = {{
-    {"services", "a Compose file is not read; write each service as an item of components:"},
+    {"services", "a Compose file has no application:, its name is name:; remove that, or write each service as an item of components:"},
     {"image", "write root-filesystem: with oci: and tag:"},
     {"rootfs", "write root-filesystem: with directory:, tar: or oci:"},
     {"ports", "the container has its own address, nothing needs publishing; remove it"},

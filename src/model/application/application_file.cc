@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "base/fd.h"
 #include "model/application/application_xmi.h"
@@ -16,9 +17,22 @@ struct Form {
   ApplicationForm form;
   std::string_view word;
   bool (*recognises)(std::string_view text, std::string_view file_name);
-  Result<Application> (*read)(std::string_view text, std::string_view file_name, std::string_view base_directory);
+  Result<ReadApplication> (*read)(std::string_view text, std::string_view file_name, std::string_view base_directory,
+                                  const ComposeOptions& options);
   std::size_t max_bytes;
 };
+
+template <Result<Application> (*kRead)(std::string_view, std::string_view, std::string_view)>
+Result<ReadApplication> read_plain(std::string_view text, std::string_view file_name, std::string_view base_directory, const ComposeOptions&) {
+  PERDURE_ASSIGN(Application application, kRead(text, file_name, base_directory));
+  return ReadApplication{.application = std::move(application)};
+}
+
+Result<ReadApplication> read_compose(std::string_view text, std::string_view file_name, std::string_view base_directory,
+                                     const ComposeOptions& options) {
+  PERDURE_ASSIGN(ComposeResult read, read_application_compose(text, file_name, base_directory, options));
+  return ReadApplication{std::move(read.application), std::move(read.notes)};
+}
 
 // No map of keys begins with '<'.
 bool is_uml(std::string_view text, std::string_view file_name) {
@@ -28,9 +42,11 @@ bool is_uml(std::string_view text, std::string_view file_name) {
   return begin != std::string_view::npos && text[begin] == '<' && !text.substr(begin).starts_with("<<");
 }
 
-constexpr std::array<Form, 2> kForms = {{
-    {ApplicationForm::kXmi, "xmi", is_uml, read_application_xmi, kMaxXmiBytes},
-    {ApplicationForm::kYaml, "yaml", [](std::string_view, std::string_view) { return true; }, read_application, kMaxApplicationBytes},
+constexpr std::array<Form, 3> kForms = {{
+    {ApplicationForm::kXmi, "xmi", is_uml, read_plain<read_application_xmi>, kMaxXmiBytes},
+    {ApplicationForm::kCompose, "compose", is_compose_file, read_compose, kMaxApplicationBytes},
+    {ApplicationForm::kYaml, "yaml", [](std::string_view, std::string_view) { return true; }, read_plain<read_application>,
+     kMaxApplicationBytes},
 }};
 
 }  // namespace
@@ -44,15 +60,15 @@ ApplicationForm form_of_application(std::string_view text, std::string_view file
   return std::ranges::find_if(kForms, [&](const Form& form) { return form.recognises(text, file_name); })->form;
 }
 
-Result<Application> read_application_form(ApplicationForm form, std::string_view text, std::string_view file_name,
-                                          std::string_view base_directory) {
-  return std::ranges::find(kForms, form, &Form::form)->read(text, file_name, base_directory);
+Result<ReadApplication> read_application_form(ApplicationForm form, std::string_view text, std::string_view file_name,
+                                              std::string_view base_directory, const ComposeOptions& options) {
+  return std::ranges::find(kForms, form, &Form::form)->read(text, file_name, base_directory, options);
 }
 
-Result<Application> read_any_application_file(const std::string& path, std::optional<ApplicationForm> form) {
+Result<ReadApplication> read_any_application_file(const std::string& path, std::optional<ApplicationForm> form, const ComposeOptions& options) {
   PERDURE_ASSIGN(const std::string text, read_file(path, std::ranges::max(kForms, {}, &Form::max_bytes).max_bytes));
   PERDURE_ASSIGN(const std::string directory, directory_of(path));
-  return read_application_form(form.value_or(form_of_application(text, path)), text, path, directory);
+  return read_application_form(form.value_or(form_of_application(text, path)), text, path, directory, options);
 }
 
 }  // namespace perdure::model

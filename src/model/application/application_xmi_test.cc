@@ -209,14 +209,5 @@ TEST(UmlProfile, EveryReferenceOfTheFileLeadsSomewhere) {
   for (const std::string& reference : references) EXPECT_TRUE(ids.contains(reference)) << reference;
 }
 
-// The one of the manual, as a drawing beside the profile.
-TEST(UmlProfile, ExampleIsUpToDate) {
-  const std::string manual = application_reference_markdown();
-  const auto begin = manual.find("```yaml\n") + 8;
-  const auto pair = read_application(manual.substr(begin, manual.find("```", begin) - begin), "manual", "/srv/pair");
-  ASSERT_TRUE(pair.has_value());
-  expect_up_to_date(PERDURE_EXAMPLES_DIR "/uml/pair.uml", to_xmi(*pair));
-}
-
 }  // namespace
 }  // namespace perdure::model

@@ -90,10 +90,14 @@ be, `perdure delete APPLICATION` removes all.
   without is far from all others.
 - Each container has the standbys that `placement.standbys` says; one without state is started afresh there.
 
-Files have at most {} KiB, an application at most {} components. A model may be drawn as well as written: see [UML](#uml).
+Files have at most {} KiB, an application at most {} components. A model may be drawn as well as written: see [UML](#uml) and [Compose](#compose).
 )";
 
 constexpr std::string_view kUml = R"(
+## Compose
+
+An existing Compose file is read too, with what makes it highly available in `x-ha`: [compose.md](compose.md).
+
 ## UML
 
 The same application as a UML model in XMI 2, as Papyrus and other tools on Eclipse UML2 save it (2.1 to 5), Enterprise Architect
@@ -114,8 +118,8 @@ the paths in messages are those above.
 | Node (or ExecutionEnvironment) with «Container» | a container, with the `components` that it names |
 | Package with «Container» | a container of the components in it |
 
-What UML has no place for is said by stereotypes of the profile `perdure.profile.uml` (`perdure model profile`, or `examples/uml`, with
-a model beside it): «Application», «Component», «ProvidedInterface», «RequiredInterface» and «Container». Their attributes are the keys
+What UML has no place for is said by stereotypes of the profile `perdure.profile.uml` (`perdure model profile`, or `examples/uml`; each
+example has a model that uses it): «Application», «Component», «ProvidedInterface», «RequiredInterface» and «Container». Their attributes are the keys
 in other letters: `probe.max-age` of a component is `probeMaxAge` of «Component», `state-sensitivity` is `stateSensitivity`. All are text,
 written as in YAML. What is said of an interface holds for all that provide or require it; of a realization, usage, port or connector
 for that one, and comes first.

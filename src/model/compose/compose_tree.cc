@@ -45,6 +45,41 @@ const YamlNode* find_path(const YamlNode& map, std::string_view path) {
   return node;
 }
 
+YamlNode* find_path(YamlNode& map, std::string_view path) { return const_cast<YamlNode*>(find_path(std::as_const(map), path)); }
+
+void overlay(YamlNode& base, YamlNode node) {
+  if (base.kind != YamlNode::Kind::kMap || node.kind != YamlNode::Kind::kMap) {
+    base = std::move(node);
+    return;
+  }
+  for (std::size_t i = 0; i < node.items.size(); ++i) {
+    if (YamlNode* there = find(base, node.keys[i].text)) overlay(*there, std::move(node.items[i]));
+    else set(base, node.keys[i].text, node.keys[i].position, std::move(node.items[i]));
+  }
+}
+
+void remove(YamlNode& map, std::string_view key) {
+  const auto found = std::ranges::find(map.keys, key, &YamlKey::text);
+  if (found == map.keys.end()) return;
+  map.items.erase(map.items.begin() + (found - map.keys.begin()));
+  map.keys.erase(found);
+}
+
+const std::vector<YamlNode>& items_of(const YamlNode* list) {
+  static const std::vector<YamlNode> kNone;
+  return list != nullptr && list->kind == YamlNode::Kind::kSequence ? list->items : kNone;
+}
+
+std::string text_of(const YamlNode& map, std::string_view key) {
+  const YamlNode* node = find(map, key);
+  return node != nullptr && node->kind == YamlNode::Kind::kScalar ? node->text : std::string();
+}
+
+YamlNode& list_in(YamlNode& map, std::string_view key, Position position) {
+  if (YamlNode* there = find(map, key); there != nullptr && there->kind == YamlNode::Kind::kSequence) return *there;
+  return set(map, key, position, empty_list(position));
+}
+
 YamlNode scalar(std::string text, Position position) {
   return {.kind = YamlNode::Kind::kScalar, .position = position, .text = std::move(text)};
 }
@@ -54,6 +89,13 @@ YamlNode empty_list(Position position) { return {.kind = YamlNode::Kind::kSequen
 std::size_t size_of(const YamlNode& node) {
   std::size_t size = 1 + node.keys.size();
   for (const YamlNode& item : node.items) size += size_of(item);
+  return size;
+}
+
+std::size_t text_size_of(const YamlNode& node) {
+  std::size_t size = node.text.size();
+  for (const YamlKey& key : node.keys) size += key.text.size();
+  for (const YamlNode& item : node.items) size += text_size_of(item);
   return size;
 }
 
