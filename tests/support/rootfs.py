@@ -105,7 +105,7 @@ class RootFs:
 
     def add_vlc(self):
         self.add_file("/usr/bin/vlc")
-        self._let_root_run_vlc(self.path("usr/bin/vlc"))
+        let_root_run_vlc(self.path("usr/bin/vlc"))
         for kind in _VLC_PLUGINS:
             self.add_tree(f"{LIBRARIES}/vlc/plugins/{kind}")
         self.add_file("/etc/services")
@@ -114,16 +114,16 @@ class RootFs:
         self.add_file("/usr/sbin/nginx")
         self.write("etc/nginx/nginx.conf", _NGINX_CONF)
 
-    @staticmethod
-    def _let_root_run_vlc(path):
-        """VLC refuses to run as user 0. In this copy it asks getpid() instead of geteuid(), which is never 0; getppid()
-        is, of a container's first process."""
-        with open(path, "r+b") as file:
-            content = file.read()
-            if content.count(b"\0geteuid\0") != 1:
-                raise RuntimeError(f"{path}: geteuid is not asked for exactly once; this VLC is another one")
-            file.seek(0)
-            file.write(content.replace(b"\0geteuid\0", b"\0getpid\0\0"))
+
+def let_root_run_vlc(path):
+    """VLC refuses to run as user 0. In this copy it asks getpid() instead of geteuid(), which is never 0; getppid()
+    is, of a container's first process."""
+    with open(path, "r+b") as file:
+        content = file.read()
+        if content.count(b"\0geteuid\0") != 1:
+            raise RuntimeError(f"{path}: geteuid is not asked for exactly once; this VLC is another one")
+        file.seek(0)
+        file.write(content.replace(b"\0geteuid\0", b"\0getpid\0\0"))
 
 
 # One worker, which names itself.
