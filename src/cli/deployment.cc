@@ -116,7 +116,7 @@ Outcome<Planned> make_plan(CommandContext& context, Specifications specification
   auto view = look_at_cluster(context, application->name.str(), specifications);
   if (!view) return std::unexpected(view.error());
   Planned planned{*std::move(application), *std::move(view), {}};
-  planned.plan = deploy::make_plan(planned.application, planned.view, {});
+  planned.plan = deploy::make_plan(planned.application, planned.view);
   if (planned.plan.possible()) return planned;
   Failure failure{.code = ExitCode::kInvalid,
                   .message = std::format("application '{}' cannot be placed: {}", planned.application.name.str(), planned.plan.errors.front()),

@@ -30,7 +30,7 @@ Outcome<ExitCode> run_image_add(CommandContext& context) {
 Outcome<ExitCode> run_image_build(CommandContext& context) {
   const auto application = read_model(context);
   if (!application) return std::unexpected(application.error());
-  const placement::Grouping grouping = placement::group_components(*application, placement::Latencies{});
+  const placement::Grouping grouping = placement::group_components(*application);
   if (!grouping.conflicts.empty()) {
     Failure failure{.code = ExitCode::kInvalid, .message = grouping.conflicts.front()};
     failure.detail.assign(grouping.conflicts.begin() + 1, grouping.conflicts.end());

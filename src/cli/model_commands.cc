@@ -94,7 +94,7 @@ std::string render_containers(const model::Application& application, const place
 Outcome<ExitCode> run_model_check(CommandContext& context) {
   const auto application = read_model(context);
   if (!application) return std::unexpected(application.error());
-  const placement::Grouping grouping = placement::group_components(*application, placement::Latencies{});
+  const placement::Grouping grouping = placement::group_components(*application);
   if (!grouping.conflicts.empty()) {
     std::string text;
     for (const std::string& conflict : grouping.conflicts) {

@@ -14,7 +14,7 @@ model::Ipv4Address address(const char* text) { return model::Ipv4Address::parse(
 
 std::vector<std::string> assigned(const std::string& yaml, const TakenAddresses& taken) {
   const model::Application application = test::application(yaml);
-  const auto addresses = assign_addresses(application, placement::group_components(application, {}), taken);
+  const auto addresses = assign_addresses(application, placement::group_components(application), taken);
   if (!addresses) return {addresses.error().message()};
   std::vector<std::string> texts;
   for (const auto& one : *addresses) texts.push_back(one ? model::to_string(*one) : "-");

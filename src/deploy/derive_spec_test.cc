@@ -15,7 +15,7 @@ const std::string kDigest = "sha256:" + std::string(64, 'a');
 
 model::ContainerSpec derived(const std::string& yaml, const std::string& name) {
   const model::Application application = test::application(yaml);
-  const placement::Grouping grouping = placement::group_components(application, {});
+  const placement::Grouping grouping = placement::group_components(application);
   EXPECT_TRUE(grouping.conflicts.empty());
   const auto addresses = assign_addresses(application, grouping, {});
   EXPECT_TRUE(addresses) << addresses.error().message();
@@ -82,7 +82,7 @@ containers: [{name: store, components: [redis], network: {ipv4: 192.0.2.9/24, tc
 TEST(DeriveSpec, AnImageDependsOnNoAddressAndNoName) {
   const auto image_of = [](const std::string& containers) {
     const model::Application application = test::application(std::string(test::kPair) + containers);
-    const placement::Grouping grouping = placement::group_components(application, {});
+    const placement::Grouping grouping = placement::group_components(application);
     for (std::size_t i = 0; i < grouping.containers.size(); ++i) {
       if (grouping.containers[i].components != std::vector<std::size_t>{1}) continue;
       const auto spec = derive_image_spec(application, grouping, i);

@@ -30,8 +30,8 @@ class Planner {
     plan_.problem.apart = application.placement.apart;
   }
 
-  Plan run(const placement::Latencies& latencies) {
-    plan_.grouping = placement::group_components(application_, latencies);
+  Plan run() {
+    plan_.grouping = placement::group_components(application_);
     plan_.errors = plan_.grouping.conflicts;
     if (!plan_.possible()) return std::move(plan_);
     add_nodes();
@@ -212,8 +212,8 @@ std::vector<std::vector<NodeName>> standbys_of(const Plan& plan) {
   return all;
 }
 
-Plan make_plan(const model::Application& application, const ClusterView& view, const placement::Latencies& latencies) {
-  return Planner(application, view).run(latencies);
+Plan make_plan(const model::Application& application, const ClusterView& view) {
+  return Planner(application, view).run();
 }
 
 }  // namespace perdure::deploy

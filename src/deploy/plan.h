@@ -35,6 +35,6 @@ std::vector<std::vector<NodeName>> standbys_of(const Plan& plan);
 // Where no node says in which rack, or data centre, it is, all are taken to be in one: that is a warning. Containers of the
 // application stay where they are as long as they may. What others have reserved is not given out again. Nodes
 // that cannot be reached get nothing; what they own goes to those that stand by.
-Plan make_plan(const model::Application& application, const ClusterView& view, const placement::Latencies& latencies);
+Plan make_plan(const model::Application& application, const ClusterView& view);
 
 }  // namespace perdure::deploy

@@ -33,7 +33,7 @@ inline ClusterView cluster(const std::vector<std::string>& nodes) {
   return view;
 }
 
-inline Plan plan(const model::Application& application, const ClusterView& view) { return make_plan(application, view, {}); }
+inline Plan plan(const model::Application& application, const ClusterView& view) { return make_plan(application, view); }
 
 inline std::size_t index_of(const Plan& plan, const std::string& name) {
   for (std::size_t i = 0; i < plan.grouping.containers.size(); ++i) {

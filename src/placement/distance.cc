@@ -26,26 +26,26 @@ std::string_view to_string(Closeness closeness) {
   return "anywhere";
 }
 
-Duration Latencies::of(Closeness closeness) const {
+Duration round_trip(const model::Latencies& latencies, Closeness closeness) {
   switch (closeness) {
     case Closeness::kContainer:
-      return container;
+      return latencies.container;
     case Closeness::kHost:
-      return host;
+      return latencies.host;
     case Closeness::kRack:
-      return rack;
+      return latencies.rack;
     case Closeness::kDataCentre:
-      return data_centre;
+      return latencies.data_centre;
     case Closeness::kAnywhere:
-      return anywhere;
+      return latencies.anywhere;
   }
-  return anywhere;
+  return latencies.anywhere;
 }
 
-std::optional<Closeness> closeness_within(const std::optional<Duration>& tolerance, const Latencies& latencies) {
+std::optional<Closeness> closeness_within(const std::optional<Duration>& tolerance, const model::Latencies& latencies) {
   if (!tolerance) return Closeness::kAnywhere;
   for (const Closeness closeness : kFromTheWidest) {
-    if (latencies.of(closeness) <= *tolerance) return closeness;
+    if (round_trip(latencies, closeness) <= *tolerance) return closeness;
   }
   return std::nullopt;
 }

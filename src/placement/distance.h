@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "base/clock.h"
+#include "model/application/application.h"
 
 namespace perdure::placement {
 
@@ -13,20 +14,11 @@ namespace perdure::placement {
 enum class Closeness { kContainer, kHost, kRack, kDataCentre, kAnywhere };
 std::string_view to_string(Closeness closeness);  // "container", "host", "rack", "data-centre", "anywhere"
 
-// Round trips between two programs that are no farther apart. The defaults are what is usual: loopback; a bridge; one
-// switch; a few; a continent.
-struct Latencies {
-  Duration container = std::chrono::microseconds(50);
-  Duration host = std::chrono::microseconds(150);
-  Duration rack = std::chrono::microseconds(500);
-  Duration data_centre = std::chrono::milliseconds(2);
-  Duration anywhere = std::chrono::milliseconds(100);
-  Duration of(Closeness closeness) const;
-  bool operator==(const Latencies&) const = default;
-};
+// The round trip of two programs that are that close.
+Duration round_trip(const model::Latencies& latencies, Closeness closeness);
 
 // The widest whose round trip is not above the tolerance. No tolerance: anywhere. nullopt: not even one container keeps
 // it.
-std::optional<Closeness> closeness_within(const std::optional<Duration>& tolerance, const Latencies& latencies);
+std::optional<Closeness> closeness_within(const std::optional<Duration>& tolerance, const model::Latencies& latencies);
 
 }  // namespace perdure::placement

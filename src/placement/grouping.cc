@@ -23,9 +23,9 @@ std::string both(const Application& application, const model::Dependency& depend
 
 class Grouper {
  public:
-  Grouper(const Application& application, const Latencies& latencies)
+  explicit Grouper(const Application& application)
       : application_(application),
-        latencies_(latencies),
+        latencies_(application.placement.latency),
         dependencies_(model::dependencies_of(application)),
         partition_(application.components.size()),
         homes_(application.components.size()) {}
@@ -201,7 +201,7 @@ class Grouper {
   }
 
   const Application& application_;
-  const Latencies& latencies_;
+  const model::Latencies& latencies_;
   const std::vector<model::Dependency> dependencies_;
   Partition partition_;
   std::vector<std::optional<std::size_t>> homes_;              // by component: the container that the model says
@@ -225,8 +225,8 @@ Demand sum_of(const Demand& one, const Demand& other) {
           Bytes{sum_of(one.disk.count, other.disk.count)}};
 }
 
-Grouping group_components(const Application& application, const Latencies& latencies) {
-  return Grouper(application, latencies).run();
+Grouping group_components(const Application& application) {
+  return Grouper(application).run();
 }
 
 }  // namespace perdure::placement

@@ -57,6 +57,6 @@ struct Grouping {
 };
 
 // Never more than model::kMaxComponents in one container. Each replica depends on the sponsors of its component.
-Grouping group_components(const model::Application& application, const Latencies& latencies);
+Grouping group_components(const model::Application& application);
 
 }  // namespace perdure::placement

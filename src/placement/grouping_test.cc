@@ -22,7 +22,7 @@ model::Application application(const std::string& components) {
   return read.value();
 }
 
-Grouping group(const std::string& components) { return group_components(application(components), Latencies{}); }
+Grouping group(const std::string& components) { return group_components(application(components)); }
 
 std::vector<std::string> names(const Grouping& grouping) {
   std::vector<std::string> all;
@@ -35,7 +35,7 @@ std::vector<std::string> names(const Grouping& grouping) {
 }
 
 TEST(Distance, TheWidestThatIsBorne) {
-  const Latencies latencies;
+  const model::Latencies latencies;
   EXPECT_EQ(closeness_within({}, latencies), Closeness::kAnywhere);
   EXPECT_EQ(closeness_within(1s, latencies), Closeness::kAnywhere);
   EXPECT_EQ(closeness_within(100ms, latencies), Closeness::kAnywhere) << "not above is within";
@@ -76,6 +76,16 @@ TEST(Grouping, WhatBearsNoDistanceSharesAContainer) {
   EXPECT_EQ(grouping.containers[0].demand.memory.count, 3u << 20);
   EXPECT_EQ(grouping.containers[0].why, "'a' and 'c' bear 60 us at most; 'c' and 'b' bear 100 us at most");
   EXPECT_THAT(grouping.dependencies, ElementsAre(ContainerDependency{0, {1}, Closeness::kHost, 2s})) << "the closest of both";
+}
+
+TEST(Grouping, LatenciesAreThoseOfTheModel) {
+  const std::string components =
+      "  - {name: db, command: [/db], provides: [{name: sql}]}\n"
+      "  - {name: web, command: [/web], requires: [{interface: sql, delay-tolerance: 100us}]}\n";
+  EXPECT_THAT(names(group(components)), ElementsAre("shop-db: 0 1"));
+  const Grouping fast = group(components + "placement: {latency: {host: 60us, rack: 90us}}\n");
+  EXPECT_THAT(names(fast), ElementsAre("shop-db: 0", "shop-web: 1"));
+  EXPECT_EQ(fast.dependencies.front().within, Closeness::kRack);
 }
 
 TEST(Grouping, WhatTheModelPutsTogetherIsTogetherAndMayGrow) {

@@ -5,6 +5,7 @@
 // model/spec.h: one that came out of a reader satisfies every rule of docs/application.md.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -124,9 +125,21 @@ struct ContainerSettings {
 // The narrowest that active and standby, and two replicas, may share none of.
 enum class FailureDomain { kNode, kServer, kRack, kDataCentre };
 
+// Round trips between two programs that are no farther apart; each not below the one before it. The defaults are what is usual:
+// loopback; a bridge; one switch; a few; a continent.
+struct Latencies {
+  Duration container = std::chrono::microseconds(50);  // 1 us..1 h, here and below
+  Duration host = std::chrono::microseconds(150);
+  Duration rack = std::chrono::microseconds(500);
+  Duration data_centre = std::chrono::milliseconds(2);
+  Duration anywhere = std::chrono::milliseconds(100);
+  bool operator==(const Latencies&) const = default;
+};
+
 struct PlacementPolicy {
   std::uint32_t standbys = 1;  // 0..8, of each container with a stateful component
   FailureDomain apart = FailureDomain::kNode;
+  Latencies latency{};
   bool operator==(const PlacementPolicy&) const = default;
 };
 

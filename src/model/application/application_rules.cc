@@ -297,10 +297,30 @@ void check_network(Reading& reading, const Application& application) {
   }
 }
 
+void check_latencies(Reading& reading, const Application& application) {
+  struct Step {
+    const char* name;
+    Duration latency;
+  };
+  const Latencies& latency = application.placement.latency;
+  const Step steps[] = {{"container", latency.container}, {"host", latency.host}, {"rack", latency.rack}, {"data-centre", latency.data_centre},
+                        {"anywhere", latency.anywhere}};
+  for (std::size_t i = 1; i < std::size(steps); ++i) {
+    if (steps[i].latency >= steps[i - 1].latency) continue;
+    // At the one that was written; both may be.
+    const std::string own = std::string("placement.latency.") + steps[i].name;
+    const std::string narrower = std::string("placement.latency.") + steps[i - 1].name;
+    reading.complain(reading.seen(own) ? own : narrower,
+                     std::format("{} of {} are less than {} of {}, which is nearer; change one of them", format_duration(steps[i].latency),
+                                 steps[i].name, format_duration(steps[i - 1].latency), steps[i - 1].name));
+  }
+}
+
 }  // namespace
 
 void check_application(Reading& reading, const Application& application) {
   check_network(reading, application);
+  check_latencies(reading, application);
   check_names(reading, application);
   check_programs(reading, application);
   for (std::size_t i = 0; i < application.components.size(); ++i) check_component(reading, application, i);

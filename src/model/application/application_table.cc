@@ -352,6 +352,22 @@ Table<Application> network_keys() {
   return table;
 }
 
+Table<Application> latency_keys() {
+  const auto key = [](std::string path, Duration Latencies::* latency, std::string description) {
+    return scalar_key<Application>(std::move(path), duration_codec(1us, 1h), [latency](auto& it) -> auto& { return it.placement.latency.*latency; },
+                                   {"", std::move(description)});
+  };
+  return {
+      key("placement.latency.container", &Latencies::container,
+          "The round trip between two programs of one container, as measured in your cluster; here and below it decides what keeps a "
+          "`delay-tolerance`. None may be below the one before it."),
+      key("placement.latency.host", &Latencies::host, "Between two containers of one host."),
+      key("placement.latency.rack", &Latencies::rack, "Between two hosts of one rack."),
+      key("placement.latency.data-centre", &Latencies::data_centre, "Between two racks of one data centre."),
+      key("placement.latency.anywhere", &Latencies::anywhere, "Between any two hosts."),
+  };
+}
+
 Table<Application> make_application_table() {
   Table<Application> table = {
       scalar_key<Application>("application", name_codec(), [](auto& it) -> auto& { return it.name; },
@@ -381,6 +397,7 @@ Table<Application> make_application_table() {
                               [](auto& it) -> auto& { return it.placement.apart; },
                               {"", "What an owner and its standbys, or two replicas, must not have in common."}),
   });
+  append(table, latency_keys());
   return table;
 }
 

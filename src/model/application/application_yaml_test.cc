@@ -80,6 +80,7 @@ containers:
 placement:
   standbys: 2
   apart: rack
+  latency: {rack: 1ms}
 )";
 
 Application read(std::string_view yaml) {
@@ -131,7 +132,7 @@ TEST(ApplicationYaml, EveryKeyIsRead) {
   EXPECT_EQ(app.containers[0].settings.volumes.size(), 1u);
   EXPECT_EQ(app.containers[0].settings.checkpoint.cpu_budget_percent, 40u);
   EXPECT_EQ(app.containers[0].settings.restart.in_place, 1u);
-  EXPECT_EQ(app.placement, (PlacementPolicy{2, FailureDomain::kRack}));
+  EXPECT_EQ(app.placement, (PlacementPolicy{2, FailureDomain::kRack, {.rack = std::chrono::milliseconds(1)}}));
 }
 
 TEST(ApplicationYaml, WhatIsWrittenIsReadAgainAsItWas) {

@@ -107,6 +107,14 @@ inline Application any_application() {
     if (toss()) application.containers.push_back(any_settings(application.components[static_cast<std::size_t>(i)].name(), i));
   }
   application.placement.standbys = *rc::gen::inRange<std::uint32_t>(0, 9);
+  Latencies& latency = application.placement.latency;
+  for (Duration Latencies::* one : {&Latencies::container, &Latencies::host, &Latencies::rack, &Latencies::data_centre, &Latencies::anywhere}) {
+    latency.*one = std::chrono::microseconds(*rc::gen::inRange(1, 1'000'000));
+  }
+  latency.host = std::max(latency.container, latency.host);
+  latency.rack = std::max(latency.host, latency.rack);
+  latency.data_centre = std::max(latency.rack, latency.data_centre);
+  latency.anywhere = std::max(latency.data_centre, latency.anywhere);
   application.placement.apart = *rc::gen::element(FailureDomain::kNode, FailureDomain::kRack, FailureDomain::kDataCentre);
   return application;
 }
