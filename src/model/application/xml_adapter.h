@@ -1,4 +1,4 @@
-// XML text to a tree with namespaces and positions, and back. Private to this room; the only user of pugixml sits behind it.
+// XML text to a tree with namespaces and positions, and back. The only user of pugixml sits behind it.
 // pugixml knows no namespaces, no duplicate attributes, no positions of attributes, and lets much pass that is no XML: what is
 // said here is added to it.
 #pragma once
