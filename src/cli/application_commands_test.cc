@@ -174,6 +174,23 @@ TEST_F(ApplicationCommandsTest, PlanInTheWordsOfOthersSaysWhatTheyLack) {
   EXPECT_EQ(run({"plan", "FILE", "--format", "hcl"}), ExitCode::kUsage);
 }
 
+TEST_F(ApplicationCommandsTest, ModelDrawShowsPlacesWhereItIsAskedTo) {
+  ASSERT_EQ(run({"model", "draw", "FILE", "--placement"}), ExitCode::kOk) << err();
+  expect_golden("draw-shop.svg", out());
+  EXPECT_THAT(cluster.done, IsEmpty());
+  cluster.id.clear();
+  EXPECT_EQ(run({"model", "draw", "FILE", "--placement"}), ExitCode::kRefused);
+  EXPECT_THAT(err(), HasSubstr("this host is in no cluster"));
+}
+
+TEST_F(ApplicationCommandsTest, ModelDrawAsksNobodyWithoutPlacement) {
+  program.behaviour = [](const v1::Request&, int) { return std::vector{error_response(v1::ERROR_IO, "nobody is to be asked")}; };
+  ASSERT_EQ(run({"model", "draw", "FILE"}), ExitCode::kOk) << err();
+  EXPECT_THAT(out(), HasSubstr("<svg xmlns=\"http://www.w3.org/2000/svg\""));
+  EXPECT_THAT(out(), HasSubstr(">delay tolerance 2ms<"));
+  EXPECT_THAT(out(), testing::Not(HasSubstr("alpha")));
+}
+
 TEST_F(ApplicationCommandsTest, ApplyStartsSponsorsFirstAndTheSecondTimeNothing) {
   ASSERT_EQ(run({"apply", "FILE", "--yes"}), ExitCode::kOk) << err();
   EXPECT_THAT(cluster.done, ElementsAre(HasSubstr("run shop-db "), HasSubstr("run shop-web-1 "), HasSubstr("run shop-web-2 ")));

@@ -101,6 +101,7 @@ Outcome<ExitCode> run_model_check(CommandContext& context);
 Outcome<ExitCode> run_model_reference(CommandContext& context);
 Outcome<ExitCode> run_model_schema(CommandContext& context);
 Outcome<ExitCode> run_model_convert(CommandContext& context);
+Outcome<ExitCode> run_model_draw(CommandContext& context);
 Outcome<ExitCode> run_model_profile(CommandContext& context);
 // local_commands.cc
 Outcome<ExitCode> run_spec(CommandContext& context);

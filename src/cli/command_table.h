@@ -61,6 +61,7 @@ enum class CommandId {
   kModelReference,
   kModelSchema,
   kModelConvert,
+  kModelDraw,
   kModelProfile,
 };
 
@@ -223,6 +224,7 @@ inline constexpr std::string_view kFromOption = "--from";
 inline constexpr std::string_view kProfileOption = "--profile";
 inline constexpr std::string_view kEnvFileOption = "--env-file";
 inline constexpr std::string_view kOutputOption = "--output";
+inline constexpr std::string_view kPlacementOption = "--placement";
 // The forms that an application's model is read from, and those that it is written in; separated by blanks.
 inline constexpr std::string_view kModelForms = "yaml xmi compose";
 inline constexpr std::string_view kWrittenForms = "yaml xmi plantuml";

@@ -111,6 +111,8 @@ CommandFunction function_of(CommandId id) {
       return run_model_schema;
     case CommandId::kModelConvert:
       return run_model_convert;
+    case CommandId::kModelDraw:
+      return run_model_draw;
     case CommandId::kModelProfile:
       return run_model_profile;
   }

@@ -6,6 +6,7 @@
 #include "cli/manual.h"
 #include "cli/text.h"
 #include "cli/output_file.h"
+#include "deploy/drawing/draw.h"
 #include "model/application/application_file.h"
 #include "model/application/application_plantuml.h"
 #include "model/application/application_xmi.h"
@@ -89,22 +90,26 @@ std::string render_containers(const model::Application& application, const place
   return render_table(columns, rows, style) + (reasons.empty() ? "" : "\n" + reasons);
 }
 
+Outcome<placement::Grouping> group(const CommandContext& context, const model::Application& application) {
+  placement::Grouping grouping = placement::group_components(application);
+  if (grouping.conflicts.empty()) return grouping;
+  std::string text;
+  for (const std::string& conflict : grouping.conflicts) {
+    text += std::format("{}{}: {}", text.empty() ? "" : "\n", context.invocation.text(kFileArgument), conflict);
+  }
+  return std::unexpected(to_failure(Error(ErrorCode::kInvalid, text)));
+}
+
 }  // namespace
 
 Outcome<ExitCode> run_model_check(CommandContext& context) {
   const auto application = read_model(context);
   if (!application) return std::unexpected(application.error());
-  const placement::Grouping grouping = placement::group_components(*application);
-  if (!grouping.conflicts.empty()) {
-    std::string text;
-    for (const std::string& conflict : grouping.conflicts) {
-      text += std::format("{}{}: {}", text.empty() ? "" : "\n", context.invocation.text(kFileArgument), conflict);
-    }
-    return std::unexpected(to_failure(Error(ErrorCode::kInvalid, text)));
-  }
+  const auto grouping = group(context, *application);
+  if (!grouping) return std::unexpected(grouping.error());
   const Style style = context.terminal().style();
   return context.print(application->name.str() + ": the model is right\n\n" + render_model(*application, style) + "\n" +
-                       render_containers(*application, grouping, style));
+                       render_containers(*application, *grouping, style));
 }
 
 Outcome<ExitCode> run_model_reference(CommandContext& context) {
@@ -112,6 +117,22 @@ Outcome<ExitCode> run_model_reference(CommandContext& context) {
 }
 
 namespace {
+
+// Of a command that writes to --output FILE, or to standard output.
+Outcome<void> check_output(const Invocation& invocation) {
+  if (!invocation.has(kForceOption) || invocation.has(kOutputOption)) return {};
+  return std::unexpected(Failure{.code = ExitCode::kUsage, .message = "--force replaces a file, and none is named", .remedy = "give --output FILE"});
+}
+
+Outcome<ExitCode> give(CommandContext& context, const std::string& text) {
+  const Invocation& invocation = context.invocation;
+  if (!invocation.has(kOutputOption)) return context.print(text);
+  const Existing existing = invocation.has(kForceOption) ? Existing::kReplace : Existing::kRefuse;
+  if (const Status written = write_output_file(invocation.text(kOutputOption), text, existing); !written) {
+    return std::unexpected(to_failure(written.error()));
+  }
+  return ExitCode::kOk;
+}
 
 // Nothing is written that would be read as something else: a file has limits that another form does not have.
 Result<std::string> convert(const model::Application& application, std::string_view word) {
@@ -131,19 +152,41 @@ Outcome<ExitCode> run_model_convert(CommandContext& context) {
   if (!invocation.has(kToOption)) {
     return std::unexpected(Failure{.code = ExitCode::kUsage, .message = "the form to write is missing", .remedy = "give --to yaml, xmi or plantuml"});
   }
-  if (invocation.has(kForceOption) && !invocation.has(kOutputOption)) {
-    return std::unexpected(Failure{.code = ExitCode::kUsage, .message = "--force replaces a file, and none is named", .remedy = "give --output FILE"});
-  }
+  if (auto right = check_output(invocation); !right) return std::unexpected(right.error());
   const auto application = read_model(context, model::find_application_form(invocation.text(kFromOption)));
   if (!application) return std::unexpected(application.error());
   const auto text = convert(*application, invocation.text(kToOption));
   if (!text) return std::unexpected(to_failure(text.error()));
-  if (!invocation.has(kOutputOption)) return context.print(*text);
-  const Existing existing = invocation.has(kForceOption) ? Existing::kReplace : Existing::kRefuse;
-  if (const Status written = write_output_file(invocation.text(kOutputOption), *text, existing); !written) {
-    return std::unexpected(to_failure(written.error()));
-  }
-  return ExitCode::kOk;
+  return give(context, *text);
+}
+
+namespace {
+
+Outcome<std::string> draw_model(CommandContext& context) {
+  const auto application = read_model(context);
+  if (!application) return std::unexpected(application.error());
+  const auto grouping = group(context, *application);
+  if (!grouping) return std::unexpected(grouping.error());
+  auto picture = deploy::draw(*application, *grouping, nullptr);
+  if (!picture) return std::unexpected(to_failure(picture.error()));
+  return *std::move(picture);
+}
+
+Outcome<std::string> draw_plan(CommandContext& context) {
+  const auto planned = make_plan(context, Specifications::kNone);
+  if (!planned) return std::unexpected(planned.error());
+  auto picture = deploy::draw(planned->application, planned->plan.grouping, &planned->plan);
+  if (!picture) return std::unexpected(to_failure(picture.error()));
+  return *std::move(picture);
+}
+
+}  // namespace
+
+Outcome<ExitCode> run_model_draw(CommandContext& context) {
+  if (auto right = check_output(context.invocation); !right) return std::unexpected(right.error());
+  const auto picture = context.invocation.has(kPlacementOption) ? draw_plan(context) : draw_model(context);
+  if (!picture) return std::unexpected(picture.error());
+  return give(context, *picture);
 }
 
 Outcome<ExitCode> run_model_profile(CommandContext& context) { return context.print(model::uml_profile_xmi()); }

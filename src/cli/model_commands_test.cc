@@ -121,6 +121,26 @@ TEST_F(ModelCommandsTest, ConvertReplacesNothingUnlessToldTo) {
   }
 }
 
+TEST_F(ModelCommandsTest, DrawWritesAPicture) {
+  const std::string path = file("a.yaml", "application: shop\ncomponents: [{name: db, command: [/db]}]\n");
+  const std::string picture = (test_directory() / "a.svg").string();
+  ASSERT_EQ(run({"model", "draw", path}), ExitCode::kOk) << err();
+  const std::string shown = out();
+  ASSERT_EQ(run({"model", "draw", path, "--output", picture}), ExitCode::kOk) << err();
+  std::ifstream in(picture);
+  EXPECT_EQ((std::string{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()}), shown);
+  EXPECT_EQ(run({"model", "draw", path, "-o", picture}), ExitCode::kRefused);
+  EXPECT_EQ(run({"model", "draw", path, "-o", picture, "--force"}), ExitCode::kOk) << err();
+  EXPECT_EQ(run({"model", "draw", path, "--force"}), ExitCode::kUsage);
+  const std::string torn = file("b.yaml",
+                                "application: shop\n"
+                                "components:\n"
+                                "  - {name: a, command: [/a], provides: [{name: a}]}\n"
+                                "  - {name: b, command: [/b], requires: [{interface: a, delay-tolerance: 1us}]}\n");
+  EXPECT_EQ(run({"model", "draw", torn}), ExitCode::kInvalid);
+  EXPECT_TRUE(unfolded(err()).contains("'b' and 'a' are to be within 1 us")) << err();
+}
+
 TEST_F(ModelCommandsTest, ConvertSaysWhatIsMissing) {
   const std::string path = (test_directory() / "a.yaml").string();
   std::ofstream(path) << "application: shop\ncomponents: [{name: db, command: [/db]}]\n";

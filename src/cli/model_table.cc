@@ -64,6 +64,15 @@ constexpr std::array kConvertExamples{
     Example{"perdure model convert shop.yaml --to xmi --output shop.uml", "A model for Papyrus; the profile goes beside it."},
     Example{"perdure model convert compose.yaml --to yaml --output shop.yaml", "A Compose file becomes a model of its own."},
     Example{"perdure model convert shop.uml --to plantuml | plantuml -p -tsvg > shop.svg", "A picture of it."}};
+constexpr std::array kDrawOptions{
+    Option{kPlacementOption, 0, "", kFlag,
+           "Also where 'plan' would place each container: its node, and those that stand by. Asks perdured, on a host of the cluster."},
+    Option{kOutputOption, 'o', "FILE", kFile, "Where it is written to, instead of standard output."},
+    Option{kForceOption, 0, "", kFlag, "Replace the file if it is there."},
+    kProfile, kEnvFile};
+constexpr std::array kDrawExamples{
+    Example{"perdure model draw shop.yaml --output shop.svg", "A picture for a browser, or for a page about the application."},
+    Example{"perdure model draw shop.yaml --placement -o shop.svg --force", "The same with the nodes of this cluster."}};
 constexpr std::array kProfileExamples{
     Example{"perdure model profile > perdure.profile.uml", "Beside the model, where it is looked for."}};
 
@@ -166,6 +175,16 @@ constexpr std::array kCommands{
             .arguments = kConvertArguments,
             .options = kConvertOptions,
             .examples = kConvertExamples,
+            .json = ""},
+    Command{.id = CommandId::kModelDraw,
+            .name = "model draw",
+            .summary = "draw the component diagram of an application, as SVG",
+            .description = "Components with the interfaces that they provide (balls: protocol and port, state sensitivity) and require "
+                           "(sockets: delay and outage tolerance), from left to right, and the containers that they share. The same "
+                           "model gives the same picture. Without --placement it needs no perdured.",
+            .arguments = kCheckArguments,
+            .options = kDrawOptions,
+            .examples = kDrawExamples,
             .json = ""},
     Command{.id = CommandId::kModelProfile,
             .name = "model profile",

@@ -43,7 +43,7 @@ components: [{name: none, command: [none]}]
   return application;
 }
 
-placement::Grouping group(const model::Application& application) { return placement::group_components(application, {}); }
+placement::Grouping group(const model::Application& application) { return placement::group_components(application); }
 
 bool overlap(const Box& one, const Box& other) {
   return one.x < other.x + other.width && other.x < one.x + one.width && one.y < other.y + other.height && other.y < one.y + one.height;

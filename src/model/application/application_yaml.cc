@@ -102,8 +102,8 @@ An existing Compose file is read too, with what makes it highly available in `x-
 
 The same application as a UML model in XMI 2, as Papyrus and other tools on Eclipse UML2 save it (2.1 to 5), Enterprise Architect
 exports it, or the OMG describes it. `perdure model check` knows it by its content; `perdure model convert` makes one form of the
-other, and a PlantUML diagram of both. Nothing that YAML says is lost on the way. A file has at most {} MiB. Values, ranges, rules and
-the paths in messages are those above.
+other, and a PlantUML diagram of both; `perdure model draw` draws both as SVG. Nothing that YAML says is lost on the way. A file has at
+most {} MiB. Values, ranges, rules and the paths in messages are those above.
 
 | UML | is |
 |---|---|
