@@ -72,6 +72,8 @@ class ContainerCluster {
   virtual std::vector<control::v1::ContainerStatus> others() const = 0;
   // What the record of a container says that is not here; absent: there is none.
   virtual std::optional<control::v1::ContainerStatus> row_of(const ContainerName& name) const = 0;
+  // It is to run, does not yet, here or elsewhere, and will by itself as far as this node sees.
+  virtual bool is_coming(const ContainerName& name) const = 0;
 };
 
 }  // namespace perdure::node

@@ -13,6 +13,13 @@
 #include "node/policy_terms.h"
 
 namespace perdure::node {
+namespace {
+
+// They have all the time that a takeover takes; a start that waited for longer would make one outage two.
+constexpr Duration kSponsorPatience = std::chrono::seconds(10);
+constexpr Duration kSponsorAgain = std::chrono::milliseconds(20);
+
+}  // namespace
 
 void ContainerService::do_record(const policy::Record& effect) {
   record_.state = effect.state;
@@ -61,7 +68,44 @@ void ContainerService::do_prepare() {
       });
 }
 
+bool ContainerService::comes_up() const {
+  const policy::Phase phase = status().phase;
+  return phase == policy::Phase::kNew || phase == policy::Phase::kPreparing || phase == policy::Phase::kStarting || phase == policy::Phase::kRecovering;
+}
+
+const std::string* ContainerService::sponsor_to_wait_for() const {
+  if (environment_.cluster == nullptr || record_.state.desired != policy::DesiredState::kRunning) return nullptr;
+  for (const std::string& sponsor : spec_.application.sponsors) {
+    const auto name = ContainerName::parse(sponsor);
+    if (name && environment_.cluster->is_coming(*name)) return &sponsor;
+  }
+  return nullptr;
+}
+
+// Whether the start waits: after a failure that took both, sponsors are there before those that depend on them.
+bool ContainerService::wait_for_sponsors() {
+  const Instant now = environment_.clock.now();
+  const std::string* missing = sponsor_to_wait_for();
+  if (missing != nullptr && !sponsors_awaited_until_) {
+    sponsors_awaited_until_ = now + kSponsorPatience;
+    progress_stage_ = "start";
+    progress_text_ = std::format("waiting for '{}', which it depends on", *missing);
+    emit({policy::Severity::kInfo, "waits_for_sponsor",
+          std::format("container '{}' is started when '{}', which it depends on, runs; after {} it is started without", spec_.name.str(), *missing,
+                      format_duration(kSponsorPatience)),
+          {}});
+  }
+  if (missing != nullptr && now < *sponsors_awaited_until_) {
+    sponsor_timer_ = environment_.loop.after(kSponsorAgain, [this] { do_start(); });
+    return true;
+  }
+  if (missing != nullptr) log::warning("{}: started without '{}', which it depends on", spec_.name.str(), *missing);
+  sponsors_awaited_until_.reset();
+  return false;
+}
+
 void ContainerService::do_start() {
+  if (wait_for_sponsors()) return;
   progress_stage_ = "start";
   progress_text_ = "starting";
   before_.reset();

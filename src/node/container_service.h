@@ -148,6 +148,7 @@ class ContainerService final : private OwnedSide {
   const ContainerPaths& paths() const { return paths_; }
   const ContainerRecord& record() const { return record_; }
   policy::ContainerStatus status() const { return policy_.status(); }
+  bool comes_up() const;  // it does not run yet, and is on its way to
   // What its policy would do; absent: it does not run.
   std::optional<policy::RecoveryDecision> if_it_died() const { return policy_.if_it_died(environment_.clock.now()); }
   const std::vector<policy::GenerationInfo>& generations() const { return policy_.generations(); }
@@ -197,6 +198,8 @@ class ContainerService final : private OwnedSide {
   void perform(const policy::Effect& effect);
   void do_record(const policy::Record& effect);
   void do_prepare();
+  const std::string* sponsor_to_wait_for() const;  // nullptr: none
+  bool wait_for_sponsors();
   void do_start();
   void do_capture(const policy::Capture& effect);
   void do_restore(const policy::Restore& effect);
@@ -339,6 +342,8 @@ class ContainerService final : private OwnedSide {
   bool waits_for_store_ = false;
   io::Timer store_patience_;
   io::Timer store_retry_;
+  io::Timer sponsor_timer_;
+  std::optional<Instant> sponsors_awaited_until_{};  // of the start that waits for them
   Duration shipping_cpu_{};     // since the last capture
   bool durable_counts_ = true;  // a commit waits for the durable directory
   std::string store_trouble_;   // of the durable directory, while it lasts

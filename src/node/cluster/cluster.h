@@ -111,6 +111,7 @@ class Cluster final : public ContainerCluster {
   // Rows of containers that other nodes own, from the records alone.
   std::vector<control::v1::ContainerStatus> others() const override;
   std::optional<control::v1::ContainerStatus> row_of(const ContainerName& name) const override;
+  bool is_coming(const ContainerName& name) const override;
   // Such a row, if its owner cannot be reached from here. Absent: it can, or it is here.
   std::optional<control::v1::ContainerStatus> owner_unreachable(const ContainerName& name) const;
 

@@ -212,6 +212,12 @@ std::optional<v1::ContainerStatus> Cluster::row_of(const ContainerName& name) co
   return row;
 }
 
+bool Cluster::is_coming(const ContainerName& name) const {
+  if (const ContainerService* here = options_.node.find(name); here != nullptr && here->comes_up()) return true;
+  const coord::StoredRecord* stored = membership_ ? membership_->view().record(name) : nullptr;
+  return stored != nullptr && node::is_coming(stored->record, membership_->self(), membership_->peers());
+}
+
 void Cluster::tell_away(v1::ContainerStatus& row, const model::OwnershipRecord& record) const {
   const StoreKnown store = membership_->view().current() ? StoreKnown::kYes : StoreKnown::kNo;
   const auto away = owner_away(record, membership_->self(), membership_->peers(), store);

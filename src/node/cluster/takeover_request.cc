@@ -28,6 +28,12 @@ std::optional<NodeName> live_standby(const model::OwnershipRecord& record, const
   return std::nullopt;
 }
 
+bool is_coming(const model::OwnershipRecord& record, const model::NodeLife& self, const Peers& peers) {
+  if (record.desired != model::DesiredState::kRunning) return false;
+  const bool owner_is_there = record.owner == self || peers.find(record.owner.node) != nullptr;
+  return owner_is_there ? record.phase == model::RecordPhase::kStarting : live_standby(record, self, peers).has_value();
+}
+
 std::optional<OwnerAway> owner_away(const model::OwnershipRecord& record, const model::NodeLife& self, const Peers& peers,
                                     StoreKnown store) {
   const NodeName& owner = record.owner.node;

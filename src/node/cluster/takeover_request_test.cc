@@ -49,6 +49,22 @@ std::optional<OwnerAway> seen_by(const std::string& self, const model::Ownership
   return owner_away(record, life(self), ConnectedPeers(connected), store);
 }
 
+TEST(OwnerAway, WhatComesByItselfIsWhatStartsOrIsTakenOver) {
+  const auto comes = [](const model::OwnershipRecord& record, const std::vector<model::NodeLife>& connected) {
+    return is_coming(record, life("c"), ConnectedPeers(connected));
+  };
+  auto starting = record({});
+  starting.phase = model::RecordPhase::kStarting;
+  EXPECT_TRUE(comes(starting, {life("a")}));
+  EXPECT_FALSE(comes(record({}), {life("a")})) << "it runs";
+  EXPECT_TRUE(comes(record({life("b")}), {life("b")})) << "its owner is silent, and b takes it over";
+  EXPECT_TRUE(comes(record({life("c")}), {})) << "this node does";
+  EXPECT_FALSE(comes(record({life("b")}), {})) << "nobody can";
+  auto stopped = record({life("b")});
+  stopped.desired = model::DesiredState::kStopped;
+  EXPECT_FALSE(comes(stopped, {life("b")}));
+}
+
 TEST(OwnerAway, NothingIsSaidWhileItsOwnerIsConnectedOrNothingIsWanted) {
   EXPECT_FALSE(seen_by("c", record({}), {life("a")}));
   EXPECT_FALSE(seen_by("c", record({}), {life("a", 2)})) << "its perdured was restarted: it looks after it";

@@ -304,6 +304,37 @@ TEST_F(TakeoverWorldTest, WhereNothingHeldCanBeRestoredOthersAreAsked) {
   EXPECT_EQ(node("b").record("web")->owner, node("b").self());
 }
 
+TEST_F(TakeoverWorldTest, WhatIsStartedAfreshWaitsForItsSponsors) {
+  begin("a");
+  begin("b");
+  std::atomic<bool> may_start = false;
+  backends_["a"].on_new = [&](FakeBackend& backend) {
+    backend.on_start([&]() -> Status {
+      may_start.wait(false);
+      return {};
+    });
+  };
+  node("a").run("web");
+  ASSERT_TRUE(until([&] { return node("b").record("web") && node("b").record("web")->phase == model::RecordPhase::kStarting; }));
+  // On another node, and on the same one behind that.
+  node("b").run("front", "application: {name: shop, sponsors: [web]}\n");
+  node("b").run("edge", "application: {name: shop, sponsors: [front]}\n");
+  ASSERT_TRUE(until([&] { return kinds("b").size() >= 2 && std::ranges::count(kinds("b"), "waits_for_sponsor") == 2; }));
+  EXPECT_EQ(backend("b", "front").count("start") + backend("b", "edge").count("start"), 0u);
+  may_start = true;
+  may_start.notify_all();
+  ASSERT_TRUE(until([&] { return runs_on("a", "web") && runs_on("b", "front") && runs_on("b", "edge"); }));
+  EXPECT_EQ(backend("b", "front").count("start"), 1u);
+  EXPECT_EQ(std::ranges::count(kinds("b"), "waits_for_sponsor"), 2) << "once for each start";
+}
+
+TEST_F(TakeoverWorldTest, ASponsorThatWillNotRunIsNotWaitedFor) {
+  begin("a");
+  node("a").run("front", "application: {name: shop, sponsors: [nobody]}\n");
+  ASSERT_TRUE(until([&] { return runs_on("a", "front"); }));
+  EXPECT_THAT(kinds("a"), Not(Contains("waits_for_sponsor")));
+}
+
 TEST_F(TakeoverWorldTest, AStoppedContainerIsNotTakenOver) {
   protect();
   node("a").owned("web")->handle(own::DesiredAsked{model::DesiredState::kStopped});

@@ -23,6 +23,7 @@
 #include "node/cluster/owned_container.h"
 #include "node/cluster/peer_codec.h"
 #include "node/cluster/standby_service.h"
+#include "node/cluster/takeover_request.h"
 #include "node/kept_capsules.h"
 #include "node/testing/fake_backend.h"
 #include "node/cluster/planned_end.h"
@@ -206,9 +207,9 @@ class TestNode final : public ContainerCluster {
     const coord::StoredRecord* found = view_.record(container_name(name));
     return found == nullptr ? std::nullopt : std::optional(found->record);
   }
-  void run(const std::string& name, const std::string& more = {}) {
-    const auto spec = model::read_spec(
-        std::format("name: {}\nroot-filesystem:\n  directory: /nowhere\ncommand: [/bin/true]\n{}", name, more), "test.yaml", "/");
+  void run(const std::string& name, const std::string& more = {}) { run_program(name, "command: [/bin/true]\n" + more); }
+  void run_program(const std::string& name, const std::string& more) {
+    const auto spec = model::read_spec(std::format("name: {}\nroot-filesystem:\n  directory: /nowhere\n{}", name, more), "test.yaml", "/");
     ASSERT_TRUE(spec) << spec.error().message();
     claim(*spec, model::DesiredState::kRunning, [this, spec = *spec](const Status& claimed) {
       ASSERT_TRUE(claimed) << claimed.error().message();
@@ -300,6 +301,11 @@ class TestNode final : public ContainerCluster {
   void fill(control::v1::ContainerStatus&, const ContainerName&) const override {}
   std::vector<control::v1::ContainerStatus> others() const override { return {}; }
   std::optional<control::v1::ContainerStatus> row_of(const ContainerName&) const override { return std::nullopt; }
+  bool is_coming(const ContainerName& name) const override {
+    if (const ContainerService* here = node_->find(name); here != nullptr && here->comes_up()) return true;
+    const coord::StoredRecord* record = view_.record(name);
+    return record != nullptr && node::is_coming(record->record, self_, peers_);
+  }
 
  private:
   void make_standbys() {
