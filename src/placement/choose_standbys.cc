@@ -1,6 +1,9 @@
 #include "placement/choose_standbys.h"
 
 #include <algorithm>
+#include <array>
+#include <cstddef>
+#include <string_view>
 #include <tuple>
 
 namespace perdure::placement {
@@ -27,26 +30,69 @@ std::string why_not(const StandbyQuestion& question, const NodeView& node, bool 
   return reasons;
 }
 
-// The farthest from all of `others`, then from the owner, then the least loaded, then by name.
-auto worth(const NodeView& node, const NodeView* owner,
-           const std::vector<const NodeView*>& others) {
-  const int with_owner =
-      owner == nullptr ? 0 : shared_domains(owner->description, node.description);
-  int most = with_owner;
-  for (const NodeView* other : others) {
-    most = std::max(most, shared_domains(other->description, node.description));
+// A node, and how much it has in common with those before it; its labels and its name in numbers, 0 for one that is missing.
+struct Candidate {
+  const NodeView* node = nullptr;
+  std::array<std::uint32_t, model::kDomainLabels.size() + 1> numbers = {};
+  int with_owner = 0;
+  int most = 0;  // with the owner and with any that is chosen
+
+  // The farthest from all of those, then from the owner, then the least loaded, then by name.
+  auto worth() const {
+    return std::tuple(most, with_owner, node->held_bytes, node->owned, std::string_view(node->description.life.node.str()));
   }
-  return std::tuple(most, with_owner, node.held_bytes, node.owned, node.description.life.node);
+};
+
+// As shared_domains() says, without comparing texts: each candidate is compared with each one that is chosen.
+int shared_by(const Candidate& one, const Candidate& other) {
+  constexpr std::size_t kLevels = model::kDomainLabels.size();
+  if (one.numbers[kLevels] == other.numbers[kLevels]) return static_cast<int>(kLevels);
+  int shared = 0;
+  for (std::size_t level = 0; level < kLevels; ++level) {
+    if (one.numbers.at(level) == 0 || other.numbers.at(level) == 0) continue;
+    if (one.numbers.at(level) != other.numbers.at(level)) break;
+    shared = static_cast<int>(level) + 1;
+  }
+  return shared;
 }
 
-void append_best_first(std::vector<const NodeView*> from, const NodeView* owner,
-                       std::vector<const NodeView*>& chosen) {
-  while (!from.empty()) {
-    const auto best = std::ranges::min_element(
-        from, {}, [&](const NodeView* node) { return worth(*node, owner, chosen); });
-    chosen.push_back(*best);
-    from.erase(best);
+std::vector<Candidate> candidates_of(const std::vector<const NodeView*>& nodes, const NodeView* owner) {
+  std::vector<Candidate> all;
+  std::array<std::map<std::string_view, std::uint32_t>, model::kDomainLabels.size() + 1> known;
+  const auto number = [&](std::size_t level, std::string_view text) {
+    return known.at(level).try_emplace(text, static_cast<std::uint32_t>(known.at(level).size() + 1)).first->second;
+  };
+  for (const NodeView* node : nodes) {
+    Candidate candidate{.node = node};
+    for (std::size_t level = 0; level < model::kDomainLabels.size(); ++level) {
+      const std::string* text = label(node->description, model::kDomainLabels.at(level));
+      if (text != nullptr) candidate.numbers.at(level) = number(level, *text);
+    }
+    candidate.numbers.back() = number(model::kDomainLabels.size(), node->description.life.node.str());
+    if (owner != nullptr) candidate.with_owner = shared_domains(owner->description, node->description);
+    candidate.most = candidate.with_owner;
+    all.push_back(candidate);
   }
+  return all;
+}
+
+// One group behind the other, in each the best first: the farthest from all before it, also from those of other groups.
+std::vector<const NodeView*> best_first(const std::vector<std::vector<const NodeView*>>& groups, const NodeView* owner) {
+  std::vector<const NodeView*> nodes;
+  for (const auto& group : groups) nodes.insert(nodes.end(), group.begin(), group.end());
+  std::vector<Candidate> left = candidates_of(nodes, owner);
+  std::vector<const NodeView*> chosen;
+  for (const auto& group : groups) {
+    for (std::size_t here = group.size(); here > 0; --here) {
+      const auto end = left.begin() + static_cast<std::ptrdiff_t>(here);
+      const auto best = std::ranges::min_element(left.begin(), end, {}, &Candidate::worth);
+      const Candidate next = *best;
+      chosen.push_back(next.node);
+      left.erase(best);
+      for (Candidate& candidate : left) candidate.most = std::max(candidate.most, shared_by(next, candidate));
+    }
+  }
+  return chosen;
 }
 
 }  // namespace
@@ -82,16 +128,15 @@ StandbyChoice choose_standbys(const StandbyQuestion& question) {
       (is_present ? present : others).push_back(&node);
     }
   }
-  std::vector<const NodeView*> chosen;
-  append_best_first(std::move(present), owner, chosen);
+  std::vector<std::vector<const NodeView*>> groups{std::move(present)};
   for (const NodeName& wanted : question.wanted) {
     const auto found = std::ranges::find(others, wanted, [](const NodeView* node) { return node->description.life.node; });
     if (found == others.end()) continue;
-    chosen.push_back(*found);
+    groups.push_back({*found});
     others.erase(found);
   }
-  append_best_first(std::move(others), owner, chosen);
-  for (const NodeView* node : chosen) choice.candidates.push_back(node->description.life.node);
+  groups.push_back(std::move(others));
+  for (const NodeView* node : best_first(groups, owner)) choice.candidates.push_back(node->description.life.node);
   return choice;
 }
 
