@@ -4,7 +4,6 @@
 #include <format>
 #include <limits>
 #include <map>
-#include <numeric>
 
 #include "placement/topology.h"
 
@@ -73,6 +72,14 @@ class FailureCount {
 
 }  // namespace
 
+void PlaceContainer::take_over() {
+  owner.reset();
+  owner_is_gone = !present.empty();
+  if (present.empty()) return;
+  owner = present.front();
+  present.erase(present.begin());
+}
+
 std::size_t label_of(FailureDomain domain) {
   switch (domain) {
     case FailureDomain::kDataCentre:
@@ -115,33 +122,17 @@ bool are_close(const PlaceNode& one, const PlaceNode& other, Closeness closeness
 
 bool is_kept(const PlacementProblem& problem, const ContainerDependency& dependency,
              const std::vector<std::optional<std::size_t>>& where) {
-  const auto& dependent = where[dependency.dependent];
-  if (!dependent || dependency.within == Closeness::kAnywhere) return true;
-  bool somewhere = false;
-  for (const std::size_t sponsor : dependency.sponsors) {
-    if (!where[sponsor]) continue;
-    somewhere = true;
-    if (are_close(problem.nodes[*dependent], problem.nodes[*where[sponsor]], dependency.within)) return true;
-  }
-  return !somewhere;
+  const auto at = [&](std::size_t container) { return where[container]; };
+  return is_kept(dependency, at, [&](std::size_t one, std::size_t other, Closeness within) {
+    return are_close(problem.nodes[one], problem.nodes[other], within);
+  });
 }
 
 double fullness_of(const Demand& load, const Demand& capacity) {
   return std::max(share(load.memory.count, capacity.memory.count), share(load.cpu.count, capacity.cpu.count));
 }
 
-std::vector<std::size_t> failing_domains_of(const PlacementProblem& problem) {
-  std::vector<std::size_t> by_name(problem.nodes.size());
-  std::iota(by_name.begin(), by_name.end(), std::size_t{0});
-  if (problem.apart == FailureDomain::kNode) return by_name;  // each by itself
-  std::ranges::sort(by_name, {}, [&](std::size_t node) { return problem.nodes[node].name; });
-  std::vector<std::size_t> domains;
-  const Topology topology(problem);
-  for (std::size_t node = 0; node < problem.nodes.size(); ++node) {
-    domains.push_back(*std::ranges::find_if(by_name, [&](std::size_t other) { return topology.fail_together(node, other); }));
-  }
-  return domains;
-}
+std::vector<std::size_t> failing_domains_of(const PlacementProblem& problem) { return Topology(problem).domains(); }
 
 std::vector<Demand> loads_of(const PlacementProblem& problem, const Places& places) {
   const std::vector<std::size_t> domains = failing_domains_of(problem);
@@ -169,18 +160,44 @@ std::vector<Demand> loads_of(const PlacementProblem& problem, const Places& plac
   return loads;
 }
 
+std::vector<std::size_t> urgencies_of(const PlacementProblem& problem) {
+  std::vector<Duration> known;
+  for (const PlaceContainer& container : problem.containers) {
+    if (container.outage_tolerance) known.push_back(*container.outage_tolerance);
+  }
+  std::ranges::sort(known, std::ranges::greater{});
+  const auto repeated = std::ranges::unique(known);
+  known.erase(repeated.begin(), repeated.end());
+  std::vector<std::size_t> urgencies;
+  for (const PlaceContainer& container : problem.containers) {
+    if (!container.outage_tolerance) {
+      urgencies.push_back(0);
+      continue;
+    }
+    const auto found = std::ranges::lower_bound(known, *container.outage_tolerance, std::ranges::greater{});
+    urgencies.push_back(static_cast<std::size_t>(found - known.begin()) + 1);
+  }
+  return urgencies;
+}
+
+std::size_t moves_of(const PlaceContainer& container, const ContainerPlace& place) {
+  if (!container.owner || !place.owner) return 0;
+  const auto is_new = [&](std::size_t node) { return container.owner != node && !std::ranges::contains(container.present, node); };
+  return (place.owner != container.owner ? 1U : 0U) + (is_new(*place.owner) ? 1U : 0U) +
+         static_cast<std::size_t>(std::ranges::count_if(place.standbys, is_new));
+}
+
 Score score_of(const PlacementProblem& problem, const Places& places) {
   Score score;
+  const std::vector<std::size_t> urgencies = urgencies_of(problem);
   for (std::size_t i = 0; i < places.size(); ++i) {
     const PlaceContainer& container = problem.containers[i];
-    if (!places[i].owner) ++score.unplaced;
-    if (places[i].owner && container.owner && places[i].owner != container.owner) ++score.moves;
-    score.missing_standbys += container.standbys - std::min<std::size_t>(container.standbys, places[i].standbys.size());
-    for (const std::size_t standby : places[i].standbys) {
-      // One that becomes the owner, and one that was it, hold the state already.
-      const bool holds = std::ranges::contains(container.present, standby) || container.owner == standby;
-      if (container.owner && !holds) ++score.moves;
+    if (!places[i].owner) {
+      ++score.unplaced;
+      score.urgency_unplaced += urgencies[i];
     }
+    score.missing_standbys += container.standbys - std::min<std::size_t>(container.standbys, places[i].standbys.size());
+    score.moves += moves_of(container, places[i]);
   }
   std::vector<std::size_t> failing = failing_domains_of(problem);
   std::ranges::sort(failing);

@@ -1,5 +1,8 @@
 #include "placement/topology.h"
 
+#include <algorithm>
+#include <iterator>
+#include <numeric>
 #include <string_view>
 #include <unordered_map>
 
@@ -10,7 +13,7 @@ using model::FailureDomain;
 
 }  // namespace
 
-Topology::Topology(const PlacementProblem& problem) : apart_(label_of(problem.apart)), numbers_(problem.nodes.size()) {
+Topology::Topology(const PlacementProblem& problem) : apart_(label_of(problem.apart)), numbers_(problem.nodes.size()), failures_(problem.nodes.size()) {
   for (std::size_t label = 0; label <= kLabels; ++label) {
     std::unordered_map<std::string_view, std::uint32_t> known;
     for (std::size_t node = 0; node < problem.nodes.size(); ++node) {
@@ -18,6 +21,28 @@ Topology::Topology(const PlacementProblem& problem) : apart_(label_of(problem.ap
       if (text.empty()) continue;
       numbers_[node][label] = known.try_emplace(text, static_cast<std::uint32_t>(known.size() + 1)).first->second;
     }
+  }
+  find_domains(problem);
+}
+
+void Topology::find_domains(const PlacementProblem& problem) {
+  std::vector<std::size_t> by_name(numbers_.size());
+  std::iota(by_name.begin(), by_name.end(), std::size_t{0});
+  if (apart_ == kLabels) {  // each by itself
+    domains_ = by_name;
+    for (std::size_t node = 0; node < failures_.size(); ++node) failures_[node] = {node};
+    return;
+  }
+  std::ranges::sort(by_name, {}, [&](std::size_t node) -> const NodeName& { return problem.nodes[node].name; });
+  for (std::size_t node = 0; node < numbers_.size(); ++node) {
+    domains_.push_back(*std::ranges::find_if(by_name, [&](std::size_t other) { return fail_together(node, other); }));
+  }
+  std::vector<std::size_t> standing = domains_;
+  std::ranges::sort(standing);
+  const auto repeated = std::ranges::unique(standing);
+  standing.erase(repeated.begin(), repeated.end());
+  for (std::size_t node = 0; node < failures_.size(); ++node) {
+    std::ranges::copy_if(standing, std::back_inserter(failures_[node]), [&](std::size_t domain) { return fail_together(node, domain); });
   }
 }
 
