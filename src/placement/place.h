@@ -1,11 +1,14 @@
 // Finds a place for each container (paper III-B). Pure and deterministic: the same problem gives the same answer, whatever
-// the order of its nodes; bounded: a few passes over containers and nodes.
+// the order of its nodes and containers; bounded by a number of steps, not by a clock.
 //
-// The most critical first: each container goes where it is, if it may stay, else to the emptiest node that can take it;
-// then each gets standbys, on nodes on which its dependencies are kept when they take over. What must share a host is
-// placed as one. When one finds no place, it is tried again from the beginning with that one first.
+// What runs stays, as far as it may. Each of the others goes to the emptiest node that can take it, the most critical first and
+// who depends closely on each other one behind the other; then each gets standbys, on nodes on which its dependencies are kept when
+// they take over. What must share a host is placed as one. Then a local search makes it better, in the order of Score
+// (improve.h): what lacks something may make others move; what lacks nothing stays where it is, also where the load could be
+// spread better. So the places that were found, once taken, are found again.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -20,7 +23,12 @@ struct Placement {
   std::vector<std::string> why{};
 };
 
+struct Effort {
+  // How often each of the local search's few parts may look at a node. With the default a part takes a tenth of a second at most.
+  std::uint64_t steps = 1'000'000;
+};
+
 // Keeps every rule of violations_of(), at the price of containers without a place or without standbys.
-Placement place(const PlacementProblem& problem);
+Placement place(const PlacementProblem& problem, const Effort& effort = {});
 
 }  // namespace perdure::placement
