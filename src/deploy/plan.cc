@@ -97,6 +97,7 @@ class Planner {
         for (const NodeName& standby : there->standbys) {
           if (const auto node = node_of(standby)) container.present.push_back(*node);
         }
+        if (!container.owner) container.take_over();
       }
       plan_.problem.containers.push_back(std::move(container));
     }

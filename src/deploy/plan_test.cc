@@ -51,7 +51,8 @@ TEST(Plan, OfADeadNodeItGoesToWhoStandsBy) {
   const Plan plan = test::plan(test::application(test::kPair), view);
   const auto& place = plan.placement.places[test::index_of(plan, "shop-redis")];
   ASSERT_TRUE(place.owner);
-  EXPECT_NE(test::owner_of(plan, "shop-redis"), "c");
+  EXPECT_EQ(test::owner_of(plan, "shop-redis"), "b");
+  EXPECT_EQ(plan.placement.why[test::index_of(plan, "shop-redis")], "its owner is gone, and it stands by there");
 }
 
 TEST(Plan, WhatOthersHaveReservedIsNotGivenOutAgain) {
