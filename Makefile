@@ -19,7 +19,7 @@ help:
 	@echo "make build     build preset $(PRESET) into build/$(PRESET)"
 	@echo "make test      set up, build, run all tests: unit, integration, sanitizers, end to end (root)"
 	@echo "make demo      a video server is killed, moved, loses its host, under its viewers (root, 2 minutes)"
-	@echo "make bench     checkpoints and recoveries, beside runc's and podman's; standbys, moves, lost hosts (root)"
+	@echo "make bench     checkpoints and recoveries, beside runc's and podman's; standbys, moves, lost hosts; placement (root)"
 	@echo "make install   build preset release and install below PREFIX=$(PREFIX) (DESTDIR= is honoured)"
 	@echo "make clean     remove build/"
 	@echo
@@ -47,6 +47,7 @@ bench: setup
 	@bench/recovery
 	@bench/replication
 	@bench/failover
+	@bench/placement
 
 install:
 	@$(MAKE) --no-print-directory build PRESET=release TARGETS="$(PRODUCT) perdure_manual_files"

@@ -75,16 +75,16 @@ class Redis(RedisLoad):
         self.fill()
 
 
-def build_release():
+def build_release(targets=PRODUCT):
     """Builds what is measured; returns the directory of the build."""
-    print("bench: building preset release (" + " ".join(PRODUCT) + "); --build DIRECTORY skips this", flush=True)
+    print("bench: building preset release (" + " ".join(targets) + "); --build DIRECTORY skips this", flush=True)
     log = os.path.join(TOP, "build", "configure-release.log")
     os.makedirs(os.path.dirname(log), exist_ok=True)
     with open(log, "w") as file:
         configured = subprocess.run(["cmake", "--preset", "release"], cwd=TOP, stdout=file, stderr=subprocess.STDOUT)
     if configured.returncode != 0:
         sys.exit(f"bench: cmake --preset release failed: see {log}; scripts/setup installs what a build needs")
-    if subprocess.run(["cmake", "--build", "--preset", "release", "--target", *PRODUCT], cwd=TOP).returncode != 0:
+    if subprocess.run(["cmake", "--build", "--preset", "release", "--target", *targets], cwd=TOP).returncode != 0:
         sys.exit("bench: the build failed")
     return os.path.join(TOP, "build", "release")
 
