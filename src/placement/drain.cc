@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <format>
+#include <string_view>
 #include <tuple>
+#include <unordered_map>
 
 namespace perdure::placement {
 
@@ -13,12 +15,12 @@ Result<NodeName> choose_move_target(const MoveQuestion& question) {
   const auto say = [&](const NodeName& node, std::string_view reason) {
     why += std::format("{}'{}': {}", why.empty() ? "" : "; ", node.str(), reason);
   };
+  std::unordered_map<std::string_view, const NodeView*> by_name;
+  for (const NodeView& node : question.container.nodes) by_name.emplace(node.description.life.node.str(), &node);
   for (const NodeName& name : choice.candidates) {
-    const auto found = std::ranges::find(question.container.nodes, name, [](const NodeView& node) {
-      return node.description.life.node;
-    });
+    const NodeView* found = by_name.at(name.str());
     if (found->reachable) {
-      reachable.push_back(&*found);
+      reachable.push_back(found);
     } else {
       say(name, "it cannot be reached");
     }
