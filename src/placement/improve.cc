@@ -11,6 +11,9 @@ namespace {
 
 constexpr std::size_t kMostMended = 16;        // times in a row in which something is mended
 constexpr std::size_t kMostTidied = 2;         // times; each costs a mending that finds nothing
+constexpr std::size_t kVeryFew = 16;           // of so many containers, other ways are tried while there are moves
+constexpr std::size_t kMostTidiedOfFew = 8;
+constexpr std::size_t kWaysOfMendingFew = 3;
 constexpr std::size_t kMostInOneGroup = 32;    // containers that depend closely on each other and are given up together
 constexpr std::size_t kPatience = 10'000;        // steps in a row that make nothing better
 constexpr std::size_t kMostGivenUp = 6;        // containers of a step, besides those of their bundles
@@ -58,14 +61,21 @@ void Improver::find_limits() {
 }
 
 void Improver::run() {
+  const bool few = freedom_.size() <= kVeryFew;
+  const std::size_t most_tidied = few ? kMostTidiedOfFew : kMostTidied;
   for (std::size_t mended = 0, tidied = 0; mended < kMostMended;) {
-    if (mend()) {
+    bool is_mended = false;
+    for (std::size_t way = 0; way < (few ? kWaysOfMendingFew : 1) && !is_mended; ++way) is_mended = mend(way);
+    if (is_mended) {
       ++mended;
-    } else if (tidied < kMostTidied && tidy()) {
-      ++tidied;
-    } else {
-      return;
+      continue;
     }
+    bool is_better = false;
+    do {
+      if (tidied == most_tidied) return;
+      is_better = tidy(tidied++);
+    } while (!is_better && few && arrangement_.score().moves > 0);
+    if (!is_better) return;
   }
 }
 
@@ -82,11 +92,11 @@ std::vector<std::size_t> Improver::lacking() const {
   return all;
 }
 
-bool Improver::mend() {
+bool Improver::mend(std::size_t way) {
   find_limits();
   std::vector<std::size_t> seeds = lacking();
   if (seeds.empty()) return false;
-  random_.seed(std::mt19937::default_seed);
+  random_.seed(static_cast<std::mt19937::result_type>(std::mt19937::default_seed + way));
   const auto before = lack_of(arrangement_.score());
   Places best = arrangement_.places();
   arrangement_.regard_as_there(best);
@@ -122,9 +132,9 @@ bool Improver::is_tidy() const {
   return true;
 }
 
-bool Improver::tidy() {
+bool Improver::tidy(std::size_t way) {
   if (is_tidy()) return false;
-  random_.seed(std::mt19937::default_seed);
+  random_.seed(static_cast<std::mt19937::result_type>(std::mt19937::default_seed + way));
   Places best = arrangement_.places();
   const Score before = arrangement_.score();
   Score least = before;
@@ -140,7 +150,8 @@ bool Improver::tidy() {
     if (wanders && lack_of(now) == lack_of(least)) {
       const double detour = least.imbalance * (1 + kMostDetour * static_cast<double>(patience) / kPatience);
       if (now.moves == least.moves) keeps = now < least || now.imbalance <= detour;
-      if (now.moves == least.moves + 1) keeps = keeps || draw(4) == 0;
+      const std::size_t detour_moves = freedom_.size() <= kVeryFew && way % 2 == 1 ? 2 + way % 4 : 1;
+      if (now.moves > least.moves && now.moves <= least.moves + detour_moves) keeps = keeps || draw(4) == 0;
     }
     if (!keeps || breaks_a_rule()) {
       undo();
@@ -219,6 +230,7 @@ void Improver::give_up(std::size_t seed, Aim aim) {
     default:
       give_up_bundle(seed);
   }
+  if (containers <= kVeryFew && draw(3) == 0) give_up_what_lacks();
   const auto home = aim == Aim::kTidy && draw(4) != 0 ? home_left_by(seed) : std::nullopt;
   const std::size_t node = home ? *home : draw(nodes);
   for (std::size_t more = draw(kMostGivenUp); more > 0; --more) {
@@ -271,6 +283,14 @@ void Improver::give_up_group(std::size_t container) {
 void Improver::give_up_standbys(std::size_t container) {
   for (const std::size_t member : bundles_.members(bundles_.of(container))) {
     if (save(member)) arrangement_.clear_standbys(member);
+  }
+}
+
+// Others may have their places instead, for fewer moves.
+void Improver::give_up_what_lacks() {
+  for (std::size_t i = 0; i < freedom_.size(); ++i) {
+    const ContainerPlace& place = arrangement_.places()[i];
+    if (!place.owner || place.standbys.size() < arrangement_.container(i).standbys) give_up_bundle(i);
   }
 }
 

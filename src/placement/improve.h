@@ -35,9 +35,9 @@ class Improver {
 
   // What moves cannot pay for: containers without a place, missing standbys, dependencies that a failure breaks. It does not ask
   // where anything was, so that the same places always lead to the same end. Whether it is better now.
-  bool mend();
+  bool mend(std::size_t way);
   // What is left: moves and balance. Whether anything is different now.
-  bool tidy();
+  bool tidy(std::size_t way);  // each way draws other numbers
   bool is_tidy() const;  // it can be no better, as long as nothing is mended
 
   void find_limits();
@@ -49,6 +49,7 @@ class Improver {
   void give_up_bundle(std::size_t container);
   void give_up_group(std::size_t container);
   void give_up_standbys(std::size_t container);
+  void give_up_what_lacks();
   void give_up_something_on(std::size_t node);
   void give_up_something_near(std::size_t container);
   bool save(std::size_t container);

@@ -133,6 +133,10 @@ Result<Exact> solve_exactly(const ExactQuestion& question) {
   const ExactProgram program(question.problem);
   const Levels found = levels_of(score_of(question.problem, question.found));
   Exact exact{.best = found};
+  if (!program.has_choices()) {
+    exact.finished = true;
+    return exact;
+  }
   PERDURE_ASSIGN(exact.flaw, flaw_with(program, question, found));
   for (std::size_t level = 0; level < kLevels && exact.flaw.empty(); ++level) {
     const double aim = aim_at(level, found.at(level), question.accepted_gap);

@@ -27,6 +27,7 @@ class ExactProgram {
   std::string text(std::size_t level, double most, const Levels& reached) const;
   // The fullest node's share with these places; not allowed, if they are not.
   std::string text_with(const Places& places) const;
+  bool has_choices() const { return !binaries_.empty(); }  // else no container may be anywhere
   // `value`: of a variable, by its name; 0 where there is none of that name.
   Places places_of(const std::function<double(const std::string&)>& value) const;
 
