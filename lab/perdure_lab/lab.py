@@ -31,7 +31,7 @@ from .programs import Programs
 from .remains import LabError
 from .switch import EVERYBODY, EVERYTHING
 
-REMOVAL_TIME = 60.0
+REMOVAL_TIME = 300.0  # with unpacked images on its disks, on a busy machine
 LOOK_AT_LOCK = 1.0  # seconds; whoever asks whether a lab lives takes its lock for an instant
 
 

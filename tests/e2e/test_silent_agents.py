@@ -18,6 +18,12 @@ def probed(name, **sections):
     return spec_of(name, component("db", DB, probe=http(DB)), component("web", WEB, state="stateless"), **sections)
 
 
+def state_of(pid):
+    """The letter that /proc says: R and S run or may, T has been stopped, t is held by a tracer."""
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0]
+
+
 @pytest.mark.parametrize("make", [unprobed, probed])
 def test_an_agent_that_stands_still_is_noticed_and_the_container_recovered(node, remove_after, make):
     """No checkpoint that was taken meanwhile counts: it would stand still again."""
@@ -28,8 +34,14 @@ def test_an_agent_that_stands_still_is_noticed_and_the_container_recovered(node,
     it.container.checkpoint()
     after = node.events.last_sequence()
     captures = it.container.inspect()["captures"]
-    os.kill(it.container.init_pid(), signal.SIGSTOP)
-    until(lambda: it.container.inspect()["captures"] >= captures + 2, "nothing is captured meanwhile")
+    agent = it.container.init_pid()
+
+    def captured_while_it_stands():
+        # A stop that comes while CRIU begins with the process fails that capture, and is lost with it.
+        if state_of(agent) in "RS":
+            os.kill(agent, signal.SIGSTOP)
+        return it.container.inspect()["captures"] >= captures + 2
+    until(captured_while_it_stands, "nothing is captured meanwhile")
     silent = it.container.wait_for_event("agent_silent", after)
     assert silent["severity"] == "warning" and "its agent has not reported for " in silent["text"]
     died = it.container.wait_for_event("died", silent["sequence"])

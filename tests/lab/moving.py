@@ -365,6 +365,6 @@ class Clusters:
 
     def drop(self):
         if self.lab is not None:
-            self.live.remove(self.lab)
-            self.lab.down()
-            self.lab = None
+            lab, self.lab = self.lab, None  # also if it does not end
+            self.live.remove(lab)
+            lab.down()
