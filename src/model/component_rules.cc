@@ -75,10 +75,7 @@ std::string unknown_component(const Components& components, std::string_view nam
   for (const ComponentSpec& component : components) {
     if (!component.name.empty()) names.push_back(component.name);
   }
-  const std::string_view close = closest(name, names);
-  const std::string message = std::format("{} is no component of the container", quote(name));
-  if (!close.empty()) return std::format("{}; did you mean {}?", message, quote(close));
-  return std::format("{}; write one of: {}", message, join(names));
+  return std::format("{} is no component of the container; {}", quote(name), did_you_mean(name, names, "write one of: " + join(names)));
 }
 
 void check_dependency(Reading& reading, const Components& components, std::size_t index,

@@ -9,6 +9,12 @@
 
 namespace perdure::model {
 
+void sort_by_place(std::vector<YamlIssue>& issues) {
+  std::ranges::stable_sort(issues, {}, [](const YamlIssue& issue) {
+    return std::tuple(issue.position.file, issue.position.line, issue.position.column);
+  });
+}
+
 unsigned Reading::add_file(std::string name) {
   files_.push_back(std::move(name));
   return static_cast<unsigned>(files_.size());
@@ -54,9 +60,7 @@ void Reading::take_back(const Reading& part, const std::string& prefix) {
 Error Reading::error(std::string_view file_name) const {
   PERDURE_ASSERT(!issues_.empty());
   std::vector<YamlIssue> sorted = issues_;
-  std::ranges::stable_sort(sorted, {}, [](const YamlIssue& issue) {
-    return std::tuple(issue.position.file, issue.position.line, issue.position.column);
-  });
+  sort_by_place(sorted);
   std::string text;
   for (std::size_t i = 0; i < std::min(sorted.size(), kMaxSpecErrors); ++i) {
     const YamlIssue& issue = sorted[i];

@@ -14,6 +14,9 @@
 
 namespace perdure::model {
 
+// In the order of the document; of several files, in the order in which they were opened.
+void sort_by_place(std::vector<YamlIssue>& issues);
+
 class Reading {
  public:
   // Paths of the host may be relative to `base_directory` (absolute); if it is empty they may not.

@@ -42,9 +42,7 @@ std::string unknown_key(std::string_view key, std::string_view section,
   for (const Hint& hint : kHints) {
     if (hint.key == key) return std::format("{}; {}", message, hint.remedy);
   }
-  const std::string_view close = closest(key, known);
-  if (!close.empty()) return std::format("{}; did you mean {}?", message, quote(close));
-  return std::format("{}; known here: {}", message, join(known));
+  return std::format("{}; {}", message, did_you_mean(key, known, "known here: " + join(known)));
 }
 
 class Finder {
@@ -120,13 +118,15 @@ FoundValues find_values(Reading& reading, const std::string& prefix, const YamlN
   return finder.take();
 }
 
-bool same_text(const std::optional<YamlNode>& one, const std::optional<YamlNode>& other) {
-  if (!one || !other) return one.has_value() == other.has_value();
-  const auto keys = [](const YamlKey& a, const YamlKey& b) { return a.text == b.text; };
+bool same_text(const YamlNode& one, const YamlNode& other) {
   const auto items = [](const YamlNode& a, const YamlNode& b) { return same_text(a, b); };
-  return one->kind == other->kind && one->text == other->text &&
-         std::ranges::equal(one->keys, other->keys, keys) &&
-         std::ranges::equal(one->items, other->items, items);
+  return one.kind == other.kind && one.text == other.text &&
+         std::ranges::equal(one.keys, other.keys, {}, &YamlKey::text, &YamlKey::text) &&
+         std::ranges::equal(one.items, other.items, items);
+}
+
+bool same_text(const std::optional<YamlNode>& one, const std::optional<YamlNode>& other) {
+  return one && other ? same_text(*one, *other) : one.has_value() == other.has_value();
 }
 
 void place_value(YamlNode& root, std::string_view path, YamlNode value, Position position) {

@@ -227,7 +227,8 @@ YamlNode write_table(const Table<Object>& table, const Object& object) {
   return root;
 }
 
-// Whether both are written alike.
+// Whether both are written alike, wherever they stand.
+bool same_text(const YamlNode& one, const YamlNode& other);
 bool same_text(const std::optional<YamlNode>& one, const std::optional<YamlNode>& other);
 
 // Only the keys that are required, and those that are written otherwise than of `defaults`.

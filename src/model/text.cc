@@ -110,6 +110,15 @@ std::string_view closest(std::string_view text, std::span<const std::string> kno
   return best;
 }
 
+std::string did_you_mean(std::string_view text, std::span<const std::string> known, std::string_view otherwise) {
+  const std::string_view close = closest(text, known);
+  return close.empty() ? std::string(otherwise) : std::format("did you mean {}?", quote(close));
+}
+
+void replace_all(std::string& text, std::string_view what, std::string_view with) {
+  for (auto at = text.find(what); at != std::string::npos; at = text.find(what, at + with.size())) text.replace(at, what.size(), with);
+}
+
 std::string join(std::span<const std::string> words) {
   std::string joined;
   for (const std::string& word : words) joined += (joined.empty() ? "" : ", ") + word;

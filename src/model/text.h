@@ -25,6 +25,12 @@ bool has_control_character(std::string_view text);
 // at most two edits away; empty if none.
 std::string_view closest(std::string_view text, std::span<const std::string> known);
 
+// "did you mean 'NAME'?" of the closest; `otherwise` if none is.
+std::string did_you_mean(std::string_view text, std::span<const std::string> known, std::string_view otherwise);
+
+// All that do not overlap, from the beginning on.
+void replace_all(std::string& text, std::string_view what, std::string_view with);
+
 // Joins with ", ".
 std::string join(std::span<const std::string> words);
 

@@ -41,6 +41,10 @@ Improver::Improver(Arrangement& arrangement, const Bundles& bundles, const std::
       filler_(arrangement, bundles),
       is_saved_(freedom.size()) {}
 
+bool Improver::is_of_few() const { return freedom_.size() <= kVeryFew; }
+
+void Improver::begin_with(std::size_t way) { random_.seed(static_cast<std::mt19937::result_type>(std::mt19937::default_seed + way)); }
+
 // What a cordoned node holds now may stay there.
 void Improver::find_limits() {
   const PlacementProblem& problem = arrangement_.problem();
@@ -61,7 +65,7 @@ void Improver::find_limits() {
 }
 
 void Improver::run() {
-  const bool few = freedom_.size() <= kVeryFew;
+  const bool few = is_of_few();
   const std::size_t most_tidied = few ? kMostTidiedOfFew : kMostTidied;
   for (std::size_t mended = 0, tidied = 0; mended < kMostMended;) {
     bool is_mended = false;
@@ -96,7 +100,7 @@ bool Improver::mend(std::size_t way) {
   find_limits();
   std::vector<std::size_t> seeds = lacking();
   if (seeds.empty()) return false;
-  random_.seed(static_cast<std::mt19937::result_type>(std::mt19937::default_seed + way));
+  begin_with(way);
   const auto before = lack_of(arrangement_.score());
   Places best = arrangement_.places();
   arrangement_.regard_as_there(best);
@@ -134,7 +138,7 @@ bool Improver::is_tidy() const {
 
 bool Improver::tidy(std::size_t way) {
   if (is_tidy()) return false;
-  random_.seed(static_cast<std::mt19937::result_type>(std::mt19937::default_seed + way));
+  begin_with(way);
   Places best = arrangement_.places();
   const Score before = arrangement_.score();
   Score least = before;
@@ -150,7 +154,7 @@ bool Improver::tidy(std::size_t way) {
     if (wanders && lack_of(now) == lack_of(least)) {
       const double detour = least.imbalance * (1 + kMostDetour * static_cast<double>(patience) / kPatience);
       if (now.moves == least.moves) keeps = now < least || now.imbalance <= detour;
-      const std::size_t detour_moves = freedom_.size() <= kVeryFew && way % 2 == 1 ? 2 + way % 4 : 1;
+      const std::size_t detour_moves = is_of_few() && way % 2 == 1 ? 2 + way % 4 : 1;
       if (now.moves > least.moves && now.moves <= least.moves + detour_moves) keeps = keeps || draw(4) == 0;
     }
     if (!keeps || breaks_a_rule()) {
@@ -230,7 +234,7 @@ void Improver::give_up(std::size_t seed, Aim aim) {
     default:
       give_up_bundle(seed);
   }
-  if (containers <= kVeryFew && draw(3) == 0) give_up_what_lacks();
+  if (is_of_few() && draw(3) == 0) give_up_what_lacks();
   const auto home = aim == Aim::kTidy && draw(4) != 0 ? home_left_by(seed) : std::nullopt;
   const std::size_t node = home ? *home : draw(nodes);
   for (std::size_t more = draw(kMostGivenUp); more > 0; --more) {

@@ -40,6 +40,8 @@ class Improver {
   bool tidy(std::size_t way);  // each way draws other numbers
   bool is_tidy() const;  // it can be no better, as long as nothing is mended
 
+  bool is_of_few() const;
+  void begin_with(std::size_t way);
   void find_limits();
   std::vector<std::size_t> lacking() const;  // containers
   std::size_t seed_of_tidying();

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <format>
-#include <tuple>
 #include <utility>
 
 #include "model/application/application_table.h"
@@ -23,9 +22,7 @@ bool has_key_line(std::string_view text, std::string_view key) {
 }
 
 std::vector<std::string> sorted_notes(const Reading& reading, std::vector<compose::Note> notes, std::string_view file_name) {
-  std::ranges::stable_sort(notes, {}, [](const compose::Note& note) {
-    return std::tuple(note.position.file, note.position.line, note.position.column);
-  });
+  sort_by_place(notes);
   std::vector<std::string> lines;
   for (const compose::Note& note : notes) {
     std::string line = std::format("{}: {}", reading.where(note.position, file_name), note.message);

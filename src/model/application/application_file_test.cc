@@ -13,6 +13,7 @@
 #include "model/application/application_plantuml.h"
 #include "model/application/application_xmi.h"
 #include "model/application/application_yaml.h"
+#include "model/text.h"
 
 namespace perdure::model {
 namespace {
@@ -49,10 +50,6 @@ TEST(ApplicationFile, IsReadInItsForm) {
   ASSERT_FALSE(forced.has_value());
   EXPECT_EQ(forced.error().message(), directory + "pair.yaml:1:1: no XML: there is no element in it");
   EXPECT_EQ(read_any_application_file(directory + "nothing").error().code(), ErrorCode::kNotFound);
-}
-
-void replace_all(std::string& text, std::string_view what, std::string_view with) {
-  for (auto at = text.find(what); at != std::string::npos; at = text.find(what, at + with.size())) text.replace(at, what.size(), with);
 }
 
 // As a tool saves it: paths start at the file, and the profile is in a directory beside that of the example.

@@ -27,9 +27,7 @@ std::optional<std::size_t> find_component(const Application& application, std::s
 }
 
 std::string did_you_mean(std::string_view name, const std::vector<std::string>& known) {
-  const std::string_view close = closest(name, known);
-  if (!close.empty()) return std::format("did you mean {}?", quote(close));
-  return known.empty() ? "there is none yet" : std::format("there are: {}", join(known));
+  return model::did_you_mean(name, known, known.empty() ? "there is none yet" : "there are: " + join(known));
 }
 
 // --- Components ---

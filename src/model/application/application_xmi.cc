@@ -95,9 +95,8 @@ class Lowering {
       if (++unknown_ > kMaxSpecErrors) return reading_.complain(position, "unknown attribute");
       std::vector<std::string> names;
       for (const UmlAttribute& one : stereotype.attributes) names.push_back(one.name);
-      const std::string_view close = closest(name, names);
       return reading_.complain(position, std::format("unknown attribute {} of {}; {}", quote(name), stereotype.name,
-                                                     close.empty() ? "known: " + join(names) : std::format("did you mean {}?", quote(close))));
+                                                     did_you_mean(name, names, "known: " + join(names))));
     }
     std::vector<UmlText>& all = texts[known->name];
     if (!known->is_many() && !all.empty()) {

@@ -18,11 +18,6 @@ namespace {
 
 using Kind = YamlNode::Kind;
 
-YamlNode& list_at(YamlNode& root, std::string_view path, Position position) {
-  if (YamlNode* there = find_path(root, path)) return *there;
-  return set_path(root, path, empty_list(position));
-}
-
 // --- Volumes ---
 
 struct Mount {
@@ -121,7 +116,7 @@ void lower_named(Lowering& service, const Mount& mount) {
   set(entry, "name", mount.position, scalar(volume_name(mount.source), mount.position));
   set(entry, "mount", mount.position, scalar(mount.target, mount.position));
   if (mount.read_only) set(entry, "access", mount.position, scalar("read-only", mount.position));
-  list_at(service.settings, "volumes", mount.position).items.push_back(std::move(entry));
+  list_in(service.settings, "volumes", mount.position).items.push_back(std::move(entry));
 }
 
 void copy_file(Lowering& service, const std::string& from, const std::string& to, Position position) {
@@ -296,7 +291,7 @@ void lower_extra_hosts(Lowering& service, const YamlNode& node) {
     YamlNode entry = empty_map(position);
     set(entry, "address", position, scalar(address, position));
     set(entry, "names", position, std::move(names));
-    list_at(service.settings, "network.hosts", position).items.push_back(std::move(entry));
+    list_in(service.settings, "network.hosts", position).items.push_back(std::move(entry));
   };
   if (node.kind == Kind::kMap) {
     for (std::size_t i = 0; i < node.items.size(); ++i) {

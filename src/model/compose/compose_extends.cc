@@ -65,8 +65,7 @@ void make_absolute(YamlNode* node, const std::string& directory) {
 // The host's side of "SOURCE:TARGET[:MODE]", if it is a path.
 void settle_volume(YamlNode& volume, const std::string& directory) {
   if (volume.kind == Kind::kMap) {
-    const YamlNode* type = find(volume, "type");
-    if (type != nullptr && type->text == "bind") make_absolute(find(volume, "source"), directory);
+    if (text_of(volume, "type") == "bind") make_absolute(find(volume, "source"), directory);
     return;
   }
   if (volume.kind != Kind::kScalar || !volume.text.starts_with('.')) return;
@@ -77,10 +76,7 @@ void settle_volume(YamlNode& volume, const std::string& directory) {
 
 // Where a volume is mounted; empty if that cannot be told.
 std::string target_of(const YamlNode& volume) {
-  if (volume.kind == Kind::kMap) {
-    const YamlNode* target = find(volume, "target");
-    return target == nullptr ? "" : target->text;
-  }
+  if (volume.kind == Kind::kMap) return text_of(volume, "target");
   const auto first = volume.text.find(':');
   if (first == std::string::npos) return volume.text;
   const std::string rest = volume.text.substr(first + 1);

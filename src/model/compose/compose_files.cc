@@ -280,9 +280,8 @@ bool Files::extend(YamlNode& services, const std::string& name, const Place& pla
   if (find(*others, base_name->text) == nullptr) {
     std::vector<std::string> known;
     for (const YamlKey& key : others->keys) known.push_back(key.text);
-    const std::string_view close = closest(base_name->text, known);
     return refuse(std::format("{} is no service of {}; {}", quote(base_name->text), file == nullptr ? "this file" : quote(there.path),
-                              close.empty() ? "name one that is" : std::format("did you mean {}?", quote(close))));
+                              did_you_mean(base_name->text, known, "name one that is")));
   }
   const bool good = extend(*others, base_name->text, there, open);
   open.pop_back();

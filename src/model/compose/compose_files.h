@@ -15,10 +15,7 @@
 
 namespace perdure::model::compose {
 
-struct Note {
-  Position position{};
-  std::string message{};
-};
+using Note = YamlIssue;  // what has no effect, and why
 
 // A tree with `services`, `networks`, `volumes`, `configs` and `x-ha`, each of them a map; lists that Compose also writes as maps
 // are maps (compose_extends.h), relative paths of the host are absolute.

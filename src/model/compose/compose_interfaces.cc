@@ -223,8 +223,7 @@ class Wiring {
     if (!need.required) return service.note(need.position, at, "is no service of the file, and left out");
     std::vector<std::string> known;
     for (const Lowering& other : services_) known.push_back(other.name);
-    const std::string_view close = closest(need.service, known);
-    service.refuse(need.position, at, close.empty() ? "is no service of the file; remove it" : std::format("is no service of the file; did you mean {}?", quote(close)));
+    service.refuse(need.position, at, "is no service of the file; " + did_you_mean(need.service, known, "remove it"));
   }
 
   std::vector<Lowering>& services_;

@@ -9,6 +9,7 @@
 
 #include "model/compose/compose_service.h"
 #include "model/compose/compose_tree.h"
+#include "model/table.h"
 #include "model/text.h"
 #include "model/value_codec.h"
 
@@ -105,9 +106,7 @@ class ProjectLowering {
     static const std::vector<std::string> kKnown = {"name", "version", "services", "networks", "volumes", "configs", "secrets", "include", "models"};
     for (const YamlKey& key : project_.root.keys) {
       if (key.text.starts_with("x-") || std::ranges::contains(kKnown, key.text)) continue;
-      const std::string_view close = closest(key.text, kKnown);
-      reading_.complain(key.position, std::format("unknown key {}; {}", quote(key.text),
-                                                  close.empty() ? "known here: " + join(kKnown) : std::format("did you mean {}?", quote(close))));
+      reading_.complain(key.position, std::format("unknown key {}; {}", quote(key.text), did_you_mean(key.text, kKnown, "known here: " + join(kKnown))));
     }
     if (const YamlNode* networks = find(project_.root, "networks")) {
       for (std::size_t i = 0; i < networks->items.size(); ++i) {
@@ -273,22 +272,13 @@ class ProjectLowering {
         merge_settings(service, path, said, *there, settings.items[i]);
       } else if (there->kind == Kind::kSequence && settings.items[i].kind == Kind::kSequence) {
         for (const YamlNode& more : settings.items[i].items) {
-          if (!std::ranges::any_of(there->items, [&](const YamlNode& one) { return is_same(one, more); })) there->items.push_back(more);
+          if (!std::ranges::any_of(there->items, [&](const YamlNode& one) { return same_text(one, more); })) there->items.push_back(more);
         }
-      } else if (find_path(said, path) == nullptr && !is_same(*there, settings.items[i])) {
+      } else if (find_path(said, path) == nullptr && !same_text(*there, settings.items[i])) {
         reading_.complain(settings.items[i].position, std::format("services.{}: another service of the same container says something else about {}; say it in x-ha.containers",
                                                                   service.name, path));
       }
     }
-  }
-
-  static bool is_same(const YamlNode& one, const YamlNode& other) {
-    if (one.kind != other.kind || one.text != other.text || one.items.size() != other.items.size()) return false;
-    for (std::size_t i = 0; i < one.items.size(); ++i) {
-      if (!is_same(one.items[i], other.items[i])) return false;
-      if (one.kind == Kind::kMap && one.keys[i].text != other.keys[i].text) return false;
-    }
-    return true;
   }
 
   YamlNode containers(Lowered& lowered) {
@@ -360,10 +350,6 @@ class ProjectLowering {
   const Project& project_;
   std::vector<Lowering> services_{};
 };
-
-void replace_all(std::string& text, const std::string& what, const std::string& with) {
-  for (auto at = text.find(what); at != std::string::npos; at = text.find(what, at + with.size())) text.replace(at, what.size(), with);
-}
 
 }  // namespace
 

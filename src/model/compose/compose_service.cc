@@ -154,10 +154,8 @@ void lower_key(Lowering& service, const YamlKey& key, const YamlNode& value) {
   if (found == keys.end()) {
     std::vector<std::string> known;
     for (const ServiceKey& it : keys) known.emplace_back(it.key);
-    const std::string_view close = closest(key.text, known);
     service.reading.complain(key.position, std::format("unknown key {} in 'services.{}'; {}", quote(key.text), service.name,
-                                                       close.empty() ? "Compose has no such key, remove it or call it x-..."
-                                                                     : std::format("did you mean {}?", quote(close))));
+                                                       did_you_mean(key.text, known, "Compose has no such key, remove it or call it x-...")));
   } else if (found->treatment == kUsed) {
     if (value.kind != Kind::kNull) found->lower(service, value);
   } else if (!is_default(key.text, value)) {
@@ -211,9 +209,8 @@ bool expect_form(Lowering& service, std::string_view key, const YamlNode& node, 
 void expect_keys(Lowering& service, std::string_view at, const YamlNode& map, const std::vector<std::string>& known) {
   for (const YamlKey& key : map.keys) {
     if (key.text.starts_with("x-") || std::ranges::contains(known, key.text)) continue;
-    const std::string_view close = closest(key.text, known);
     service.reading.complain(key.position, std::format("unknown key {} in 'services.{}.{}'; {}", quote(key.text), service.name, at,
-                                                       close.empty() ? "known here: " + join(known) : std::format("did you mean {}?", quote(close))));
+                                                       did_you_mean(key.text, known, "known here: " + join(known))));
   }
 }
 

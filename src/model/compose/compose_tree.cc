@@ -75,9 +75,9 @@ std::string text_of(const YamlNode& map, std::string_view key) {
   return node != nullptr && node->kind == YamlNode::Kind::kScalar ? node->text : std::string();
 }
 
-YamlNode& list_in(YamlNode& map, std::string_view key, Position position) {
-  if (YamlNode* there = find(map, key); there != nullptr && there->kind == YamlNode::Kind::kSequence) return *there;
-  return set(map, key, position, empty_list(position));
+YamlNode& list_in(YamlNode& map, std::string_view path, Position position) {
+  if (YamlNode* there = find_path(map, path); there != nullptr && there->kind == YamlNode::Kind::kSequence) return *there;
+  return set_path(map, path, empty_list(position));
 }
 
 YamlNode scalar(std::string text, Position position) {

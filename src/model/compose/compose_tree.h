@@ -27,8 +27,8 @@ YamlNode* find_path(YamlNode& map, std::string_view path);
 const std::vector<YamlNode>& items_of(const YamlNode* list);
 // Of a single value; empty if there is none.
 std::string text_of(const YamlNode& map, std::string_view key);
-// The list that stands there, else an empty one in its place.
-YamlNode& list_in(YamlNode& map, std::string_view key, Position position);
+// The list that a path leads to, else an empty one in its place.
+YamlNode& list_in(YamlNode& map, std::string_view path, Position position);
 // `node` over `base`: maps key by key, whatever else as a whole.
 void overlay(YamlNode& base, YamlNode node);
 // The key and what stands there, if it is there.
