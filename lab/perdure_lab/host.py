@@ -41,6 +41,20 @@ def until(condition, what, deadline=DEADLINE, step=0.01):
         time.sleep(step)
 
 
+def stop_process(pid):
+    """SIGSTOP, until it stands. One that comes while CRIU begins with the process fails that capture, and is lost with it."""
+    def stands():
+        try:
+            with open(f"/proc/{pid}/stat") as file:
+                state = file.read().rpartition(")")[2].split()[0]
+            if state in "RS":  # t: held by a tracer
+                os.kill(pid, signal.SIGSTOP)
+            return state == "T"
+        except (FileNotFoundError, ProcessLookupError):
+            return True  # somebody has noticed already, and killed it
+    until(stands, f"process {pid} does not stop", step=0.002)
+
+
 class Events:
     """Follows `perdure events` in a thread; goes on after a restart of the daemon."""
 

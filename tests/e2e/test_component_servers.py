@@ -8,7 +8,7 @@ import pytest
 from component_specs import DB, Asked, http, spec_of
 from specs import ipv4
 from support.clip import make_clip
-from support.node import until
+from support.node import stop_process, until
 from support.rootfs import make_rootfs
 from support.rtsp import RtspClient
 
@@ -83,7 +83,7 @@ def test_nginx_is_mended_when_it_cannot_do_it_itself(node, remove_after, state, 
         os.kill(it.process(MASTER), signal.SIGKILL)
         said = "was killed by signal 9 (KILL)"
     else:
-        os.kill(worker, signal.SIGSTOP)
+        stop_process(worker)
         said = "does not answer: http://127.0.0.1:80/worker"
     if state == "stateless":
         event = it.container.wait_for_event("component_restarted")
@@ -130,7 +130,11 @@ def test_vlc_serves_again(node, remove_after, state, how):
     try:
         viewer.wait_for_packets(20)
         it.container.checkpoint()
-        os.kill(it.process("/usr/bin/vlc"), how)
+        server = it.process("/usr/bin/vlc")
+        if how == signal.SIGSTOP:
+            stop_process(server)
+        else:
+            os.kill(server, how)
         said = "was killed by signal 9 (KILL)" if how == signal.SIGKILL else "does not answer: rtsp://127.0.0.1:8554: no answer"
         if state == "stateful":
             assert said in it.container.wait_for_event("component_failed")["reason"]

@@ -9,7 +9,7 @@ import time
 import pytest
 from component_specs import DB, WEB, Asked, component, http, spec_of
 from specs import ipv4
-from support.node import CommandFailed, until
+from support.node import CommandFailed, stop_process, until
 
 def two(name, db={}, web={}, **sections):
     return spec_of(name, component("db", DB, probe=http(DB), **db),
@@ -164,7 +164,7 @@ def test_redis_and_a_web_server_with_probes_of_their_own(node, remove_after):
     os.kill(process("httpd"), signal.SIGKILL)
     it.container.wait_for_event("component_restarted")
     it.wait_for_states(redis="running", web="running")
-    os.kill(process("redis-server"), signal.SIGSTOP)
+    stop_process(process("redis-server"))
     assert "redis-cli" in it.container.wait_for_event("component_failed")["reason"]
     it.wait_for_states(redis="running", web="running")
     lines = it.client.lines(ipv4(spec), 6379)

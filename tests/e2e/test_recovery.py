@@ -6,7 +6,7 @@ import signal
 
 import pytest
 from specs import PORT, ipv4, ipv6, make_spec
-from support.node import until
+from support.node import stop_process, until
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_younger_connection_with_an_unread_request_is_reset_at_once(node, remove
     remove_after.append("unread")
     container, waiting = connect_after_the_generation(node, "unread", family)
     for pid in container.pids():
-        os.kill(pid, signal.SIGSTOP)
+        stop_process(pid)
     waiting.send("get")
     until(waiting.acknowledged, "the request does not arrive")
     container.kill_and_wait()

@@ -23,4 +23,5 @@ def test_a_shell_that_starts_shells(node, remove_after):
     assert "ended with" not in container.logs()
     events = container.events()
     assert not [e for e in events if "CRIU did not answer" in (e["reason"] or "")]
-    assert not [e for e in events if e["kind"] == "process_killed"], "init lived on"
+    lived_on = [e for e in events if e["kind"] == "process_killed"]
+    assert not lived_on, f"init lived on: {[(e['sequence'], e['text'], e['reason']) for e in lived_on]}; all: {[(e['sequence'], e['kind']) for e in events]}"

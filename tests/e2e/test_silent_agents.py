@@ -7,7 +7,7 @@ import signal
 import pytest
 from component_specs import DB, WEB, Asked, component, http, spec_of
 from support import cgroups
-from support.node import until
+from support.node import stop_process, until
 
 
 def unprobed(name, **sections):
@@ -16,12 +16,6 @@ def unprobed(name, **sections):
 
 def probed(name, **sections):
     return spec_of(name, component("db", DB, probe=http(DB)), component("web", WEB, state="stateless"), **sections)
-
-
-def state_of(pid):
-    """The letter that /proc says: R and S run or may, T has been stopped, t is held by a tracer."""
-    with open(f"/proc/{pid}/stat") as file:
-        return file.read().rpartition(")")[2].split()[0]
 
 
 @pytest.mark.parametrize("make", [unprobed, probed])
@@ -34,14 +28,8 @@ def test_an_agent_that_stands_still_is_noticed_and_the_container_recovered(node,
     it.container.checkpoint()
     after = node.events.last_sequence()
     captures = it.container.inspect()["captures"]
-    agent = it.container.init_pid()
-
-    def captured_while_it_stands():
-        # A stop that comes while CRIU begins with the process fails that capture, and is lost with it.
-        if state_of(agent) in "RS":
-            os.kill(agent, signal.SIGSTOP)
-        return it.container.inspect()["captures"] >= captures + 2
-    until(captured_while_it_stands, "nothing is captured meanwhile")
+    stop_process(it.container.init_pid())
+    until(lambda: it.container.inspect()["captures"] >= captures + 2, "nothing is captured meanwhile")
     silent = it.container.wait_for_event("agent_silent", after)
     assert silent["severity"] == "warning" and "its agent has not reported for " in silent["text"]
     died = it.container.wait_for_event("died", silent["sequence"])
@@ -87,7 +75,7 @@ def test_a_restarted_perdured_notices_it_too(own_node):
     init = it.container.init_pid()
     after = own_node.events.last_sequence()
     own_node.kill_daemon()
-    os.kill(init, signal.SIGSTOP)
+    stop_process(init)
     own_node.start_daemon()
     silent = it.container.wait_for_event("agent_silent", after)
     died = it.container.wait_for_event("died", silent["sequence"])

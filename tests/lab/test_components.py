@@ -1,14 +1,11 @@
 """A container of components in a cluster: its agent is heard wherever it goes, and no standby ever gets a state that has not proved
 healthy, so that a takeover in the midst of a failure goes back behind it."""
 
-import os
-import signal
-
 from cluster_tools import wait_until_etcd_survives_one
 from lab_specs import address, lab_spec
 from moving import inspect, run, wait_until_stood_by
 from support.components import Components
-from support.node import until
+from support.node import stop_process, until
 
 DB, WEB = 5001, 5002
 TAKES = 60.0
@@ -79,7 +76,7 @@ def test_what_an_agent_that_stands_still_looks_after_is_not_moved(cluster):
     shop.wait_for("running", "running")
     life = shop.ask(DB, "pid")
     after = shop.owner.events.last_sequence()
-    os.kill(shop.owner.host_pid(shop.status()["init_pid"]), signal.SIGSTOP)
+    stop_process(shop.owner.host_pid(shop.status()["init_pid"]))
     until(lambda: shop.status()["components_age_ns"] > 4e9, "its agent is heard", TAKES)
     refused = shop.owner.try_cli("move", "shop", "node2")
     assert refused.returncode and "its agent has not reported for" in " ".join(refused.stderr.split()), refused

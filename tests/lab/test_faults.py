@@ -8,7 +8,7 @@ import time
 
 import pytest
 from lab_specs import PORT, address, lab_spec
-from support.node import until
+from support.node import stop_process, until
 from wire import FIN, PATIENCE, RST, SILENCE, Echo, Sniffer
 
 from perdure_lab import LabError
@@ -186,7 +186,7 @@ def test_a_killed_node_sends_nothing_more(lab, echo):
     unread = echo.client.lines(address(63), PORT)
     assert idle.ask("get") == unread.ask("get") == "0"
     for pid in node.container("hearer").pids():
-        os.kill(pid, signal.SIGSTOP)
+        stop_process(pid)
     unread.send("get")
     until(unread.acknowledged, "the request does not arrive")
     server, bare = serve(node, echo.client)

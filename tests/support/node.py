@@ -20,7 +20,7 @@ import sys
 import threading
 
 from perdure_lab.clients import Client
-from perdure_lab.host import DEADLINE, RUN_DIR, CommandFailed, Container, Events, Host, until  # noqa: F401
+from perdure_lab.host import DEADLINE, RUN_DIR, CommandFailed, Container, Events, Host, stop_process, until  # noqa: F401
 from perdure_lab.programs import Programs
 
 from . import leftovers
