@@ -101,6 +101,8 @@ v1::ContainerStatus replicated_web() {
   v1::ReachabilityRow& other = *web.add_reachability();
   other.set_address("192.0.2.254");
   other.set_answers(false);
+  web.add_too_far("'shop-db' on node 'beta', not on the same host");
+  web.set_too_far_reason("no standby is ready to take it");
   return web;
 }
 

@@ -62,6 +62,12 @@ void add_container(std::vector<Problem>& problems, const v1::ContainerStatus& st
                                     status.reachability_reason()),
                         std::format("mend the network of node '{}'", status.node())});
   }
+  if (status.too_far_size() > 0 && !status.too_far_reason().empty()) {
+    problems.push_back({object,
+                        with_reason("it is too far from what it depends on", status.too_far(0) + "; " + status.too_far_reason()),
+                        std::format("'perdure move {} NODE' moves it closer; 'perdure apply' places the whole application anew",
+                                    status.name())});
+  }
   if (ready_standbys(status) >= static_cast<std::int64_t>(status.standbys_wanted())) return;
   problems.push_back({object,
                       with_reason(std::format("{} of {} ready", ready_standbys(status),

@@ -111,6 +111,17 @@ TEST(HealthTest, AContainerThatIsCutOffAndStaysIsOne) {
                                      ": it reaches none of its network.reachability, and stays: no standby reaches them either"});
 }
 
+TEST(HealthTest, AContainerThatIsTooFarAndStaysIsOne) {
+  Overview overview = healthy_cluster();
+  v1::ContainerStatus& far = *overview.list.mutable_containers(0);
+  far.add_too_far("'shop-db' on node 'b', not on the same host");
+  EXPECT_TRUE(problems_of(overview).empty()) << "it is about to follow";
+  far.set_too_far_reason("no standby is ready to take it");
+  EXPECT_EQ(lines(problems_of(overview)),
+            std::vector<std::string>{"container " + far.name() + ": it is too far from what it depends on: 'shop-db' on node 'b', " +
+                                     "not on the same host; no standby is ready to take it"});
+}
+
 TEST(HealthTest, WhatIsWellIsNoProblem) {
   EXPECT_TRUE(problems_of(single_host()).empty());
   EXPECT_TRUE(advice_of(single_host()).empty());
@@ -184,6 +195,8 @@ TEST(HealthTest, ACluster) {
           "container mail: nothing is known of it but its record: its node 'gamma' does not answer",
           "container nightly-report: it does not run, recovery was given up: it was restored 5 "
           "times within 1 min and failed again",
+          "container web: it is too far from what it depends on: 'shop-db' on node 'beta', not on the same host; no standby is "
+          "ready to take it",
           "container web: 1 of 2 standbys ready: gamma is refused: its CPU lacks avx512f",
           "node gamma: it cannot be reached: connect to '[2001:db8::3]:7400': connection timed "
           "out"}));

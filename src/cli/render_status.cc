@@ -272,6 +272,11 @@ void add_reachability(std::vector<Fact>& facts, const v1::ContainerStatus& statu
   }
 }
 
+void add_nearness(std::vector<Fact>& facts, const v1::ContainerStatus& status) {
+  for (const std::string& one : status.too_far()) add(facts, "too far", clean(one), Colour::kBad);
+  if (!status.too_far_reason().empty()) add(facts, "stays", clean(status.too_far_reason()), Colour::kBad);
+}
+
 void add_ownership(std::vector<Fact>& facts, const v1::ContainerStatus& status) {
   if (status.node().empty()) return;
   add(facts, "owner", std::format("{}, term {}", clean(status.node()), status.term()));
@@ -286,6 +291,7 @@ void add_ownership(std::vector<Fact>& facts, const v1::ContainerStatus& status) 
   for (const auto& standby : status.standbys())
     add(facts, "standby", standby_fact(standby), colour_of(standby.state()));
   add_reachability(facts, status);
+  add_nearness(facts, status);
 }
 
 std::string criu_block(const v1::Protection& protection, const Style& style) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "model/application/derive.h"
@@ -27,6 +28,7 @@ class Deriver {
     derive_protection(spec);
     spec.application = {.name = from_.application.name.str(),
                         .sponsors = sponsors(),
+                        .near = near(),
                         .memory = given(container_.demand.memory),
                         .cpu = given(container_.demand.cpu),
                         .disk = given(container_.demand.disk)};
@@ -118,6 +120,50 @@ class Deriver {
     const auto same = std::ranges::unique(names);
     names.erase(same.begin(), same.end());
     return names;
+  }
+
+  // Vicinities that lead from container to container, `from` included.
+  bool leads_to(std::size_t from, std::size_t wanted, std::set<std::size_t>& seen) const {
+    if (from == wanted) return true;
+    if (!seen.insert(from).second) return false;
+    return std::ranges::any_of(from_.grouping.dependencies, [&](const placement::ContainerDependency& dependency) {
+      return dependency.dependent == from && dependency.within != placement::Closeness::kAnywhere &&
+             std::ranges::any_of(dependency.sponsors, [&](std::size_t sponsor) { return leads_to(sponsor, wanted, seen); });
+    });
+  }
+
+  // Whoever is near somebody follows it (policy/nearness.h), so these must not go round in a circle: each circle has somebody who
+  // depends on one behind it, and that one does not follow.
+  bool follows(std::size_t sponsor) const {
+    std::set<std::size_t> seen;
+    return sponsor < index_ || !leads_to(sponsor, index_, seen);
+  }
+
+  std::vector<model::Vicinity> near() const {
+    std::vector<model::Vicinity> all;
+    for (const placement::ContainerDependency& dependency : from_.grouping.dependencies) {
+      const auto within = within_of(dependency.within);
+      if (dependency.dependent != index_ || !within || !std::ranges::all_of(dependency.sponsors, [&](std::size_t it) { return follows(it); })) continue;
+      model::Vicinity vicinity{.within = *within};
+      for (const std::size_t sponsor : dependency.sponsors) vicinity.sponsors.push_back(from_.grouping.containers[sponsor].name.str());
+      if (!std::ranges::contains(all, vicinity)) all.push_back(std::move(vicinity));
+    }
+    return all;
+  }
+
+  static std::optional<model::Within> within_of(placement::Closeness closeness) {
+    switch (closeness) {
+      case placement::Closeness::kContainer:  // nobody is closer than beside it
+      case placement::Closeness::kHost:
+        return model::Within::kHost;
+      case placement::Closeness::kRack:
+        return model::Within::kRack;
+      case placement::Closeness::kDataCentre:
+        return model::Within::kDataCentre;
+      case placement::Closeness::kAnywhere:
+        return std::nullopt;
+    }
+    return std::nullopt;
   }
 
   const Derivation& from_;

@@ -123,6 +123,68 @@ TEST(DeriveSpec, SponsorsInTheSameContainerAreStartedBeforeAndFoundOnLoopback) {
   EXPECT_EQ(app.network.hosts[0], (model::HostEntry{model::kProbeLoopback, {"memo"}}));
 }
 
+const std::string kClose = R"(
+network: {bridge: br0, addresses: [192.0.2.20-192.0.2.29/24]}
+placement: {latency: {host: 100us, rack: 200us, data-centre: 1ms}}
+components:
+  - name: app
+    command: [app]
+    provides: [{name: api, port: 8000}]
+    requires:
+      - {interface: cache, delay-tolerance: 100us}
+      - {interface: front, delay-tolerance: 300us}
+      - {interface: log}
+  - name: memo
+    command: [memo]
+    provides: [{name: cache, port: 11211}]
+    requires: [{interface: log, delay-tolerance: 2ms}]
+  - name: proxy
+    command: [proxy]
+    provides: [{name: front, port: 80}]
+    replicas: 2
+  - name: logger
+    command: [logger]
+    provides: [{name: log, port: 514}]
+)";
+
+TEST(DeriveSpec, HowCloseItHasToBeFollowsFromTheDelayTolerances) {
+  using model::Vicinity;
+  using model::Within;
+  EXPECT_EQ(derived(kClose, "shop-app").application.near,
+            (std::vector<Vicinity>{{{"shop-memo"}, Within::kHost}, {{"shop-proxy-1", "shop-proxy-2"}, Within::kRack}}));
+  EXPECT_EQ(derived(kClose, "shop-memo").application.near, (std::vector<Vicinity>{{{"shop-logger"}, Within::kDataCentre}}));
+  EXPECT_TRUE(derived(kClose, "shop-proxy-2").application.near.empty());
+}
+
+const std::string kCircle = R"(
+network: {bridge: br0, addresses: [192.0.2.20-192.0.2.29/24]}
+placement: {latency: {host: 100us, rack: 200us, data-centre: 1ms}}
+components:
+  - name: a
+    command: [a]
+    provides: [{name: a, port: 1}]
+    requires: [{interface: b, delay-tolerance: 100us}]
+  - name: b
+    command: [b]
+    provides: [{name: b, port: 2}]
+    requires: [{interface: c, delay-tolerance: 100us}]
+  - name: c
+    command: [c]
+    provides: [{name: c, port: 3}]
+    requires: [{interface: a2, delay-tolerance: 100us}]
+  - name: a2
+    command: [a2]
+    provides: [{name: a2, port: 4}]
+containers: [{name: pair, components: [a, a2]}]
+)";
+
+TEST(DeriveSpec, NobodyFollowsSomebodyWhoFollowsIt) {
+  using model::Vicinity;
+  EXPECT_TRUE(derived(kCircle, "shop-pair").application.near.empty()) << "the first of the circle leads";
+  EXPECT_TRUE(derived(kCircle, "shop-b").application.near.empty());
+  EXPECT_EQ(derived(kCircle, "shop-c").application.near, (std::vector<Vicinity>{{{"shop-pair"}, model::Within::kHost}}));
+}
+
 TEST(DeriveSpec, EachReplicaIsALine) {
   const model::ContainerSpec app = derived(kTogether, "shop-app");
   EXPECT_EQ(app.application.sponsors, (std::vector<std::string>{"shop-proxy-1", "shop-proxy-2"}));

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "deploy/addresses.h"
+#include "placement/vicinity.h"
 
 namespace perdure::deploy {
 namespace {
@@ -153,12 +154,11 @@ class Planner {
   // Where nobody has said what is in one rack, or in one data centre, all nodes are taken to be.
   void widen_what_no_label_tells() {
     for (placement::ContainerDependency& dependency : plan_.problem.dependencies) {
-      if (dependency.within == placement::Closeness::kRack && !has_label(kRack)) {
-        dependency.within = placement::Closeness::kDataCentre;
-        warn_once("no node has a label rack, so all are taken to be in one");
-      }
-      if (dependency.within == placement::Closeness::kDataCentre && !has_label(kDataCentre)) {
-        dependency.within = placement::Closeness::kAnywhere;
+      const placement::Closeness asked = dependency.within;
+      dependency.within = placement::widened(asked, has_label(kRack), has_label(kDataCentre));
+      if (dependency.within == asked) continue;
+      if (asked == placement::Closeness::kRack) warn_once("no node has a label rack, so all are taken to be in one");
+      if (dependency.within == placement::Closeness::kAnywhere) {
         warn_once("no node has a label data-centre, so all are taken to be in one");
       }
     }

@@ -19,7 +19,6 @@ constexpr std::size_t kMaxReachability = 8;  // each costs its link a broadcast 
 constexpr std::size_t kMaxTcpPorts = 64;
 constexpr std::size_t kMaxHosts = 1024;      // an application of 512 components, some with replicas
 constexpr std::size_t kMaxHostNames = 16;
-constexpr std::size_t kMaxSponsors = 512;
 constexpr std::size_t kMaxStandbyNodes = 8;
 constexpr std::size_t kMaxCapabilities = 41;
 constexpr std::size_t kMaxSysctls = 64;
@@ -442,31 +441,6 @@ Keys limit_keys() {
   };
 }
 
-// Left out of a container that belongs to none.
-Keys application_keys() {
-  Key<ContainerSpec> sponsors = list_key<ContainerSpec>(
-      "application.sponsors", label_codec(), {0, kMaxSponsors}, [](auto& spec) -> auto& { return spec.application.sponsors; },
-      {"none", "Containers of the application that this one depends on: it is started behind them and removed before them."});
-  sponsors.write = [write = std::move(sponsors.write)](const ContainerSpec& spec) -> std::optional<YamlNode> {
-    if (spec.application.sponsors.empty()) return std::nullopt;
-    return write(spec);
-  };
-  return {
-      scalar_key<ContainerSpec>("application.name", label_codec(), [](auto& spec) -> auto& { return spec.application.name; },
-                                {"none", "The application that the container was made for, by `perdure apply`."}),
-      std::move(sponsors),
-      scalar_key<ContainerSpec>("application.memory", bytes_codec(1_MiB, Bytes{std::uint64_t{16} << 40}),
-                                [](auto& spec) -> auto& { return spec.application.memory; },
-                                {"nothing", "Memory that was reserved for it on its nodes; `resources.memory` is its limit."}),
-      scalar_key<ContainerSpec>("application.cpu", cores_codec({1}, {1'024'000}),
-                                [](auto& spec) -> auto& { return spec.application.cpu; },
-                                {"nothing", "Cores that were reserved for it."}),
-      scalar_key<ContainerSpec>("application.disk", bytes_codec(Bytes{1}, Bytes{std::uint64_t{16} << 40}),
-                                [](auto& spec) -> auto& { return spec.application.disk; },
-                                {"nothing", "Disk that was reserved for it."}),
-  };
-}
-
 Keys make_container_table() {
   Keys table;
   const auto append = [&table](Keys keys) { std::ranges::move(keys, std::back_inserter(table)); };
@@ -476,7 +450,7 @@ Keys make_container_table() {
   table.push_back(components_key());
   append(protection_keys());
   append(limit_keys());
-  append(application_keys());
+  append(membership_keys());
   return table;
 }
 

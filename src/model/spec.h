@@ -198,9 +198,19 @@ struct SecuritySpec {
 
 // --- The application that it belongs to ---
 
+// From the narrowest to the widest.
+enum class Within { kHost, kRack, kDataCentre };
+
+struct Vicinity {
+  std::vector<std::string> sponsors{};  // never empty, among those of the application; one of them is enough
+  Within within = Within::kHost;
+  bool operator==(const Vicinity&) const = default;
+};
+
 struct ApplicationMembership {
   std::optional<std::string> name{};    // absent of a container that was made from a specification of its own
   std::vector<std::string> sponsors{};  // containers that this one depends on
+  std::vector<Vicinity> near{};         // those that it has to be close to
   // What was reserved for it where it was placed; limits are `resources`. Absent: nothing was counted.
   std::optional<Bytes> memory{};
   std::optional<MilliCores> cpu{};

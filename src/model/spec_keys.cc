@@ -81,6 +81,7 @@ std::vector<SpecKey> spec_keys() {
   document_items("volumes", "[].", volume_table(), keys);
   document_items("network.hosts", "[].", host_entry_table(), keys);
   document_items("network.tcp-ports", "[].", tcp_port_table(), keys);
+  document_items("application.near", "[].", vicinity_table(), keys);
   document_items("components", "[].", component_table(), keys);
   document_items("components[].depends-on", "[].", dependency_table(), keys);
   document_items("components[].probe", ".", probe_table(), keys);

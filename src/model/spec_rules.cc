@@ -184,6 +184,20 @@ void check_volumes(Reading& reading, const ContainerSpec& spec) {
   }
 }
 
+void check_membership(Reading& reading, const ApplicationMembership& application) {
+  if (reading.seen("application.sponsors") && !reading.seen("application.name")) {
+    reading.complain("application.sponsors", "belongs to an application; give its name, or remove it");
+  }
+  for (std::size_t i = 0; i < application.near.size(); ++i) {
+    for (std::size_t j = 0; j < application.near[i].sponsors.size(); ++j) {
+      const std::string& sponsor = application.near[i].sponsors[j];
+      if (std::ranges::contains(application.sponsors, sponsor)) continue;
+      reading.complain(std::format("application.near[{}].sponsors[{}]", i, j),
+                       std::format("'{}' is not among application.sponsors; add it there, or remove it here", sponsor));
+    }
+  }
+}
+
 }  // namespace
 
 void check_rules(Reading& reading, const ContainerSpec& spec) {
@@ -191,9 +205,7 @@ void check_rules(Reading& reading, const ContainerSpec& spec) {
   check_network(reading, spec);
   check_volumes(reading, spec);
   check_components(reading, spec);
-  if (reading.seen("application.sponsors") && !reading.seen("application.name")) {
-    reading.complain("application.sponsors", "belongs to an application; give its name, or remove it");
-  }
+  check_membership(reading, spec.application);
   if (reading.seen("checkpoint.interval") && reading.seen("checkpoint.state-sensitivity")) {
     reading.complain("checkpoint.state-sensitivity", "stands besides interval; keep one of them");
   }

@@ -92,7 +92,7 @@ security:
   seccomp: unconfined
   sysctls: {net.core.somaxconn: 1024}
 terminal: false
-application: {name: shop, sponsors: [shop-db], memory: 64MiB, cpu: 0.5, disk: 1GiB}
+application: {name: shop, sponsors: [shop-db], near: [{sponsors: [shop-db], within: rack}], memory: 64MiB, cpu: 0.5, disk: 1GiB}
 )");
   ContainerSpec expected{.name = name_of("web"), .root_filesystem = DirectoryRoot{"/srv/web"}};
   expected.command = {"sh", "-c", "echo \"$A\"\n"};
@@ -117,6 +117,7 @@ application: {name: shop, sponsors: [shop-db], memory: 64MiB, cpu: 0.5, disk: 1G
                             {Ipv6Address::parse("2001:db8::9").value(), {"cache"}}};
   expected.application = {.name = "shop",
                           .sponsors = {"shop-db"},
+                          .near = {{.sponsors = {"shop-db"}, .within = Within::kRack}},
                           .memory = Bytes{64U << 20},
                           .cpu = MilliCores{500},
                           .disk = Bytes{1U << 30}};

@@ -281,7 +281,9 @@ Key<Object> map_list_key(std::string path, std::string type, ListLimits limits,
 // --- The tables of a container, and what binds several keys ---
 
 const Table<ContainerSpec>& container_table();
+Table<ContainerSpec> membership_keys();  // a part of it
 const Table<HostEntry>& host_entry_table();
+const Table<Vicinity>& vicinity_table();
 const Table<TcpPortPolicy>& tcp_port_table();
 const Table<VolumeSpec>& volume_table();
 const Table<ComponentSpec>& component_table();

@@ -479,12 +479,7 @@ Status ContainerService::remember(Term term, const std::optional<policy::ownersh
 }
 
 void ContainerService::emit(const policy::Emit& effect) {
-  control::v1::Event event;
-  event.set_severity(to_proto(effect.severity));
-  event.set_container(spec_.name.str());
-  event.set_kind(effect.kind);
-  event.set_text(effect.text);
-  event.set_reason(effect.reason);
+  control::v1::Event event = event_of(spec_.name, effect);
   if (effect.kind == "restored" || effect.kind == "taken_over" || effect.kind == "failed_over") meter_.add_details(event);
   environment_.events.append(std::move(event));
 }

@@ -63,4 +63,14 @@ control::v1::Severity to_proto(policy::Severity severity) {
   return control::v1::SEVERITY_UNSPECIFIED;
 }
 
+control::v1::Event event_of(const ContainerName& container, const policy::Emit& told) {
+  control::v1::Event event;
+  event.set_severity(to_proto(told.severity));
+  event.set_container(container.str());
+  event.set_kind(told.kind);
+  event.set_text(told.text);
+  event.set_reason(told.reason);
+  return event;
+}
+
 }  // namespace perdure::node

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "base/ids.h"
 #include "base/result.h"
 #include "control.pb.h"
 #include "policy/container_events.h"
@@ -23,5 +24,6 @@ policy::ExitStatus to_policy(const runtime::ProcessEnd& end);
 std::optional<int> shell_status(const runtime::ProcessEnd& end);
 
 control::v1::Severity to_proto(policy::Severity severity);
+control::v1::Event event_of(const ContainerName& container, const policy::Emit& told);
 
 }  // namespace perdure::node

@@ -5,9 +5,10 @@ import os
 
 import pytest
 from lab_specs import PORT
-from support.node import CommandFailed
+from support.node import CommandFailed, until
 from support.rootfs import make_rootfs
 
+TAKES = 60.0
 ADDRESSES = "10.78.0.60-10.78.0.69/24"
 
 
@@ -26,7 +27,8 @@ def model(directory, **changes):
         "network": {"bridge": "br0", "addresses": [ADDRESSES]},
         "components": [
             {"name": "web", "artefact": {**base, "files": [{"from": server, "to": "/srv/server.py"}]}, "command": python("/srv/server.py"),
-             "provides": [{"name": "site", "port": PORT}], "requires": [{"interface": "count", "outage-tolerance": "30s"}],
+             "provides": [{"name": "site", "port": PORT}],
+             "requires": [{"interface": "count", "outage-tolerance": "30s", **changes.get("dependency", {})}],
              "probe": {"tcp": PORT, "interval": "100ms"}},
             {"name": "counter", "artefact": base, "command": python("/app/counter.py", 8),
              "provides": [{"name": "count", "port": PORT, "state": "stateful", "state-sensitivity": "200ms"}],
@@ -121,6 +123,40 @@ def test_an_application_is_planned_started_changed_and_removed(cluster, shop):
     assert deleted.stdout.splitlines() == ["shop-web: removed", "shop-counter: removed"]
     assert not shop.rows()
     assert shop.command("delete", "shop", "--yes").returncode == 4
+
+
+def test_what_has_to_be_close_follows_what_it_depends_on(cluster, shop):
+    """Closer than a rack: on one host. Its sponsor's place is what counts, also against an operator's word about its own."""
+    path = model(shop.directory, dependency={"delay-tolerance": "200us"})
+    assert shop.command("apply", path, "--yes").returncode == 0
+    rows = shop.rows()
+    web, counter = rows["shop-web"], rows["shop-counter"]
+    assert web["node"] == counter["node"], "on one host"
+    assert [it["node"] for it in web["standbys"]] == [it["node"] for it in counter["standbys"]], "also after a failure"
+    first, second = web["node"], web["standbys"][0]["node"]
+    client = cluster.client()
+    lines = client.lines(address_of(web), PORT)
+    assert lines.ask("incr") == "1"
+
+    assert shop.command("move", "shop-counter", second).returncode == 0
+    until(lambda: shop.rows()["shop-web"]["node"] == second, "it follows", TAKES)
+    assert lines.ask("incr") == "2", "nothing was lost, no connection was closed"
+    told = cluster.nodes[int(first.removeprefix("node"))].events.of("shop-web", 0)
+    follows = next(event for event in told if event["kind"] == "follows_sponsors")
+    assert "'shop-counter' on node" in follows["reason"] and "not on the same host" in follows["reason"], follows
+
+    until(lambda: shop.rows()["shop-web"]["standbys"][0]["state"] == "ready", "it is stood by", TAKES)
+    assert shop.command("move", "shop-web", first).returncode == 0
+    far = until(lambda: shop.rows()["shop-web"]["too_far"], "it says that it is far", TAKES)
+    assert "'shop-counter' on node" in far[0]
+    until(lambda: "an operator has moved it here" in (shop.rows()["shop-web"]["too_far_reason"] or ""), "it stays", TAKES)
+    status = shop.command("status", "shop")
+    assert status.returncode and "it is too far from what it depends on" in " ".join(status.stdout.split()), status.stdout
+    until(lambda: shop.rows()["shop-counter"]["standbys"][0]["state"] == "ready", "it is stood by", TAKES)
+    assert shop.command("move", "shop-counter", first).returncode == 0
+    until(lambda: not shop.rows()["shop-web"]["too_far"], "both are on one host again", TAKES)
+    assert lines.ask("incr") == "3"
+    lines.close()
 
 
 def test_what_runs_elsewhere_than_planned_is_moved_with_its_state(cluster, shop):

@@ -94,6 +94,20 @@ Files have at most {} KiB, an application at most {} components. A model may be 
 )";
 
 constexpr std::string_view kUml = R"(
+## After a failure
+
+Placement keeps every delay tolerance, also after the failure of any one node where it can: a container's standby is where that of its
+sponsor is. When only one of them fails over, or is moved, whoever depends on it follows as soon as the other has stayed for 3 s where it
+is, by a planned move to a standby that is close enough: no state is lost, no connection is closed (event `follows_sponsors`).
+A dependency that bears the distance, or says no tolerance, moves nobody. A sponsor never follows those that depend on it.
+
+What an operator has moved stays where it is, also if that is too far, until one of its sponsors goes elsewhere; so does what is found
+after a start of `perdured`. `inspect` shows what is too far and why the container stays, `perdure status` counts it as a
+problem, and after 30 s the event `far_from_sponsors` tells of it. `perdure apply`, run again, places the whole application anew.
+
+A container that has to be started afresh is started behind its sponsors, as at the first time: it waits for those that are on their
+way, at most 10 s.
+
 ## Compose
 
 An existing Compose file is read too, with what makes it highly available in `x-ha`: [compose.md](compose.md).

@@ -83,6 +83,7 @@ inline ContainerSettings any_settings(const std::string& component, int index) {
   spec.root_filesystem = one.settings.root_filesystem;
   spec.command = one.settings.command;
   spec.components = one.settings.components;
+  spec.application = {};
   // Addresses are given once.
   if (index > 0) spec.network = one.settings.network;
   if (toss()) one.settings = std::move(spec);

@@ -151,6 +151,19 @@ inline std::vector<ComponentSpec> any_components() {
   return components;
 }
 
+inline ApplicationMembership any_membership() {
+  ApplicationMembership membership{.name = *word()};
+  const int count = *rc::gen::inRange(0, 4);
+  for (int i = 0; i < count; ++i) membership.sponsors.push_back(std::format("s{}", i));
+  for (int i = 0; i < count; ++i) {
+    if (*rc::gen::arbitrary<bool>()) continue;
+    membership.near.push_back({.sponsors = {membership.sponsors[static_cast<std::size_t>(i)], membership.sponsors.front()},
+                               .within = *rc::gen::element(Within::kHost, Within::kRack, Within::kDataCentre)});
+  }
+  if (*rc::gen::arbitrary<bool>()) membership.memory = Bytes{64U << 20};
+  return membership;
+}
+
 inline ContainerSpec any_spec() {
   ContainerSpec spec{.name = ContainerName::parse(*word()).value()};
   const std::string where = *path();
@@ -170,6 +183,7 @@ inline ContainerSpec any_spec() {
   spec.hostname = maybe(word());
   if (*rc::gen::arbitrary<bool>()) spec.network = any_network();
   spec.volumes = any_volumes();
+  if (*rc::gen::arbitrary<bool>()) spec.application = any_membership();
   spec.checkpoint = {.interval = duration(10ms, 24h),
                      .interval_source = *rc::gen::element(IntervalSource::kInterval,
                                                           IntervalSource::kStateSensitivity),

@@ -33,6 +33,7 @@ void Cluster::end_membership() {
   planned_end_.reset();
   revivals_.clear();
   reachability_.reset();
+  nearness_.reset();
   owned_.clear();
   standbys_.reset();
   images_.reset();
@@ -112,6 +113,7 @@ Status Cluster::enter(ClusterIdentity identity, pki::NodeIdentity files, const c
                          }},
       table_options(), standby_handlers());
   reachability_ = make_reachability_watch();
+  nearness_ = make_nearness_watch();
   shared_files_ = std::make_shared<replica::SealedFileSystem>(files_, nullptr);
   use_ring();
   return membership_->start(etcd, std::move(found));

@@ -18,6 +18,7 @@
 #include "node/cluster/image_exchange.h"
 #include "node/cluster/lease_service.h"
 #include "node/cluster/membership.h"
+#include "node/cluster/nearness_watch.h"
 #include "node/cluster/owned_container.h"
 #include "node/cluster/planned_end.h"
 #include "node/cluster/reachability_watch.h"
@@ -116,7 +117,7 @@ class Cluster final : public ContainerCluster {
   std::optional<control::v1::ContainerStatus> owner_unreachable(const ContainerName& name) const;
 
   // Moves it and waits until it runs there, or stays.
-  void move(const ContainerName& name, const NodeName& target, std::function<void(Result<OwnedContainer::MoveResult>)> done);
+  void move(const ContainerName& name, const NodeName& target, MoveCause cause, std::function<void(Result<OwnedContainer::MoveResult>)> done);
   // To the place that placement names. kUnsupported: none.
   Result<NodeName> move_target(const ContainerName& name) const;
   // Sets the record's desired state, then `done`; kConflict: refused.
@@ -143,6 +144,7 @@ class Cluster final : public ContainerCluster {
   void claim_running(ContainerService& service, Done done);
   OwnedContainer& make_owned(const ContainerName& name, ContainerService* service);
   void owned_ended(const ContainerName& name);
+  void forget_owned(const ContainerName& name);
   void stay(Status why, const Done& done);
   void leave_now(bool force, const Progress& progress, const Done& done);
   void drop_and_forget(const Done& done);
@@ -174,6 +176,8 @@ class Cluster final : public ContainerCluster {
   std::vector<NodeName> ready_targets(const ContainerName& name);
   void ask_reach(const NodeName& node, const ContainerName& name, ReachabilityWatch::Reached answer);
   void on_reach(const PeerRequest& request);
+  std::unique_ptr<NearnessWatch> make_nearness_watch();
+  policy::nearness::Looked look_near(const ContainerName& name, const std::vector<model::Vicinity>& vicinities);
   void hand_over_unreachable(const ContainerName& name, const NodeName& target, ReachabilityWatch::Failed failed);
   void taken(TakenContainer taken);
   void take_in(TakenContainer taken, Node::Arrived arrived);
@@ -195,6 +199,7 @@ class Cluster final : public ContainerCluster {
   std::unique_ptr<ImageExchange> images_;
   std::unique_ptr<StandbyService> standbys_;
   std::unique_ptr<ReachabilityWatch> reachability_;
+  std::unique_ptr<NearnessWatch> nearness_;
   std::unique_ptr<Joining> joining_;
   std::unique_ptr<PlannedEnd> planned_end_;
   std::map<ContainerName, std::unique_ptr<OwnedContainer>> owned_;

@@ -62,6 +62,7 @@ OwnedContainer& Cluster::make_owned(const ContainerName& name, ContainerService*
   if (service != nullptr) {
     service->join(owned.get());
     reachability_->watch(name, service->spec().network);
+    nearness_->watch(name, service->spec().application.near);
   }
   return *owned;
 }
@@ -91,6 +92,7 @@ void Cluster::attach_recovered(ContainerService& service) {
   if (!member()) return;
   make_owned(service.spec().name, &service);
   reachability_->came_from_unreachable(service.spec().name);  // as far as this life can know
+  nearness_->was_placed(service.spec().name);
   service.owned_side().tell(policy::OwnershipUnknown{"its record has not been read since perdured was started"});
 }
 
@@ -114,8 +116,7 @@ void Cluster::recovered(ContainerService& service) {
     // From the time before there was a cluster, or of one that this host has left: it has no record yet.
     const ContainerName name = service.spec().name;
     service.join(nullptr);
-    owned_.erase(name);
-    reachability_->forget(name);
+    forget_owned(name);
     service.owned_side().tell(policy::OwnershipKnown{});
     return claim_running(service, [name](const Status& claimed) {
       if (!claimed) log::error("{}: {}", name.str(), claimed.error().message());
@@ -175,12 +176,17 @@ void Cluster::stand_by_after(const ContainerName& name) {
   });
 }
 
+void Cluster::forget_owned(const ContainerName& name) {
+  owned_.erase(name);
+  reachability_->forget(name);
+  nearness_->forget(name);
+}
+
 void Cluster::owned_ended(const ContainerName& name) {
   if (ContainerService* service = options_.node.find(name)) {
     if (service->owned() == owned(name)) service->join(nullptr);
   }
-  owned_.erase(name);
-  reachability_->forget(name);
+  forget_owned(name);
   if (standbys_) standbys_->look_at(name);
   const auto [first, last] = releases_.equal_range(name);
   for (auto it = first; it != last; ++it) options_.loop.post(std::move(it->second));
@@ -435,10 +441,11 @@ void Cluster::take_in(TakenContainer it, Node::Arrived arrived) {
   claimed_.insert_or_assign(name, coord::StoredRecord{it.record, it.revision, {}});
   attach(**service);
   if (it.from_unreachable) reachability_->came_from_unreachable(name);
+  if (it.asked) nearness_->was_placed(name);
   if (OwnedContainer* now = owned(name); now != nullptr && runs) now->runs();
 }
 
-void Cluster::move(const ContainerName& name, const NodeName& target,
+void Cluster::move(const ContainerName& name, const NodeName& target, MoveCause cause,
                    std::function<void(Result<OwnedContainer::MoveResult>)> done) {
   OwnedContainer* found = owned(name);
   if (found == nullptr) {
@@ -482,7 +489,7 @@ void Cluster::move(const ContainerName& name, const NodeName& target,
     }
     finish(*now->last_move());
   });
-  found->handle(own::MoveAsked{target});
+  found->move_to(target, cause);
 }
 
 // ---- Wishes ----

@@ -112,8 +112,7 @@ void Cluster::remove_own_records(int tries, std::function<void()> done) {
   for (const auto& [name, record] : membership_->view().records()) {
     if (record.record.owner.node != membership_->identity().node) continue;
     if (ContainerService* service = options_.node.find(name)) service->join(nullptr);
-    owned_.erase(name);
-    reachability_->forget(name);
+    forget_owned(name);
     membership_->records().remove(name, record.revision, options_.clock.now() + kRecordTime,
                                   [name, ended = removals.begin()](const Result<bool>& removed) {
                                     if (!removed) log::warning("{}: its record stays in the cluster: {}", name.str(), removed.error().message());

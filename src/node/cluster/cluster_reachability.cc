@@ -95,14 +95,8 @@ void Cluster::on_reach(const PeerRequest& request) {
 }
 
 void Cluster::hand_over_unreachable(const ContainerName& name, const NodeName& target, ReachabilityWatch::Failed failed) {
-  OwnedContainer* found = owned(name);
-  if (found == nullptr) return;
-  const auto cause = [this, name](MoveCause now) {
-    if (OwnedContainer* still = owned(name)) still->set_move_cause(now);
-  };
-  cause(MoveCause::kUnreachable);
-  move(name, target, [cause, failed = std::move(failed)](const Result<OwnedContainer::MoveResult>& moved) {
-    cause(MoveCause::kAsked);
+  if (owned(name) == nullptr) return;
+  move(name, target, MoveCause::kUnreachable, [failed = std::move(failed)](const Result<OwnedContainer::MoveResult>& moved) {
     if (!moved) failed(moved.error().message());
   });
 }

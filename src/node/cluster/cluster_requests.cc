@@ -318,7 +318,7 @@ class MoveRequest final : public ClusterRequest {
     if (!target) return fail(target.error());
     name_ = service->spec().name;
     tell("move", std::format("moving to node '{}'", target->str()));
-    cluster()->move(*name_, *target, alive([this](const Result<OwnedContainer::MoveResult>& moved) {
+    cluster()->move(*name_, *target, MoveCause::kAsked, alive([this](const Result<OwnedContainer::MoveResult>& moved) {
                       if (!moved) return fail(moved.error());
                       v1::Response response;
                       v1::MoveReply& reply = *response.mutable_move();
@@ -387,7 +387,7 @@ class DrainRequest final : public NodeRequest {
     const auto target = cluster()->move_target(name);
     if (!target) return failed(name, target.error());
     tell("move", std::format("{} of {}: '{}' to node '{}'", total_ - left_.size(), total_, name.str(), target->str()));
-    cluster()->move(name, *target, alive([this, name](const Result<OwnedContainer::MoveResult>& moved) {
+    cluster()->move(name, *target, MoveCause::kOther, alive([this, name](const Result<OwnedContainer::MoveResult>& moved) {
                       if (!moved) return failed(name, moved.error());
                       reply_.add_moved(name.str());
                       next();

@@ -138,6 +138,7 @@ void Cluster::fill(v1::ContainerStatus& status, const ContainerName& name) const
     return;
   }
   reachability_->fill(status, name);
+  nearness_->fill(status, name);
   const policy::ownership::OwnershipStatus ownership = found->second->status();
   status.set_node(membership_->identity().node.str());
   if (ownership.record) status.set_term(ownership.record->term.value);

@@ -109,7 +109,13 @@ void OwnedContainer::handle(const own::Event& event) {
   }
 }
 
+void OwnedContainer::move_to(const NodeName& target, MoveCause cause) {
+  move_cause_ = cause;
+  handle(own::MoveAsked{target});
+}
+
 void OwnedContainer::fail_over(FailoverOrder order) {
+  move_cause_ = MoveCause::kOther;
   frozen_at_ = environment_.clock.now();
   failover_ = std::move(order);
   handle(own::FailOverAsked{failover_->what.target, failover_->what.generation});
@@ -211,13 +217,7 @@ struct OwnedContainer::Performer {
 void OwnedContainer::perform(const own::Effect& effect) { std::visit(Performer{*this}, effect); }
 
 void OwnedContainer::emit(const policy::Emit& effect) {
-  control::v1::Event event;
-  event.set_severity(to_proto(effect.severity));
-  event.set_container(identity_.container.str());
-  event.set_kind(effect.kind);
-  event.set_text(effect.text);
-  event.set_reason(effect.reason);
-  environment_.events.append(std::move(event));
+  environment_.events.append(event_of(identity_.container, effect));
 }
 
 // ---- The record ----
@@ -477,6 +477,7 @@ void OwnedContainer::tell_take(const own::TellTake& effect) {
   *take.mutable_generation() = to_peer(effect.generation);
   take.set_record_revision(effect.revision);
   take.set_from_unreachable(move_cause_ == MoveCause::kUnreachable);
+  take.set_asked(move_cause_ == MoveCause::kAsked);
   add_failover(take);
   if (side_ != nullptr) {
     const OwnedSide::Counters counters = side_->counters();

@@ -39,7 +39,7 @@ struct MoveResult {
 };
 
 // Why it is moved: what the target has to know.
-enum class MoveCause { kAsked, kUnreachable };
+enum class MoveCause { kOther, kAsked, kUnreachable };
 
 // A standby is to go on with a container that does not hold here.
 struct FailoverOrder {
@@ -128,8 +128,7 @@ class OwnedContainer {
   const std::string& last_refusal() const { return refusal_; }
   const std::optional<model::DesiredState>& settled() const { return settled_; }
   using MoveResult = node::MoveResult;
-  // Of the move that is asked for next, or is under way.
-  void set_move_cause(MoveCause cause) { move_cause_ = cause; }
+  void move_to(const NodeName& target, MoveCause cause);
   void clear_move() { move_.reset(); }
   const std::optional<MoveResult>& last_move() const { return move_; }
   // Of a standby, for `inspect`.
@@ -190,7 +189,7 @@ class OwnedContainer {
   std::string refusal_;
   std::optional<model::DesiredState> settled_;
   std::optional<MoveResult> move_;
-  MoveCause move_cause_ = MoveCause::kAsked;
+  MoveCause move_cause_ = MoveCause::kOther;  // of the move under way, or the last one
   std::optional<FailoverOrder> failover_;               // the move under way is one
   std::optional<std::vector<NodeName>> ready_standbys_;  // as last told
   Instant frozen_at_{};

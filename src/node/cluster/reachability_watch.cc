@@ -123,13 +123,7 @@ void ReachabilityWatch::perform(const ContainerName& name, const reach::Effect& 
 }
 
 void ReachabilityWatch::emit(const ContainerName& name, const policy::Emit& effect) {
-  control::v1::Event event;
-  event.set_severity(to_proto(effect.severity));
-  event.set_container(name.str());
-  event.set_kind(effect.kind);
-  event.set_text(effect.text);
-  event.set_reason(effect.reason);
-  environment_.events.append(std::move(event));
+  environment_.events.append(event_of(name, effect));
 }
 
 void ReachabilityWatch::fill(control::v1::ContainerStatus& status, const ContainerName& name) const {

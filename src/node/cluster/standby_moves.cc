@@ -405,6 +405,7 @@ TakenContainer StandbyService::taken_from(Held& held, const model::OwnershipReco
                        .created = record.created,
                        .takeover = held.takeover,
                        .failed_over = failed_over(held),
+                       .asked = held.take.asked(),
                        .from_unreachable = held.take.from_unreachable()};
   if (held.take.created_unix_ms() > 0) taken.created = wall_time_of(held.take.created_unix_ms());
   for (const v1::MoveTake::HeldBy& row : held.take.held()) {

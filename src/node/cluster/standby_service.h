@@ -74,6 +74,7 @@ struct TakenContainer {
   std::map<model::NodeLife, replica::Holding> held_by = {};  // the other standbys, as the former owner knows it
   std::optional<TakeoverTimes> takeover = {};                // absent: it was moved
   std::optional<FailedOverHere> failed_over = {};            // because its former owner could not keep it running
+  bool asked = false;                                        // an operator has named this node
   bool from_unreachable = false;                             // because its former owner reached none of `network.reachability`
 };
 
