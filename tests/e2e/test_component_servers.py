@@ -5,7 +5,7 @@ import os
 import signal
 
 import pytest
-from component_specs import DB, Asked, http, spec_of
+from component_specs import DB, WEB, Asked, component, http, spec_of
 from specs import ipv4
 from support.clip import make_clip
 from support.node import stop_process, until
@@ -282,3 +282,30 @@ def test_what_has_made_itself_a_daemon_is_not_ended_but_reaped(prefork):
     assert exists(left), "it has left the component"
     os.kill(left, signal.SIGKILL)
     until(lambda: not exists(left), "its parent by adoption does not wait for it")
+
+
+# ---- A server that accepts nobody any more ----
+
+SYN_SENT = "02"  # TCP_SYN_SENT of the kernel's tcp_states.h
+DEAF = f"""
+import socket, time
+server = socket.create_server(("", {WEB}), backlog=1)
+client, _ = server.accept()
+time.sleep(10 ** 6)
+"""
+
+
+def test_connections_that_are_being_made_are_made_again(node, remove_after):
+    """Once the backlog is full, the agent's probe is one; whoever restores finds it answered at once, for the backlog is empty."""
+    deaf = {"name": "deaf", "command": ["/usr/bin/python3", "-c", DEAF], "state": "stateless",
+            "probe": {"tcp": WEB, "interval": "50ms", "timeout": "400ms", "failures": 100}}
+    it = Asked(node, remove_after, spec_of("deaf", component("db", DB, state="stateful"), deaf, checkpoint={"interval": "1h"}))
+
+    def is_connecting():
+        with open(f"/proc/{it.container.init_pid()}/net/tcp") as file:
+            return any(line.split()[3] == SYN_SENT for line in file)
+    for _ in range(6):  # the other end's first number decides whether the kernel takes a window that is none: half of them it does
+        until(is_connecting, "no probe hangs", step=0.001)
+        it.container.checkpoint()
+        it.container.kill_and_wait()
+    assert "restore_failed" not in it.kinds()

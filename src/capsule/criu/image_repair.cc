@@ -1,7 +1,6 @@
 #include "capsule/criu/image_repair.h"
 
 #include <algorithm>
-#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <cstring>
@@ -10,6 +9,7 @@
 
 #include "capsule/criu/image_file.h"
 #include "capsule/criu/task_repair.h"
+#include "capsule/criu/tcp_images.h"
 #include "criu_images.pb.h"
 
 namespace perdure::capsule {
@@ -78,6 +78,7 @@ std::optional<pid_t> pid_of_core(std::string_view name) {
 Result<Repairs> repair_images(std::vector<Image>& images, const PendingSignals& pending,
                               std::chrono::microseconds until) {
   Repairs repairs;
+  PERDURE_ASSIGN(repairs.entries, drop_windows_of_begun(images));
   const auto soonest = soonest_expiry(pending.size());
   for (Image& image : images) {
     Result<std::size_t> mended = std::size_t{0};

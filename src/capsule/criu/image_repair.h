@@ -38,6 +38,8 @@ using PendingSignals = std::map<pid_t, std::uint64_t>;
 // (compel_get_task_regs in compel/arch/x86) and then waits for the next one. It returns EINTR instead. x86-64
 // only; of a process with several threads, the first.
 //
+// A connection that is being made loses the window that it has not got yet (tcp_images.h).
+//
 // The same happens to the process that was captured and runs on: `interrupted` names those that wait in a call
 // which a signal of `pending` should have ended, or that of a timer with no more than `until` left.
 struct Repairs {

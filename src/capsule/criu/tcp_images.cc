@@ -164,6 +164,25 @@ Result<std::vector<CapturedConnection>> captured_connections(const std::vector<I
   return connections;
 }
 
+Result<std::size_t> drop_windows_of_begun(std::vector<Image>& images) {
+  PERDURE_ASSIGN(const std::vector<criu::InetSocketEntry> sockets, tcp_sockets(images));
+  std::size_t count = 0;
+  for (const criu::InetSocketEntry& socket : sockets) {
+    if (socket.state() != TCP_SYN_SENT) continue;
+    const auto image = std::ranges::find(images, std::format("tcp-stream-{:x}.img", socket.ino()), &Image::name);
+    if (image == images.end()) continue;
+    PERDURE_ASSIGN(Stream stream, read_stream(*image));
+    stream.tcp.clear_snd_wl1();
+    stream.tcp.clear_snd_wnd();
+    stream.tcp.clear_max_window();
+    stream.tcp.clear_rcv_wnd();
+    stream.tcp.clear_rcv_wup();
+    *image = write_stream(std::string(image->name), stream);
+    ++count;
+  }
+  return count;
+}
+
 Result<Image> image_at(const Image& stream, const CapturedConnection& connection, const PeerPosition& peer) {
   const auto refuse = [&](std::string_view why) {
     return fail(ErrorCode::kInvalid, std::format("CRIU image '{}': {}", stream.name, why));

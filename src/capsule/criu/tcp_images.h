@@ -58,6 +58,11 @@ struct PeerPosition {
 // have sent, or sends on behind its own end.
 Result<Image> image_at(const Image& stream, const CapturedConnection& connection, const PeerPosition& peer);
 
+// A connection that is only being made (SYN_SENT) is made again by CRIU, and then given the window that it had: none. Where the other
+// end answers at once, as within the container, it stands elsewhere by then, and the kernel refuses that window or has one that fits
+// nothing (tcp_repair_set_window in net/ipv4/tcp.c). It goes without. How many images were changed; kCorrupt naming the image.
+Result<std::size_t> drop_windows_of_begun(std::vector<Image>& images);
+
 // The connection's image with its timestamp clock so much later; nothing if it does not use timestamps or `later` is not
 // positive. Peers drop what carries an older timestamp than they have seen (RFC 7323, section 5), and the life that was
 // lost may have spoken, if only to answer a keep-alive. kCorrupt naming the image.

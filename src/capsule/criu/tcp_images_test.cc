@@ -199,6 +199,27 @@ TEST_P(TcpImagesTest, TheClockGoesOnBehindWhatThePeerHasSeenAndKeepsItsUnit) {
   EXPECT_FALSE(moved_to({at(100), at(5000), 64, seen}).has_timestamp());
 }
 
+TEST_P(TcpImagesTest, AConnectionThatIsBeingMadeHasNoWindow) {
+  for (const int state : {TCP_ESTABLISHED, TCP_CLOSE_WAIT, TCP_SYN_SENT}) {
+    socket_.set_state(static_cast<std::uint32_t>(state));
+    std::vector<Image> all = images();
+    const auto dropped = drop_windows_of_begun(all);
+    ASSERT_TRUE(dropped) << dropped.error().message();
+    if (state != TCP_SYN_SENT) {
+      EXPECT_EQ(*dropped, 0u);
+      EXPECT_EQ(all[1].bytes, stream().bytes);
+      continue;
+    }
+    EXPECT_EQ(*dropped, 1u);
+    tcp_.clear_snd_wl1();
+    tcp_.clear_snd_wnd();
+    tcp_.clear_max_window();
+    tcp_.clear_rcv_wnd();
+    tcp_.clear_rcv_wup();
+    EXPECT_EQ(all[1].bytes, stream().bytes) << "and is else what it was";
+  }
+}
+
 TEST_P(TcpImagesTest, AnImageWithoutWindowsGetsNone) {
   for (auto clear : {&criu::TcpStreamEntry::clear_snd_wnd, &criu::TcpStreamEntry::clear_snd_wl1,
                      &criu::TcpStreamEntry::clear_rcv_wnd, &criu::TcpStreamEntry::clear_rcv_wup}) {

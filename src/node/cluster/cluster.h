@@ -118,6 +118,8 @@ class Cluster final : public ContainerCluster {
 
   // Moves it and waits until it runs there, or stays.
   void move(const ContainerName& name, const NodeName& target, MoveCause cause, std::function<void(Result<OwnedContainer::MoveResult>)> done);
+  // Of a container that this node owns: the standbys that hold what is committed.
+  std::set<NodeName> ready_standbys(const ContainerName& name) const;
   // To the place that placement names. kUnsupported: none.
   Result<NodeName> move_target(const ContainerName& name) const;
   // Sets the record's desired state, then `done`; kConflict: refused.

@@ -43,12 +43,10 @@ std::vector<NodeName> Cluster::ready_targets(const ContainerName& name) {
   const OwnedContainer* found = owned(name);
   if (service == nullptr || found == nullptr || service->status().phase != policy::Phase::kProtected) return {};
   std::vector<NodeName> ready;
-  const own::OwnershipStatus status = found->status();
-  for (const own::PeerStatus& peer : status.peers) {
-    if (!is_ready(peer, status)) continue;
-    const model::NodeDescription* node = membership_->view().node(peer.node);
-    if (node == nullptr || node->cordoned || !found->admit(own::MoveAsked{peer.node})) continue;
-    ready.push_back(peer.node);
+  for (const NodeName& standby : ready_standbys(name)) {
+    const model::NodeDescription* node = membership_->view().node(standby);
+    if (node == nullptr || node->cordoned || !found->admit(own::MoveAsked{standby})) continue;
+    ready.push_back(standby);
   }
   return ready;
 }
@@ -56,12 +54,18 @@ std::vector<NodeName> Cluster::ready_targets(const ContainerName& name) {
 Result<NodeName> Cluster::move_target(const ContainerName& name) const {
   const auto found = owned_.find(name);
   if (found == owned_.end()) return fail(ErrorCode::kNotFound, std::format("this node does not own '{}'", name.str()));
-  placement::MoveQuestion question{.container = question_for(*found->second), .ready = {}};
-  const policy::ownership::OwnershipStatus status = found->second->status();
-  for (const policy::ownership::PeerStatus& peer : status.peers) {
-    if (is_ready(peer, status)) question.ready.insert(peer.node);
+  return placement::choose_move_target({.container = question_for(*found->second), .ready = ready_standbys(name)});
+}
+
+std::set<NodeName> Cluster::ready_standbys(const ContainerName& name) const {
+  std::set<NodeName> ready;
+  const auto found = owned_.find(name);
+  if (found == owned_.end()) return ready;
+  const own::OwnershipStatus status = found->second->status();
+  for (const own::PeerStatus& peer : status.peers) {
+    if (is_ready(peer, status)) ready.insert(peer.node);
   }
-  return placement::choose_move_target(question);
+  return ready;
 }
 
 void Cluster::ask_reach(const NodeName& node, const ContainerName& name, ReachabilityWatch::Reached answer) {

@@ -359,13 +359,9 @@ class DrainRequest final : public NodeRequest {
   void collect() {
     std::vector<placement::DrainRow> rows;
     for (const ContainerService* service : node().containers()) {
-      OwnedContainer* owned = cluster()->owned(service->spec().name);
-      if (owned == nullptr) continue;
+      if (cluster()->owned(service->spec().name) == nullptr) continue;
       placement::DrainRow row{.container = service->spec().name};
-      const policy::ownership::OwnershipStatus status = owned->status();
-      row.has_ready_standby = std::ranges::any_of(status.peers, [&](const policy::ownership::PeerStatus& peer) {
-        return peer.recorded && peer.connected && status.committed && peer.held && *peer.held >= *status.committed;
-      });
+      row.has_ready_standby = !cluster()->ready_standbys(row.container).empty();
       if (service->last_capture()) row.memory_bytes = service->last_capture()->full.count;
       rows.push_back(row);
     }
