@@ -62,7 +62,11 @@ class Tracee {
       iovec io{.iov_base = &registers_, .iov_len = sizeof registers_};
       ptrace(PTRACE_SETREGSET, tid_, NT_PRSTATUS, &io);
     }
-    ptrace(PTRACE_DETACH, tid_, nullptr, signal_to_hand_on());
+    if (ptrace(PTRACE_DETACH, tid_, nullptr, signal_to_hand_on()) == 0) return;
+    // Its parent hears of its end when we have: an init on its end would wait for that for ever.
+    if (const auto ended = wait_stopped(BootClock::now() + kLetGoTime); ended || ended.error().code() != ErrorCode::kNotFound) {
+      log::error("thread {} cannot be let go", tid_);
+    }
   }
 
   Status stop(Instant deadline) {

@@ -206,6 +206,45 @@ TEST_F(RemoteSyscallTest, AChildThatEndsWhileItIsTracedIsWaitedForByItsParent) {
   }
 }
 
+// Its parent is told of its end only when its tracer has seen it: an init would wait for that for ever.
+TEST_F(RemoteSyscallTest, AStrangersChildThatIsKilledWhileItStandsIsWaitedForByItsParent) {
+  for (const bool called : {false, true}) {
+    int told[2];
+    ASSERT_EQ(::pipe(told), 0);
+    const pid_t parent = ::fork();
+    ASSERT_GE(parent, 0);
+    if (parent == 0) {
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      const pid_t child = ::fork();
+      if (child == 0) {
+        for (;;) ::pause();
+      }
+      const bool written = ::write(told[1], &child, sizeof child) == sizeof child;
+      int status = 0;
+      const bool reaped = ::waitpid(child, &status, 0) == child;
+      ::_exit(written && reaped && WIFSIGNALED(status) ? 7 : 1);
+    }
+    pid_t child = 0;
+    ASSERT_EQ(::read(told[0], &child, sizeof child), static_cast<ssize_t>(sizeof child));
+    {
+      auto stopped = StoppedProcess::stop(child, BootClock::now() + kDeadline);
+      ASSERT_TRUE(stopped) << stopped.error().message();
+      if (called) {
+        ASSERT_TRUE(stopped->call(SYS_getpid, {}, BootClock::now() + kDeadline));
+      }
+      ASSERT_EQ(::kill(child, SIGKILL), 0);
+    }
+    const UniqueFd pidfd = open_pidfd(parent).value();
+    EXPECT_TRUE(io::wait_for_descriptor(pidfd.get(), POLLIN, BootClock::now() + std::chrono::seconds(10)).value()) << "it waits on";
+    ::kill(parent, SIGKILL);
+    int status = 0;
+    ASSERT_EQ(::waitpid(parent, &status, 0), parent);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 7) << status;
+    ::close(told[0]);
+    ::close(told[1]);
+  }
+}
+
 TEST_F(RemoteSyscallTest, AProcessThatWasGivenUpForLostIsLetGo) {
   for (const bool signalled : {false, true}) {
     Victim victim;
