@@ -112,8 +112,16 @@ class Applying {
     request.mutable_move()->set_name(change.name.str());
     request.mutable_move()->set_node(change.to->str());
     const auto moved = context_.change(request, v1::Response::kMove);
-    if (!moved) return std::unexpected(moved.error());
+    if (!moved && !is_on(change.name, *change.to)) return std::unexpected(moved.error());
     return say(context_, std::format("{}: moved to {}", change.name.str(), change.to->str()));
+  }
+
+  // Meanwhile it may have followed its sponsors by itself, which were moved before it.
+  bool is_on(const ContainerName& name, const NodeName& node) {
+    v1::Request request;
+    request.mutable_inspect()->set_name(name.str());
+    const auto found = context_.read(request, v1::Response::kInspect);
+    return found && found->inspect().status().node() == node.str() && found->inspect().status().phase() == v1::PHASE_RUNNING;
   }
 
   // With its image, which was built before if the container ran already.

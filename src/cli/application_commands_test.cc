@@ -44,6 +44,8 @@ struct Cluster {
   std::string id = "8c1f";
   std::vector<std::string> done;
   std::string fails;  // the container whose start fails
+  bool move_fails = false;
+  bool is_there_already = false;  // whoever is moved
 
   std::vector<v1::Response> answer(const v1::Request& request) {
     v1::Response response;
@@ -74,7 +76,9 @@ struct Cluster {
         return {run(request.run())};
       case v1::Request::kMove:
         done.push_back("move " + request.move().name() + " " + request.move().node());
+        if (move_fails) return {error_response(v1::ERROR_CONFLICT, "the node is full")};
         containers.at(request.move().name()).set_node(request.move().node());
+        if (is_there_already) return {error_response(v1::ERROR_CONFLICT, "it is there already")};
         *response.mutable_move()->mutable_status() = containers.at(request.move().name());
         break;
       case v1::Request::kRemove:
@@ -243,6 +247,20 @@ TEST_F(ApplicationCommandsTest, AFailedStepNamesTheContainerAndStops) {
   EXPECT_THAT(cluster.done, IsEmpty()) << "its dependants are not started";
   cluster.fails.clear();
   EXPECT_EQ(run({"apply", "FILE", "--yes"}), ExitCode::kOk);
+}
+
+TEST_F(ApplicationCommandsTest, WhoeverWentThereByItselfNeedsNoMove) {
+  ASSERT_EQ(run({"apply", "FILE", "--yes"}), ExitCode::kOk) << err();
+  const std::string node = cluster.containers.at("shop-web-1").node();
+  cluster.containers.at("shop-web-2").set_node(node);  // replicas are kept apart
+  cluster.move_fails = true;
+  EXPECT_EQ(run({"apply", "FILE", "--yes"}), ExitCode::kRefused);
+  EXPECT_THAT(err(), HasSubstr("the node is full"));
+  cluster.move_fails = false;
+  cluster.is_there_already = true;
+  EXPECT_EQ(run({"apply", "FILE", "--yes"}), ExitCode::kOk) << err();
+  EXPECT_THAT(cluster.done, ElementsAre(HasSubstr("move shop-web-")));
+  EXPECT_THAT(out(), HasSubstr(": moved to "));
 }
 
 TEST_F(ApplicationCommandsTest, DeleteBeginsWithTheDependants) {

@@ -3,6 +3,7 @@ container runs in one place with its state and its connections, and no two nodes
 
 import os
 import signal
+import subprocess
 
 import pytest
 from cluster_tools import wait_for_members
@@ -80,6 +81,20 @@ class Moving:
 
 def wait_until_etcd_survives_one(cluster):
     wait_for_members(cluster.nodes[1], [node.name for node in cluster.nodes.values()])
+
+
+def test_whoever_asks_for_a_move_that_is_under_way_waits_for_its_end(cluster):
+    it = Moving(cluster, 69)
+    it.begin_and_hold_restore()
+    second = it.source.popen_cli(["move", "pump", "node2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert "moving to node 'node2'" in second.stderr.readline(), "it waits"
+    refused = it.source.try_cli("move", "pump", "node3")
+    assert refused.returncode == 6 and "it is being moved to 'node2'" in refused.stderr, refused
+    it.let_restore()
+    out, error = second.communicate(timeout=TAKES)
+    assert second.returncode == 0, out + error
+    it.check_that_it_runs_on(2)
+    it.end()
 
 
 def test_criu_fails_on_the_target(cluster):

@@ -461,7 +461,12 @@ void Cluster::move(const ContainerName& name, const NodeName& target, MoveCause 
                                                        "containers again",
                                                        target.str(), target.str())));
   }
-  if (Status admitted = found->admit(own::MoveAsked{target}); !admitted) return done(fail(std::move(admitted).error()));
+  // Whoever asks for what is under way already waits for its end.
+  const own::OwnershipStatus ownership = found->status();
+  const bool is_under_way = ownership.move != policy::MoveStep::kNone && ownership.move_target == target;
+  if (!is_under_way) {
+    if (Status admitted = found->admit(own::MoveAsked{target}); !admitted) return done(fail(std::move(admitted).error()));
+  }
   struct Waiting {
     std::uint64_t listener = 0;
     io::Timer limit;
@@ -489,7 +494,7 @@ void Cluster::move(const ContainerName& name, const NodeName& target, MoveCause 
     }
     finish(*now->last_move());
   });
-  found->move_to(target, cause);
+  if (!is_under_way) found->move_to(target, cause);
 }
 
 // ---- Wishes ----
