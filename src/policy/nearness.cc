@@ -22,9 +22,15 @@ std::vector<Effect> Nearness::handle(const Event& event, Instant now) {
 
 void Nearness::looked(const Looked& event, Instant now) {
   if (sponsors_at_ != event.sponsors_at) {
-    if (sponsors_at_) was_placed_ = false;
     sponsors_at_ = event.sponsors_at;
     settled_since_.reset();
+  }
+  // One that is nowhere for a while, stopped or not read yet, has gone nowhere.
+  for (const auto& [sponsor, node] : event.sponsors_at) {
+    const auto [known, is_new] = last_known_.emplace(sponsor, node);
+    if (is_new || known->second == node) continue;
+    known->second = node;
+    was_placed_ = false;
   }
   if (!event.settled) settled_since_.reset();
   if (event.settled && !settled_since_) settled_since_ = now;
@@ -49,7 +55,8 @@ void Nearness::looked(const Looked& event, Instant now) {
 
 void Nearness::follow(const Looked& event, Instant now) {
   if (was_placed_) {
-    held_back_ = "an operator has moved it here, or perdured has begun anew; it follows when one of them goes elsewhere";
+    held_back_ = "it was put here, by an operator or because it did not hold elsewhere, or perdured has begun anew; it follows when one of "
+                 "them goes elsewhere";
     return;
   }
   if (!settled_since_) {

@@ -46,8 +46,9 @@ struct Looked {
   std::vector<std::string> too_far = {};             // from here, for people: "'db' on node 'b', not on the same host"
   std::vector<Candidate> candidates = {};
 };
-// It is here because an operator said so, or this node cannot know: its perdured has begun anew. It stays until one of those that it
-// depends on goes elsewhere.
+// It is here because an operator said so, because it did not hold elsewhere or its clients could not be reached from there, or this
+// node cannot know: its perdured has begun anew. It stays until one of those that it depends on goes elsewhere: back where they are
+// may be back where it failed.
 struct WasPlaced {};
 struct MoveFailed {
   std::string reason;
@@ -79,7 +80,8 @@ class Nearness {
   std::string list() const;
 
   const Options options_;
-  std::optional<std::map<std::string, NodeName>> sponsors_at_;
+  std::map<std::string, NodeName> sponsors_at_;
+  std::map<std::string, NodeName> last_known_;  // also of those that are nowhere now
   std::vector<std::string> too_far_;
   std::optional<Instant> far_since_;
   std::optional<Instant> settled_since_;

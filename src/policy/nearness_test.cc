@@ -98,6 +98,17 @@ TEST_F(NearnessTest, WhereAnOperatorHasPutItItStaysUntilTheOtherGoes) {
   EXPECT_EQ(look(far({{node("c"), 0}}, "c")), (Told{"follows_sponsors", "hand over to 'c'"}));
 }
 
+TEST_F(NearnessTest, WhoIsAwayForAWhileHasNotGoneElsewhere) {
+  EXPECT_EQ(handle(WasPlaced{}), Told());
+  EXPECT_EQ(look_for(1min, {.candidates = {{node("b"), 0}}}), Told()) << "nothing has been read yet";
+  EXPECT_EQ(look_for(options_.tell_after, far({{node("b"), 0}})), Told());
+  EXPECT_EQ(look_for(1h, far({{node("b"), 0}})), Told{"far_from_sponsors"});
+  EXPECT_EQ(look_for(1min, {}), Told{"near_sponsors"}) << "it is stopped";
+  EXPECT_EQ(look_for(options_.tell_after, far({{node("b"), 0}})), Told());
+  EXPECT_TRUE(machine_.held_back().starts_with("it was put here")) << "and started again";
+  EXPECT_EQ(look_for(options_.settle + options_.look_interval, far({{node("c"), 0}}, "c")), Told({"far_from_sponsors", "follows_sponsors", "hand over to 'c'"}));
+}
+
 TEST_F(NearnessTest, AMoveThatFailsIsTriedAgainLater) {
   const Looked event = far({{node("b"), 0}});
   EXPECT_EQ(look_for(options_.settle + options_.look_interval, event), (Told{"follows_sponsors", "hand over to 'b'"}));

@@ -5,6 +5,7 @@ import os
 
 import pytest
 from lab_specs import PORT
+from moving import wait_until_stood_by
 from support.node import CommandFailed, until
 from support.rootfs import make_rootfs
 
@@ -145,14 +146,14 @@ def test_what_has_to_be_close_follows_what_it_depends_on(cluster, shop):
     follows = next(event for event in told if event["kind"] == "follows_sponsors")
     assert "'shop-counter' on node" in follows["reason"] and "not on the same host" in follows["reason"], follows
 
-    until(lambda: shop.rows()["shop-web"]["standbys"][0]["state"] == "ready", "it is stood by", TAKES)
+    wait_until_stood_by(cluster, "shop-web", [first], cluster.nodes[int(second.removeprefix("node"))])
     assert shop.command("move", "shop-web", first).returncode == 0
     far = until(lambda: shop.rows()["shop-web"]["too_far"], "it says that it is far", TAKES)
     assert "'shop-counter' on node" in far[0]
-    until(lambda: "an operator has moved it here" in (shop.rows()["shop-web"]["too_far_reason"] or ""), "it stays", TAKES)
+    until(lambda: "it was put here" in (shop.rows()["shop-web"]["too_far_reason"] or ""), "it stays", TAKES)
     status = shop.command("status", "shop")
     assert status.returncode and "it is too far from what it depends on" in " ".join(status.stdout.split()), status.stdout
-    until(lambda: shop.rows()["shop-counter"]["standbys"][0]["state"] == "ready", "it is stood by", TAKES)
+    wait_until_stood_by(cluster, "shop-counter", [first], cluster.nodes[int(second.removeprefix("node"))])
     assert shop.command("move", "shop-counter", first).returncode == 0
     until(lambda: not shop.rows()["shop-web"]["too_far"], "both are on one host again", TAKES)
     assert lines.ask("incr") == "3"

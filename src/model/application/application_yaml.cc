@@ -101,8 +101,9 @@ sponsor is. When only one of them fails over, or is moved, whoever depends on it
 is, by a planned move to a standby that is close enough: no state is lost, no connection is closed (event `follows_sponsors`).
 A dependency that bears the distance, or says no tolerance, moves nobody. A sponsor never follows those that depend on it.
 
-What an operator has moved stays where it is, also if that is too far, until one of its sponsors goes elsewhere; so does what is found
-after a start of `perdured`. `inspect` shows what is too far and why the container stays, `perdure status` counts it as a
+What an operator has moved stays where it is, also if that is too far, until one of its sponsors goes elsewhere. So does what has come
+because it did not hold where it was, or because its clients could not be reached from there, and what is found after a start of
+`perdured`. `inspect` shows what is too far and why the container stays, `perdure status` counts it as a
 problem, and after 30 s the event `far_from_sponsors` tells of it. `perdure apply`, run again, places the whole application anew.
 
 A container that has to be started afresh is started behind its sponsors, as at the first time: it waits for those that are on their

@@ -441,7 +441,8 @@ void Cluster::take_in(TakenContainer it, Node::Arrived arrived) {
   claimed_.insert_or_assign(name, coord::StoredRecord{it.record, it.revision, {}});
   attach(**service);
   if (it.from_unreachable) reachability_->came_from_unreachable(name);
-  if (it.asked) nearness_->was_placed(name);
+  // Also what its sponsor's node could not keep running, or whose clients that node does not reach, is not to go back there.
+  if (it.asked || it.from_unreachable || it.failed_over) nearness_->was_placed(name);
   if (OwnedContainer* now = owned(name); now != nullptr && runs) now->runs();
 }
 
@@ -464,6 +465,8 @@ void Cluster::move(const ContainerName& name, const NodeName& target, MoveCause 
   // Whoever asks for what is under way already waits for its end.
   const own::OwnershipStatus ownership = found->status();
   const bool is_under_way = ownership.move != policy::MoveStep::kNone && ownership.move_target == target;
+  const bool is_over = ownership.move == policy::MoveStep::kHandedOver && found->last_move() && found->last_move()->failure.empty();
+  if (is_under_way && is_over) return done(*found->last_move());
   if (!is_under_way) {
     if (Status admitted = found->admit(own::MoveAsked{target}); !admitted) return done(fail(std::move(admitted).error()));
   }
@@ -494,7 +497,8 @@ void Cluster::move(const ContainerName& name, const NodeName& target, MoveCause 
     }
     finish(*now->last_move());
   });
-  if (!is_under_way) found->move_to(target, cause);
+  if (!is_under_way) return found->move_to(target, cause);
+  if (cause == MoveCause::kAsked) found->is_asked_for();
 }
 
 // ---- Wishes ----

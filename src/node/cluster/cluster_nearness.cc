@@ -1,4 +1,6 @@
 // Cluster: containers that follow those that they have to be close to.
+#include <algorithm>
+#include <charconv>
 #include <format>
 #include <map>
 #include <utility>
@@ -22,6 +24,16 @@ std::string text_of(const model::Vicinity& vicinity, const std::map<std::string,
   const auto closeness = placement::closeness_of(vicinity.within);
   return std::format("{}, not {} the same {}", text, closeness == placement::Closeness::kHost ? "on" : "in",
                      closeness == placement::Closeness::kDataCentre ? "data centre" : to_string(closeness));
+}
+
+// Of APPLICATION-NAME-N; 0: it has none.
+std::size_t replica_number(const ContainerName& name) {
+  const std::string& text = name.str();
+  std::size_t number = 0;
+  if (const auto dash = text.rfind('-'); dash != std::string::npos) {
+    std::from_chars(text.data() + dash + 1, text.data() + text.size(), number);
+  }
+  return number;
 }
 
 }  // namespace
@@ -62,7 +74,10 @@ near::Looked Cluster::look_near(const ContainerName& name, const std::vector<mod
     looked.too_far.push_back(text_of(vicinities[index], looked.sponsors_at));
   }
   if (looked.too_far.empty()) return looked;
-  for (const NodeName& node : ready_targets(name)) {
+  std::vector<NodeName> ready = ready_targets(name);
+  // Replicas that follow at the same time are not to meet on one node.
+  if (!ready.empty()) std::ranges::rotate(ready, ready.begin() + static_cast<std::ptrdiff_t>(replica_number(name) % ready.size()));
+  for (const NodeName& node : ready) {
     looked.candidates.push_back({node, placement::too_far(node, vicinities, looked.sponsors_at, nodes).size()});
   }
   return looked;

@@ -43,9 +43,10 @@ std::vector<NodeName> Cluster::ready_targets(const ContainerName& name) {
   const OwnedContainer* found = owned(name);
   if (service == nullptr || found == nullptr || service->status().phase != policy::Phase::kProtected) return {};
   std::vector<NodeName> ready;
-  for (const NodeName& standby : ready_standbys(name)) {
+  const std::set<NodeName> hold_it = ready_standbys(name);
+  for (const NodeName& standby : found->ready_standbys()) {
     const model::NodeDescription* node = membership_->view().node(standby);
-    if (node == nullptr || node->cordoned || !found->admit(own::MoveAsked{standby})) continue;
+    if (!hold_it.contains(standby) || node == nullptr || node->cordoned || !found->admit(own::MoveAsked{standby})) continue;
     ready.push_back(standby);
   }
   return ready;

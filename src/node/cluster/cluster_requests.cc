@@ -380,7 +380,13 @@ class DrainRequest final : public NodeRequest {
     }
     const ContainerName name = left_.back();
     left_.pop_back();
-    const auto target = cluster()->move_target(name);
+    const OwnedContainer* owned = cluster()->owned(name);
+    if (owned == nullptr) {  // it has followed another one by itself, or is gone
+      reply_.add_moved(name.str());
+      return next();
+    }
+    const auto under_way = owned->status().move_target;
+    const auto target = under_way ? Result<NodeName>(*under_way) : cluster()->move_target(name);
     if (!target) return failed(name, target.error());
     tell("move", std::format("{} of {}: '{}' to node '{}'", total_ - left_.size(), total_, name.str(), target->str()));
     cluster()->move(name, *target, MoveCause::kOther, alive([this, name](const Result<OwnedContainer::MoveResult>& moved) {

@@ -129,6 +129,9 @@ class OwnedContainer {
   const std::optional<model::DesiredState>& settled() const { return settled_; }
   using MoveResult = node::MoveResult;
   void move_to(const NodeName& target, MoveCause cause);
+  void is_asked_for() { move_cause_ = MoveCause::kAsked; }  // what is under way already
+  // Those that could go on with it now, the best first.
+  std::vector<NodeName> ready_standbys() const { return machine_.ready_standbys(); }
   void clear_move() { move_.reset(); }
   const std::optional<MoveResult>& last_move() const { return move_; }
   // Of a standby, for `inspect`.
