@@ -88,7 +88,7 @@ be, `perdure delete APPLICATION` removes all.
 - Memory and processors are counted as the components say (`resources`), also where a standby would need them; nine tenths of a
   node's memory are given out. Where no node has a label `rack` or `data-centre` all are taken to be in one; where some have, a node
   without is far from all others.
-- Each container has the standbys that `placement.standbys` says; one without state is started afresh there.
+- Each container has the standbys that `placement.standbys` says, also one without state: it goes on there from its newest checkpoint.
 
 Files have at most {} KiB, an application at most {} components. A model may be drawn as well as written: see [UML](#uml) and [Compose](#compose).
 )";
