@@ -45,15 +45,16 @@ def model(directory, **changes):
 
 # Passes each line on to the counter, which it finds by its name.
 SERVER = """
-import socket
-server = socket.create_server(("", %d), backlog=16)
-while True:
-    client, _ = server.accept()
+import socket, threading
+def serve(client):
     with client, socket.create_connection(("counter", %d)) as counter:
         lines = counter.makefile("r")
         for line in client.makefile("r"):
             counter.sendall(line.encode())
             client.sendall(lines.readline().encode())
+server = socket.create_server(("", %d), backlog=16)
+while True:
+    threading.Thread(target=serve, args=[server.accept()[0]], daemon=True).start()
 """ % (PORT, PORT)
 
 
