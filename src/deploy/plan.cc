@@ -147,15 +147,11 @@ class Planner {
     }
   }
 
-  bool has_label(std::size_t label) const {
-    return std::ranges::any_of(plan_.problem.nodes, [&](const placement::PlaceNode& node) { return !node.domains[label].empty(); });
-  }
-
   // Where nobody has said what is in one rack, or in one data centre, all nodes are taken to be.
   void widen_what_no_label_tells() {
     for (placement::ContainerDependency& dependency : plan_.problem.dependencies) {
       const placement::Closeness asked = dependency.within;
-      dependency.within = placement::widened(asked, has_label(kRack), has_label(kDataCentre));
+      dependency.within = placement::widened(asked, plan_.problem.nodes);
       if (dependency.within == asked) continue;
       if (asked == placement::Closeness::kRack) warn_once("no node has a label rack, so all are taken to be in one");
       if (dependency.within == placement::Closeness::kAnywhere) {

@@ -17,12 +17,12 @@ using model::Within;
 
 NodeName name(std::string_view text) { return NodeName::parse(text).value(); }
 
-model::NodeDescription node(std::string_view text, std::map<std::string, std::string> labels = {}) {
-  return {.life = {name(text), Incarnation{1}}, .labels = std::move(labels)};
+PlaceNode node(std::string_view text, std::map<std::string, std::string> labels = {}) {
+  return place_of({.life = {name(text), Incarnation{1}}, .labels = std::move(labels)});
 }
 
 TEST(VicinityTest, AHostARackAndADataCentreHoldWhatTheirLabelsSay) {
-  const std::vector<model::NodeDescription> nodes = {node("a", {{"data-centre", "east"}, {"rack", "1"}}),
+  const std::vector<PlaceNode> nodes = {node("a", {{"data-centre", "east"}, {"rack", "1"}}),
                                                      node("b", {{"data-centre", "east"}, {"rack", "1"}}),
                                                      node("c", {{"data-centre", "east"}, {"rack", "2"}}),
                                                      node("d", {{"data-centre", "west"}, {"rack", "1"}})};
@@ -46,7 +46,7 @@ TEST(VicinityTest, WithoutLabelsAllAreInOneRackAndInOneDataCentre) {
 
 TEST(VicinityTest, OneOfSeveralReplicasIsEnough) {
   const std::vector<Vicinity> near = {{{"db-1", "db-2"}, Within::kHost}};
-  const std::vector<model::NodeDescription> nodes = {node("a"), node("b"), node("c")};
+  const std::vector<PlaceNode> nodes = {node("a"), node("b"), node("c")};
   EXPECT_EQ(too_far(name("b"), near, {{"db-1", name("a")}, {"db-2", name("b")}}, nodes), Far());
   EXPECT_EQ(too_far(name("c"), near, {{"db-1", name("a")}, {"db-2", name("b")}}, nodes), Far({0}));
   EXPECT_EQ(too_far(name("c"), near, {}, nodes), Far()) << "none of them is anywhere";

@@ -22,7 +22,6 @@ namespace {
 namespace own = policy::ownership;
 
 constexpr Duration kSettleTime = std::chrono::seconds(15);
-constexpr Duration kMoveTime = std::chrono::minutes(15);  // a root file system may have to be fetched first
 // Neighbours that were busy or asleep; RFC 5227 repeats its announcements as well.
 constexpr int kAnnouncements = 3;
 constexpr Duration kAnnouncementInterval = std::chrono::milliseconds(300);
@@ -444,61 +443,6 @@ void Cluster::take_in(TakenContainer it, Node::Arrived arrived) {
   // Also what its sponsor's node could not keep running, or whose clients that node does not reach, is not to go back there.
   if (it.asked || it.from_unreachable || it.failed_over) nearness_->was_placed(name);
   if (OwnedContainer* now = owned(name); now != nullptr && runs) now->runs();
-}
-
-void Cluster::move(const ContainerName& name, const NodeName& target, MoveCause cause,
-                   std::function<void(Result<OwnedContainer::MoveResult>)> done) {
-  OwnedContainer* found = owned(name);
-  if (found == nullptr) {
-    return done(fail(ErrorCode::kConflict, std::format("container '{}' belongs to no cluster", name.str())));
-  }
-  if (target == membership_->identity().node) {
-    return done(fail(ErrorCode::kConflict, std::format("container '{}' is on node '{}' already", name.str(), target.str())));
-  }
-  const model::NodeDescription* node = membership_->view().node(target);
-  if (node == nullptr) return done(fail(ErrorCode::kNotFound, std::format("the cluster has no node '{}'", target.str())));
-  if (node->cordoned) {
-    return done(fail(ErrorCode::kConflict, std::format("node '{}' is cordoned; 'perdure node uncordon {}' lets it take "
-                                                       "containers again",
-                                                       target.str(), target.str())));
-  }
-  // Whoever asks for what is under way already waits for its end.
-  const own::OwnershipStatus ownership = found->status();
-  const bool is_under_way = ownership.move != policy::MoveStep::kNone && ownership.move_target == target;
-  const bool is_over = ownership.move == policy::MoveStep::kHandedOver && found->last_move() && found->last_move()->failure.empty();
-  if (is_under_way && is_over) return done(*found->last_move());
-  if (!is_under_way) {
-    if (Status admitted = found->admit(own::MoveAsked{target}); !admitted) return done(fail(std::move(admitted).error()));
-  }
-  struct Waiting {
-    std::uint64_t listener = 0;
-    io::Timer limit;
-    bool over = false;
-  };
-  auto waiting = std::make_shared<Waiting>();
-  auto finish = [this, waiting, name, done = std::move(done)](Result<OwnedContainer::MoveResult> result) {
-    if (std::exchange(waiting->over, true)) return;
-    waiting->limit.reset();
-    if (OwnedContainer* still = owned(name)) still->remove_listener(waiting->listener);
-    done(std::move(result));
-  };
-  waiting->limit = options_.loop.after(kMoveTime, [finish, name] {
-    finish(fail(ErrorCode::kTimeout, std::format("the move of '{}' has not ended within {}; it goes on: 'perdure inspect {}'",
-                                                 name.str(), format_duration(kMoveTime), name.str())));
-  });
-  found->clear_move();
-  waiting->listener = found->add_listener([this, name, finish] {
-    const OwnedContainer* now = owned(name);
-    if (now == nullptr || !now->last_move()) return;
-    if (!now->last_move()->failure.empty()) {
-      return finish(fail(ErrorCode::kConflict, std::format("container '{}' was not moved to node '{}' and runs where it was: {}",
-                                                           name.str(), now->last_move()->target.str(),
-                                                           now->last_move()->failure)));
-    }
-    finish(*now->last_move());
-  });
-  if (!is_under_way) return found->move_to(target, cause);
-  if (cause == MoveCause::kAsked) found->is_asked_for();
 }
 
 // ---- Wishes ----

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "node/cluster/cluster.h"
+#include "node/cluster/takeover_request.h"
 #include "placement/vicinity.h"
 
 namespace perdure::node {
@@ -62,14 +63,13 @@ near::Looked Cluster::look_near(const ContainerName& name, const std::vector<mod
       const auto parsed = ContainerName::parse(sponsor);
       const coord::StoredRecord* stored = parsed ? view.record(*parsed) : nullptr;
       if (stored == nullptr || stored->record.desired != model::DesiredState::kRunning) continue;
-      const model::NodeLife& owner = stored->record.owner;
-      looked.sponsors_at.emplace(sponsor, owner.node);
-      const bool is_there = owner == membership_->self() || membership_->peers().find(owner.node) != nullptr;
+      looked.sponsors_at.emplace(sponsor, stored->record.owner.node);
+      const bool is_there = owner_is_there(stored->record, membership_->self(), membership_->peers());
       looked.settled = looked.settled && is_there && stored->record.phase == model::RecordPhase::kRunning;
     }
   }
-  std::vector<model::NodeDescription> nodes;
-  for (const auto& [node, stored] : view.nodes()) nodes.push_back(stored.value);
+  std::vector<placement::PlaceNode> nodes;
+  for (const auto& [node, stored] : view.nodes()) nodes.push_back(placement::place_of(stored.value));
   for (const std::size_t index : placement::too_far(membership_->identity().node, vicinities, looked.sponsors_at, nodes)) {
     looked.too_far.push_back(text_of(vicinities[index], looked.sponsors_at));
   }

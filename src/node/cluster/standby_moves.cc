@@ -13,6 +13,7 @@
 #include "node/cluster/peer_codec.h"
 #include "node/cluster/record_events.h"
 #include "node/cluster/standby_held.h"
+#include "node/policy_terms.h"
 
 namespace perdure::node {
 namespace {
@@ -301,13 +302,7 @@ void StandbyService::perform_taking(const ContainerName& name, const policy::tak
   } else if (const auto* answer = std::get_if<taking::Answer>(&effect)) {
     answer_mover(held, *answer);
   } else if (const auto* emit = std::get_if<policy::Emit>(&effect)) {
-    control::v1::Event event;
-    event.set_severity(static_cast<control::v1::Severity>(static_cast<int>(emit->severity) + 1));
-    event.set_container(name.str());
-    event.set_kind(emit->kind);
-    event.set_text(emit->text);
-    event.set_reason(emit->reason);
-    environment_.events.append(std::move(event));
+    environment_.events.append(event_of(name, *emit));
   }
 }
 

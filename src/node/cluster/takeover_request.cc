@@ -28,10 +28,13 @@ std::optional<NodeName> live_standby(const model::OwnershipRecord& record, const
   return std::nullopt;
 }
 
+bool owner_is_there(const model::OwnershipRecord& record, const model::NodeLife& self, const Peers& peers) {
+  return record.owner == self || peers.find(record.owner.node) != nullptr;
+}
+
 bool is_coming(const model::OwnershipRecord& record, const model::NodeLife& self, const Peers& peers) {
   if (record.desired != model::DesiredState::kRunning) return false;
-  const bool owner_is_there = record.owner == self || peers.find(record.owner.node) != nullptr;
-  return owner_is_there ? record.phase == model::RecordPhase::kStarting : live_standby(record, self, peers).has_value();
+  return owner_is_there(record, self, peers) ? record.phase == model::RecordPhase::kStarting : live_standby(record, self, peers).has_value();
 }
 
 std::optional<OwnerAway> owner_away(const model::OwnershipRecord& record, const model::NodeLife& self, const Peers& peers,

@@ -23,6 +23,8 @@ enum class StoreKnown { kNo, kYes };
 // As this node sees it, which has nothing of it that could run; absent: its owner is connected, or nothing of it is wanted to run.
 std::optional<OwnerAway> owner_away(const model::OwnershipRecord& record, const model::NodeLife& self, const Peers& peers,
                                     StoreKnown store);
+// This node hears it, or is it.
+bool owner_is_there(const model::OwnershipRecord& record, const model::NodeLife& self, const Peers& peers);
 // It is to run and does not yet, but will by itself: it starts, or a standby that this node can reach, or is, takes it over.
 bool is_coming(const model::OwnershipRecord& record, const model::NodeLife& self, const Peers& peers);
 // Who may take it over by itself: a standby in the life that the record names, which this node can reach, or is.
