@@ -198,7 +198,9 @@ void ContainerService::leave_now() {
   takeover_error_.clear();
   removal_waits_ = false;
   // So that nothing is restored before it is told.
-  if (std::holds_alternative<policy::OwnershipLost>(*known.leaves)) handle(policy::OwnershipUnknown{"its record names another node"});
+  if (std::holds_alternative<policy::OwnershipLost>(*known.leaves)) {
+    handle(policy::OwnershipUnknown{"its record names another node", true});
+  }
   finish_recovery(*known.found, {});
   handle(*known.leaves);
   recovery_finished();

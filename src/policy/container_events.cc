@@ -183,7 +183,7 @@ struct EventText {
     return std::format("ownership-lost to {} term={}", e.owner.str(), e.term.value);
   }
   std::string operator()(const OwnershipUnknown& e) const {
-    return std::format("ownership-unknown \"{}\"", e.reason);
+    return std::format("ownership-unknown{} \"{}\"", e.passing ? " passing" : "", e.reason);
   }
   std::string operator()(const OwnershipKnown&) const { return "ownership-known"; }
   std::string operator()(const TimerFired& e) const {

@@ -217,6 +217,7 @@ struct OwnershipLost {
 // daemon's start.
 struct OwnershipUnknown {
   std::string reason;
+  bool passing = false;  // settles by itself if all goes well: an operator's time has not come
 };
 // The record names this node.
 struct OwnershipKnown {};

@@ -216,6 +216,7 @@ class ContainerPolicy {
   void on(const OwnershipKnown&);
   void raise_term(Term raised);
   void know_ownership();
+  [[nodiscard]] std::string recover_command() const;
   void advance_leaving();
   void advance_waiting();
   // Whether nothing may be killed, started or restored now; then the phase is kWaiting.
@@ -254,6 +255,7 @@ class ContainerPolicy {
   std::optional<Interrupted> held_back_;  // in kWaiting: where to go on
   Waiting waiting_ = Waiting::kOwnership;
   std::optional<std::string> ownership_unknown_;  // why
+  bool ownership_settles_ = false;                // while ownership_unknown_: by itself
   bool gate_untouched_ = false;  // found so while ownership was not known: it stays as it is
   bool stored_unknown_ = false;  // StoredKnown is to come
   bool began_anew_ = false;      // meanwhile: what is stored is not gone back to

@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "base/units.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "policy/golden_file.h"
 
@@ -367,6 +368,14 @@ TEST(ContainerPolicyTest, AMoveIsRefusedWithItsReason) {
       "move container 'web': who owns it is not known (there is no record); if it runs nowhere "
       "else and never will: perdure cluster recover web");
 
+  // Nobody is sent to a command for emergencies by what has ended when he reads of it.
+  policy.handle(OwnershipUnknown{.reason = "node 'node2' is becoming its owner", .passing = true}, now);
+  EXPECT_EQ(why_not(policy),
+            "move container 'web': who owns it is not known yet (node 'node2' is becoming its owner); "
+            "try again in some seconds");
+  policy.handle(OwnershipUnknown{"the record is older"}, now);
+  EXPECT_THAT(why_not(policy), testing::HasSubstr("perdure cluster recover web"));
+
   ContainerOptions options;
   options.statefulness = Statefulness::kStateless;
   ContainerPolicy stateless(name(), Term{1}, Incarnation{1}, options);
@@ -402,6 +411,15 @@ TEST(ContainerPolicyTest, StatusSaysThatNobodyKnowsTheOwner) {
       policy.status().reason,
       "its first checkpoint is not committed yet; who owns it is not known: there is no record");
   EXPECT_EQ(policy.status().remedy, "perdure cluster recover web, if it runs nowhere else");
+  const auto effects =
+      policy.handle(OwnershipUnknown{.reason = "node 'node2' is becoming its owner", .passing = true}, now);
+  const auto told = std::ranges::find_if(effects, [](const Effect& effect) { return std::holds_alternative<Emit>(effect); });
+  ASSERT_NE(told, effects.end());
+  EXPECT_EQ(to_string(*told, now),
+            "emit warning ownership_unknown: who owns it is not known: nothing is killed, started or restored "
+            "[node 'node2' is becoming its owner]");
+  EXPECT_EQ(policy.status().remedy,
+            "it settles by itself; if not: perdure cluster recover web, if it runs nowhere else");
 }
 
 TEST(ContainerPolicyTest, StatusTellsWhatAFailureNowWouldLose) {

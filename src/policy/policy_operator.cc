@@ -53,10 +53,12 @@ Status ContainerPolicy::admit(const Event& event) const {
                               move_->target.str()));
   }
   if (ownership_unknown_ && !asked->checkpoint) {
-    return refuse(ErrorCode::kConflict,
-                  std::format("who owns it is not known ({}); if it runs nowhere else and never "
-                              "will: perdure cluster recover {}",
-                              *ownership_unknown_, name_.str()));
+    return refuse(
+        ErrorCode::kConflict,
+        ownership_settles_
+            ? std::format("who owns it is not known yet ({}); try again in some seconds", *ownership_unknown_)
+            : std::format("who owns it is not known ({}); if it runs nowhere else and never will: {}",
+                          *ownership_unknown_, recover_command()));
   }
   if (const auto later = of_later_owner(); later && (asked->start || asked->restore)) {
     return refuse(ErrorCode::kConflict, std::format("generation {} is of a later owner; restart "
@@ -111,8 +113,8 @@ ContainerStatus ContainerPolicy::status() const {
     status.reason += std::format("{}who owns it is not known: {}", reason_.empty() ? "" : "; ",
                                  *ownership_unknown_);
     if (remedy_.empty()) {
-      status.remedy =
-          std::format("perdure cluster recover {}, if it runs nowhere else", name_.str());
+      status.remedy = (ownership_settles_ ? "it settles by itself; if not: " : "") + recover_command() +
+                      ", if it runs nowhere else";
     }
   }
   if (const GenerationInfo* newest = newest_good(generations_)) status.newest_good = *newest;

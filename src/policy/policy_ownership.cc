@@ -130,8 +130,9 @@ void ContainerPolicy::on(const OwnershipUnknown& event) {
   if (leaving()) return;
   const bool news = ownership_unknown_ != event.reason;
   ownership_unknown_ = event.reason;
+  ownership_settles_ = event.passing;
   if (!news || phase_ == Phase::kNew) return;  // a daemon that has just begun is about to read it
-  emit(Severity::kError, "ownership_unknown",
+  emit(event.passing ? Severity::kWarning : Severity::kError, "ownership_unknown",
        "who owns it is not known: nothing is killed, started or restored", event.reason);
   if (phase_ == Phase::kWaiting && waiting_ == Waiting::kOwnership) wait_for(waiting_);
 }
@@ -149,6 +150,8 @@ void ContainerPolicy::know_ownership() {
   gate_untouched_ = false;
 }
 
+std::string ContainerPolicy::recover_command() const { return "perdure cluster recover " + name_.str(); }
+
 bool ContainerPolicy::held_back() {
   if (!ownership_unknown_) return false;
   held_back_ = Interrupted{phase_, reason_};
@@ -162,9 +165,8 @@ void ContainerPolicy::wait_for(Waiting what) {
   if (what == Waiting::kOwnership) {
     set_phase(
         Phase::kWaiting, "who owns it is not known: " + *ownership_unknown_,
-        std::format("it goes on by itself when its record names this node; if it runs nowhere "
-                    "else and never will: perdure cluster recover {}",
-                    name_.str()));
+        "it goes on by itself when its record names this node; if it runs nowhere else and never will: " +
+            recover_command());
     return;
   }
   const GenerationInfo* newest = newest_good(generations_);
@@ -174,7 +176,7 @@ void ContainerPolicy::wait_for(Waiting what) {
                                           : std::format("going back to generation {} may lose what "
                                                         "was committed since",
                                                         perdure::to_string(newest->id))),
-            std::format("waits for an operator: perdure cluster recover {}", name_.str()));
+            "waits for an operator: " + recover_command());
 }
 
 void ContainerPolicy::advance_waiting() {

@@ -156,9 +156,10 @@ def test_the_key_of_stored_capsules_is_replaced_and_the_old_ones_read_on(make_la
     for node in (one, two):
         until(lambda node=node: status(node)["key_id"] >= key + 2, f"{node.name} has not got a newer key")
     assert [event for event in one.events.of() + two.events.of() if event["kind"] == "keys_rotated"]
-    # Its memory is gone: what is gone back to is read from the disk.
-    one.kill_daemon()
+    # Its memory is gone: what is gone back to is read from the disk. Ended like this, nobody takes it over meanwhile.
+    assert one.kill_daemon(signal.SIGTERM) == 0
     one.start_daemon()
+    container.wait_until(lambda shown: "who owns it" not in (shown["phase_reason"] or ""), "its record is not read")
     one.ask("restore", "web", "--generation", first, "--yes")
     assert int(lab.client().lines(address(50), PORT).ask("get")) == number
 

@@ -92,7 +92,7 @@ void Cluster::attach_recovered(ContainerService& service) {
   make_owned(service.spec().name, &service);
   reachability_->came_from_unreachable(service.spec().name);  // as far as this life can know
   nearness_->was_placed(service.spec().name);
-  service.owned_side().tell(policy::OwnershipUnknown{"its record has not been read since perdured was started"});
+  service.owned_side().tell(policy::OwnershipUnknown{"its record has not been read since perdured was started", true});
 }
 
 void Cluster::recovered(ContainerService& service) {

@@ -201,13 +201,13 @@ struct OwnedContainer::Performer {
   }
   void operator()(const own::Suspend& it) {
     self.shut_gate();
-    tell(policy::OwnershipUnknown{std::format("node '{}' is becoming its owner", it.owner.node.str())});
+    tell(policy::OwnershipUnknown{std::format("node '{}' is becoming its owner", it.owner.node.str()), true});
   }
   void operator()(const own::OwnershipLost& it) {
     self.shut_gate();
     tell(policy::OwnershipLost{it.owner.node, it.term});
   }
-  void operator()(const own::OwnershipUnknown& it) { tell(policy::OwnershipUnknown{it.reason}); }
+  void operator()(const own::OwnershipUnknown& it) { tell(policy::OwnershipUnknown{.reason = it.reason}); }
   void operator()(const own::OwnershipKnown&) { tell(policy::OwnershipKnown{}); }
   void operator()(const own::DesiredSettled& it) { self.settled_ = it.desired; }
   void operator()(const own::RemovalComplete&) {}

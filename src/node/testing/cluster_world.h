@@ -255,7 +255,7 @@ class TestNode final : public ContainerCluster {
   }
   void attach_recovered(ContainerService& service) override {
     make_owned(service);
-    service.owned_side().tell(policy::OwnershipUnknown{"its record has not been read yet"});
+    service.owned_side().tell(policy::OwnershipUnknown{"its record has not been read yet", true});
   }
   void recovered(ContainerService& service) override {
     OwnedContainer& owned = *owned_.at(service.spec().name);
