@@ -26,7 +26,7 @@ std::string daemon_manual_roff() {
   page.paragraph("With the default directories:");
   for (const node::UsageFile& row : node::file_table()) page.item(row.path, row.meaning);
   page.section("SEE ALSO");
-  page.paragraph("`perdure`(1), `perdure-spec`(5), `criu`(8), `runc`(8)");
+  page.paragraph("`perdure`(1), `perdure-application`(5), `perdure-spec`(5), `criu`(8), `runc`(8)");
   return page.text();
 }
 

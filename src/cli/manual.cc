@@ -217,23 +217,35 @@ std::string command_manual_roff() {
   page.section("FILES");
   for (const NamedText& row : files_table()) page.item(row.name, row.text);
   page.section("SEE ALSO");
-  page.paragraph("`perdure-spec`(5), `perdured`(8), `criu`(8), `runc`(8)");
+  page.paragraph("`perdure-application`(5), `perdure-spec`(5), `perdured`(8), `criu`(8), `runc`(8)");
   return page.text();
 }
 
-std::string spec_manual_roff() {
-  Roff page("perdure-spec", "5", "Perdure Manual");
+namespace {
+
+std::string reference_page(std::string_view name, std::string_view what, std::string_view markdown, std::string_view see_also) {
+  Roff page(name, "5", "Perdure Manual");
   page.section("NAME");
-  page.plain("perdure-spec - the specification of a container for perdure run");
+  page.plain(std::format("{} - {}", name, what));
   page.section("DESCRIPTION");
-  const auto blocks = read_markdown(model::spec_reference_markdown());
-  for (std::size_t i = 0; i < blocks.size(); ++i) {
-    if (blocks[i].kind == MarkdownBlock::Kind::kHeading && blocks[i].level == 1) continue;
-    roff_block(page, blocks[i]);
+  for (const MarkdownBlock& block : read_markdown(markdown)) {
+    if (block.kind != MarkdownBlock::Kind::kHeading || block.level != 1) roff_block(page, block);
   }
   page.section("SEE ALSO");
-  page.paragraph("`perdure`(1), `perdured`(8)");
+  page.paragraph(see_also);
   return page.text();
+}
+
+}  // namespace
+
+std::string spec_manual_roff() {
+  return reference_page("perdure-spec", "the specification of a container for perdure run", model::spec_reference_markdown(),
+                        "`perdure`(1), `perdure-application`(5), `perdured`(8)");
+}
+
+std::string application_manual_roff() {
+  return reference_page("perdure-application", "the model of an application for perdure apply",
+                        model::application_reference_markdown(), "`perdure`(1), `perdure-spec`(5), `perdured`(8)");
 }
 
 std::string command_manual_markdown() {

@@ -12,6 +12,7 @@ namespace perdure::cli {
 
 std::string command_manual_roff();      // perdure(1)
 std::string spec_manual_roff();         // perdure-spec(5)
+std::string application_manual_roff();  // perdure-application(5)
 std::string daemon_manual_roff();       // perdured(8)
 std::string command_manual_markdown();  // docs/cli.md
 std::string spec_reference(const Style& style);

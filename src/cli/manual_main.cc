@@ -12,6 +12,7 @@ std::string content_of(const std::string& file) {
   using namespace perdure::cli;
   if (file == "perdure.1") return command_manual_roff();
   if (file == "perdure-spec.5") return spec_manual_roff();
+  if (file == "perdure-application.5") return application_manual_roff();
   if (file == "perdured.8") return daemon_manual_roff();
   if (file == "cli.md") return command_manual_markdown();
   if (file == "perdure.bash") return completion_script("bash");

@@ -42,7 +42,7 @@ TEST(ManualTest, DocsCliMdIsCurrent) {
 
 TEST(ManualTest, GroffTakesThePagesWithoutAWarning) {
   if (!installed("groff")) GTEST_SKIP() << "groff is not installed";
-  for (const std::string& page : {command_manual_roff(), spec_manual_roff(), daemon_manual_roff()}) {
+  for (const std::string& page : {command_manual_roff(), spec_manual_roff(), application_manual_roff(), daemon_manual_roff()}) {
     const auto result = run_tool({"groff", "-man", "-Tutf8", "-ww"}, page);
     EXPECT_TRUE(result.status.success());
     EXPECT_EQ(result.standard_error, "");

@@ -14,7 +14,7 @@ constexpr Option kProfile{kProfileOption, 0, "NAME", kText,
 constexpr Option kEnvFile{kEnvFileOption, 0, "FILE", kFile, "Of a Compose file: variables, instead of those of .env beside it."};
 
 constexpr std::array kCheckArguments{
-    Argument{kFileArgument, kFile, true, "The application's model: YAML, a UML model in XMI, or a Compose file."}};
+    Argument{kFileArgument, kFile, true, "The application's model: YAML (perdure-application(5)), a UML model in XMI, or a Compose file."}};
 constexpr std::array kCheckOptions{kProfile, kEnvFile};
 constexpr std::array kCheckExamples{
     Example{"perdure model check shop.yaml", "Exit code 0 if it is right, 5 and one line per error if not."}};
