@@ -8,9 +8,9 @@
 namespace perdure::agent {
 namespace {
 
-constexpr std::string_view kHeader = "perdure-agent-report";
-constexpr std::int64_t kVersion = 1;
-constexpr std::int64_t kMax = std::numeric_limits<std::int64_t>::max();
+constexpr std::string_view kReportHeader = "perdure-agent-report";
+constexpr std::int64_t kReportVersion = 1;
+constexpr std::int64_t kMaxNumber = std::numeric_limits<std::int64_t>::max();
 constexpr std::int64_t kMaxCount = std::numeric_limits<std::uint32_t>::max();
 constexpr std::int64_t kMaxPid = std::int64_t{1} << 22;
 
@@ -25,8 +25,8 @@ ComponentReport read_component(Fields& fields) {
   it.pid = static_cast<std::int32_t>(fields.number(0, kMaxPid));
   it.restarts = static_cast<std::uint32_t>(fields.number(0, kMaxCount));
   it.failures = static_cast<std::uint32_t>(fields.number(0, kMaxCount));
-  it.passed_realtime_ns = fields.number(0, kMax);
-  it.passed_age_ns = fields.number(0, kMax);
+  it.passed_realtime_ns = fields.number(0, kMaxNumber);
+  it.passed_age_ns = fields.number(0, kMaxNumber);
   it.trouble = fields.text(kMaxReasonBytes);
   return it;
 }
@@ -61,9 +61,9 @@ std::string_view to_string(ComponentState state) {
 }
 
 std::string to_text(const Report& report) {
-  std::string text = Line(kHeader)
-                         .add(kVersion)
-                         .add(static_cast<std::int64_t>(report.life & static_cast<std::uint64_t>(kMax)))
+  std::string text = Line(kReportHeader)
+                         .add(kReportVersion)
+                         .add(static_cast<std::int64_t>(report.life & static_cast<std::uint64_t>(kMaxNumber)))
                          .add(static_cast<std::int64_t>(report.sequence))
                          .text();
   for (const ComponentReport& it : report.components) {
@@ -94,9 +94,9 @@ Parsed<Report> parse_report(std::string_view text) {
   for (std::size_t i = 0; i < lines->size(); ++i) {
     Fields fields((*lines)[i]);
     if (i == 0) {
-      if (fields.word() != kHeader || fields.number(kVersion, kVersion) != kVersion) fields.spoil();
-      report.life = static_cast<std::uint64_t>(fields.number(0, kMax));
-      report.sequence = static_cast<std::uint64_t>(fields.number(0, kMax));
+      if (fields.word() != kReportHeader || fields.number(kReportVersion, kReportVersion) != kReportVersion) fields.spoil();
+      report.life = static_cast<std::uint64_t>(fields.number(0, kMaxNumber));
+      report.sequence = static_cast<std::uint64_t>(fields.number(0, kMaxNumber));
     } else if (fields.word() == "component" && report.components.size() < kMaxComponents) {
       report.components.push_back(read_component(fields));
     } else if (fields.word() == "ending" && !report.ending) {

@@ -12,7 +12,6 @@ using enum ValueKind;
 constexpr Argument kTheNode{kNodeArgument, kNode, true,
                             "The node, as 'perdure node list' names it."};
 constexpr std::array kNodeOnly{kTheNode};
-constexpr std::array kNameOnly{kName};
 
 // init, join
 constexpr Option kOwnName{kNodeNameOption, 0, "NAME", kNode,
@@ -149,7 +148,7 @@ constexpr std::array kMoveArguments{kName,
 constexpr std::array kMoveExamples{
     Example{"perdure move web node-b", "Connections go on; nothing is rolled back."}};
 
-constexpr std::array kCommands{
+constexpr std::array kClusterCommands{
     Command{
         .id = CommandId::kClusterInit,
         .name = "cluster init",
@@ -343,7 +342,7 @@ constexpr std::array kCommands{
 }  // namespace
 
 std::span<const Command> cluster_command_table() {
-  return kCommands;
+  return kClusterCommands;
 }
 
 }  // namespace perdure::cli

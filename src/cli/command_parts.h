@@ -14,5 +14,6 @@ inline constexpr Option kYes{kYesOption, 'y', "", ValueKind::kFlag,
 inline constexpr std::array kJsonOnly{kJson};
 inline constexpr std::array kYesAndJson{kYes, kJson};
 inline constexpr Argument kName{kNameArgument, ValueKind::kContainer, true, "The container."};
+inline constexpr std::array kNameOnly{kName};
 
 }  // namespace perdure::cli

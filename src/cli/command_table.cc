@@ -31,7 +31,6 @@ constexpr std::array kGlobalOptions{
     Option{kVersionOption, 0, "", kFlag, "Print the version of this program and exit."},
 };
 
-constexpr std::array kNameOnly{kName};
 
 // run
 constexpr std::array kRunArguments{

@@ -76,7 +76,7 @@ constexpr std::array kDrawExamples{
 constexpr std::array kProfileExamples{
     Example{"perdure model profile > perdure.profile.uml", "Beside the model, where it is looked for."}};
 
-constexpr std::array kCommands{
+constexpr std::array kModelCommands{
     Command{.id = CommandId::kPlan,
             .name = "plan",
             .summary = "show where the containers of an application would run, and how available that is",
@@ -199,6 +199,6 @@ constexpr std::array kCommands{
 
 }  // namespace
 
-std::span<const Command> model_command_table() { return kCommands; }
+std::span<const Command> model_command_table() { return kModelCommands; }
 
 }  // namespace perdure::cli

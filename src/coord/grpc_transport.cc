@@ -38,8 +38,8 @@ constexpr int kKeepaliveMs = 6000;
 constexpr int kKeepaliveAnswerMs = 2000;
 constexpr int kMaxReceivedBytes = 96 << 20;  // a page of a list, a response of a watch
 // Suites of TLS 1.2 need RSA certificates here, and there are none: what is left is TLS 1.3.
-constexpr const char* kNoOlderSuites = "ECDHE-RSA-AES128-GCM-SHA256";
-constexpr const char* kStatusMethod = "/etcdserverpb.Maintenance/Status";
+constexpr const char* kOneOlderSuite = "ECDHE-RSA-AES128-GCM-SHA256";
+constexpr const char* kProbeMethod = "/etcdserverpb.Maintenance/Status";
 
 gpr_timespec to_grpc(Instant deadline) {
   const Duration left = std::max(deadline - BootClock::now(), Duration::zero());
@@ -231,7 +231,7 @@ class UnaryCall final : public Operation {
   // gRPC says why there is no connection only to a call: one that changes nothing, should it get through.
   void ask_why() {
     probing_ = true;
-    send(kStatusMethod, {}, BootClock::now() + kProbeTime);
+    send(kProbeMethod, {}, BootClock::now() + kProbeTime);
   }
 
   void send(const std::string& method, const std::string& message, Instant deadline) {
@@ -392,7 +392,7 @@ class StreamHandle final : public RpcStream {
 }  // namespace
 
 Status require_tls_1_3() {
-  if (::setenv("GRPC_SSL_CIPHER_SUITES", kNoOlderSuites, 1) == 0) return {};
+  if (::setenv("GRPC_SSL_CIPHER_SUITES", kOneOlderSuite, 1) == 0) return {};
   return fail_errno("set GRPC_SSL_CIPHER_SUITES");
 }
 

@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::string_view kSnapshotMethod = "/etcdserverpb.Maintenance/Snapshot";
 constexpr std::size_t kDigestBytes = 32;
-constexpr mode_t kPrivate = 0600;  // it holds all that etcd holds
+constexpr mode_t kSnapshotMode = 0600;  // it holds all that etcd holds
 
 std::string temporary(const std::string& path) { return path + ".tmp"; }
 
@@ -117,7 +117,7 @@ Result<std::shared_ptr<SnapshotWriter>> SnapshotWriter::create(const std::string
   if (::access(path.c_str(), F_OK) == 0) {
     return fail(ErrorCode::kExists, std::format("snapshot '{}' exists already", path));
   }
-  PERDURE_ASSIGN(UniqueFd fd, open_file(temporary(path), O_WRONLY | O_CREAT | O_TRUNC, kPrivate));
+  PERDURE_ASSIGN(UniqueFd fd, open_file(temporary(path), O_WRONLY | O_CREAT | O_TRUNC, kSnapshotMode));
   return std::shared_ptr<SnapshotWriter>(new SnapshotWriter(path, std::move(fd)));
 }
 

@@ -32,7 +32,7 @@ namespace fs = std::filesystem;
 constexpr std::uint64_t kForm = 1;
 constexpr std::string_view kBuildingPrefix = ".building-";
 constexpr std::string_view kTag = "latest";
-constexpr std::size_t kMaxProgramBytes = std::size_t{16} << 20;
+constexpr std::size_t kMaxAgentBytes = std::size_t{16} << 20;
 constexpr Duration kToolTime = std::chrono::minutes(30);
 
 // Names below PARENT: HEX, whole.
@@ -230,7 +230,7 @@ class Build {
   }
 
   Status add_agent(const std::string& root) const {
-    PERDURE_ASSIGN(const std::string program, read_file(options_.agent_program, kMaxProgramBytes));
+    PERDURE_ASSIGN(const std::string program, read_file(options_.agent_program, kMaxAgentBytes));
     PERDURE_ASSIGN(const std::string configuration, options_.configuration(root));
     PERDURE_ASSIGN(const RootDirectory directory, RootDirectory::open(root));
     PERDURE_TRY(directory.make_directory(std::string(kAgentDirectory), 0700));

@@ -108,7 +108,7 @@ std::string trouble_in(std::string_view words) {
   return trouble.empty() ? last : trouble;
 }
 
-ErrorCode code_of(std::string_view words) {
+ErrorCode code_of_words(std::string_view words) {
   if (words.contains("No space left")) return ErrorCode::kNoSpace;
   return words.contains("Unable to locate package") || words.contains("was not found") ? ErrorCode::kInvalid : ErrorCode::kIo;
 }
@@ -123,7 +123,7 @@ Status run(const std::vector<std::string>& argv, Instant deadline, const std::fu
   PERDURE_TRY(words.read_all(child.standard_error.get(), deadline));
   PERDURE_ASSIGN(const io::ExitStatus status, child.wait(deadline));
   if (status.success()) return {};
-  return fail(code_of(words.last()), std::format("mmdebstrap: {}: {}", io::to_string(status), trouble_in(words.last())));
+  return fail(code_of_words(words.last()), std::format("mmdebstrap: {}: {}", io::to_string(status), trouble_in(words.last())));
 }
 
 }  // namespace

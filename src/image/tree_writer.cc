@@ -14,7 +14,7 @@
 namespace perdure::image {
 namespace {
 
-constexpr mode_t kPermissionBits = 07777;
+constexpr mode_t kAllPermissions = 07777;
 constexpr mode_t kWhileWritten = 0600;
 
 ErrorCode code_of(int error_number) {
@@ -63,7 +63,7 @@ Status TreeWriter::set_metadata(const std::string& name, const EntryMeta& meta) 
   }
   // A symlink has no mode of its own; nothing else is one here, so nothing is followed.
   if (S_ISLNK(meta.mode)) return {};
-  if (::fchmodat(directory_.get(), name.c_str(), meta.mode & kPermissionBits, 0) != 0)
+  if (::fchmodat(directory_.get(), name.c_str(), meta.mode & kAllPermissions, 0) != 0)
     return refused("set mode of", name);
   return {};
 }

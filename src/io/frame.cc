@@ -16,7 +16,7 @@ namespace perdure::io {
 namespace {
 
 // What one call asks for. A payload grows as it arrives: an announcement alone costs no memory.
-constexpr std::size_t kReadBytes = 64 * 1024;
+constexpr std::size_t kPayloadReadBytes = 64 * 1024;
 
 // Keeps the first descriptor if `wanted` has none yet; closes every other.
 void take_descriptors(msghdr& message, UniqueFd& wanted) {
@@ -57,7 +57,7 @@ Result<ReadProgress> FrameReader::read_some(int socket_fd) {
   if (header_bytes_ < kFrameHeaderBytes) {
     piece = {header_.data() + header_bytes_, kFrameHeaderBytes - header_bytes_};
   } else {
-    const std::size_t wanted = std::min(length_ - had, kReadBytes);
+    const std::size_t wanted = std::min(length_ - had, kPayloadReadBytes);
     frame_.payload.resize(had + wanted);
     piece = {frame_.payload.data() + had, wanted};
   }

@@ -31,7 +31,7 @@ Status set_send_timeout(int fd, Duration timeout) {
   return {};
 }
 
-Error connect_error(const std::string& path, int error_number) {
+Error local_connect_error(const std::string& path, int error_number) {
   const std::string what = std::format("connect to '{}'", path);
   switch (error_number) {
     case ENOENT:
@@ -57,7 +57,7 @@ Result<FramedClient> FramedClient::connect(const std::string& path, Instant dead
       return FramedClient(std::move(socket));
     }
   } while (errno == EINTR && BootClock::now() < deadline);
-  return fail(connect_error(path, errno == EINTR ? EAGAIN : errno));
+  return fail(local_connect_error(path, errno == EINTR ? EAGAIN : errno));
 }
 
 FramedClient::FramedClient(UniqueFd socket)

@@ -18,6 +18,7 @@
 #include "base/assert.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "io/accepting.h"
 #include "io/tls_socket.h"
 
 namespace perdure::io {
@@ -26,10 +27,7 @@ namespace {
 
 namespace http = boost::beast::http;
 
-constexpr int kAcceptsPerTurn = 16;
-// Without a free descriptor a connection cannot even be refused: try again after this.
-constexpr Duration kAcceptRetryTime = std::chrono::milliseconds(100);
-constexpr std::size_t kReadBytes = 4096;
+constexpr std::size_t kRequestReadBytes = 4096;
 // What a client may send after its request until it has read the answer; read and thrown away.
 constexpr std::size_t kMaxIgnoredBytes = std::size_t{64} << 10;
 
@@ -145,7 +143,7 @@ void HttpConnection::on_ready(short event) {
 }
 
 void HttpConnection::read_request() {
-  std::array<char, kReadBytes> buffer;
+  std::array<char, kRequestReadBytes> buffer;
   const ssize_t count = ::recv(socket_.get(), buffer.data(), buffer.size(), 0);
   if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (count <= 0) return end();  // before its request was complete
@@ -193,7 +191,7 @@ void HttpConnection::write_answer() {
 }
 
 void HttpConnection::discard() {
-  std::array<char, kReadBytes> buffer;
+  std::array<char, kRequestReadBytes> buffer;
   const ssize_t count = ::recv(socket_.get(), buffer.data(), buffer.size(), 0);
   if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (count > 0) ignored_bytes_ += static_cast<std::size_t>(count);

@@ -8,6 +8,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "io/accepting.h"
 #include "io/tls_connection.h"
 #include "io/tls_context.h"
 #include "io/tls_socket.h"
@@ -15,10 +16,6 @@
 namespace perdure::io {
 
 namespace {
-
-constexpr int kAcceptsPerTurn = 16;
-// Without a free descriptor a connection cannot even be refused: try again after this.
-constexpr Duration kAcceptRetryTime = std::chrono::milliseconds(100);
 
 class TlsServerImpl final : public TlsServer, public TlsConnectionOwner {
  public:

@@ -13,7 +13,7 @@ namespace perdure::io {
 
 namespace {
 
-constexpr std::size_t kMaxNameBytes = 128;
+constexpr std::size_t kMaxCommonNameBytes = 128;
 
 std::string hexadecimal(std::span<const unsigned char> bytes) {
   std::string text;
@@ -29,7 +29,7 @@ std::string name_entry(const X509_NAME* name, int nid) {
   if (size < 0) return {};
   std::string text(reinterpret_cast<const char*>(bytes), static_cast<std::size_t>(size));
   OPENSSL_free(bytes);
-  return printable(text, kMaxNameBytes);
+  return printable(text, kMaxCommonNameBytes);
 }
 
 std::string serial_of(const X509* certificate) {

@@ -10,6 +10,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "io/accepting.h"
 #include "io/atomic_file.h"
 #include "io/frame.h"
 #include "io/socket_address.h"
@@ -21,10 +22,7 @@ namespace {
 
 // Read from one client before the others have their turn.
 constexpr int kReadsPerTurn = 32;
-constexpr int kAcceptsPerTurn = 16;
 constexpr int kBacklog = 128;
-// Without a free descriptor a connection cannot even be refused: try again after this.
-constexpr Duration kAcceptRetryTime = std::chrono::milliseconds(100);
 // How long a socket file is asked whether somebody lives behind it.
 constexpr Duration kProbeTime = std::chrono::milliseconds(200);
 constexpr std::size_t kMaxPathBytes = 100;

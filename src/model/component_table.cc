@@ -246,7 +246,7 @@ Table<ComponentSpec> restart_keys() {
   };
 }
 
-Table<ComponentSpec> limit_keys() {
+Table<ComponentSpec> component_limit_keys() {
   const std::string absent = "the container's";
   return {
       scalar_key<ComponentSpec>(
@@ -325,7 +325,7 @@ Table<ComponentSpec> make_component_table() {
            "From the signal to the kill; `0s` kills at once. Half of what the container has by "
            "default for all of them, after which its own `stop.deadline` ends whatever is left."}),
   });
-  append(limit_keys());
+  append(component_limit_keys());
   return table;
 }
 

@@ -38,8 +38,8 @@ std::string refusal(const std::string& yaml) {
 
 TEST(SpecKeys, EveryDocumentedKeyIsUnderstood) {
   for (const SpecKey& key : spec_keys()) {
-    EXPECT_THAT(refusal(document_with(key.path)), testing::Not(testing::HasSubstr("unknown key")));
-    EXPECT_THAT(refusal(document_with(key.path + "x")), testing::HasSubstr("unknown key"))
+    EXPECT_THAT(refusal(document_with(key.path)), ::testing::Not(::testing::HasSubstr("unknown key")));
+    EXPECT_THAT(refusal(document_with(key.path + "x")), ::testing::HasSubstr("unknown key"))
         << key.path;
   }
 }

@@ -11,7 +11,7 @@
 namespace perdure::network {
 namespace {
 
-constexpr Duration kForwardingDeadline = std::chrono::seconds(2);
+constexpr Duration kPortDeadline = std::chrono::seconds(2);
 
 // Two names that follow from the bridge's: where frames are written, and the port they come in by.
 std::string injector_name(std::string_view bridge, char end) {
@@ -30,7 +30,7 @@ Status ensure_injector(LinkControl& links, const LinkInfo& bridge, const std::st
     // Somebody else may be making it right now: what follows is idempotent.
     if (!made && made.error().code() != ErrorCode::kExists) return fail(made.error());
   } else if (existing->bridge_index == bridge.index && existing->up) {
-    return links.wait_forwarding(port, kForwardingDeadline);
+    return links.wait_forwarding(port, kPortDeadline);
   }
   PERDURE_TRY(links.enslave(port, bridge.name));
   // It must neither draw the containers' addresses to itself nor get what is meant for others.
@@ -40,7 +40,7 @@ Status ensure_injector(LinkControl& links, const LinkInfo& bridge, const std::st
   // later.
   PERDURE_TRY(links.set_up(port));
   PERDURE_TRY(links.set_up(input));
-  return links.wait_forwarding(port, kForwardingDeadline);
+  return links.wait_forwarding(port, kPortDeadline);
 }
 
 }  // namespace

@@ -21,7 +21,7 @@
 namespace perdure::network {
 namespace {
 
-constexpr Duration kForwardingDeadline = std::chrono::seconds(5);
+constexpr Duration kBridgeDeadline = std::chrono::seconds(5);
 // A roll-back that fails at the deadline is the host's last hope: it is tried again until it
 // succeeds.
 constexpr Duration kRetryInterval = std::chrono::seconds(1);
@@ -94,7 +94,7 @@ Status move_to_bridge(Tools& tools, const LinkState& state, const LinkInfo& port
   }
   PERDURE_TRY(tools.links.set_up(state.bridge));
   PERDURE_TRY(tools.links.set_up(port.name));
-  PERDURE_TRY(tools.links.wait_forwarding(port.name, kForwardingDeadline));
+  PERDURE_TRY(tools.links.wait_forwarding(port.name, kBridgeDeadline));
   return add_routes(tools.socket, state.routes, port.index, bridge);
 }
 

@@ -85,10 +85,10 @@ Status ensure_bpffs(const std::string& directory) {
   return {};
 }
 
-struct SkeletonCloser {
+struct HookCloser {
   void operator()(exit_hook_bpf* skeleton) const { exit_hook_bpf__destroy(skeleton); }
 };
-using Skeleton = std::unique_ptr<exit_hook_bpf, SkeletonCloser>;
+using HookSkeleton = std::unique_ptr<exit_hook_bpf, HookCloser>;
 
 struct RingCloser {
   void operator()(ring_buffer* ring) const { ring_buffer__free(ring); }
@@ -152,7 +152,7 @@ std::unique_ptr<ExitHook::Impl> ExitHook::Impl::from_pins(const PinPaths& pins) 
 // With the maps of the pinned one, as far as it has them: what is protected stays so.
 Result<std::unique_ptr<ExitHook::Impl>> ExitHook::Impl::load(const Impl& pinned) {
   const BpfLog log;
-  const Skeleton skeleton(exit_hook_bpf__open());
+  const HookSkeleton skeleton(exit_hook_bpf__open());
   if (!skeleton) return fail(log.error("open the exit hook's BPF program", errno));
   const auto reuse = [](bpf_map* map, const UniqueFd& fd) {
     return !fd || bpf_map__reuse_fd(map, fd.get()) == 0;

@@ -18,8 +18,8 @@ namespace {
 
 using namespace std::chrono_literals;
 using agent::ComponentState;
-using testing::ElementsAre;
-using testing::IsEmpty;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
 using Change = ComponentTable::Change;
 
 const WallTime kWall = WallTime(1'700'000'000s);
@@ -118,7 +118,7 @@ std::vector<std::uint64_t> numbers(const std::vector<HealthGate::Waiting>& some)
   return list;
 }
 
-class HealthGateTest : public testing::Test {
+class HealthGateTest : public ::testing::Test {
  protected:
   // Of both stateful components that are probed: how long ago the success began.
   void hear(Duration db, Duration cache, ComponentState state = ComponentState::kRunning) {

@@ -13,7 +13,7 @@ namespace {
 namespace v1 = control::v1;
 using std::chrono_literals::operator""s;
 
-class ExplanationTest : public testing::Test {
+class ExplanationTest : public ::testing::Test {
  protected:
   v1::Event& at(std::int64_t ms, const std::string& kind, const std::string& text = {}, const std::string& reason = {}) {
     v1::Event& event = events_.emplace_back();

@@ -14,7 +14,6 @@ namespace {
 using capsule::CapturedConnection;
 using network::PeerAnswer;
 using network::PeerProber;
-using network::PeerState;
 using network::RestoredSocket;
 using network::TcpSocketInfo;
 using network::TcpTuple;
@@ -87,18 +86,18 @@ struct RolledBackConnections::Connection {
   std::optional<network::SplicePoint> point{};  // its image says that it is there
 
   bool may_be_spliced() const { return captured && captured->open && policy == model::TcpPolicy::kSplice; }
-  PeerState state(std::chrono::milliseconds clock_advance) const;
+  network::PeerState state(std::chrono::milliseconds clock_advance) const;
 };
 
-PeerState RolledBackConnections::Connection::state(std::chrono::milliseconds clock_advance) const {
+network::PeerState RolledBackConnections::Connection::state(std::chrono::milliseconds clock_advance) const {
   // Who has begun anew from the same port is not to be disturbed.
-  if (!captured) return !answer || answer->reset || answer->said ? PeerState::kNoAnswer : PeerState::kMoved;
-  const PeerState state = network::classify(socket, answer);
-  if (state != PeerState::kUnmoved || !socket.timestamp || !answer->timestamp_echo) return state;
+  if (!captured) return !answer || answer->reset || answer->said ? network::PeerState::kNoAnswer : network::PeerState::kMoved;
+  const network::PeerState state = network::classify(socket, answer);
+  if (state != network::PeerState::kUnmoved || !socket.timestamp || !answer->timestamp_echo) return state;
   // The clocks of two hosts differ by more than is allowed for: the peer would drop all that is older than what it knows.
   const std::uint32_t clock = capsule::timestamp_after(*socket.timestamp, clock_advance);
   const bool is_old = static_cast<std::int32_t>(*answer->timestamp_echo - clock) > 0;
-  return is_old && !answer->said ? PeerState::kMoved : state;
+  return is_old && !answer->said ? network::PeerState::kMoved : state;
 }
 
 RolledBackConnections::RolledBackConnections(ConnectionsPlace place, const capsule::Capsule& capsule)
@@ -243,15 +242,15 @@ RolledBackConnections::Settled RolledBackConnections::settle(std::span<Connectio
   settled.all = static_cast<std::uint32_t>(some.size());
   if (!prober_) return settled;
   for (const Connection* each : some) {
-    const PeerState state = each->state(elapsed_);
+    const network::PeerState state = each->state(elapsed_);
     if (each->point) {
       spliced_.push_back(socket_at(each->socket, *each->point));
-      settled.spliced += state == PeerState::kMoved ? 1 : 0;
+      settled.spliced += state == network::PeerState::kMoved ? 1 : 0;
       go_on(*each);
-    } else if (state == PeerState::kMoved || state == PeerState::kGone) {
+    } else if (state == network::PeerState::kMoved || state == network::PeerState::kGone) {
       ++settled.reset;
       end(*each);
-    } else if (state == PeerState::kUnmoved) {
+    } else if (state == network::PeerState::kUnmoved) {
       go_on(*each);
     }
   }

@@ -10,11 +10,11 @@
 namespace perdure::pki {
 namespace {
 
-constexpr std::byte kVersion{1};
-constexpr std::size_t kKeyIdAt = 1;
+constexpr std::byte kChannelVersion{1};
+constexpr std::size_t kDatagramKeyIdAt = 1;
 constexpr std::size_t kSequenceAt = 9;
 static_assert(kSequenceAt + sizeof(std::uint64_t) == kChannelHeaderBytes);
-constexpr std::size_t kNonceBytes = 12;
+constexpr std::size_t kDatagramNonceBytes = 12;
 constexpr std::size_t kNonceSequenceAt = 4;
 constexpr std::string_view kClientPurpose = "perdure datagrams of the client 1";
 constexpr std::string_view kServerPurpose = "perdure datagrams of the server 1";
@@ -35,7 +35,7 @@ Result<Owned<EVP_CIPHER_CTX>> cipher_for(std::span<const std::byte, 32> material
 
 // Nonce and header.
 bool begin(EVP_CIPHER_CTX* context, std::span<const std::byte, kChannelHeaderBytes> header) {
-  std::array<std::byte, kNonceBytes> nonce{};
+  std::array<std::byte, kDatagramNonceBytes> nonce{};
   std::ranges::copy(header.subspan<kSequenceAt>(), nonce.begin() + kNonceSequenceAt);
   int size = 0;
   return EVP_CipherInit_ex2(context, nullptr, nullptr, raw(nonce.data()), -1, nullptr) == 1 &&
@@ -93,10 +93,10 @@ std::string_view to_string(Dropped reason) {
 
 std::optional<ChannelKeyId> key_id_of(std::span<const std::byte> datagram) {
   if (datagram.size() < kChannelHeaderBytes + kChannelTagBytes || datagram.size() > io::kMaxDatagramBytes ||
-      datagram[0] != kVersion) {
+      datagram[0] != kChannelVersion) {
     return std::nullopt;
   }
-  return ChannelKeyId{get_little_endian<std::uint64_t>(datagram.data() + kKeyIdAt)};
+  return ChannelKeyId{get_little_endian<std::uint64_t>(datagram.data() + kDatagramKeyIdAt)};
 }
 
 ChannelKeys::ChannelKeys(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -162,8 +162,8 @@ Result<std::span<const std::byte>> SealedChannel::seal(std::span<const std::byte
   const ErrorScope errors;
   ++keys.sealed;  // used, whatever comes of it
   const std::span<std::byte> sealed(buffer_.data(), kChannelHeaderBytes + content.size() + kChannelTagBytes);
-  sealed[0] = kVersion;
-  put_little_endian(sealed.data() + kKeyIdAt, keys.id.value);
+  sealed[0] = kChannelVersion;
+  put_little_endian(sealed.data() + kDatagramKeyIdAt, keys.id.value);
   put_little_endian(sealed.data() + kSequenceAt, keys.sealed);
   std::byte* const tag = sealed.data() + kChannelHeaderBytes + content.size();
   int size = 0;

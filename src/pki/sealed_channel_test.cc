@@ -19,7 +19,7 @@
 namespace perdure::pki {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 using Datagram = std::vector<std::byte>;
 
 ChannelKeys keys_of(int session, ChannelRole role, std::uint64_t max_datagrams = kMaxDatagramsOfKey) {

@@ -12,7 +12,7 @@ using std::chrono_literals::operator""ms;
 using std::chrono_literals::operator""us;
 
 namespace {
-constexpr Duration kLook = 50ms;
+constexpr Duration kTrafficLook = 50ms;
 constexpr Duration kShortestPatience = 300ms;
 constexpr Duration kLongestPatience = 2500ms;
 constexpr Duration kRetransmission = 20ms;
@@ -26,7 +26,7 @@ void Connections::look() {
   for (NodeIndex one = 0; one < world_.hosts.size(); ++one) {
     for (NodeIndex other = one + 1; other < world_.hosts.size(); ++other) look_at_pair(one, other);
   }
-  world_.queue.after(kLook, [this] { look(); });
+  world_.queue.after(kTrafficLook, [this] { look(); });
 }
 
 bool Connections::runs(NodeIndex node, Incarnation life) const {

@@ -14,7 +14,7 @@ using std::chrono_literals::operator""ms;
 using std::chrono_literals::operator""us;
 
 namespace {
-constexpr Duration kLook = 100ms;
+constexpr Duration kStoreLook = 100ms;
 constexpr int kTries = 10;  // of a request that waits for a majority
 }  // namespace
 
@@ -162,7 +162,7 @@ void Store::look() {
   for (NodeIndex node = 0; node < world_.hosts.size(); ++node) {
     if (world_.weather.watch_late_permille == 0 || world_.random.percent(10)) tell(node, until);
   }
-  world_.queue.after(kLook, [this] { look(); });
+  world_.queue.after(kStoreLook, [this] { look(); });
 }
 
 }  // namespace perdure::sim

@@ -23,7 +23,7 @@ constexpr std::uint32_t kInMicroseconds = 1;
 constexpr std::uint32_t kNextTimestamp = 2;
 constexpr unsigned kLargestWindowScale = 14;  // RFC 7323, section 2.3
 
-bool parse(std::string_view bytes, google::protobuf::MessageLite& message) {
+bool parse_message(std::string_view bytes, google::protobuf::MessageLite& message) {
   return message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
 }
 
@@ -42,7 +42,7 @@ struct Stream {
 Result<Stream> read_stream(const Image& image) {
   PERDURE_ASSIGN(const ImageEntries parts, split_image(image.name, image.bytes, kTcpStreamMagic, 1));
   Stream stream;
-  if (parts.entries.empty() || !parse(parts.entries[0], stream.tcp)) return corrupt(image.name, "entry cannot be parsed");
+  if (parts.entries.empty() || !parse_message(parts.entries[0], stream.tcp)) return corrupt(image.name, "entry cannot be parsed");
   stream.header = parts.header;
   const auto end = static_cast<std::size_t>(parts.entries[0].data() - image.bytes.data()) + parts.entries[0].size();
   const std::string_view queues = std::string_view(image.bytes).substr(end);
@@ -138,7 +138,7 @@ Result<std::vector<criu::InetSocketEntry>> tcp_sockets(const std::vector<Image>&
   PERDURE_ASSIGN(const ImageEntries parts, split_image(files->name, files->bytes, kFilesMagic));
   for (const std::string_view bytes : parts.entries) {
     criu::FileEntry entry;
-    if (!parse(bytes, entry)) return corrupt(files->name, "entry cannot be parsed");
+    if (!parse_message(bytes, entry)) return corrupt(files->name, "entry cannot be parsed");
     if (entry.has_isk() && entry.isk().proto() == IPPROTO_TCP) sockets.push_back(entry.isk());
   }
   return sockets;

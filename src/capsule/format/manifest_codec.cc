@@ -6,7 +6,7 @@
 namespace perdure::capsule {
 namespace {
 
-std::unexpected<Error> corrupt(std::string_view what) {
+std::unexpected<Error> corrupt_manifest(std::string_view what) {
   return fail(ErrorCode::kCorrupt, "manifest: " + std::string(what));
 }
 
@@ -51,15 +51,15 @@ CaptureStats read_stats(const v1::CaptureStats& message) {
 Status read_lineage(const v1::Manifest& message, Manifest& manifest) {
   manifest.generation = read_generation(message.generation());
   if (message.has_parent() != !message.parent_digest().empty()) {
-    return corrupt("a parent and its digest come together");
+    return corrupt_manifest("a parent and its digest come together");
   }
   if (!message.has_parent()) return {};
   if (message.parent_digest().size() != sizeof(DigestBytes)) {
-    return corrupt("the parent's digest does not have 16 bytes");
+    return corrupt_manifest("the parent's digest does not have 16 bytes");
   }
   manifest.parent = read_generation(message.parent());
   manifest.parent_digest = digest_from_bytes(message.parent_digest().data());
-  if (*manifest.parent >= manifest.generation) return corrupt("the parent is not older");
+  if (*manifest.parent >= manifest.generation) return corrupt_manifest("the parent is not older");
   return {};
 }
 
@@ -91,7 +91,7 @@ void write_manifest(const Manifest& manifest, v1::Manifest& message) {
 Result<Manifest> read_manifest(const v1::Manifest& message) {
   Manifest manifest;
   manifest.container = message.container();
-  if (!ContainerName::parse(manifest.container)) return corrupt("no valid container name");
+  if (!ContainerName::parse(manifest.container)) return corrupt_manifest("no valid container name");
   PERDURE_TRY(read_lineage(message, manifest));
   manifest.image_digest = message.image_digest();
   manifest.spec_digest = message.spec_digest();
@@ -107,12 +107,12 @@ Result<Manifest> read_manifest(const v1::Manifest& message) {
                                             needs.cpu_features().end());
   manifest.requirements.cpu_features_from_parent = needs.cpu_features_from_parent();
   if (needs.cpu_features_from_parent() && (!manifest.parent || needs.cpu_features_size() != 0)) {
-    return corrupt("CPU features of a parent, and no parent or others besides");
+    return corrupt_manifest("CPU features of a parent, and no parent or others besides");
   }
   manifest.stats = read_stats(message.stats());
   for (const v1::KeyValue& hint : message.restore_hints()) {
     if (!manifest.restore_hints.empty() && manifest.restore_hints.rbegin()->first >= hint.key()) {
-      return corrupt("restore hints out of order or twice");
+      return corrupt_manifest("restore hints out of order or twice");
     }
     manifest.restore_hints.emplace(hint.key(), hint.value());
   }

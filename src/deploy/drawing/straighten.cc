@@ -9,7 +9,7 @@
 namespace perdure::deploy::drawing {
 namespace {
 
-constexpr int kSweeps = 8;
+constexpr int kStraightenings = 8;
 // How much a line wants to be straight: long ones most, and what has no line wants to stay.
 constexpr int kStay = 1;
 constexpr int kBetweenNodes = 8;
@@ -48,11 +48,11 @@ class Straightening {
 
   void run() {
     const std::size_t count = layers_.order.size();
-    for (int sweep = 0; sweep < kSweeps; ++sweep) {
+    for (int sweep = 0; sweep < kStraightenings; ++sweep) {
       for (std::size_t layer = 0; layer < count; ++layer) settle(layer, Side::kLeft);
       for (std::size_t layer = count; layer-- > 0;) settle(layer, Side::kRight);
     }
-    for (int sweep = 0; sweep < kSweeps; ++sweep) {
+    for (int sweep = 0; sweep < kStraightenings; ++sweep) {
       for (std::size_t layer = 0; layer < count; ++layer) settle(layer, Side::kBoth);
       for (std::size_t layer = count; layer-- > 0;) settle(layer, Side::kBoth);
     }

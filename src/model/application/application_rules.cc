@@ -26,7 +26,7 @@ std::optional<std::size_t> find_component(const Application& application, std::s
   return static_cast<std::size_t>(found - application.components.begin());
 }
 
-std::string did_you_mean(std::string_view name, const std::vector<std::string>& known) {
+std::string or_one_of(std::string_view name, const std::vector<std::string>& known) {
   return model::did_you_mean(name, known, known.empty() ? "there is none yet" : "there are: " + join(known));
 }
 
@@ -115,7 +115,7 @@ void check_sponsor(Reading& reading, const Application& application, std::size_t
   const std::string at = required_path(index, place);
   if (it.sponsor && !find_component(application, *it.sponsor)) {
     return reading.complain(at + ".sponsor", std::format("{} is no component of the application; {}", quote(*it.sponsor),
-                                                         did_you_mean(*it.sponsor, component_names(application))));
+                                                         or_one_of(*it.sponsor, component_names(application))));
   }
   const Sponsor sponsor = sponsor_of(application, it);
   if (sponsor.found == Sponsor::Found::kSeveral) {
@@ -128,7 +128,7 @@ void check_sponsor(Reading& reading, const Application& application, std::size_t
                                                              *it.sponsor, it.interface));
     }
     return reading.complain(at + ".interface", std::format("nobody provides {}; {}", quote(it.interface),
-                                                           did_you_mean(it.interface, all_interfaces(application))));
+                                                           or_one_of(it.interface, all_interfaces(application))));
   }
   if (sponsor.component == index) {
     return reading.complain(at + ".interface", "is provided by the component itself; remove it");
@@ -230,7 +230,7 @@ void check_containers(Reading& reading, const Application& application) {
       const auto found = find_component(application, name);
       if (!found) {
         reading.complain(at + ".components", std::format("{} is no component of the application; {}", quote(name),
-                                                         did_you_mean(name, component_names(application))));
+                                                         or_one_of(name, component_names(application))));
         continue;
       }
       const auto [entry, is_first] = at_home.try_emplace(name, container.name);

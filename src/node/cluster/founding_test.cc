@@ -13,8 +13,8 @@
 namespace perdure::node {
 namespace {
 
-using testing::ElementsAre;
-using testing::HasSubstr;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 class FoundingTest : public ::testing::Test {
  protected:

@@ -11,7 +11,7 @@
 namespace perdure::node {
 namespace {
 
-namespace v1 = peer::v1;
+namespace p1 = peer::v1;
 
 constexpr Duration kChunkTime = std::chrono::minutes(2);  // a slow disk at the other end
 
@@ -42,7 +42,7 @@ ImageExchange::ImageExchange(io::Loop& loop, io::Pool& pool, Peers& peers, std::
 ImageExchange::~ImageExchange() = default;
 
 void ImageExchange::serve(PeerRequestTable& table) {
-  table[v1::Message::kFetchImage] = [this](PeerRequest request) { on_fetch(std::move(request)); };
+  table[p1::Message::kFetchImage] = [this](PeerRequest request) { on_fetch(std::move(request)); };
 }
 
 std::size_t ImageExchange::open_transfers() const { return giving_.size() + fetching_.size(); }
@@ -65,7 +65,7 @@ void ImageExchange::forget_idle() {
 
 void ImageExchange::on_fetch(PeerRequest request) {
   if (!request.respond) return;
-  const v1::FetchImage& fetch = request.content.message.fetch_image();
+  const p1::FetchImage& fetch = request.content.message.fetch_image();
   if (fetch.transfer() != 0) return give_next(fetch.transfer(), request.respond);
   if (giving_.size() >= kMaxImageTransfers) {
     return request.respond->refuse(Error(ErrorCode::kTimeout, "too many root file systems are being fetched from this node"));
@@ -127,7 +127,7 @@ void ImageExchange::give_next(std::uint64_t transfer, ResponderRef respond) {
       giving_.erase(giving);
       return respond->refuse(chunk.error());
     }
-    v1::Message message;
+    p1::Message message;
     message.mutable_image_chunk()->set_transfer(transfer);
     message.mutable_image_chunk()->set_last(chunk->last);
     io::OutgoingBody body;
@@ -191,7 +191,7 @@ void ImageExchange::ask(const std::string& digest) {
     fetching.transfer = 0;
     fetching.unpacker.reset();
   }
-  v1::Message message;
+  p1::Message message;
   message.mutable_fetch_image()->set_digest(digest);
   message.mutable_fetch_image()->set_transfer(fetching.transfer);
   const auto next_source = [this, digest](const Error& error) {

@@ -22,7 +22,7 @@ namespace perdure::node::testing {
 namespace {
 
 namespace fs = std::filesystem;
-namespace v1 = peer::v1;
+namespace p1 = peer::v1;
 using std::chrono_literals::operator""ms;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
@@ -101,13 +101,13 @@ TEST_F(ImageExchangeTest, ARootFileSystemComesWhole) {
   const Status fetched = fetch(a, digest, {named("b")});
   ASSERT_TRUE(fetched) << fetched.error().message();
   expect_whole(a, digest);
-  EXPECT_GE(network_.delivered(v1::Message::kImageChunk), 3U);
+  EXPECT_GE(network_.delivered(p1::Message::kImageChunk), 3U);
   EXPECT_EQ(a.exchange.open_transfers() + b.exchange.open_transfers(), 0U);
   // What is here is not fetched again.
-  const std::size_t asked = network_.delivered(v1::Message::kFetchImage);
+  const std::size_t asked = network_.delivered(p1::Message::kFetchImage);
   EXPECT_TRUE(fetch(a, digest, {named("b")}));
   EXPECT_TRUE(fetch(b, digest, {}));
-  EXPECT_EQ(network_.delivered(v1::Message::kFetchImage), asked);
+  EXPECT_EQ(network_.delivered(p1::Message::kFetchImage), asked);
 }
 
 TEST_F(ImageExchangeTest, TheNextSourceIsAskedWhenOneRefuses) {
@@ -130,7 +130,7 @@ TEST_F(ImageExchangeTest, ASourceThatIsCutOffInTheMiddleIsFollowedByTheNext) {
   const std::string digest = prepare(b);
   EXPECT_EQ(prepare(c), digest);
   bool cut = false;
-  network_.lose = [&](const NodeName& from, const NodeName&, const v1::Message& message) {
+  network_.lose = [&](const NodeName& from, const NodeName&, const p1::Message& message) {
     if (!message.has_image_chunk() || from != named("b") || message.image_chunk().last()) return false;
     if (!cut) loop_->post([&] { network_.cut(named("a"), named("b")); });
     cut = true;
@@ -162,7 +162,7 @@ TEST_F(ImageExchangeTest, WishesForOneImageAreOneTransfer) {
   connect(a, b);
   const std::string digest = prepare(b);
   std::size_t begun = 0;
-  network_.lose = [&](const NodeName&, const NodeName&, const v1::Message& message) {
+  network_.lose = [&](const NodeName&, const NodeName&, const p1::Message& message) {
     if (message.has_fetch_image() && message.fetch_image().transfer() == 0) ++begun;
     return false;
   };
@@ -195,7 +195,7 @@ class Taker {
   Taker(Peers& peers, NodeName from, std::string digest)
       : peers_(peers), from_(std::move(from)), digest_(std::move(digest)) {}
   void ask(std::uint64_t transfer) {
-    v1::Message message;
+    p1::Message message;
     message.mutable_fetch_image()->set_digest(digest_);
     message.mutable_fetch_image()->set_transfer(transfer);
     peers_.request(from_, Channel::kBulk, message, {}, io::kTestTime, [this](auto answer) {

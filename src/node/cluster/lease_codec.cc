@@ -11,7 +11,7 @@
 namespace perdure::node {
 namespace {
 
-namespace v1 = perdure::lease::v1;
+namespace l1 = perdure::lease::v1;
 namespace lease = policy::lease;
 
 // Tag and length of a row within its message.
@@ -27,27 +27,27 @@ std::uint64_t checked(Incarnation incarnation) {
   return incarnation.value;
 }
 
-void fill(v1::Heartbeat& message, const lease::Heartbeat& heartbeat) {
+void fill(l1::Heartbeat& message, const lease::Heartbeat& heartbeat) {
   message.set_incarnation(checked(heartbeat.from.incarnation));
   message.set_sequence(heartbeat.sequence);
   message.set_answered(heartbeat.answered);
   message.set_grant_ns(nanoseconds_of(heartbeat.grant));
 }
 
-void fill(v1::Grant& message, const lease::Grant& grant) {
+void fill(l1::Grant& message, const lease::Grant& grant) {
   message.set_incarnation(checked(grant.from.incarnation));
   message.set_owner_incarnation(checked(grant.to));
   message.set_sequence(grant.sequence);
   message.set_grant_ns(nanoseconds_of(grant.grant));
 }
 
-v1::Heartbeat& body_of(v1::Datagram& datagram, const lease::Heartbeat&) { return *datagram.mutable_heartbeat(); }
-v1::Grant& body_of(v1::Datagram& datagram, const lease::Grant&) { return *datagram.mutable_grant(); }
+l1::Heartbeat& body_of(l1::Datagram& datagram, const lease::Heartbeat&) { return *datagram.mutable_heartbeat(); }
+l1::Grant& body_of(l1::Datagram& datagram, const lease::Grant&) { return *datagram.mutable_grant(); }
 
 template <typename Value>
 std::vector<std::string> split(const Value& value) {
   std::vector<std::string> contents;
-  v1::Datagram datagram;
+  l1::Datagram datagram;
   auto& message = body_of(datagram, value);
   fill(message, value);
   const auto finish = [&] {
@@ -57,7 +57,7 @@ std::vector<std::string> split(const Value& value) {
   std::size_t size = kMaxLeaseHeaderBytes;
   for (const lease::Row& row : value.rows) {
     PERDURE_ASSERT(row.term.value != 0);
-    v1::Row next;
+    l1::Row next;
     next.set_container(row.container.str());
     next.set_term(row.term.value);
     next.set_former_given_back(row.former_given_back);
@@ -88,13 +88,13 @@ Result<Duration> grant_from(std::uint64_t nanoseconds) {
   return Duration(nanoseconds);
 }
 
-Result<std::vector<lease::Row>> rows_from(const google::protobuf::RepeatedPtrField<v1::Row>& messages) {
+Result<std::vector<lease::Row>> rows_from(const google::protobuf::RepeatedPtrField<l1::Row>& messages) {
   if (static_cast<std::size_t>(messages.size()) > kMaxLeaseRows) {
     return fail(ErrorCode::kInvalid, std::format("{} containers, at most {} fit", messages.size(), kMaxLeaseRows));
   }
   std::vector<lease::Row> rows;
   rows.reserve(static_cast<std::size_t>(messages.size()));
-  for (const v1::Row& message : messages) {
+  for (const l1::Row& message : messages) {
     PERDURE_ASSIGN(auto container, ContainerName::parse(message.container()));
     if (message.term() == 0) {
       return fail(ErrorCode::kInvalid, std::format("container '{}': no term", container.str()));
@@ -104,7 +104,7 @@ Result<std::vector<lease::Row>> rows_from(const google::protobuf::RepeatedPtrFie
   return rows;
 }
 
-Result<LeaseMessage> heartbeat_from(const v1::Heartbeat& message, const NodeName& from) {
+Result<LeaseMessage> heartbeat_from(const l1::Heartbeat& message, const NodeName& from) {
   PERDURE_ASSIGN(const Incarnation incarnation, incarnation_from(message.incarnation(), "incarnation"));
   PERDURE_ASSIGN(const Duration grant, grant_from(message.grant_ns()));
   PERDURE_ASSIGN(auto rows, rows_from(message.rows()));
@@ -115,7 +115,7 @@ Result<LeaseMessage> heartbeat_from(const v1::Heartbeat& message, const NodeName
                           .rows = std::move(rows)};
 }
 
-Result<LeaseMessage> grant_message_from(const v1::Grant& message, const NodeName& from) {
+Result<LeaseMessage> grant_message_from(const l1::Grant& message, const NodeName& from) {
   PERDURE_ASSIGN(const Incarnation incarnation, incarnation_from(message.incarnation(), "incarnation"));
   PERDURE_ASSIGN(const Incarnation to, incarnation_from(message.owner_incarnation(), "incarnation of the owner"));
   PERDURE_ASSIGN(const Duration grant, grant_from(message.grant_ns()));
@@ -124,11 +124,11 @@ Result<LeaseMessage> grant_message_from(const v1::Grant& message, const NodeName
       .from = {from, incarnation}, .to = to, .sequence = message.sequence(), .grant = grant, .rows = std::move(rows)};
 }
 
-Result<LeaseMessage> message_from(const v1::Datagram& datagram, const NodeName& from) {
+Result<LeaseMessage> message_from(const l1::Datagram& datagram, const NodeName& from) {
   switch (datagram.body_case()) {
-    case v1::Datagram::kHeartbeat: return heartbeat_from(datagram.heartbeat(), from);
-    case v1::Datagram::kGrant: return grant_message_from(datagram.grant(), from);
-    case v1::Datagram::BODY_NOT_SET: break;
+    case l1::Datagram::kHeartbeat: return heartbeat_from(datagram.heartbeat(), from);
+    case l1::Datagram::kGrant: return grant_message_from(datagram.grant(), from);
+    case l1::Datagram::BODY_NOT_SET: break;
   }
   return fail(ErrorCode::kInvalid, "neither a heartbeat nor a grant; is the peer newer?");
 }
@@ -140,7 +140,7 @@ std::vector<std::string> to_datagrams(const lease::Grant& grant) { return split(
 
 Result<LeaseMessage> lease_message_from(std::span<const std::byte> content, const NodeName& from) {
   const auto context = [&] { return std::format("datagram of node '{}'", from.str()); };
-  v1::Datagram datagram;
+  l1::Datagram datagram;
   if (content.size() > kMaxLeaseContentBytes) {
     return fail(ErrorCode::kInvalid, std::format("{}: has {} bytes", context(), content.size()));
   }

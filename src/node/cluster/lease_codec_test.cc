@@ -15,7 +15,7 @@ namespace {
 
 using testing::HasSubstr;
 namespace lease = policy::lease;
-namespace v1 = perdure::lease::v1;
+namespace l1 = perdure::lease::v1;
 
 const NodeName kPeer = NodeName::parse("b").value();
 constexpr Duration kGrant = std::chrono::milliseconds(250);
@@ -116,18 +116,18 @@ TEST(LeaseCodecTest, AGrantIsCutWhereItsHeartbeatIs) {
   }
 }
 
-v1::Datagram valid_heartbeat() {
-  v1::Datagram datagram;
+l1::Datagram valid_heartbeat() {
+  l1::Datagram datagram;
   datagram.ParseFromString(to_datagrams(heartbeat({row("web", 3)})).at(0));
   return datagram;
 }
-v1::Datagram valid_grant() {
-  v1::Datagram datagram;
+l1::Datagram valid_grant() {
+  l1::Datagram datagram;
   datagram.ParseFromString(to_datagrams(grant({row("web", 3)})).at(0));
   return datagram;
 }
 
-std::string refusal(v1::Datagram datagram, const std::function<void(v1::Datagram&)>& spoil) {
+std::string refusal(l1::Datagram datagram, const std::function<void(l1::Datagram&)>& spoil) {
   spoil(datagram);
   const auto message = lease_message_from(bytes_of(datagram.SerializeAsString()), kPeer);
   if (message) return "accepted";
@@ -137,8 +137,8 @@ std::string refusal(v1::Datagram datagram, const std::function<void(v1::Datagram
 }
 
 TEST(LeaseCodecTest, WhatNoNodeWouldSendIsRefusedByName) {
-  EXPECT_EQ(refusal(valid_heartbeat(), [](v1::Datagram&) {}), "accepted");
-  const std::vector<std::pair<std::function<void(v1::Datagram&)>, std::string>> of_heartbeats{
+  EXPECT_EQ(refusal(valid_heartbeat(), [](l1::Datagram&) {}), "accepted");
+  const std::vector<std::pair<std::function<void(l1::Datagram&)>, std::string>> of_heartbeats{
       {[](auto& d) { d.clear_body(); }, "neither a heartbeat nor a grant"},
       {[](auto& d) { d.mutable_heartbeat()->set_incarnation(0); }, "no incarnation"},
       {[](auto& d) { d.mutable_heartbeat()->set_grant_ns(0); }, "a grant of no time"},
@@ -153,7 +153,7 @@ TEST(LeaseCodecTest, WhatNoNodeWouldSendIsRefusedByName) {
        "containers, at most"},
   };
   for (const auto& [spoil, why] : of_heartbeats) EXPECT_THAT(refusal(valid_heartbeat(), spoil), HasSubstr(why));
-  const std::vector<std::pair<std::function<void(v1::Datagram&)>, std::string>> of_grants{
+  const std::vector<std::pair<std::function<void(l1::Datagram&)>, std::string>> of_grants{
       {[](auto& d) { d.mutable_grant()->set_incarnation(0); }, "no incarnation"},
       {[](auto& d) { d.mutable_grant()->set_owner_incarnation(0); }, "no incarnation of the owner"},
       {[](auto& d) { d.mutable_grant()->set_grant_ns(0); }, "a grant of no time"},

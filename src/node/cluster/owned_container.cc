@@ -19,7 +19,7 @@ namespace perdure::node {
 namespace {
 
 namespace own = policy::ownership;
-namespace v1 = peer::v1;
+namespace p1 = peer::v1;
 
 // A standby fetches the root file system before it answers.
 constexpr Duration kEnlistTime = std::chrono::minutes(30);
@@ -34,9 +34,9 @@ replica::Pace to_replica(own::Pace pace) {
 }
 
 // May get lost: a standby that missed it holds what no later generation builds on, until two newer ones are committed.
-v1::Message discard_notice(const ContainerName& container, Term term, const own::GenerationsDiscarded& event) {
-  v1::Message message;
-  v1::DiscardNotice& notice = *message.mutable_discard();
+p1::Message discard_notice(const ContainerName& container, Term term, const own::GenerationsDiscarded& event) {
+  p1::Message message;
+  p1::DiscardNotice& notice = *message.mutable_discard();
   notice.set_container(container.str());
   notice.set_term(term.value);
   for (const Generation& generation : event.generations) *notice.add_generations() = to_peer(generation);
@@ -80,7 +80,7 @@ void OwnedContainer::handle(const own::Event& event) {
     }
     if (const auto* discarded = std::get_if<own::GenerationsDiscarded>(&next)) {
       if (committed_ && std::ranges::contains(discarded->generations, *committed_)) committed_.reset();
-      const v1::Message notice = discard_notice(identity_.container, own_term_, *discarded);
+      const p1::Message notice = discard_notice(identity_.container, own_term_, *discarded);
       for (const auto& [node, pace] : paces_) {
         if (pace != own::Pace::kNone) environment_.peers.notice(node, notice);
       }
@@ -268,8 +268,8 @@ void OwnedContainer::shut_gate() {
 
 void OwnedContainer::enlist(const own::Enlist& effect) {
   if (side_ == nullptr) return;
-  v1::Message message;
-  v1::EnlistRequest& request = *message.mutable_enlist();
+  p1::Message message;
+  p1::EnlistRequest& request = *message.mutable_enlist();
   request.set_container(identity_.container.str());
   request.set_term(own_term_.value);
   request.set_spec_yaml(side_->spec_yaml());
@@ -286,7 +286,7 @@ void OwnedContainer::enlist(const own::Enlist& effect) {
           if (answer.error().error.code() == ErrorCode::kTransient) return;  // PeerDown says it
           return handle(own::EnlistRefused{node, answer.error().error.message()});
         }
-        const v1::EnlistReply& reply = answer->message.enlisted();
+        const p1::EnlistReply& reply = answer->message.enlisted();
         if (reply.reasons_size() > 0) {
           std::string reasons;
           for (const std::string& reason : reply.reasons()) reasons += (reasons.empty() ? "" : "; ") + reason;
@@ -347,8 +347,8 @@ void OwnedContainer::look_for_connections() {
 // May get lost, as all notices: whoever was cut off is told again when it is back.
 void OwnedContainer::tell_connections(const NodeName& node, std::span<const network::TcpTuple> begun) {
   if (begun.empty()) return;
-  v1::Message message;
-  v1::ConnectionsNotice& notice = *message.mutable_connections();
+  p1::Message message;
+  p1::ConnectionsNotice& notice = *message.mutable_connections();
   notice.set_container(identity_.container.str());
   notice.set_term(own_term_.value);
   to_peer(begun, notice);
@@ -356,8 +356,8 @@ void OwnedContainer::tell_connections(const NodeName& node, std::span<const netw
 }
 
 void OwnedContainer::dismiss(const own::Dismiss& effect) {
-  v1::Message message;
-  v1::DismissRequest& request = *message.mutable_dismiss();
+  p1::Message message;
+  p1::DismissRequest& request = *message.mutable_dismiss();
   request.set_container(identity_.container.str());
   request.set_term(own_term_.value);
   request.set_everything(effect.everything);
@@ -376,8 +376,8 @@ void OwnedContainer::dismiss(const own::Dismiss& effect) {
 }
 
 void OwnedContainer::say_term(const NodeName& node, Term term, std::optional<Generation> committed) {
-  v1::Message message;
-  v1::CommitNotice& notice = *message.mutable_commit();
+  p1::Message message;
+  p1::CommitNotice& notice = *message.mutable_commit();
   notice.set_container(identity_.container.str());
   notice.set_term(term.value);
   if (committed) *notice.mutable_generation() = to_peer(*committed);
@@ -423,7 +423,7 @@ OwnedContainer::StandbyFacts OwnedContainer::facts_of(const NodeName& node) cons
 // ---- Moves ----
 
 void OwnedContainer::ask_prepare(const own::AskPrepare& effect) {
-  v1::Message message;
+  p1::Message message;
   message.mutable_move_prepare()->set_container(identity_.container.str());
   message.mutable_move_prepare()->set_term(term_.value);
   if (side_ != nullptr) {
@@ -450,11 +450,11 @@ void OwnedContainer::begin_handover(const own::BeginHandover& effect) {
   if (!asked) handle(own::HandoverCaptureFailed{asked.error().message()});
 }
 
-void OwnedContainer::add_failover(v1::MoveTake& take) const {
+void OwnedContainer::add_failover(p1::MoveTake& take) const {
   if (!failover_) return;
   const Instant now = environment_.clock.now();
   take.set_goes_back(true);
-  v1::MoveTake::Failover& failover = *take.mutable_failover();
+  p1::MoveTake::Failover& failover = *take.mutable_failover();
   failover.set_reason(failover_->what.reason);
   for (const Duration ago : failover_->what.ago) failover.add_ago_ns((ago + (now - frozen_at_)).count());
   if (failover_->failed_at) failover.set_failed_ago_ns((now - *failover_->failed_at).count());
@@ -470,8 +470,8 @@ void OwnedContainer::tell_take(const own::TellTake& effect) {
       handlers_.handing_over(effect.term, *shipped->held);
     }
   }
-  v1::Message message;
-  v1::MoveTake& take = *message.mutable_move_take();
+  p1::Message message;
+  p1::MoveTake& take = *message.mutable_move_take();
   take.set_container(identity_.container.str());
   take.set_term(effect.term.value);
   *take.mutable_generation() = to_peer(effect.generation);
@@ -488,7 +488,7 @@ void OwnedContainer::tell_take(const own::TellTake& effect) {
   for (const auto& [node, holding] : holdings_) {
     const PeerState* peer = environment_.peers.find(node);
     if (peer == nullptr || node == effect.target.node) continue;
-    v1::MoveTake::HeldBy& held = *take.add_held();
+    p1::MoveTake::HeldBy& held = *take.add_held();
     held.set_node(node.str());
     held.set_incarnation(peer->life.incarnation.value);
     *held.mutable_newest() = to_peer(holding);
@@ -503,7 +503,7 @@ void OwnedContainer::tell_take(const own::TellTake& effect) {
           log::warning("{}: move to {}: {}", identity_.container.str(), target.str(), answer.error().error.message());
           return;
         }
-        const v1::MoveTaken& taken = answer->message.move_taken();
+        const p1::MoveTaken& taken = answer->message.move_taken();
         handle(own::Taken{target, term, taken.running() ? std::string() : std::string(taken.error())});
       });
 }

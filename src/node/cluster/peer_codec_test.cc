@@ -11,8 +11,8 @@
 namespace perdure::node {
 namespace {
 
-using testing::ElementsAre;
-using testing::HasSubstr;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 constexpr Generation kFirst{Term{3}, Incarnation{2}, 7};
 constexpr Generation kSecond{Term{3}, Incarnation{2}, 8};

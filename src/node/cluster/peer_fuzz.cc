@@ -12,9 +12,9 @@
 namespace {
 
 using namespace perdure;
-namespace v1 = peer::v1;
+namespace p1 = peer::v1;
 
-void try_holding(const v1::Holding& message) {
+void try_holding(const p1::Holding& message) {
   const auto value = node::from_peer(message);
   if (!value) return;
   PERDURE_ASSERT(node::from_peer(node::to_peer(*value)).value() == *value);
@@ -28,13 +28,13 @@ void try_facts(const cluster::v1::HostFacts& message) {
 
 template <typename Keys>
 void try_keys(const Keys& keys) {
-  for (const v1::KeyOfRing& message : keys) {
+  for (const p1::KeyOfRing& message : keys) {
     const auto value = node::from_peer(message);
     if (value) PERDURE_ASSERT(node::from_peer(node::to_peer(*value))->key == value->key);
   }
 }
 
-void try_ship(const v1::Ship& message) {
+void try_ship(const p1::Ship& message) {
   const auto slab = capsule::Slab::allocate(1, capsule::Slab::Prefault::kNo);
   PERDURE_ASSERT(slab.has_value());
   const auto received = node::received_from(message, *slab);
@@ -44,10 +44,10 @@ void try_ship(const v1::Ship& message) {
   PERDURE_ASSERT(!node::received_from(message, nullptr));
 }
 
-void try_connections(const v1::ConnectionsNotice& message) {
+void try_connections(const p1::ConnectionsNotice& message) {
   const auto value = node::from_peer(message);
   if (!value) return;
-  v1::ConnectionsNotice again;
+  p1::ConnectionsNotice again;
   node::to_peer(*value, again);
   PERDURE_ASSERT(node::from_peer(again).value() == *value);
 }
@@ -58,19 +58,19 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   // It says on standard error what is no UTF-8.
   static const auto quiet = google::protobuf::SetLogHandler(nullptr);
   (void)quiet;
-  v1::Message message;
+  p1::Message message;
   if (!message.ParseFromArray(data, static_cast<int>(size))) return 0;
   switch (message.body_case()) {
-    case v1::Message::kShip: try_ship(message.ship()); break;
-    case v1::Message::kEnlisted: try_holding(message.enlisted().newest()); break;
-    case v1::Message::kHeld:
+    case p1::Message::kShip: try_ship(message.ship()); break;
+    case p1::Message::kEnlisted: try_holding(message.enlisted().newest()); break;
+    case p1::Message::kHeld:
       for (const auto& row : message.held().rows()) try_holding(row.newest());
       break;
-    case v1::Message::kJoin: try_facts(message.join().facts()); break;
-    case v1::Message::kJoined: try_keys(message.joined().keys()); break;
-    case v1::Message::kRenewed: try_keys(message.renewed().keys()); break;
-    case v1::Message::kCommit: (void)node::from_peer(message.commit().generation()); break;
-    case v1::Message::kConnections: try_connections(message.connections()); break;
+    case p1::Message::kJoin: try_facts(message.join().facts()); break;
+    case p1::Message::kJoined: try_keys(message.joined().keys()); break;
+    case p1::Message::kRenewed: try_keys(message.renewed().keys()); break;
+    case p1::Message::kCommit: (void)node::from_peer(message.commit().generation()); break;
+    case p1::Message::kConnections: try_connections(message.connections()); break;
     default: break;
   }
   return 0;

@@ -12,14 +12,14 @@
 namespace perdure::node {
 namespace {
 
-namespace v1 = peer::v1;
+namespace p1 = peer::v1;
 
 // A peer with a good certificate can ask for as much as it likes; this is what is open at once.
 constexpr std::size_t kMaxOpenRequests = 4096;
 // Of a peer whose second connection is behind: what it says when it is up is a handful per container.
 constexpr std::size_t kMaxEarlyMessages = 4096;
 
-Error peer_error(const v1::PeerError& error) {
+Error peer_error(const p1::PeerError& error) {
   const auto last = static_cast<std::uint32_t>(ErrorCode::kFenced);
   const auto code = error.code() <= last ? static_cast<ErrorCode>(error.code()) : ErrorCode::kIo;
   return Error(code, error.message());
@@ -32,7 +32,7 @@ class PeerNetwork::LineResponder final : public Responder {
   LineResponder(PeerNetwork& network, io::TlsConnectionId line, std::uint64_t request)
       : network_(network), alive_(network.lifetime_.token()), line_(line), request_(request) {}
 
-  void answer(v1::Message message, io::OutgoingBody body) override {
+  void answer(p1::Message message, io::OutgoingBody body) override {
     const bool more = message.more();
     if (Line* line = find()) {
       message.set_id(request_);
@@ -42,7 +42,7 @@ class PeerNetwork::LineResponder final : public Responder {
     ended_ = ended_ || !more;
   }
   void refuse(const Error& error, Term term) override {
-    v1::Message message;
+    p1::Message message;
     message.mutable_error()->set_code(static_cast<std::uint32_t>(error.code()));
     message.mutable_error()->set_message(error.message());
     message.mutable_error()->set_term(term.value);
@@ -64,7 +64,7 @@ class PeerNetwork::LineResponder final : public Responder {
   bool ended_ = false;
 };
 
-Status PeerNetwork::send(Line& line, const v1::Message& message, io::OutgoingBody body) {
+Status PeerNetwork::send(Line& line, const p1::Message& message, io::OutgoingBody body) {
   if (line.connection == nullptr) return fail(ErrorCode::kTransient, "the connection has ended");
   return line.connection->send(message.SerializeAsString(), std::move(body));
 }
@@ -75,7 +75,7 @@ Result<io::IncomingBody> PeerNetwork::place_body(io::TlsConnection& connection, 
   if (found == lines_.end() || !found->second->greeted || found->second->channel != Channel::kBulk) {
     return fail(ErrorCode::kInvalid, "a body where none is expected");
   }
-  v1::Message message;
+  p1::Message message;
   if (!message.ParseFromArray(text.data(), static_cast<int>(text.size()))) {
     return fail(ErrorCode::kInvalid, "a message that cannot be parsed");
   }
@@ -117,7 +117,7 @@ void PeerNetwork::received(io::TlsConnection& connection, std::string text, io::
   asked(line, std::move(content));
 }
 
-void PeerNetwork::greeted(Line& line, const v1::Hello& hello) {
+void PeerNetwork::greeted(Line& line, const p1::Hello& hello) {
   const std::string name = line.connection->peer().name;
   const auto refuse = [&](const std::string& why) {
     report_refused(name, Error(ErrorCode::kPermission, why));
@@ -198,7 +198,7 @@ void PeerNetwork::make_keys(const Session& session, const Line& control) {
 void PeerNetwork::asked(Line& line, PeerMessage content) {
   const std::uint64_t id = content.message.id();
   if (content.message.has_ping()) {
-    v1::Message pong;
+    p1::Message pong;
     pong.set_id(id);
     pong.set_is_answer(true);
     pong.mutable_ping();
@@ -247,7 +247,7 @@ PeerNetwork::Line* PeerNetwork::line_of(const NodeName& node, Channel channel) {
   return found->second->end(channel).line;
 }
 
-void PeerNetwork::request(const NodeName& to, Channel channel, v1::Message message, io::OutgoingBody body,
+void PeerNetwork::request(const NodeName& to, Channel channel, p1::Message message, io::OutgoingBody body,
                           Duration limit, Answer answer) {
   const auto refuse_later = [&](Error error) {
     options_.loop.post([token = lifetime_.token(), answer, error = std::move(error)] {
@@ -281,7 +281,7 @@ void PeerNetwork::request(const NodeName& to, Channel channel, v1::Message messa
   });
 }
 
-void PeerNetwork::notice(const NodeName& to, v1::Message message) {
+void PeerNetwork::notice(const NodeName& to, p1::Message message) {
   Line* line = line_of(to, Channel::kControl);
   if (line == nullptr) return;
   message.set_id(0);

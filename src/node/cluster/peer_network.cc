@@ -13,7 +13,7 @@
 namespace perdure::node {
 namespace {
 
-namespace v1 = peer::v1;
+namespace p1 = peer::v1;
 
 constexpr std::array<Channel, 2> kChannels{Channel::kControl, Channel::kBulk};
 // Refusals of one peer for one reason are told this often: a node that was removed dials for ever.
@@ -182,9 +182,9 @@ void PeerNetwork::opened(io::TlsConnection& connection, const std::optional<Node
   if (!send(added, own_hello(added.channel))) hang_up(added);
 }
 
-v1::Message PeerNetwork::own_hello(Channel channel) const {
-  v1::Message message;
-  v1::Hello& hello = *message.mutable_hello();
+p1::Message PeerNetwork::own_hello(Channel channel) const {
+  p1::Message message;
+  p1::Hello& hello = *message.mutable_hello();
   hello.set_protocol(options_.protocols.oldest);
   hello.set_newest_protocol(options_.protocols.newest);
   hello.set_cluster_id(options_.cluster_id);
@@ -289,7 +289,7 @@ void PeerNetwork::ping() {
 }
 
 void PeerNetwork::ping(const NodeName& node) {
-  v1::Message message;
+  p1::Message message;
   message.mutable_ping();
   request(node, Channel::kControl, std::move(message), {}, options_.silence,
           [this, node, sent = options_.clock.now()](const auto& answer) {

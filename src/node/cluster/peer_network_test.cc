@@ -18,12 +18,12 @@
 namespace perdure::node {
 namespace {
 
-namespace v1 = peer::v1;
+namespace p1 = peer::v1;
 using std::chrono_literals::operator""ms;
 using std::chrono_literals::operator""s;
-using testing::ElementsAre;
-using testing::HasSubstr;
-using testing::IsEmpty;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 constexpr const char* kClusterHex = "00112233445566778899aabbccddeeff";
 const std::string kClusterId = "0123456789abcdef";
@@ -51,13 +51,13 @@ std::string text_of(const capsule::SlabRef& slab) {
   return {reinterpret_cast<const char*>(slab->bytes().data()), slab->bytes().size()};
 }
 
-v1::Message enlist(const std::string& container) {
-  v1::Message message;
+p1::Message enlist(const std::string& container) {
+  p1::Message message;
   message.mutable_enlist()->set_container(container);
   return message;
 }
-v1::Message commit(const std::string& container) {
-  v1::Message message;
+p1::Message commit(const std::string& container) {
+  p1::Message message;
   message.mutable_commit()->set_container(container);
   return message;
 }
@@ -78,7 +78,7 @@ struct Peer {
   std::vector<std::string> told;
   std::vector<std::string> refused;
   std::vector<PeerRequest> asked;
-  std::vector<v1::JoinRequest> joins;
+  std::vector<p1::JoinRequest> joins;
   std::vector<ResponderRef> join_answers;
   std::unique_ptr<PeerNetwork> network;
 };
@@ -136,12 +136,12 @@ class PeerNetworkTest : public ::testing::Test {
     handlers.on_refused = [&peer](const std::string& who, const Error& error) {
       peer.refused.push_back(who.substr(0, who.find(' ')) + ": " + error.message());
     };
-    handlers.on_join = [&peer](v1::JoinRequest request, ResponderRef respond) {
+    handlers.on_join = [&peer](p1::JoinRequest request, ResponderRef respond) {
       peer.joins.push_back(std::move(request));
       peer.join_answers.push_back(std::move(respond));
     };
     PeerRequestTable table;
-    for (const auto kind : {v1::Message::kEnlist, v1::Message::kShip, v1::Message::kCommit}) {
+    for (const auto kind : {p1::Message::kEnlist, p1::Message::kShip, p1::Message::kCommit}) {
       table[kind] = [&peer](PeerRequest request) { peer.asked.push_back(std::move(request)); };
     }
     auto network = PeerNetwork::start(std::move(options), std::move(identity), std::move(table), std::move(handlers));
@@ -186,7 +186,7 @@ class PeerNetworkTest : public ::testing::Test {
   // After this all that was on its way before has arrived: the answer comes behind it on the same connection.
   void pass_one(Peer& from, Peer& to) {
     Answered answer;
-    v1::Message unknown;
+    p1::Message unknown;
     unknown.mutable_leave();
     from.network->request(to.life.node, Channel::kControl, unknown, {}, io::kTestTime, answer.take());
     ASSERT_TRUE(until([&] { return answer.done; }));
@@ -205,7 +205,7 @@ TEST_F(PeerNetworkTest, SessionsComeUpBetweenAllNodes) {
   start(c_, "c");
   introduce({&a_, &b_, &c_});
   ASSERT_TRUE(until([&] { return connected(a_, b_) && connected(b_, c_) && connected(a_, c_); }));
-  EXPECT_THAT(a_.told, testing::UnorderedElementsAre("up b.7", "up c.1"));
+  EXPECT_THAT(a_.told, ::testing::UnorderedElementsAre("up b.7", "up c.1"));
   EXPECT_EQ(b_.network->connected().size(), 2U);
   EXPECT_EQ(b_.network->connected().front().life, a_.life);
   EXPECT_EQ(a_.network->trouble(node("b")), "");
@@ -254,11 +254,11 @@ TEST_F(PeerNetworkTest, VersionsThatAreTooFarApartRefuseEachOtherAndBothSayWhy) 
   start(b_, "b");
   introduce({&a_, &b_});
   ASSERT_TRUE(until([&] { return !a_.refused.empty() && !b_.refused.empty(); }));
-  EXPECT_THAT(a_.refused.front(), testing::HasSubstr("b: it speaks versions 1 to 2 (perdure test) of the protocol between nodes, this "
+  EXPECT_THAT(a_.refused.front(), ::testing::HasSubstr("b: it speaks versions 1 to 2 (perdure test) of the protocol between nodes, this "
                                                      "node 4 to 5 (perdure test): update perdure on that node"));
-  EXPECT_THAT(b_.refused.front(), testing::HasSubstr("a: it speaks versions 4 to 5 (perdure test) of the protocol between nodes, this "
+  EXPECT_THAT(b_.refused.front(), ::testing::HasSubstr("a: it speaks versions 4 to 5 (perdure test) of the protocol between nodes, this "
                                                      "node 1 to 2 (perdure test): update perdure on this node"));
-  EXPECT_THAT(a_.network->trouble(node("b")), testing::HasSubstr("it speaks versions 1 to 2"));
+  EXPECT_THAT(a_.network->trouble(node("b")), ::testing::HasSubstr("it speaks versions 1 to 2"));
   EXPECT_FALSE(connected(a_, b_));
 }
 
@@ -333,7 +333,7 @@ TEST_F(PeerNetworkTest, AnAnswerForAPeerThatWasRemovedGoesNowhere) {
   EXPECT_FALSE(request.respond->gone());
   a_.network->set_peers({});  // who has dialled
   EXPECT_TRUE(request.respond->gone());
-  v1::Message message;
+  p1::Message message;
   message.mutable_enlisted();
   request.respond->answer(std::move(message));
   ASSERT_TRUE(until([&] { return answer.done && own.done; }));
@@ -373,7 +373,7 @@ TEST_F(PeerNetworkTest, RequestsAreAnsweredInBothDirections) {
       const PeerRequest request = to->take();
       EXPECT_EQ(request.from, from->life);
       EXPECT_EQ(request.content.message.enlist().container(), "web");
-      v1::Message message;
+      p1::Message message;
       message.mutable_enlisted()->add_reasons("full");
       request.respond->answer(std::move(message));
       ASSERT_TRUE(until([&] { return answer.done; }));
@@ -391,7 +391,7 @@ TEST_F(PeerNetworkTest, AnswersGoToTheirRequestsInAnyOrder) {
   a_.network->request(node("b"), Channel::kControl, enlist("two"), {}, io::kTestTime, second.take());
   ASSERT_TRUE(until([&] { return b_.asked.size() == 2; }));
   for (const std::size_t at : {1U, 0U}) {
-    v1::Message message;
+    p1::Message message;
     message.mutable_enlisted()->add_reasons(b_.asked[at].content.message.enlist().container());
     b_.asked[at].respond->answer(std::move(message));
   }
@@ -407,7 +407,7 @@ TEST_F(PeerNetworkTest, MoreAnswersComeUntilTheLast) {
   ASSERT_TRUE(until([&] { return !b_.asked.empty(); }));
   const PeerRequest request = b_.take();
   for (const bool more : {true, true, false, false}) {
-    v1::Message message;
+    p1::Message message;
     message.set_more(more);
     message.mutable_enlisted();
     request.respond->answer(std::move(message));
@@ -432,7 +432,7 @@ TEST_F(PeerNetworkTest, ARefusalCarriesCodeTextAndTerm) {
 TEST_F(PeerNetworkTest, ARequestThatNobodyServesIsRefused) {
   bring_up();
   Answered answer;
-  v1::Message message;
+  p1::Message message;
   message.mutable_leave();
   a_.network->request(node("b"), Channel::kControl, message, {}, io::kTestTime, answer.take());
   ASSERT_TRUE(until([&] { return answer.done; }));
@@ -446,7 +446,7 @@ TEST_F(PeerNetworkTest, ARequestWithoutAnAnswerEndsInTimeAndALateAnswerIsDropped
   ASSERT_TRUE(until([&] { return answer.done && !b_.asked.empty(); }));
   EXPECT_EQ(answer.refusal->error.code(), ErrorCode::kTimeout);
   EXPECT_THAT(answer.refusal->error.message(), HasSubstr("node 'b'"));
-  v1::Message late;
+  p1::Message late;
   late.mutable_enlisted();
   b_.take().respond->answer(std::move(late));
   pass_one(a_, b_);
@@ -476,15 +476,15 @@ TEST_F(PeerNetworkTest, ANoticeHasNoWayBack) {
 // As a later version may send, which has more to say.
 TEST_F(PeerNetworkTest, ANoticeThatIsNotKnownIsDroppedAndTheConnectionGoesOn) {
   bring_up();
-  v1::Message later;
+  p1::Message later;
   ASSERT_TRUE(later.ParseFromString("\xba\x3e\x03web"));  // field 999
-  ASSERT_EQ(later.body_case(), v1::Message::BODY_NOT_SET);
+  ASSERT_EQ(later.body_case(), p1::Message::BODY_NOT_SET);
   a_.network->notice(node("b"), later);
   a_.network->notice(node("b"), commit("web"));
   ASSERT_TRUE(until([&] { return !b_.asked.empty(); }));
   EXPECT_TRUE(b_.asked.front().content.message.has_commit());
-  EXPECT_THAT(a_.told, testing::ElementsAre("up b.1"));
-  EXPECT_THAT(b_.told, testing::ElementsAre("up a.1"));
+  EXPECT_THAT(a_.told, ::testing::ElementsAre("up b.1"));
+  EXPECT_THAT(b_.told, ::testing::ElementsAre("up a.1"));
 }
 
 TEST_F(PeerNetworkTest, ARequestIsTransientWhenItsConnectionEnds) {
@@ -504,7 +504,7 @@ TEST_F(PeerNetworkTest, BodiesTravelOnTheBulkConnectionInBothDirections) {
   bring_up();
   const auto sent = std::make_shared<const std::string>(3'000'000, 'x');
   Answered answer;
-  v1::Message message;
+  p1::Message message;
   message.mutable_ship()->set_container("web");
   a_.network->request(node("b"), Channel::kBulk, message, body_of(sent), io::kTestTime, answer.take());
   ASSERT_TRUE(until([&] { return !b_.asked.empty(); }));
@@ -512,7 +512,7 @@ TEST_F(PeerNetworkTest, BodiesTravelOnTheBulkConnectionInBothDirections) {
   ASSERT_TRUE(request.content.body);
   EXPECT_TRUE(text_of(request.content.body) == *sent);
   const auto back = std::make_shared<const std::string>("the generation");
-  v1::Message reply;
+  p1::Message reply;
   reply.mutable_fetched_generation();
   request.respond->answer(std::move(reply), body_of(back));
   ASSERT_TRUE(until([&] { return answer.done; }));
@@ -539,7 +539,7 @@ TEST_F(PeerNetworkTest, ABodyBeyondTheLimitIsNotTaken) {
   introduce({&a_, &b_});
   ASSERT_TRUE(until([&] { return connected(a_, b_); }));
   Answered answer;
-  v1::Message message;
+  p1::Message message;
   message.mutable_ship();
   a_.network->request(node("b"), Channel::kBulk, message, body_of(std::make_shared<const std::string>(1001, 'x')),
                       io::kTestTime, answer.take());
@@ -624,7 +624,7 @@ class EarlyPeerTest : public PeerNetworkTest {
                                          [](const Error& error) { ADD_FAILURE() << error.message(); })
                       .value();
     EXPECT_TRUE(until([&] { return *open; }));
-    v1::Message hello;
+    p1::Message hello;
     hello.mutable_hello()->set_cluster_id(kClusterId);
     hello.mutable_hello()->set_protocol(kPeerProtocols.oldest);
     hello.mutable_hello()->set_newest_protocol(kPeerProtocols.newest);
@@ -638,12 +638,12 @@ class EarlyPeerTest : public PeerNetworkTest {
     start(b_, "b");
     b_.network->set_peers(std::vector<model::NodeDescription>{{.life = {node("a"), Incarnation{3}}, .addresses = {"127.0.0.1:9"}}, described(b_)});
   }
-  static v1::Message numbered(v1::Message message, std::uint64_t id) {
+  static p1::Message numbered(p1::Message message, std::uint64_t id) {
     message.set_id(id);
     return message;
   }
 
-  std::vector<v1::Message> frames_;
+  std::vector<p1::Message> frames_;
   int closed_ = 0;
 };
 
@@ -653,7 +653,7 @@ TEST_F(EarlyPeerTest, WhatIsAskedBeforeTheSessionIsUpIsHeardAfterwards) {
   const auto control = call(Channel::kControl);
   ASSERT_TRUE(control->connection()->send(numbered(enlist("web"), 1).SerializeAsString()));
   ASSERT_TRUE(control->connection()->send(numbered(commit("web"), 0).SerializeAsString()));
-  v1::Message ping;
+  p1::Message ping;
   ping.mutable_ping();
   ASSERT_TRUE(control->connection()->send(numbered(ping, 2).SerializeAsString()));
   ASSERT_TRUE(until([&] { return frames_.size() == 2; })) << "a Hello, and the answer to what came last";
@@ -694,7 +694,7 @@ class LateBulkTest : public PeerNetworkTest {
     options.identity = identity("b");
     io::TlsHandlers handlers;
     handlers.on_frame = [this](io::TlsConnection& connection, const std::string& text, const io::IncomingBody&) {
-      v1::Message message;
+      p1::Message message;
       ASSERT_TRUE(message.ParseFromString(text));
       if (!message.has_hello()) return;
       const bool bulk = message.hello().bulk();
@@ -742,17 +742,17 @@ class JoinerTest : public PeerNetworkTest {
                   .value();
     ASSERT_TRUE(until([&] { return open_; }));
   }
-  void send(const v1::Message& message) { ASSERT_TRUE(client_->connection()->send(message.SerializeAsString())); }
+  void send(const p1::Message& message) { ASSERT_TRUE(client_->connection()->send(message.SerializeAsString())); }
 
   std::unique_ptr<io::TlsClient> client_;
   bool open_ = false;
   bool closed_ = false;
-  std::vector<v1::Message> frames_;
+  std::vector<p1::Message> frames_;
 };
 
 TEST_F(JoinerTest, AJoinRequestNeedsNoCertificateAndIsAnswered) {
   connect();
-  v1::Message message;
+  p1::Message message;
   message.set_id(1);
   message.mutable_join()->set_name("c");
   send(message);
@@ -765,13 +765,13 @@ TEST_F(JoinerTest, AJoinRequestNeedsNoCertificateAndIsAnswered) {
 }
 
 TEST_F(JoinerTest, NothingElseIsHeardWithoutACertificate) {
-  v1::Message hello;
+  p1::Message hello;
   hello.mutable_hello()->set_cluster_id(kClusterId);
   hello.mutable_hello()->set_protocol(kPeerProtocols.oldest);
   hello.mutable_hello()->mutable_node()->set_name("a");
-  v1::Message answer = commit("web");
+  p1::Message answer = commit("web");
   answer.set_is_answer(true);
-  for (const v1::Message& message : {hello, enlist("web"), commit("web"), answer}) {
+  for (const p1::Message& message : {hello, enlist("web"), commit("web"), answer}) {
     open_ = closed_ = false;
     connect();
     send(message);
@@ -785,7 +785,7 @@ TEST_F(JoinerTest, NothingElseIsHeardWithoutACertificate) {
 
 TEST_F(JoinerTest, ABodyWithoutACertificateEndsTheConnection) {
   connect();
-  v1::Message message;
+  p1::Message message;
   message.set_id(1);
   message.mutable_join()->set_name("c");
   ASSERT_TRUE(client_->connection()->send(message.SerializeAsString(), body_of(std::make_shared<const std::string>("x"))));

@@ -10,7 +10,7 @@ namespace perdure::node {
 namespace {
 
 using ::testing::HasSubstr;
-namespace v1 = peer::v1;
+namespace p1 = peer::v1;
 
 ProtocolEnd end(std::uint32_t oldest, std::uint32_t newest, std::string version = "0.1.0") {
   return {.protocols = {oldest, newest}, .version = std::move(version)};
@@ -52,7 +52,7 @@ constexpr std::string_view kHelloOfVersion1(
     36);
 
 TEST(PeerProtocolTest, AHelloOfVersion1IsRead) {
-  v1::Message message;
+  p1::Message message;
   ASSERT_TRUE(message.ParseFromString(std::string(kHelloOfVersion1)));
   ASSERT_TRUE(message.has_hello());
   EXPECT_EQ(message.hello().node().name(), "b");
@@ -64,7 +64,7 @@ TEST(PeerProtocolTest, AHelloOfVersion1IsRead) {
 
 // Version 1 compares the field for equality with its own number.
 TEST(PeerProtocolTest, WhatVersion1ReadsOfAHelloIsItsOwnNumber) {
-  v1::Hello hello;
+  p1::Hello hello;
   hello.set_protocol(kPeerProtocols.oldest);
   hello.set_newest_protocol(kPeerProtocols.newest);
   EXPECT_EQ(hello.protocol(), 1U);

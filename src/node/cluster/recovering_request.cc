@@ -21,9 +21,9 @@ namespace p1 = peer::v1;
 
 constexpr Duration kInventoryTime = std::chrono::seconds(5);
 constexpr Duration kSwapTime = std::chrono::seconds(10);
-constexpr Duration kPrepareTime = std::chrono::minutes(10);
-constexpr Duration kRestoreTime = std::chrono::minutes(10);
-constexpr Duration kAgain = std::chrono::milliseconds(200);
+constexpr Duration kTakePrepareTime = std::chrono::minutes(10);
+constexpr Duration kTakeRestoreTime = std::chrono::minutes(10);
+constexpr Duration kNextLook = std::chrono::milliseconds(200);
 // Until the owner has read the record that was written for it.
 constexpr Duration kOwnerReads = std::chrono::seconds(20);
 
@@ -217,7 +217,7 @@ void RecoveringRequest::go_back() {
   restore.mutable_restore()->set_generation(to_string(*row.generation));
   p1::Message message;
   message.mutable_forward()->set_request(restore.SerializeAsString());
-  ask(*row.node, std::move(message), kRestoreTime, alive([this](const std::expected<PeerMessage, PeerRefusal>& answer) {
+  ask(*row.node, std::move(message), kTakeRestoreTime, alive([this](const std::expected<PeerMessage, PeerRefusal>& answer) {
         if (!answer) return finish_row(answer.error().error);
         v1::Response response;
         if (!response.ParseFromString(answer->message.forwarded().response())) {
@@ -227,7 +227,7 @@ void RecoveringRequest::go_back() {
         if (!response.has_error()) return finish_row({});
         // It has not read its record yet.
         if (revision_ > 0 && response.error().code() == v1::ERROR_CONFLICT && node().clock().now() < limit_) {
-          timer_ = node().loop().after(kAgain, [this] { go_back(); });
+          timer_ = node().loop().after(kNextLook, [this] { go_back(); });
           return;
         }
         finish_row(Error(ErrorCode::kConflict, response.error().message()));
@@ -265,7 +265,7 @@ void RecoveringRequest::prepare() {
     *wanted.mutable_bring() = to_peer(*row.generation);
     wanted.set_bring_from(row.from ? row.from->str() : std::string());
   }
-  ask(*row.node, std::move(message), kPrepareTime, alive([this](const std::expected<PeerMessage, PeerRefusal>& answer) {
+  ask(*row.node, std::move(message), kTakePrepareTime, alive([this](const std::expected<PeerMessage, PeerRefusal>& answer) {
         if (!answer) return finish_row(answer.error().error);
         const p1::MovePrepared& prepared = answer->message.move_prepared();
         if (!prepared.refusal().empty()) {
@@ -289,7 +289,7 @@ void RecoveringRequest::take() {
   order.set_created_unix_ms(unix_ms(row.write->created));
   order.set_ordered_by(ordered_by_);
   order.set_taken_from(taken_from_.str());
-  ask(*row.node, std::move(message), kRestoreTime, alive([this](const std::expected<PeerMessage, PeerRefusal>& answer) {
+  ask(*row.node, std::move(message), kTakeRestoreTime, alive([this](const std::expected<PeerMessage, PeerRefusal>& answer) {
         if (!answer) return finish_row(answer.error().error);
         const p1::MoveTaken& taken = answer->message.move_taken();
         if (!taken.running()) return finish_row(Error(ErrorCode::kConflict, taken.error()));

@@ -10,7 +10,7 @@
 namespace perdure::node {
 namespace {
 
-namespace v1 = peer::v1;
+namespace p1 = peer::v1;
 
 // Gigabytes, over a network that others use too.
 constexpr Duration kFetchTime = std::chrono::minutes(5);
@@ -27,7 +27,7 @@ Result<replica::RestorableGeneration> decoded(const capsule::SlabRef& body, cons
 
 }  // namespace
 
-void StandbyService::bring(const ContainerName& name, const v1::MovePrepare& wanted, std::function<void(Status)> done) {
+void StandbyService::bring(const ContainerName& name, const p1::MovePrepare& wanted, std::function<void(Status)> done) {
   const Generation generation = from_peer(wanted.bring());
   const auto held = table_->restorable(name);
   if (std::ranges::find(held, generation) != held.end()) return done({});
@@ -51,10 +51,10 @@ void StandbyService::bring(const ContainerName& name, const v1::MovePrepare& wan
   fetch_from(*from, name, wanted, std::move(keep));
 }
 
-void StandbyService::fetch_from(const NodeName& from, const ContainerName& name, const v1::MovePrepare& wanted,
+void StandbyService::fetch_from(const NodeName& from, const ContainerName& name, const p1::MovePrepare& wanted,
                                 std::function<void(Result<replica::RestorableGeneration>)> done) {
-  v1::Message message;
-  v1::FetchGeneration& fetch = *message.mutable_fetch_generation();
+  p1::Message message;
+  p1::FetchGeneration& fetch = *message.mutable_fetch_generation();
   fetch.set_container(name.str());
   fetch.set_term(wanted.term());
   *fetch.mutable_generation() = wanted.bring();

@@ -18,7 +18,7 @@
 namespace perdure::node {
 namespace {
 
-namespace v1 = peer::v1;
+namespace p1 = peer::v1;
 
 // For what is left of a container that has moved away.
 constexpr Duration kLeaveLook = std::chrono::milliseconds(20);
@@ -85,11 +85,11 @@ bool StandbyService::look_again(Instant leave_limit, std::function<void()> again
 }
 
 void StandbyService::prepare_move(Request request, Instant leave_limit) {
-  const v1::MovePrepare& wanted = request.content.message.move_prepare();
+  const p1::MovePrepare& wanted = request.content.message.move_prepare();
   const auto name = ContainerName::parse(wanted.container());
   if (!name || !request.respond) return;
   const auto answer = [respond = request.respond](std::string refusal) {
-    v1::Message message;
+    p1::Message message;
     message.mutable_move_prepared()->set_refusal(std::move(refusal));
     respond->answer(std::move(message));
   };
@@ -118,7 +118,7 @@ void StandbyService::prepare_move(Request request, Instant leave_limit) {
             if (!wanted.has_bring()) return stage_newest(name, answer);
             bring(name, wanted, [this, name, answer, respond](const Status& brought) {
               if (brought) return stage_newest(name, answer);
-              v1::Message message;
+              p1::Message message;
               message.mutable_move_prepared()->set_refusal(brought.error().message());
               message.mutable_move_prepared()->set_unusable(brought.error().code() == ErrorCode::kCorrupt ||
                                                             brought.error().code() == ErrorCode::kNotFound);
@@ -154,7 +154,7 @@ void StandbyService::stage_again(const ContainerName& name) {
 }
 
 void StandbyService::on_move_take(Request request) {
-  const v1::MoveTake& take = request.content.message.move_take();
+  const p1::MoveTake& take = request.content.message.move_take();
   const auto name = ContainerName::parse(take.container());
   if (!name || !request.respond) return;
   const Term term{take.term()};
@@ -165,12 +165,12 @@ void StandbyService::on_move_take(Request request) {
   Held* held = find(*name);
   if (handlers_.runs_here(*name)) {
     // The answer was lost: it runs here already.
-    v1::Message message;
+    p1::Message message;
     message.mutable_move_taken()->set_running(true);
     return request.respond->answer(std::move(message));
   }
   if (held == nullptr || !held->prepared || held->dropping) {
-    v1::Message message;
+    p1::Message message;
     message.mutable_move_taken()->set_error("it is not prepared there");
     return request.respond->answer(std::move(message));
   }
@@ -186,7 +186,7 @@ void StandbyService::on_move_take(Request request) {
 }
 
 // Not silence but an operator's word: what follows is told and measured as a takeover all the same.
-void StandbyService::ordered(const ContainerName& name, const v1::MoveTake& take) {
+void StandbyService::ordered(const ContainerName& name, const p1::MoveTake& take) {
   const auto from = NodeName::parse(take.taken_from());
   if (!from || at(name).taking) return;
   const Instant now = environment_.clock.now();
@@ -339,7 +339,7 @@ void StandbyService::kill_copy(const ContainerName& name) {
 
 void StandbyService::answer_mover(Held& held, const policy::taking::Answer& answer) {
   if (!held.take_respond) return;
-  v1::Message message;
+  p1::Message message;
   message.mutable_move_taken()->set_running(answer.error.empty());
   message.mutable_move_taken()->set_error(answer.error);
   if (held.restored) message.mutable_move_taken()->set_restored_ns(held.restored->total.count());
@@ -374,7 +374,7 @@ void StandbyService::restore_copy(const ContainerName& name, const Generation& g
 
 std::optional<FailedOverHere> StandbyService::failed_over(const Held& held) const {
   if (held.takeover || !held.take.has_failover() || !held.failed_from) return std::nullopt;
-  const v1::MoveTake::Failover& told = held.take.failover();
+  const p1::MoveTake::Failover& told = held.take.failover();
   const Instant now = environment_.clock.now();
   const auto ago = [](std::int64_t time) { return std::clamp(Duration(time), Duration::zero(), kLongAgo); };
   FailedOverHere failover{.what = {.from = *held.failed_from, .reason = told.reason().substr(0, kReasonLimit), .ago = {}},
@@ -403,7 +403,7 @@ TakenContainer StandbyService::taken_from(Held& held, const model::OwnershipReco
                        .asked = held.take.asked(),
                        .from_unreachable = held.take.from_unreachable()};
   if (held.take.created_unix_ms() > 0) taken.created = wall_time_of(held.take.created_unix_ms());
-  for (const v1::MoveTake::HeldBy& row : held.take.held()) {
+  for (const p1::MoveTake::HeldBy& row : held.take.held()) {
     const auto node = NodeName::parse(row.node());
     const auto holding = from_peer(row.newest());
     if (node && holding) taken.held_by.insert_or_assign({*node, Incarnation{row.incarnation()}}, *holding);

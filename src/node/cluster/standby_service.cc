@@ -17,7 +17,7 @@
 namespace perdure::node {
 namespace {
 
-namespace v1 = peer::v1;
+namespace p1 = peer::v1;
 
 ErrorCode code_for_peer(const Error& error) {
   // Only a lost connection is transient between nodes; this node's own troubles are not.
@@ -35,18 +35,18 @@ StandbyService::StandbyService(StandbyEnvironment environment, replica::StandbyT
 StandbyService::~StandbyService() = default;
 
 void StandbyService::serve(PeerRequestTable& table) {
-  const auto add = [&](v1::Message::BodyCase kind, auto handler) {
+  const auto add = [&](p1::Message::BodyCase kind, auto handler) {
     table[kind] = [this, handler](PeerRequest request) { (this->*handler)(std::move(request)); };
   };
-  add(v1::Message::kEnlist, &StandbyService::on_enlist);
-  add(v1::Message::kShip, &StandbyService::on_ship);
-  add(v1::Message::kDismiss, &StandbyService::on_dismiss);
-  add(v1::Message::kFetchGeneration, &StandbyService::on_fetch_generation);
-  add(v1::Message::kMovePrepare, &StandbyService::on_move_prepare);
-  add(v1::Message::kMoveTake, &StandbyService::on_move_take);
-  table[v1::Message::kCommit] = [this](const PeerRequest& request) { on_commit(request); };
-  table[v1::Message::kDiscard] = [this](const PeerRequest& request) { on_discard(request); };
-  table[v1::Message::kConnections] = [this](const PeerRequest& request) { on_connections(request); };
+  add(p1::Message::kEnlist, &StandbyService::on_enlist);
+  add(p1::Message::kShip, &StandbyService::on_ship);
+  add(p1::Message::kDismiss, &StandbyService::on_dismiss);
+  add(p1::Message::kFetchGeneration, &StandbyService::on_fetch_generation);
+  add(p1::Message::kMovePrepare, &StandbyService::on_move_prepare);
+  add(p1::Message::kMoveTake, &StandbyService::on_move_take);
+  table[p1::Message::kCommit] = [this](const PeerRequest& request) { on_commit(request); };
+  table[p1::Message::kDiscard] = [this](const PeerRequest& request) { on_discard(request); };
+  table[p1::Message::kConnections] = [this](const PeerRequest& request) { on_connections(request); };
 }
 
 StandbyService::Held* StandbyService::find(const ContainerName& name) {
@@ -69,7 +69,7 @@ void StandbyService::idle(const ContainerName& name) {
 // ---- Becoming a standby ----
 
 void StandbyService::refuse_enlist(const Request& request, std::vector<std::string> reasons) {
-  v1::Message message;
+  p1::Message message;
   message.mutable_enlisted();
   for (std::string& reason : reasons) message.mutable_enlisted()->add_reasons(std::move(reason));
   request.respond->answer(std::move(message));
@@ -77,7 +77,7 @@ void StandbyService::refuse_enlist(const Request& request, std::vector<std::stri
 
 // What this host lacks of the one on which the container's capsules are taken: what the owner knows of this one may be from before a
 // kernel or a CRIU was changed.
-std::vector<std::string> StandbyService::unfit_for(const v1::EnlistRequest& request) const {
+std::vector<std::string> StandbyService::unfit_for(const p1::EnlistRequest& request) const {
   if (!request.has_host()) return {};  // of a version that does not say it
   const auto owner = from_peer(request.host());
   if (!owner) return {owner.error().message()};
@@ -88,7 +88,7 @@ std::vector<std::string> StandbyService::unfit_for(const v1::EnlistRequest& requ
 void StandbyService::on_enlist(Request request) { enlist_when_left(std::move(request), environment_.clock.now() + kLeaveTime); }
 
 void StandbyService::enlist_when_left(Request request, Instant leave_limit) {
-  const v1::EnlistRequest& enlist_request = request.content.message.enlist();
+  const p1::EnlistRequest& enlist_request = request.content.message.enlist();
   const auto name = ContainerName::parse(enlist_request.container());
   if (!name || !request.respond) return;
   const Term term{enlist_request.term()};
@@ -190,7 +190,7 @@ void StandbyService::enlist(const ContainerName& name, const model::ContainerSpe
   prepare(name, spec, digest, owner,
           [this, name, request = std::move(request)](std::vector<std::string> reasons) {
             if (!reasons.empty()) return refuse_enlist(request, std::move(reasons));
-            v1::Message message;
+            p1::Message message;
             message.mutable_enlisted();
             look_at(name);
             const auto holding = table_->find(name);
@@ -227,9 +227,9 @@ void StandbyService::on_ship(Request request) {
         }
         if (Held* container = find(name)) container->young.generation_added();
         handle_taking(name, policy::taking::Held{held->holding.generation});
-        v1::Message message;
-        v1::ShipReply& reply = *message.mutable_shipped();
-        const v1::Holding holding = to_peer(held->holding);
+        p1::Message message;
+        p1::ShipReply& reply = *message.mutable_shipped();
+        const p1::Holding holding = to_peer(held->holding);
         reply.set_container(name.str());
         *reply.mutable_generation() = holding.generation();
         reply.set_digest(holding.digest());
@@ -261,7 +261,7 @@ void StandbyService::make_ready(const ContainerName& name, std::size_t bytes) {
 }
 
 void StandbyService::on_commit(const Request& request) {
-  const v1::CommitNotice& notice = request.content.message.commit();
+  const p1::CommitNotice& notice = request.content.message.commit();
   const auto name = ContainerName::parse(notice.container());
   if (!name) return;
   const Term term{notice.term()};
@@ -277,17 +277,17 @@ void StandbyService::on_commit(const Request& request) {
 }
 
 void StandbyService::on_discard(const Request& request) {
-  const v1::DiscardNotice& notice = request.content.message.discard();
+  const p1::DiscardNotice& notice = request.content.message.discard();
   const auto name = ContainerName::parse(notice.container());
   if (!name) return;
   std::vector<Generation> generations;
-  for (const v1::GenerationId& id : notice.generations()) generations.push_back(from_peer(id));
+  for (const p1::GenerationId& id : notice.generations()) generations.push_back(from_peer(id));
   const Status discarded = table_->discard(*name, Term{notice.term()}, generations);
   if (!discarded) log::debug("{}: discard: {}", name->str(), discarded.error().message());
 }
 
 void StandbyService::on_connections(const Request& request) {
-  const v1::ConnectionsNotice& notice = request.content.message.connections();
+  const p1::ConnectionsNotice& notice = request.content.message.connections();
   const auto name = ContainerName::parse(notice.container());
   if (!name) return;
   if (Term{notice.term()} < table_->term_of(*name)) return table_->count_fenced();
@@ -298,7 +298,7 @@ void StandbyService::on_connections(const Request& request) {
 }
 
 void StandbyService::on_fetch_generation(Request request) {
-  const v1::FetchGeneration& fetch = request.content.message.fetch_generation();
+  const p1::FetchGeneration& fetch = request.content.message.fetch_generation();
   const auto name = ContainerName::parse(fetch.container());
   if (!name || !request.respond) return;
   if (Term{fetch.term()} < table_->term_of(*name)) {
@@ -320,7 +320,7 @@ void StandbyService::on_fetch_generation(Request request) {
   };
   auto done = [this, name = *name, respond = request.respond](Result<Full> full) {
     if (!full) return respond->refuse(Error(code_for_peer(full.error()), full.error().message()));
-    v1::Message message;
+    p1::Message message;
     const Generation& generation = full->capsule->manifest.generation;
     *message.mutable_fetched_generation()->mutable_generation() = to_peer(generation);
     const auto held = table_->find(name);
@@ -337,10 +337,10 @@ void StandbyService::on_fetch_generation(Request request) {
 }
 
 void StandbyService::report_held(const NodeName& node) {
-  v1::Message message;
-  v1::HeldReport& report = *message.mutable_held();
+  p1::Message message;
+  p1::HeldReport& report = *message.mutable_held();
   for (const replica::HeldContainer& held : table_->all()) {
-    v1::HeldReport::Row& row = *report.add_rows();
+    p1::HeldReport::Row& row = *report.add_rows();
     row.set_container(held.container.str());
     row.set_term(held.term.value);
     row.set_bytes(held.memory.count + held.disk.count);
@@ -352,7 +352,7 @@ void StandbyService::report_held(const NodeName& node) {
 // ---- Letting go ----
 
 void StandbyService::on_dismiss(Request request) {
-  const v1::DismissRequest& dismiss = request.content.message.dismiss();
+  const p1::DismissRequest& dismiss = request.content.message.dismiss();
   const auto name = ContainerName::parse(dismiss.container());
   if (!name || !request.respond) return;
   const Term term{dismiss.term()};
@@ -370,7 +370,7 @@ void StandbyService::on_dismiss(Request request) {
   }
   drop(*name, dismiss.reason(), [respond = request.respond](const Status& dropped) {
     if (!dropped) return respond->refuse(Error(code_for_peer(dropped.error()), dropped.error().message()));
-    v1::Message message;
+    p1::Message message;
     message.mutable_dismissed();
     respond->answer(std::move(message));
   });

@@ -12,7 +12,7 @@
 namespace perdure::node::testing {
 namespace {
 
-namespace v1 = peer::v1;
+namespace p1 = peer::v1;
 using ::testing::Contains;
 using ::testing::IsEmpty;
 
@@ -30,7 +30,7 @@ class StandbyWorldTest : public ClusterWorld {
     return until([&] { return committed(owner) > before; });
   }
   // What a request of a is refused with by b.
-  PeerRefusal refusal(v1::Message message) {
+  PeerRefusal refusal(p1::Message message) {
     std::optional<std::expected<PeerMessage, PeerRefusal>> answer;
     io::OutgoingBody body;
     if (message.has_ship()) body.pieces = {std::as_bytes(std::span("capsule"))};
@@ -53,8 +53,8 @@ TEST_F(StandbyWorldTest, AContainerGetsAStandbyThatHoldsWhatIsCommitted) {
   ASSERT_TRUE(record);
   EXPECT_EQ(record->owner, node("a").self());
   EXPECT_EQ(backend("b", "web").count("prepare_standby"), 1U);
-  EXPECT_GE(network_.delivered(v1::Message::kEnlist), 1U);
-  EXPECT_GE(network_.delivered(v1::Message::kCommit), 1U);
+  EXPECT_GE(network_.delivered(p1::Message::kEnlist), 1U);
+  EXPECT_GE(network_.delivered(p1::Message::kCommit), 1U);
   ASSERT_TRUE(commits_more("a"));
   const Generation now = committed("a");
   ASSERT_TRUE(until([&] { return node("b").held("web")->newest_committed >= now; }));
@@ -107,8 +107,8 @@ TEST_F(StandbyWorldTest, ARefusedStandbyIsNoneAndAnotherOneIs) {
 TEST_F(StandbyWorldTest, AHostThatIsBehindTheOwnersRefusesAndSaysWhy) {
   begin("a");
   begin("b");
-  v1::Message message;
-  v1::EnlistRequest& request = *message.mutable_enlist();
+  p1::Message message;
+  p1::EnlistRequest& request = *message.mutable_enlist();
   request.set_container("web");
   request.set_term(1);
   request.set_spec_yaml("name: web\nroot-filesystem:\n  directory: /nowhere\ncommand: [/bin/true]\n");
@@ -148,7 +148,7 @@ TEST_F(StandbyWorldTest, AfterACutTheStandbyGoesOnFromWhatItHolds) {
 TEST_F(StandbyWorldTest, LostCommitNoticesAreMadeGoodByTheNext) {
   protect();
   std::size_t lost = 0;
-  network_.lose = [&](const NodeName&, const NodeName&, const v1::Message& message) {
+  network_.lose = [&](const NodeName&, const NodeName&, const p1::Message& message) {
     return message.has_commit() && lost++ < 3;
   };
   ASSERT_TRUE(until([&] { return lost > 3; }));
@@ -162,7 +162,7 @@ TEST_F(StandbyWorldTest, WhatTheOwnerDiscardsIsDiscardedByItsStandby) {
   ASSERT_TRUE(commits_more("a"));
   ASSERT_TRUE(until([&] { return caught_up("a", "b", "web") && node("b").held("web")->newest->generation > back; }));
   ASSERT_TRUE(node("a").service("web")->ask(policy::OperatorRestore{back}));
-  ASSERT_TRUE(until([&] { return network_.delivered(v1::Message::kDiscard) > 0; }));
+  ASSERT_TRUE(until([&] { return network_.delivered(p1::Message::kDiscard) > 0; }));
   ASSERT_TRUE(until([&] { return runs_on("a", "web") && caught_up("a", "b", "web"); }));
 }
 
@@ -206,7 +206,7 @@ TEST_F(StandbyWorldTest, WhateverCarriesAnOlderTermIsRefusedAndCounted) {
   const Term term = node("b").standbys().table().term_of(container_name("web"));
   ASSERT_GT(term.value, 0U);
   const std::uint64_t old = term.value - 1;
-  std::vector<v1::Message> messages(6);
+  std::vector<p1::Message> messages(6);
   messages[0].mutable_enlist()->set_term(old);
   messages[0].mutable_enlist()->set_container("web");
   messages[1].mutable_ship()->set_term(old);
@@ -221,19 +221,19 @@ TEST_F(StandbyWorldTest, WhateverCarriesAnOlderTermIsRefusedAndCounted) {
   messages[5].mutable_move_take()->set_term(old);
   messages[5].mutable_move_take()->set_container("web");
   std::uint64_t fenced = node("b").standbys().table().fenced();
-  for (const v1::Message& message : messages) {
+  for (const p1::Message& message : messages) {
     const PeerRefusal refused = refusal(message);
     EXPECT_EQ(refused.error.code(), ErrorCode::kFenced) << message.body_case();
     EXPECT_EQ(refused.term, term) << message.body_case();
     EXPECT_EQ(node("b").standbys().table().fenced(), ++fenced) << message.body_case();
   }
-  v1::Message notice;
+  p1::Message notice;
   notice.mutable_commit()->set_container("web");
   notice.mutable_commit()->set_term(old);
   *notice.mutable_commit()->mutable_generation() = to_peer(committed("a"));
   node("a").peers().notice(node_name("b"), notice);
   ASSERT_TRUE(until([&] { return node("b").standbys().table().fenced() == fenced + 1; }));
-  v1::Message begun;
+  p1::Message begun;
   begun.mutable_connections()->set_container("web");
   begun.mutable_connections()->set_term(old);
   to_peer(std::vector{connection_from(1)}, *begun.mutable_connections());
@@ -244,7 +244,7 @@ TEST_F(StandbyWorldTest, WhateverCarriesAnOlderTermIsRefusedAndCounted) {
 
 TEST_F(StandbyWorldTest, AGenerationIsFetchedWholeFromAStandby) {
   protect();
-  v1::Message message;
+  p1::Message message;
   message.mutable_fetch_generation()->set_container("web");
   message.mutable_fetch_generation()->set_term(node("a").record("web")->term.value);
   std::optional<std::expected<PeerMessage, PeerRefusal>> answer;

@@ -17,7 +17,7 @@
 namespace perdure::node::testing {
 namespace {
 
-namespace v1 = peer::v1;
+namespace p1 = peer::v1;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -102,10 +102,10 @@ TEST_F(TakeoverWorldTest, AnOwnerThatHangsIsTakenOverAndLetsGoWhenItIsBack) {
 TEST_F(TakeoverWorldTest, ConnectionsThatAreYoungerThanWhatIsRestoredAreKnownThere) {
   protect_with_two();
   backend("a", "web").begin_connection(connection_from(1));
-  ASSERT_TRUE(until([&] { return network_.delivered(v1::Message::kConnections) == 1; }));
+  ASSERT_TRUE(until([&] { return network_.delivered(p1::Message::kConnections) == 1; }));
   backend("a", "web").begin_connection(connection_from(2));
   backend("a", "web").begin_connection(connection_from(1));
-  ASSERT_TRUE(until([&] { return network_.delivered(v1::Message::kConnections) == 2; }));
+  ASSERT_TRUE(until([&] { return network_.delivered(p1::Message::kConnections) == 2; }));
   node("a").leases().pause(true);
   ASSERT_TRUE(until([&] { return runs_on("b", "web"); }));
   EXPECT_THAT(backend("b", "web").begun_elsewhere(), ElementsAre(connection_from(2), connection_from(1)));
@@ -114,9 +114,9 @@ TEST_F(TakeoverWorldTest, ConnectionsThatAreYoungerThanWhatIsRestoredAreKnownThe
 TEST_F(TakeoverWorldTest, ConnectionsThatMoreGenerationsFollowedThanAreGoneBackBehindAreForgotten) {
   protect_with_two();
   const auto begin_and_commit = [&](std::uint16_t port) {
-    const std::size_t told = network_.delivered(v1::Message::kConnections);
+    const std::size_t told = network_.delivered(p1::Message::kConnections);
     backend("a", "web").begin_connection(connection_from(port));
-    ASSERT_TRUE(until([&] { return network_.delivered(v1::Message::kConnections) > told; }));
+    ASSERT_TRUE(until([&] { return network_.delivered(p1::Message::kConnections) > told; }));
     const Generation before = *node("b").held("web")->newest_committed;
     ASSERT_TRUE(node("a").service("web")->ask(policy::OperatorCheckpoint{}));
     ASSERT_TRUE(until([&] { return *node("b").held("web")->newest_committed > before && caught_up("a", "b", "web"); }));
@@ -133,18 +133,18 @@ TEST_F(TakeoverWorldTest, ConnectionsThatMoreGenerationsFollowedThanAreGoneBackB
 // What was told while it was cut off, and what had begun before it was asked to stand by.
 TEST_F(TakeoverWorldTest, AStandbyThatIsBackIsToldOfTheConnectionsItMayNeed) {
   protect_with_two();
-  network_.lose = [](const NodeName&, const NodeName&, const v1::Message& message) { return message.has_connections(); };
+  network_.lose = [](const NodeName&, const NodeName&, const p1::Message& message) { return message.has_connections(); };
   backend("a", "web").begin_connection(connection_from(1));
   ASSERT_TRUE(until([&] { return backend("a", "web").begun_taken(); }));
   network_.lose = {};
   network_.cut(node_name("a"), node_name("b"));
   network_.connect(node_name("a"), node_name("b"));
-  ASSERT_TRUE(until([&] { return network_.delivered(v1::Message::kConnections) > 0 && caught_up("a", "b", "web"); }));
+  ASSERT_TRUE(until([&] { return network_.delivered(p1::Message::kConnections) > 0 && caught_up("a", "b", "web"); }));
   begin("c");
   node("a").owned("web")->handle(own::StandbysWanted{2});
   node("a").offer_candidates(*node("a").owned("web"));
-  const std::size_t told = network_.delivered(v1::Message::kConnections);
-  ASSERT_TRUE(until([&] { return stands_by("c", "web") && network_.delivered(v1::Message::kConnections) > told; }));
+  const std::size_t told = network_.delivered(p1::Message::kConnections);
+  ASSERT_TRUE(until([&] { return stands_by("c", "web") && network_.delivered(p1::Message::kConnections) > told; }));
   node("a").leases().pause(true);
   ASSERT_TRUE(until([&] { return (node("b").service("web") && runs_on("b", "web")) || (node("c").service("web") && runs_on("c", "web")); }));
   FakeBackend& restored = backend(node("b").service("web") ? "b" : "c", "web");
