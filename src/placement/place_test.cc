@@ -198,6 +198,13 @@ TEST(Place, NothingAndNowhere) {
 
 // ---- Random problems ----
 
+// A sanitizer, which takes six times as long, finds what it looks for in a part of them as well.
+#ifdef __SANITIZE_ADDRESS__
+constexpr unsigned kEvery = 7;
+#else
+constexpr unsigned kEvery = 1;
+#endif
+
 class RandomProblem {
  public:
   explicit RandomProblem(unsigned seed) : random_(seed) {}
@@ -240,7 +247,7 @@ class RandomProblem {
 constexpr Effort kLittle{.steps = 3000};
 
 TEST(Place, NoRuleIsEverBroken) {
-  for (unsigned seed = 0; seed < 1500; ++seed) {
+  for (unsigned seed = 0; seed < 1500; seed += kEvery) {
     const PlacementProblem problem = RandomProblem(seed).make(8, 20);
     const Placement placement = place(problem, seed % 300 == 0 ? Effort{} : kLittle);
     ASSERT_THAT(violations_of(problem, placement.places), IsEmpty()) << "seed " << seed;
@@ -250,7 +257,7 @@ TEST(Place, NoRuleIsEverBroken) {
 
 TEST(Place, WhatWasFoundIsFoundAgain) {
   std::size_t moved = 0;
-  for (unsigned seed = 0; seed < 200; ++seed) {
+  for (unsigned seed = 0; seed < 200; seed += kEvery) {
     PlacementProblem problem = RandomProblem(seed).make(8, 20);
     const Placement first = place(problem, seed % 20 == 0 ? Effort{} : kLittle);
     for (std::size_t i = 0; i < problem.containers.size(); ++i) {
@@ -261,7 +268,7 @@ TEST(Place, WhatWasFoundIsFoundAgain) {
     ASSERT_EQ(again.places, first.places) << "seed " << seed;
     moved += first.score.moves;
   }
-  EXPECT_GT(moved, 200u) << "the problems are none";
+  EXPECT_GT(moved, 200u / kEvery) << "the problems are none";
 }
 
 TEST(Place, EachSaysWhyItIsThereAndNotElsewhere) {
@@ -277,7 +284,7 @@ TEST(Place, EachSaysWhyItIsThereAndNotElsewhere) {
 }
 
 TEST(Place, TheOrderOfNodesMeansNothing) {
-  for (unsigned seed = 0; seed < 500; ++seed) {
+  for (unsigned seed = 0; seed < 500; seed += kEvery) {
     RandomProblem random(seed);
     const PlacementProblem problem = random.make(8, 12);
     const Effort effort = seed % 100 == 0 ? Effort{} : kLittle;
@@ -354,7 +361,7 @@ std::size_t least_unplaced(const PlacementProblem& problem, Places& places, std:
 }
 
 TEST(Place, NoMoreIsLeftOutThanHasToBe) {
-  for (unsigned seed = 0; seed < 300; ++seed) {
+  for (unsigned seed = 0; seed < 300; seed += kEvery) {
     const PlacementProblem problem = RandomProblem(seed).make(3, 5);
     Places places(problem.containers.size());
     EXPECT_EQ(place(problem, {.steps = 50'000}).score.unplaced, least_unplaced(problem, places, 0)) << "seed " << seed;
