@@ -198,7 +198,7 @@ TEST(Place, NothingAndNowhere) {
 
 // ---- Random problems ----
 
-// A sanitizer, which takes six times as long, finds what it looks for in a part of them as well.
+// The address sanitizer, which takes six times as long, finds what it looks for in a part of them as well.
 #ifdef __SANITIZE_ADDRESS__
 constexpr unsigned kEvery = 7;
 #else

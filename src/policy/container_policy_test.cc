@@ -206,7 +206,10 @@ class Stage {
     if (verb == "hand-over-failed") return HandOverFailed{rest(2), Term{std::stoull(words_.at(1))}};
     if (verb == "term") return TermRaised{Term{std::stoull(words_.at(1))}};
     if (verb == "ownership-lost") return OwnershipLost{node("b"), Term{std::stoull(words_.at(1))}};
-    if (verb == "ownership-unknown") return OwnershipUnknown{rest(1)};
+    if (verb == "ownership-unknown") {
+      const bool passing = words_.at(1) == "passing";
+      return OwnershipUnknown{rest(passing ? 2 : 1), passing};
+    }
     if (verb == "ownership-known") return OwnershipKnown{};
     if (verb == "process-killed")
       return ProcessKilled{std::stoi(words_.at(1)), std::stoi(words_.at(2)), words_.size() > 3 && words_.at(3) == "init"};
@@ -368,11 +371,11 @@ TEST(ContainerPolicyTest, AMoveIsRefusedWithItsReason) {
       "move container 'web': who owns it is not known (there is no record); if it runs nowhere "
       "else and never will: perdure cluster recover web");
 
-  // Nobody is sent to a command for emergencies by what has ended when he reads of it.
+  // Nobody is sent first to a command for emergencies by what has ended when he reads of it.
   policy.handle(OwnershipUnknown{.reason = "node 'node2' is becoming its owner", .passing = true}, now);
   EXPECT_EQ(why_not(policy),
             "move container 'web': who owns it is not known yet (node 'node2' is becoming its owner); "
-            "try again in some seconds");
+            "try again in some seconds; if that does not help and it runs nowhere else: perdure cluster recover web");
   policy.handle(OwnershipUnknown{"the record is older"}, now);
   EXPECT_THAT(why_not(policy), testing::HasSubstr("perdure cluster recover web"));
 

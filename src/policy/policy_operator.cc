@@ -53,12 +53,13 @@ Status ContainerPolicy::admit(const Event& event) const {
                               move_->target.str()));
   }
   if (ownership_unknown_ && !asked->checkpoint) {
-    return refuse(
-        ErrorCode::kConflict,
-        ownership_settles_
-            ? std::format("who owns it is not known yet ({}); try again in some seconds", *ownership_unknown_)
-            : std::format("who owns it is not known ({}); if it runs nowhere else and never will: {}",
-                          *ownership_unknown_, recover_command()));
+    return refuse(ErrorCode::kConflict,
+                  std::format("who owns it is not known{} ({}); {}: {}", ownership_settles_ ? " yet" : "",
+                              *ownership_unknown_,
+                              ownership_settles_ ? "try again in some seconds; if that does not help and it "
+                                                   "runs nowhere else"
+                                                 : "if it runs nowhere else and never will",
+                              recover_command()));
   }
   if (const auto later = of_later_owner(); later && (asked->start || asked->restore)) {
     return refuse(ErrorCode::kConflict, std::format("generation {} is of a later owner; restart "

@@ -156,17 +156,19 @@ bool ContainerPolicy::held_back() {
   if (!ownership_unknown_) return false;
   held_back_ = Interrupted{phase_, reason_};
   wait_for(Waiting::kOwnership);
-  emit(Severity::kError, "waiting", reason_, remedy_);
+  emit(ownership_settles_ ? Severity::kWarning : Severity::kError, "waiting", reason_, remedy_);
   return true;
 }
 
 void ContainerPolicy::wait_for(Waiting what) {
   waiting_ = what;
   if (what == Waiting::kOwnership) {
-    set_phase(
-        Phase::kWaiting, "who owns it is not known: " + *ownership_unknown_,
-        "it goes on by itself when its record names this node; if it runs nowhere else and never will: " +
-            recover_command());
+    const std::string_view otherwise = ownership_settles_
+                                           ? "it settles by itself; if not, and if it runs nowhere else: "
+                                           : "it goes on by itself when its record names this node; if it "
+                                             "runs nowhere else and never will: ";
+    set_phase(Phase::kWaiting, "who owns it is not known: " + *ownership_unknown_,
+              std::string(otherwise) + recover_command());
     return;
   }
   const GenerationInfo* newest = newest_good(generations_);

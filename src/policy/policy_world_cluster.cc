@@ -89,7 +89,8 @@ void PolicyWorld::raise_term() {
 void PolicyWorld::forget_ownership() {
   unknown_ = true;
   ++tally_.waits;
-  tell(OwnershipUnknown{chance(50) ? "there is no record" : "the record is older"});
+  const bool passing = chance(30);
+  tell(OwnershipUnknown{chance(50) ? "there is no record" : "the record is older", passing});
 }
 
 void PolicyWorld::learn_ownership() {
