@@ -221,7 +221,7 @@ def run_mutation(arguments, mutation):
         program = os.path.join(directory, "mutant")
         subprocess.run([command[0], "-o", program, mutated + ".o", *arguments.objects, *arguments.libraries,
                         *[f for f in command if f.startswith("-fsanitize")],
-                        "-lgtest_main", "-lgtest", "-lgmock", "-lpthread"],
+                        "-lyaml-cpp", "-lpugixml", "-lgtest_main", "-lgtest", "-lgmock", "-lpthread"],
                        check=True, capture_output=True, text=True)
         result = subprocess.run([program, "--gtest_filter=*NoOrder*"], timeout=arguments.timeout,
                                 capture_output=True, text=True, check=False,
