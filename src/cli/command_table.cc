@@ -31,7 +31,6 @@ constexpr std::array kGlobalOptions{
     Option{kVersionOption, 0, "", kFlag, "Print the version of this program and exit."},
 };
 
-
 // run
 constexpr std::array kRunArguments{
     Argument{kSpecArgument, kFile, true,

@@ -5,6 +5,7 @@
 #include <format>
 
 #include "deploy/what_if.h"
+#include "model/text.h"
 
 namespace perdure::cli {
 namespace {
@@ -13,12 +14,6 @@ using deploy::Change;
 using deploy::Consequence;
 
 std::string node_name(const deploy::Plan& plan, std::size_t node) { return plan.problem.nodes[node].name.str(); }
-
-std::string comma_separated(const std::vector<std::string>& words) {
-  std::string text;
-  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
-  return text;
-}
 
 std::string render_places(const model::Application& application, const deploy::Plan& plan, const Style& style) {
   const std::vector<Column> columns = {{"CONTAINER"}, {"STATE"}, {"RUNS ON"}, {"STANDBYS"}, {"ADDRESS", Align::kLeft, 2}, {"COMPONENTS", Align::kLeft, 1}};
@@ -33,9 +28,9 @@ std::string render_places(const model::Application& application, const deploy::P
     rows.push_back({{container.name.str()},
                     {container.state == model::StateKind::kStateful ? "stateful" : "stateless"},
                     {place.owner ? node_name(plan, *place.owner) : ""},
-                    {comma_separated(standbys)},
+                    {model::join(standbys)},
                     {plan.addresses[i] ? model::to_string(*plan.addresses[i]) : ""},
-                    {comma_separated(components)}});
+                    {model::join(components)}});
   }
   std::string text = render_table(columns, rows, style);
   text += "\nWhy there\n";
@@ -92,7 +87,7 @@ std::string render_failures(const deploy::Plan& plan, const Style& style) {
         gone.push_back(name);
       }
     }
-    if (!gone.empty()) said.push_back(std::format("{} {} gone until it is back", comma_separated(gone), gone.size() == 1 ? "is" : "are"));
+    if (!gone.empty()) said.push_back(std::format("{} {} gone until it is back", model::join(gone), gone.size() == 1 ? "is" : "are"));
     for (const std::string& broken : failure.broken) said.push_back(broken);
     if (said.empty()) said.emplace_back("nothing runs there");
     if (failure.unprotected > 0) said.push_back(std::format("{} without a standby until then", failure.unprotected));
@@ -118,7 +113,7 @@ std::string words_for(const Change& change) {
       return std::format("- {}: remove it from {}, with its memory, its files and its generations", name, from);
     case Change::Kind::kReplace:
       return std::format("! {}: remove it from {}, with its memory, its files and its generations, and start it anew on {}; changed: {}", name,
-                         from, to, comma_separated(change.differs));
+                         from, to, model::join(change.differs));
   }
   return {};
 }

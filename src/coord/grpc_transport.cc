@@ -22,6 +22,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "coord/etcd_messages.h"
 
 namespace perdure::coord {
 namespace {
@@ -39,7 +40,6 @@ constexpr int kKeepaliveAnswerMs = 2000;
 constexpr int kMaxReceivedBytes = 96 << 20;  // a page of a list, a response of a watch
 // Suites of TLS 1.2 need RSA certificates here, and there are none: what is left is TLS 1.3.
 constexpr const char* kOneOlderSuite = "ECDHE-RSA-AES128-GCM-SHA256";
-constexpr const char* kProbeMethod = "/etcdserverpb.Maintenance/Status";
 
 gpr_timespec to_grpc(Instant deadline) {
   const Duration left = std::max(deadline - BootClock::now(), Duration::zero());
@@ -231,7 +231,7 @@ class UnaryCall final : public Operation {
   // gRPC says why there is no connection only to a call: one that changes nothing, should it get through.
   void ask_why() {
     probing_ = true;
-    send(kProbeMethod, {}, BootClock::now() + kProbeTime);
+    send(std::string(kStatusMethod), {}, BootClock::now() + kProbeTime);
   }
 
   void send(const std::string& method, const std::string& message, Instant deadline) {

@@ -32,7 +32,6 @@ namespace fs = std::filesystem;
 constexpr std::uint64_t kForm = 1;
 constexpr std::string_view kBuildingPrefix = ".building-";
 constexpr std::string_view kTag = "latest";
-constexpr std::size_t kMaxAgentBytes = std::size_t{16} << 20;
 constexpr Duration kToolTime = std::chrono::minutes(30);
 
 // Names below PARENT: HEX, whole.

@@ -14,7 +14,6 @@ namespace perdure::image {
 namespace {
 
 constexpr std::size_t kMaxHostFileBytes = std::size_t{1} << 20;
-constexpr std::size_t kMaxProgramBytes = std::size_t{16} << 20;
 
 struct PlainDirectory {
   std::string_view path;
@@ -89,7 +88,7 @@ Status prepare_mount_points(const model::ContainerSpec& spec, const PreparedImag
 
 // Only root may read it: environments hold secrets.
 Status write_agent(const AgentFiles& agent, const BundleOptions& options) {
-  PERDURE_ASSIGN(const std::string program, read_file(agent.program, kMaxProgramBytes));
+  PERDURE_ASSIGN(const std::string program, read_file(agent.program, kMaxAgentBytes));
   PERDURE_ASSIGN(const RootDirectory root, RootDirectory::open(options.root_dir));
   PERDURE_TRY(root.make_directory(std::string(kAgentDirectory), 0700));
   PERDURE_TRY(root.write_file(std::string(kAgentProgram), program, 0700));

@@ -14,6 +14,7 @@
 // Which options CRIU needs for such a bundle is written in docs/containers.md.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -47,6 +48,7 @@ struct AgentFiles {
 };
 inline constexpr std::string_view kAgentDirectory = "/.perdure";
 inline constexpr std::string_view kAgentProgram = "/.perdure/agent";
+inline constexpr std::size_t kMaxAgentBytes = std::size_t{16} << 20;  // of that program
 inline constexpr std::string_view kAgentConfiguration = "/.perdure/agent.conf";
 
 struct BundleOptions {

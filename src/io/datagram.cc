@@ -9,6 +9,8 @@
 #include <string>
 #include <utility>
 
+#include "io/socket_option.h"
+
 namespace perdure::io {
 
 namespace {
@@ -17,11 +19,6 @@ namespace {
 constexpr int kTrafficClass = IPTOS_CLASS_CS6;
 // TC_PRIO_INTERACTIVE: the first band of the host's own queue (pfifo_fast, prio). The next higher needs CAP_NET_ADMIN.
 constexpr int kSocketPriority = 6;
-
-void set_option(int socket, int level, int name, int value) {
-  // What the kernel does not take it keeps as it was: slower in a crowd, not wrong.
-  ::setsockopt(socket, level, name, &value, sizeof value);
-}
 
 void set_options(int socket, int family) {
   if (family == AF_INET) {

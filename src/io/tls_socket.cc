@@ -12,6 +12,8 @@
 #include <format>
 #include <utility>
 
+#include "io/socket_option.h"
+
 namespace perdure::io {
 
 namespace {
@@ -21,11 +23,6 @@ constexpr int kTlsBacklog = 256;
 constexpr int kSocketBufferBytes = 4 << 20;
 // Probes of a silent peer within the stall time.
 constexpr int kKeepAliveProbes = 3;
-
-void set_stream_option(int socket, int level, int name, int value) {
-  // What the kernel does not take it keeps as it was: slower, not wrong.
-  ::setsockopt(socket, level, name, &value, sizeof value);
-}
 
 bool is_unreachable(int error_number) {
   return error_number == ECONNREFUSED || error_number == EHOSTUNREACH || error_number == ENETUNREACH ||
@@ -49,7 +46,7 @@ Error connect_error(const std::string& address, int error_number) {
 void enlarge_buffers(int socket) {
   for (const auto& [forced, plain] : {std::pair(SO_SNDBUFFORCE, SO_SNDBUF), std::pair(SO_RCVBUFFORCE, SO_RCVBUF)}) {
     if (::setsockopt(socket, SOL_SOCKET, forced, &kSocketBufferBytes, sizeof kSocketBufferBytes) != 0) {
-      set_stream_option(socket, SOL_SOCKET, plain, kSocketBufferBytes);
+      set_option(socket, SOL_SOCKET, plain, kSocketBufferBytes);
     }
   }
 }
@@ -65,9 +62,9 @@ Result<UniqueFd> new_socket(const Endpoint& endpoint) {
 
 Result<UniqueFd> listen_on(const Endpoint& endpoint) {
   PERDURE_ASSIGN(UniqueFd socket, new_socket(endpoint));
-  set_stream_option(socket.get(), SOL_SOCKET, SO_REUSEADDR, 1);
+  set_option(socket.get(), SOL_SOCKET, SO_REUSEADDR, 1);
   // "0.0.0.0" and "[::]" can both be listened on.
-  if (endpoint.family() == AF_INET6) set_stream_option(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, 1);
+  if (endpoint.family() == AF_INET6) set_option(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, 1);
   const std::string what = std::format("listen on {}", to_string(endpoint));
   if (::bind(socket.get(), endpoint.address(), endpoint.size()) != 0 || ::listen(socket.get(), kTlsBacklog) != 0) {
     if (errno == EADDRINUSE) return fail(ErrorCode::kConflict, what + ": another program listens there");
@@ -104,15 +101,15 @@ Status finish_connecting(int socket, const std::string& address) {
 }
 
 void tune_connection(int socket, Duration stall_time) {
-  set_stream_option(socket, IPPROTO_TCP, TCP_NODELAY, 1);
+  set_option(socket, IPPROTO_TCP, TCP_NODELAY, 1);
   const auto milliseconds =
       std::clamp<std::int64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(stall_time).count(), 1, 1 << 30);
   const int seconds = static_cast<int>(std::max<std::int64_t>(milliseconds / 1000 / (kKeepAliveProbes + 1), 1));
-  set_stream_option(socket, SOL_SOCKET, SO_KEEPALIVE, 1);
-  set_stream_option(socket, IPPROTO_TCP, TCP_KEEPIDLE, seconds);
-  set_stream_option(socket, IPPROTO_TCP, TCP_KEEPINTVL, seconds);
-  set_stream_option(socket, IPPROTO_TCP, TCP_KEEPCNT, kKeepAliveProbes);
-  set_stream_option(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(milliseconds));
+  set_option(socket, SOL_SOCKET, SO_KEEPALIVE, 1);
+  set_option(socket, IPPROTO_TCP, TCP_KEEPIDLE, seconds);
+  set_option(socket, IPPROTO_TCP, TCP_KEEPINTVL, seconds);
+  set_option(socket, IPPROTO_TCP, TCP_KEEPCNT, kKeepAliveProbes);
+  set_option(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(milliseconds));
 }
 
 std::uint64_t unacknowledged_bytes(int socket) {

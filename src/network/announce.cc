@@ -11,8 +11,6 @@
 namespace perdure::network {
 namespace {
 
-constexpr Duration kPortDeadline = std::chrono::seconds(2);
-
 // Two names that follow from the bridge's: where frames are written, and the port they come in by.
 std::string injector_name(std::string_view bridge, char end) {
   return std::format("pd{}-{:011x}", end, stable_hash(bridge) >> 20);
@@ -30,7 +28,7 @@ Status ensure_injector(LinkControl& links, const LinkInfo& bridge, const std::st
     // Somebody else may be making it right now: what follows is idempotent.
     if (!made && made.error().code() != ErrorCode::kExists) return fail(made.error());
   } else if (existing->bridge_index == bridge.index && existing->up) {
-    return links.wait_forwarding(port, kPortDeadline);
+    return links.wait_forwarding(port, kForwardingDeadline);
   }
   PERDURE_TRY(links.enslave(port, bridge.name));
   // It must neither draw the containers' addresses to itself nor get what is meant for others.
@@ -40,7 +38,7 @@ Status ensure_injector(LinkControl& links, const LinkInfo& bridge, const std::st
   // later.
   PERDURE_TRY(links.set_up(port));
   PERDURE_TRY(links.set_up(input));
-  return links.wait_forwarding(port, kPortDeadline);
+  return links.wait_forwarding(port, kForwardingDeadline);
 }
 
 }  // namespace

@@ -13,9 +13,7 @@
 namespace perdure::network {
 namespace {
 
-constexpr std::string_view kContainerInterface = "eth0";
 // Between "up" and "forwarding" lies one work item of the kernel; a loaded host needs longer.
-constexpr Duration kForwardingDeadline = std::chrono::seconds(2);
 
 Status check(const AttachRequest& request) {
   const auto v4 = std::ranges::count_if(request.gateways, &IpAddress::is_v4);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/ids.h"
@@ -10,6 +11,9 @@
 #include "network/gate.h"
 
 namespace perdure::network {
+
+// In its network namespace.
+inline constexpr std::string_view kContainerInterface = "eth0";
 
 struct AttachRequest {
   ContainerName container;

@@ -2,6 +2,7 @@
 // success, what is gone already too. Errors name the link and carry the kernel's own explanation.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -14,6 +15,9 @@
 #include "network/address.h"
 
 namespace perdure::network {
+
+// For wait_forwarding() of a port that is made here.
+inline constexpr Duration kForwardingDeadline = std::chrono::seconds(2);
 
 // The kernel's limit for a name, IFNAMSIZ - 1.
 inline constexpr std::size_t kMaxInterfaceName = 15;

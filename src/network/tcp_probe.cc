@@ -6,6 +6,7 @@
 #include <map>
 
 #include "network/announce.h"
+#include "network/attach.h"
 #include "network/link.h"
 #include "network/packet_socket.h"
 
@@ -24,7 +25,6 @@ constexpr Duration kLookAtStop = std::chrono::milliseconds(2);  // a restore may
 constexpr std::size_t kResentBytes = 1200;
 // One message takes back one doubling; so many lead from Linux's longest timeout, two minutes, to its shortest, 200 ms.
 constexpr int kBackOffs = 10;
-constexpr std::string_view kProbedInterface = "eth0";
 
 struct Target {
   RestoredSocket socket;
@@ -119,7 +119,7 @@ bool ProbeRun::is_waited_for(std::size_t awaited) const {
 
 Status ProbeRun::find_next_hops() {
   PERDURE_ASSIGN(auto links, LinkControl::open(path_.netns));
-  PERDURE_ASSIGN(const LinkInfo interface, links.get(kProbedInterface));
+  PERDURE_ASSIGN(const LinkInfo interface, links.get(kContainerInterface));
   PERDURE_ASSIGN(const auto neighbours, links.neighbours());
   std::map<IpAddress, std::optional<IpAddress>> next_hops;
   for (Target& target : targets_) {

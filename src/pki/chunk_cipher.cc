@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/assert.h"
+#include "pki/crypto.h"
 
 namespace perdure::pki {
 namespace {
@@ -23,7 +24,6 @@ constexpr std::size_t kDigestBytes = 8;
 static_assert(kDigestAt + kDigestBytes == kSealedHeaderBytes);
 constexpr std::string_view kPurpose = "perdure sealed file 1";
 constexpr std::string_view kMarkPurpose = "perdure sealing key's mark 1";
-constexpr std::size_t kNonceBytes = 12;
 constexpr std::size_t kNonceNumberAt = 8;
 
 std::string numbers_of(const KeyRing& ring) {

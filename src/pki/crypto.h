@@ -20,6 +20,8 @@
 
 namespace perdure::pki {
 
+inline constexpr std::size_t kNonceBytes = 12;  // of AES-GCM
+
 struct OpensslFree {
   void operator()(EVP_PKEY* p) const { EVP_PKEY_free(p); }
   void operator()(EVP_PKEY_CTX* p) const { EVP_PKEY_CTX_free(p); }

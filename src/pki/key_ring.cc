@@ -15,7 +15,6 @@
 namespace perdure::pki {
 namespace {
 
-constexpr std::size_t kWrapNonceBytes = 12;
 constexpr std::size_t kWrapTagBytes = 16;
 constexpr std::size_t kKeyBytes = 32;
 constexpr std::string_view kWrapPurpose = "perdure key ring 1";
@@ -117,7 +116,7 @@ Result<KeyRing> KeyRing::rotated(WallTime now) const {
 Result<WrappedKey> wrap(const SealingKey& key, const std::string& authority_private_key_pem) {
   const ErrorScope errors;
   PERDURE_ASSIGN(Key256 wrapping, wrapping_key(authority_private_key_pem));
-  WrappedKey wrapped{key.id, std::string(kWrapNonceBytes, '\0'), std::string(kKeyBytes + kWrapTagBytes, '\0'),
+  WrappedKey wrapped{key.id, std::string(kNonceBytes, '\0'), std::string(kKeyBytes + kWrapTagBytes, '\0'),
                      in_milliseconds(key.created)};
   PERDURE_TRY(random_bytes(std::as_writable_bytes(std::span(wrapped.nonce))));
   auto gcm = Gcm::create(wrapping, wrapped.nonce, associated_data(key.id, key.created), 1);
@@ -136,7 +135,7 @@ Result<WrappedKey> wrap(const SealingKey& key, const std::string& authority_priv
 Result<SealingKey> unwrap(const WrappedKey& wrapped, const std::string& authority_private_key_pem) {
   const ErrorScope errors;
   PERDURE_ASSIGN(Key256 wrapping, wrapping_key(authority_private_key_pem));
-  auto gcm = wrapped.nonce.size() == kWrapNonceBytes && wrapped.sealed.size() == kKeyBytes + kWrapTagBytes
+  auto gcm = wrapped.nonce.size() == kNonceBytes && wrapped.sealed.size() == kKeyBytes + kWrapTagBytes
                  ? Gcm::create(wrapping, wrapped.nonce, associated_data(wrapped.id, wrapped.created), 0)
                  : fail(ErrorCode::kCorrupt, std::format("wrapped key {} has not the size of one", wrapped.id));
   wipe(wrapping);

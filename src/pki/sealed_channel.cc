@@ -14,7 +14,6 @@ constexpr std::byte kChannelVersion{1};
 constexpr std::size_t kDatagramKeyIdAt = 1;
 constexpr std::size_t kSequenceAt = 9;
 static_assert(kSequenceAt + sizeof(std::uint64_t) == kChannelHeaderBytes);
-constexpr std::size_t kDatagramNonceBytes = 12;
 constexpr std::size_t kNonceSequenceAt = 4;
 constexpr std::string_view kClientPurpose = "perdure datagrams of the client 1";
 constexpr std::string_view kServerPurpose = "perdure datagrams of the server 1";
@@ -35,7 +34,7 @@ Result<Owned<EVP_CIPHER_CTX>> cipher_for(std::span<const std::byte, 32> material
 
 // Nonce and header.
 bool begin(EVP_CIPHER_CTX* context, std::span<const std::byte, kChannelHeaderBytes> header) {
-  std::array<std::byte, kDatagramNonceBytes> nonce{};
+  std::array<std::byte, kNonceBytes> nonce{};
   std::ranges::copy(header.subspan<kSequenceAt>(), nonce.begin() + kNonceSequenceAt);
   int size = 0;
   return EVP_CipherInit_ex2(context, nullptr, nullptr, raw(nonce.data()), -1, nullptr) == 1 &&

@@ -1,5 +1,7 @@
 #include "capsule/criu/image_file.h"
 
+#include <google/protobuf/message_lite.h>
+
 #include <cstring>
 #include <format>
 
@@ -39,6 +41,10 @@ Result<ImageEntries> split_image(std::string_view name, std::string_view bytes,
     bytes.remove_prefix(sizeof(std::uint32_t) + length);
   }
   return result;
+}
+
+bool parse_message(std::string_view bytes, google::protobuf::MessageLite& message) {
+  return message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
 }
 
 void append_image_magic(std::string& image, std::uint32_t magic) {

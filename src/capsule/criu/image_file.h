@@ -11,6 +11,10 @@
 
 #include "base/result.h"
 
+namespace google::protobuf {
+class MessageLite;
+}
+
 namespace perdure::capsule {
 
 inline constexpr std::uint32_t kImageCommonMagic = 0x54564319;   // IMG_COMMON_MAGIC
@@ -29,6 +33,9 @@ struct ImageEntries {
 // are no entries (tcp-stream).
 Result<ImageEntries> split_image(std::string_view name, std::string_view bytes, std::uint32_t magic,
                                  std::size_t limit = SIZE_MAX);
+
+// One of them. False: it is no such message.
+bool parse_message(std::string_view bytes, google::protobuf::MessageLite& message);
 
 void append_image_magic(std::string& image, std::uint32_t magic);
 void append_image_entry(std::string& image, std::string_view message);

@@ -15,10 +15,6 @@
 namespace perdure::capsule {
 namespace {
 
-bool parse(std::string_view bytes, google::protobuf::MessageLite& message) {
-  return message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
-}
-
 // Silent for ever: a period, nothing left until the next expiry.
 bool is_stalled(const criu::TimerfdEntry& timer) {
   return (timer.isec() != 0 || timer.insec() != 0) && timer.vsec() == 0 && timer.vnsec() == 0 &&
@@ -33,7 +29,7 @@ Result<std::size_t> mend_entries(Image& image, std::uint32_t magic, Mend mend) {
   std::size_t count = 0;
   for (const std::string_view bytes : parts.entries) {
     Entry entry;
-    if (!parse(bytes, entry)) {
+    if (!parse_message(bytes, entry)) {
       return fail(ErrorCode::kCorrupt, std::format("CRIU image '{}': entry cannot be parsed", image.name));
     }
     if (mend(entry)) {

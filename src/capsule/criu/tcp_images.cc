@@ -23,10 +23,6 @@ constexpr std::uint32_t kInMicroseconds = 1;
 constexpr std::uint32_t kNextTimestamp = 2;
 constexpr unsigned kLargestWindowScale = 14;  // RFC 7323, section 2.3
 
-bool parse_message(std::string_view bytes, google::protobuf::MessageLite& message) {
-  return message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
-}
-
 std::unexpected<Error> corrupt(std::string_view image, std::string_view why) {
   return fail(ErrorCode::kCorrupt, std::format("CRIU image '{}': {}", image, why));
 }

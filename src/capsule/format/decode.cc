@@ -14,10 +14,6 @@
 namespace perdure::capsule {
 namespace {
 
-std::unexpected<Error> corrupt(std::string text) {
-  return fail(ErrorCode::kCorrupt, std::move(text));
-}
-
 std::span<const std::byte> stored_bytes(const SlabRef& file, const Part& part) {
   return file->bytes().subspan(part.offset, part.stored_bytes);
 }

@@ -28,10 +28,6 @@ std::uint32_t get_u32(const std::byte* at) {
   return value;
 }
 
-std::unexpected<Error> corrupt_layout(std::string text) {
-  return fail(ErrorCode::kCorrupt, std::move(text));
-}
-
 // One element per part in every column.
 bool same_columns(const v1::Header& header) {
   const int parts = header.part_kind_size();
@@ -47,7 +43,7 @@ Status check_part(const v1::Header& header, int i) {
   const std::uint32_t stored = header.part_stored_bytes(i);
   const bool last_of_kind = i + 1 == header.part_kind_size() || header.part_kind(i + 1) != kind;
   const auto bad = [&](std::string_view what) {
-    return corrupt_layout(std::format("part {}: {}", i, what));
+    return corrupt(std::format("part {}: {}", i, what));
   };
   if (kind < 1 || kind > 3 || (i > 0 && kind < header.part_kind(i - 1))) {
     return bad("unknown kind or out of order");
@@ -66,7 +62,7 @@ Status check_part(const v1::Header& header, int i) {
 }
 
 Result<Layout> read_parts(const v1::Header& header) {
-  if (!same_columns(header)) return corrupt_layout("part table: columns of different length");
+  if (!same_columns(header)) return corrupt("part table: columns of different length");
   Layout layout;
   std::uint64_t total = 0;
   layout.parts.reserve(static_cast<std::size_t>(header.part_kind_size()));
@@ -83,7 +79,7 @@ Result<Layout> read_parts(const v1::Header& header) {
     total += part.content_bytes;
     layout.parts.push_back(part);
   }
-  if (total > kMaxContentBytes) return corrupt_layout(std::format("part table: {} bytes in all", total));
+  if (total > kMaxContentBytes) return corrupt(std::format("part table: {} bytes in all", total));
   return layout;
 }
 
@@ -167,33 +163,33 @@ Result<SealedHeader> write_header(const Manifest& manifest, std::span<const Part
 
 Result<std::size_t> info_size(std::span<const std::byte> prelude) {
   if (prelude.size() < kPreludeBytes) {
-    return corrupt_layout(std::format("header: the file ends after {} bytes", prelude.size()));
+    return corrupt(std::format("header: the file ends after {} bytes", prelude.size()));
   }
   if (std::memcmp(prelude.data(), kMagic, sizeof kMagic) != 0) {
-    return corrupt_layout("header: not a capsule (wrong magic number)");
+    return corrupt("header: not a capsule (wrong magic number)");
   }
   const std::uint32_t version = get_u32(prelude.data() + kVersionAt);
   if (version != kVersion) {
-    return corrupt_layout(
+    return corrupt(
         std::format("header: format version {}, this program reads {}", version, kVersion));
   }
   const std::uint32_t size = get_u32(prelude.data() + kHeaderSizeAt);
-  if (size > kMaxHeaderBytes) return corrupt_layout(std::format("header: impossible size {}", size));
+  if (size > kMaxHeaderBytes) return corrupt(std::format("header: impossible size {}", size));
   return kPreludeBytes + size;
 }
 
 Result<Layout> read_layout(std::span<const std::byte> beginning) {
   PERDURE_ASSIGN(const std::size_t end, info_size(beginning));
   if (beginning.size() < end) {
-    return corrupt_layout(std::format("header: {} of {} bytes are there", beginning.size(), end));
+    return corrupt(std::format("header: {} of {} bytes are there", beginning.size(), end));
   }
   const auto body = beginning.subspan(kPreludeBytes, end - kPreludeBytes);
   const char* stored_digest = reinterpret_cast<const char*>(beginning.data()) + kHeaderDigestAt;
   const Digest digest = digest_of(body);
-  if (digest != digest_from_bytes(stored_digest)) return corrupt_layout("header: digest does not match");
+  if (digest != digest_from_bytes(stored_digest)) return corrupt("header: digest does not match");
   v1::Header header;
   if (!header.ParseFromArray(body.data(), static_cast<int>(body.size()))) {
-    return corrupt_layout("header: not a protobuf message");
+    return corrupt("header: not a protobuf message");
   }
   PERDURE_ASSIGN(Layout layout, read_parts(header));
   PERDURE_ASSIGN(layout.manifest, read_manifest(header.manifest()));

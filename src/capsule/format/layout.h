@@ -5,8 +5,10 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <expected>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -14,6 +16,8 @@
 #include "capsule/format/codec.h"
 
 namespace perdure::capsule {
+
+inline std::unexpected<Error> corrupt(std::string text) { return fail(ErrorCode::kCorrupt, std::move(text)); }
 
 enum class PartKind : std::uint32_t { kIndex = 1, kImages = 2, kPages = 3 };  // values are on disk
 std::string_view to_string(PartKind kind);
