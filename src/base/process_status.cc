@@ -1,5 +1,7 @@
 #include "base/process_status.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <charconv>
 #include <format>
@@ -29,6 +31,14 @@ Result<std::string> process_status_word(pid_t pid, std::string_view field) {
   }
   const std::string line = status.substr(at + 1, status.find('\n', at + 1) - at - 1);
   return line.substr(line.find_last_of(" \t") + 1);
+}
+
+Result<std::uint32_t> pid_namespace_of(pid_t pid) {
+  struct stat info{};
+  if (::stat(std::format("/proc/{}/ns/pid", pid).c_str(), &info) != 0) {
+    return fail_errno(std::format("look up the PID namespace of process {}", pid));
+  }
+  return static_cast<std::uint32_t>(info.st_ino);
 }
 
 Result<ProcessStat> parse_process_stat(std::string_view text) {

@@ -15,6 +15,9 @@ namespace perdure {
 // of read_file when the process is gone; kUnsupported: no such field.
 Result<std::string> process_status_word(pid_t pid, std::string_view field);
 
+// The inode of the PID namespace that it is in; namespaces(7).
+Result<std::uint32_t> pid_namespace_of(pid_t pid);
+
 struct ProcessStat {
   char state = '?';
   // It has begun to end: nothing of it runs any more, but as long as another one holds it up it is not gone.

@@ -117,10 +117,7 @@ static __always_inline struct inner_process inner(struct pid* pid) {
   return it;
 }
 
-static __always_inline __u32 is_init(struct task_struct* leader) {
-  const struct inner_process it = inner(BPF_CORE_READ(leader, thread_pid));
-  return it.level > 0 && it.number == 1;
-}
+static __always_inline __u32 is_init(struct inner_process it) { return it.level > 0 && it.number == 1; }
 
 static __always_inline __u32* listed(__u64 cgroup, struct pid* pid) {
   const struct inner_process it = inner(pid);
@@ -142,14 +139,16 @@ static __always_inline __u32 is_listed(__u64 cgroup, struct task_struct* leader)
   return 1;
 }
 
-static __always_inline void report(__u64 cgroup, __u32 signal, __u32 init, __u32 held) {
+static __always_inline void report(__u64 cgroup, __u32 signal, struct inner_process it, __u32 held) {
   struct pd_death* event = bpf_ringbuf_reserve(&pd_deaths, sizeof(*event), 0);
   if (!event) return; /* nobody reads: the gate's own counter has it */
   event->cgroup_id = cgroup;
   event->boottime_ns = bpf_ktime_get_boot_ns();
   event->process_id = bpf_get_current_pid_tgid() >> 32;
   event->signal = signal;
-  event->is_init = init;
+  event->is_init = is_init(it);
+  event->pid_namespace = it.pid_namespace;
+  event->reserved = 0;
   event->held = held;
   bpf_get_current_comm(event->command, sizeof(event->command));
   bpf_ringbuf_submit(event, 0);
@@ -183,9 +182,9 @@ int pd_on_exit(struct bpf_raw_tracepoint_args* ctx) {
   struct process process = {BPF_CORE_READ(leader, start_time), BPF_CORE_READ(task, tgid)};
   if (bpf_map_lookup_elem(&pd_seen, &process)) return 0;
   /* Held first, marked second: a thread that finds the mark may close sockets at once. */
-  __u32 init = is_init(leader);
+  const struct inner_process it = inner(BPF_CORE_READ(leader, thread_pid));
   __u32 flags = *(volatile __u32*)&gate->flags;
-  __u32 held = (flags & PD_GATE_HOLD_ON_INIT_DEATH) && init;
+  __u32 held = (flags & PD_GATE_HOLD_ON_INIT_DEATH) && is_init(it);
   if (flags & PD_GATE_HOLD_ON_DEATH)
     held = held || !(flags & PD_GATE_LISTED_DEATHS_ONLY) || is_listed(cgroup, leader);
   if (held) __sync_fetch_and_add(&gate->holds, 1);
@@ -193,6 +192,6 @@ int pd_on_exit(struct bpf_raw_tracepoint_args* ctx) {
   if (bpf_map_update_elem(&pd_seen, &process, &mark, BPF_NOEXIST))
     return 0; /* another thread was first */
   __sync_fetch_and_add(&gate->deaths, 1);
-  report(cgroup, signal, init, held);
+  report(cgroup, signal, it, held);
   return 0;
 }

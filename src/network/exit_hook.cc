@@ -18,6 +18,7 @@
 #include <mutex>
 #include <system_error>
 
+#include "base/process_status.h"
 #include "exit_hook.skel.h"
 #include "network/bpf_support.h"
 #include "network/kernel_clock.h"
@@ -27,6 +28,8 @@ namespace {
 
 // A hook of another layout is another hook: the names carry the layout's version.
 constexpr std::string_view kPinPrefix = "exit_hook_";
+// A program that reports in another way uses the same maps: its link's name carries how.
+constexpr std::string_view kLinkPin = "link_2";
 
 struct PinPaths {
   std::string link;
@@ -37,7 +40,7 @@ struct PinPaths {
 
 PinPaths pin_paths(const std::string& directory) {
   const std::string prefix = std::format("{}/{}{:08x}_", directory, kPinPrefix, PD_GATE_VERSION);
-  return PinPaths{prefix + "link", prefix + "protected", prefix + "deaths", prefix + "listed"};
+  return PinPaths{prefix + std::string(kLinkPin), prefix + "protected", prefix + "deaths", prefix + "listed"};
 }
 
 void remove_pins(const std::string& directory, const std::optional<PinPaths>& but = std::nullopt) {
@@ -58,13 +61,6 @@ bool contains(const std::vector<pd_listed_key>& keys, const pd_listed_key& key) 
     return it.cgroup_id == key.cgroup_id && it.pid_namespace == key.pid_namespace &&
            it.process_id == key.process_id;
   });
-}
-
-Result<std::uint32_t> pid_namespace_of(pid_t process) {
-  struct stat info{};
-  if (::stat(std::format("/proc/{}/ns/pid", process).c_str(), &info) != 0)
-    return fail_errno(std::format("look up the PID namespace of process {}", process));
-  return static_cast<std::uint32_t>(info.st_ino);
 }
 
 bool is_bpffs(const std::string& directory) {
@@ -119,16 +115,20 @@ struct ExitHook::Impl {
 };
 
 int ExitHook::Impl::on_event(void* self, void* data, std::size_t size) {
-  if (size < sizeof(pd_death)) return 0;
-  const auto& event = *static_cast<const pd_death*>(data);
+  // An older release's is still to be read, and is shorter.
+  if (size < offsetof(pd_death, pid_namespace)) return 0;
+  pd_death event{};
+  std::memcpy(&event, data, std::min(size, sizeof event));
   Death death;
   death.cgroup_id = event.cgroup_id;
   death.at = static_cast<Impl*>(self)->clock.from_kernel(event.boottime_ns);
   death.process_id = static_cast<int>(event.process_id);
   death.signal = static_cast<int>(event.signal);
   death.is_init = event.is_init != 0;
+  death.pid_namespace = event.pid_namespace;
   death.held = event.held != 0;
   death.command.assign(event.command, ::strnlen(event.command, sizeof event.command));
+  std::ranges::replace_if(death.command, [](char c) { return c < ' ' || c > '~'; }, '?');
   static_cast<Impl*>(self)->read = std::move(death);
   return -ECANCELED;  // one event a call; libbpf has moved past it
 }
@@ -184,14 +184,14 @@ Status ExitHook::Impl::pin(const PinPaths& pins, const Impl& pinned) const {
   };
   if (!pinned.protected_cgroups) PERDURE_TRY(put(protected_cgroups.get(), pins.protected_cgroups));
   if (!pinned.deaths) PERDURE_TRY(put(deaths.get(), pins.deaths));
-  // Takes the place of an older link in one step: at no time is none pinned.
+  if (!pinned.listed) PERDURE_TRY(put(listed.get(), pins.listed));
+  // Last, with it the four are complete. Takes the place of one that has lost a map in one step: at no time is none pinned.
   const std::string next = pins.link + "_next";
   ::unlink(next.c_str());
   PERDURE_TRY(put(link.get(), next));
   if (::rename(next.c_str(), pins.link.c_str()) != 0)
     return fail_errno(std::format("pin the exit hook at '{}'", pins.link));
-  // Last: with it the four are complete, and are of one program.
-  return pinned.listed ? Status{} : put(listed.get(), pins.listed);
+  return {};
 }
 
 Status ExitHook::Impl::read_listed() {
@@ -261,12 +261,12 @@ Result<ExitHook> ExitHook::install(const ExitHookOptions& options) {
     PERDURE_ASSIGN(impl, Impl::load(*found));
     Status pinned = bpffs;
     if (pinned) {
-      remove_pins(options.pin_directory, pins);  // of other versions
       pinned = impl->pin(pins, *found);
       if (!pinned) remove_pins(options.pin_directory);
     }
     if (!pinned) impl->unpinned_reason = pinned.error().message();
   }
+  if (impl->unpinned_reason.empty()) remove_pins(options.pin_directory, pins);  // of other versions, which acted until now
   PERDURE_TRY(impl->read_listed());
   PERDURE_ASSIGN(impl->clock, KernelClock::of_this_process());
   PERDURE_TRY(impl->open_ring());

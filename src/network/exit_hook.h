@@ -25,8 +25,9 @@ struct Death {
   int process_id = 0;  // thread group, in the initial PID namespace
   int signal = 0;
   bool is_init = false;  // PID 1 of its PID namespace
+  std::uint32_t pid_namespace = 0;  // that one's inode; 0: not told, by the hook of an older release
   bool held = false;     // this death closed the gate
-  std::string command;
+  std::string command;   // as the kernel cuts it off; what is not printable is '?'
 };
 
 struct ExitHookOptions {
@@ -46,8 +47,8 @@ Result<std::uint64_t> cgroup_id(const std::string& cgroup_path);
 class ExitHook {
  public:
   // Takes over the hook pinned in the directory, with what it protects, or loads, attaches and pins
-  // a new one. One that an older release has pinned, without a list, is replaced by one that
-  // protects the same from its first moment; until then the old one acts. Where pinning is
+  // a new one. One that an older release has pinned, without a list or with less to report, is
+  // replaced by one that protects the same; until that one acts the old one does. Where pinning is
   // impossible, the hook lives as long as this object and unpinned_reason() tells why. kUnsupported
   // with the kernel's reason if there can be no hook.
   static Result<ExitHook> install(const ExitHookOptions& options);

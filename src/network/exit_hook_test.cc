@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "base/fd.h"
+#include "base/process_status.h"
 #include "gmock/gmock.h"
 #include "network/network_test_support.h"
 
@@ -418,6 +419,26 @@ TEST_F(ListedDeathsTest, APinnedHookWithoutAListIsReplacedAndProtectsTheSame) {
   EXPECT_EQ(pinned(), pins);
 }
 
+// As if an older release had pinned it, whose program reports less.
+TEST_F(ListedDeathsTest, APinnedHookOfAnOlderProgramIsReplacedAndProtectsTheSame) {
+  {
+    ExitHook hook = protect();
+    list(hook, {kService});
+  }
+  const std::vector<std::string> pins = pinned();
+  const auto link = std::ranges::find_if(pins, [](const std::string& pin) { return pin.ends_with("_link_2"); });
+  ASSERT_NE(link, pins.end());
+  ASSERT_EQ(::rename(link->c_str(), link->substr(0, link->size() - 2).c_str()), 0);
+  EXPECT_TRUE(holds(kWorker));
+  ExitHook hook = value_of(ExitHook::install({kPins}));
+  EXPECT_TRUE(hook.pinned());
+  EXPECT_EQ(pinned(), pins);
+  EXPECT_THAT(value_of(hook.protected_cgroups()), ElementsAre(cgroup_id_));
+  EXPECT_FALSE(holds(kOther));
+  EXPECT_TRUE(holds(kService));
+  EXPECT_EQ(gate().holds(), 2u) << "the older hook is gone";
+}
+
 TEST_F(ExitHookTest, WithoutTheHookAKilledProcessSaysFin) {
   gate().set_flags(GateFlags::kHoldOnDeath);
   const Process process = start({});
@@ -447,6 +468,7 @@ TEST_F(ExitHookTest, KilledProcessIsSilentUntilReleased) {
   EXPECT_EQ(deaths[0].signal, SIGKILL);
   EXPECT_TRUE(deaths[0].held);
   EXPECT_FALSE(deaths[0].is_init);
+  EXPECT_EQ(deaths[0].pid_namespace, value_of(pid_namespace_of(::getpid())));
   EXPECT_EQ(deaths[0].command, "network_test");
   EXPECT_FALSE(readable_within(hook.event_fd(), 0));
 

@@ -74,4 +74,6 @@ struct pd_death {
   __u32 is_init; /* 1: PID 1 of its PID namespace */
   __u32 held;    /* 1: this death closed the gate */
   char command[16];
+  __u32 pid_namespace; /* the innermost one of the process: its inode */
+  __u32 reserved;
 };

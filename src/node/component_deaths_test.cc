@@ -1,7 +1,10 @@
 // Proves which deaths close the gate of a container of components, as its agent's reports say, and what follows of a death
 // that has closed it and of one that has not: a real service and policy over the fake backend, whose reports are the test's.
+#include <unistd.h>
+
 #include <csignal>
 
+#include "base/process_status.h"
 #include "gmock/gmock.h"
 #include "node/testing/control_fixture.h"
 
@@ -9,7 +12,12 @@ namespace perdure::node::testing {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using agent::ComponentState;
+
+// What is run in place of containers is in the test's PID namespace.
+const std::uint32_t kOwnNamespace = pid_namespace_of(::getpid()).value();
+constexpr std::uint32_t kNotTold = 0;
 
 class ComponentDeathsTest : public ControlFixture {
  protected:
@@ -49,10 +57,16 @@ class ComponentDeathsTest : public ControlFixture {
     }
   }
   // As the exit hook closes the gate and tells of it.
-  void killed(int pid, bool held, Instant at = BootClock::now(), bool is_init = false) {
+  void killed(int pid, bool held, Instant at = BootClock::now(), std::optional<std::uint32_t> init_of = std::nullopt) {
     if (held) fake().hold_by_death();
-    shop().process_killed(
-        {.cgroup_id = 1, .at = at, .process_id = pid, .signal = SIGKILL, .is_init = is_init, .held = held, .command = {}});
+    shop().process_killed({.cgroup_id = 1,
+                           .at = at,
+                           .process_id = pid,
+                           .signal = SIGKILL,
+                           .is_init = init_of.has_value(),
+                           .pid_namespace = init_of.value_or(kOwnNamespace),
+                           .held = held,
+                           .command = "worker"});
   }
   std::vector<std::string> told_of_kills() {
     v1::Request request;
@@ -118,9 +132,43 @@ TEST_F(ComponentDeathsTest, OfTheFirstProcessOfANamespaceWithinIsLikeAnyOther) {
   protect(7, 8);
   SKIP_WHERE_NOBODY_MAY_REPORT_FOR_ANOTHER();
   ASSERT_TRUE(until([&] { return fake().gate_is_open(); }));
-  killed(4002, true, BootClock::now(), true);
-  ASSERT_TRUE(until([&] { return !fake().gate_held_by_death(); })) << "the container's init lives on: it is opened";
-  EXPECT_EQ(told_of_kills().size(), 1u);
+  for (const std::uint32_t within : {kOwnNamespace + 1, kNotTold}) {
+    killed(4002, true, BootClock::now(), within);
+    ASSERT_TRUE(until([&] { return !fake().gate_held_by_death(); })) << "the container's init lives on: it is opened";
+  }
+  EXPECT_THAT(told_of_kills(), ElementsAre(HasSubstr("4002 ('worker') was"), HasSubstr("4002 ('worker') was")));
+}
+
+// A thread of it is the first that ends; that its first one is ending does not show yet.
+TEST_F(ComponentDeathsTest, OfTheContainersFirstProcessKeepsTheGateClosedHoweverLateItsEndShows) {
+  protect(7, 8);
+  SKIP_WHERE_NOBODY_MAY_REPORT_FOR_ANOTHER();
+  ASSERT_TRUE(until([&] { return fake().gate_is_open(); }));
+  killed(4002, true, BootClock::now(), kOwnNamespace);
+  const Instant end = BootClock::now() + 5 * policy::ContainerOptions{}.exit_grace;
+  ASSERT_TRUE(until([&] { return BootClock::now() > end || !fake().gate_held_by_death(); }));
+  EXPECT_TRUE(fake().gate_held_by_death());
+  fake().die();
+  ASSERT_TRUE(until([&] { return shop().record().restores == 1 && shop().status().phase == policy::Phase::kProtected; }));
+  EXPECT_THAT(told_of_kills(), ElementsAre());
+}
+
+TEST_F(ComponentDeathsTest, BeforeTheGateWasOpenedLastMeanNothingAnyMore) {
+  const Instant before = BootClock::now();
+  protect(7, 8);
+  SKIP_WHERE_NOBODY_MAY_REPORT_FOR_ANOTHER();
+  fake().die();
+  ASSERT_TRUE(until([&] { return shop().record().restores == 1 && shop().status().phase == policy::Phase::kProtected; }));
+  ASSERT_TRUE(until([&] { return fake().gate_is_open(); }));
+  const Instant restored = BootClock::now();
+  killed(4001, false, before);
+  shop().process_killed({.at = before, .process_id = 4002, .signal = SIGTERM, .held = true, .command = "criu"});
+  const Instant end = BootClock::now() + 5 * policy::ContainerOptions{}.exit_grace;
+  ASSERT_TRUE(until([&] { return BootClock::now() > end; }));
+  EXPECT_THAT(told_of_kills(), ElementsAre());
+  killed(4003, true, restored);
+  ASSERT_TRUE(until([&] { return !fake().gate_held_by_death(); }));
+  EXPECT_THAT(told_of_kills(), ElementsAre(HasSubstr("4003")));
 }
 
 TEST_F(ComponentDeathsTest, OfAStatelessOneBeforeAnythingIsKnownEndsWithItsRestart) {

@@ -334,7 +334,7 @@ void ContainerService::do_kill() {
               [this](Status killed) {
                 if (!killed) log::warning("{}: {}", spec_.name.str(), killed.error().message());
                 // Processes without a watched init (a half restore): nobody else would tell.
-                if (killed && !process_) handle(policy::ContainerDied{});
+                if (killed && !process_ && !reporting_end_) handle(policy::ContainerDied{});
               });
 }
 
@@ -402,6 +402,7 @@ void ContainerService::do_hold_gate() {
 
 void ContainerService::do_open_gate() {
   gate_open_ = true;
+  gate_opened_at_ = environment_.clock.now();
   closed_by_death_ = false;
   closed_by_any_ = false;
   backend_->open_gate();

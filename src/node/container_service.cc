@@ -250,7 +250,10 @@ void ContainerService::watch_init(std::optional<runtime::ProcessWatch> process) 
 
 void ContainerService::process_killed(const network::Death& death) {
   // It has closed nothing, so nothing is to be opened or undone. What it means its agent says.
-  if (!death.held && !death.is_init) return;
+  const bool is_init = death.is_init && is_of_init(death);
+  if (!death.held && !is_init) return;
+  // The gate was opened after it, and what it closed is open again: a helper of CRIU's while that restored, told of late.
+  if (!is_init && death.at < gate_opened_at_) return;
   meter_.failed(death.at);
   if (!held_for_ || death.at < held_for_since_) closed_by_any_ = true;
   // Of several deaths the first closes it.
@@ -258,14 +261,20 @@ void ContainerService::process_killed(const network::Death& death) {
     closed_by_death_ = true;
     ++gate_closures_.by_death;
   }
-  // Not the first process of a namespace within the container.
-  const bool is_init = death.is_init && (!process_ || process_->is_ending());
   if (!is_init) meter_.noticed();
-  handle(policy::ProcessKilled{death.process_id, death.signal, is_init});
+  handle(policy::ProcessKilled{death.process_id, death.signal, is_init, death.command});
   if (is_init) return;  // its pidfd tells
   if (policy_.phase() == policy::Phase::kProtected || policy_.phase() == policy::Phase::kTrial) {
     meter_.forget();
   }
+}
+
+// Not of the first process of a namespace within the container.
+bool ContainerService::is_of_init(const network::Death& death) const {
+  if (!process_) return true;
+  // That it is ending shows late where another thread of it is the first to end.
+  const std::uint32_t own = process_->pid_namespace();
+  return own != 0 && death.pid_namespace != 0 ? death.pid_namespace == own : process_->is_ending();
 }
 
 void ContainerService::init_ended() {
@@ -277,9 +286,11 @@ void ContainerService::init_ended() {
   }
   record_.exit_status = shell_status(end);
   process_.reset();
+  reporting_end_ = true;
   // The kernel kills what is left of the PID namespace with its init; the report waits until that is done.
   runner_.run([backend = backend_] { return backend->kill_all(); }, [this, end](Status killed) {
     if (!killed) log::warning("{}: {}", spec_.name.str(), killed.error().message());
+    reporting_end_ = false;
     const policy::ExitStatus status = ended_as(to_policy(end));
     meter_.ended(policy::to_string(status));
     if (record_.state.desired == policy::DesiredState::kRunning) ++record_.failures;

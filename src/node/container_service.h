@@ -280,6 +280,7 @@ class ContainerService final : private OwnedSide {
   void offer(const std::vector<HealthGate::Waiting>& proved);
 
   void watch_init(std::optional<runtime::ProcessWatch> process);
+  bool is_of_init(const network::Death& death) const;
   void init_ended();
   std::optional<Instant> captured_at(const Generation& generation) const;
   Instant taken_at(const capsule::Capsule& capsule) const;
@@ -302,6 +303,7 @@ class ContainerService final : private OwnedSide {
   std::array<io::Timer, policy::kTimerCount> timers_;
   std::optional<runtime::ProcessWatch> process_;
   io::Watch process_watch_;
+  bool reporting_end_ = false;  // of init, as soon as nothing of the container is left
   std::shared_ptr<CancelFlag> cancel_;
   std::optional<Generation> before_;  // whose pages the next capture shares
   bool in_handle_ = false;
@@ -328,6 +330,7 @@ class ContainerService final : private OwnedSide {
   CaptureTotals capture_totals_;
   GateClosures gate_closures_;
   bool gate_open_ = false;        // as the policy has ordered it
+  Instant gate_opened_at_;
   bool closed_by_death_ = false;  // since then, by the kernel
   bool closed_by_any_ = false;    // since then, by a death of which nobody had said that it should not
   std::uint64_t capture_failures_ = 0;

@@ -165,6 +165,7 @@ struct ProcessKilled {
   int signal = 0;
   // It is the container's first process: ContainerDied follows as soon as the kernel is done with the others.
   bool is_init = false;
+  std::string command{};  // its name, as the kernel has it
 };
 // The container's agent has started a component again; its host was told before anything else of it failed.
 struct ComponentRestarted {};

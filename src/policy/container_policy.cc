@@ -384,9 +384,10 @@ void ContainerPolicy::on(const TimerFired& event) {
       }
       open_gate();
       emit(Severity::kWarning, "process_killed",
-           std::format("process {} was killed by signal {} ({}); the container's init lives on, so "
+           std::format("process {}{} was killed by signal {} ({}); the container's init lives on, so "
                        "its output was resumed after {}",
-                       killed_process_.pid, killed_process_.signal, signal ? signal : "unknown",
+                       killed_process_.pid,
+                       killed_process_.command.empty() ? "" : std::format(" ('{}')", killed_process_.command), killed_process_.signal, signal ? signal : "unknown",
                        format_duration(options_.exit_grace)),
            gate_untouched_ ? "not yet: who owns it is not known" : "");
       return;

@@ -23,8 +23,8 @@ std::string to_string(const ProcessEnd& end) {
 
 Result<ProcessWatch> ProcessWatch::open(const ProcessId& process) {
   auto pidfd = open_pidfd(process.pid);
-  // Compared after the descriptor is open: from then on the number cannot pass to another process
-  // unseen.
+  const auto pid_namespace = pid_namespace_of(process.pid);
+  // Compared after the descriptor is open and all is read: the number cannot have passed to another process unseen.
   const auto now = ProcessId::of(process.pid);
   if (!pidfd || !now || *now != process) {
     return fail(ErrorCode::kNotFound,
@@ -32,6 +32,7 @@ Result<ProcessWatch> ProcessWatch::open(const ProcessId& process) {
                             now ? " and its number belongs to another one" : ""));
   }
   ProcessWatch watch(process, std::move(*pidfd));
+  watch.pid_namespace_ = pid_namespace.value_or(0);
   if (auto child = io::ChildProcess::adopt(process.pid); child) watch.child_ = std::move(*child);
   return watch;
 }
@@ -40,6 +41,7 @@ ProcessWatch& ProcessWatch::operator=(ProcessWatch&& other) noexcept {
   if (child_) child_->release();
   process_ = other.process_;
   pidfd_ = std::move(other.pidfd_);
+  pid_namespace_ = other.pid_namespace_;
   child_ = std::move(other.child_);
   other.child_.reset();
   return *this;

@@ -48,6 +48,8 @@ class ProcessWatch {
     return pidfd_.get();
   }  // readable once the process has ended; for Loop::watch_readable
   bool is_child() const { return child_.has_value(); }
+  // Inode of its PID namespace; 0 where that could not be read, for it was ending.
+  std::uint32_t pid_namespace() const { return pid_namespace_; }
   // It runs nothing any more. Until others let go of it (a tracer of its children, of an init) its end does not show.
   bool is_ending() const;
 
@@ -61,6 +63,7 @@ class ProcessWatch {
   ProcessWatch(ProcessId process, UniqueFd pidfd) : process_(process), pidfd_(std::move(pidfd)) {}
   ProcessId process_;
   UniqueFd pidfd_;
+  std::uint32_t pid_namespace_ = 0;
   std::optional<io::ChildProcess> child_;
 };
 
