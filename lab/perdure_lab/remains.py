@@ -10,6 +10,7 @@ Namespaces, mounts and links vanish with the last process; processes are killed 
 """
 
 import dataclasses
+import errno
 import fcntl
 import json
 import os
@@ -160,6 +161,15 @@ def remove_disks(disks):
             os.unlink(path)
 
 
+def _remove_if_empty(directory):
+    """Other labs may use it, or remove it at the same time."""
+    try:
+        os.rmdir(directory)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
+            raise
+
+
 def remove_lab(name, purge=False):
     """Kills and removes everything of the lab. The caller holds its lock. Returns what could not be removed."""
     lab = Description.load(name)
@@ -177,8 +187,7 @@ def remove_lab(name, purge=False):
         if lab is None or lab.disks_are_ours:
             if os.path.isdir(own):
                 shutil.rmtree(own)
-            if os.path.isdir(STATE) and not os.listdir(STATE):
-                os.rmdir(STATE)
+            _remove_if_empty(STATE)
         else:
             shutil.rmtree(os.path.join(lab.disks, "libexec"), ignore_errors=True)
             if purge:

@@ -103,7 +103,11 @@ class Guarded:
         seen = {}
 
         def look():
-            seen.update(inspect(self.lab, self.name, node))
+            try:
+                seen.update(inspect(self.lab, self.name, node))
+            except CommandFailed as failed:  # it is on its way to another node
+                seen.update(error=str(failed))
+                return False
             ready = [row for row in seen["standbys"] if row["state"] == "ready"]
             return seen["protection"]["state"] == "protected" and is_stood_by(seen) and len(ready) >= self.standbys_wanted
         try:
@@ -117,8 +121,16 @@ class Guarded:
         name = self.monitor.wait_for_speaker(*nodes, since=since or 0, deadline=TAKES)
         self._is_owned_by(next(node for node in nodes if node.name == name))
 
+    def wait_until_decided(self, standby):
+        """Owner and standby do not hear each other, and both reach etcd: one of them has won there."""
+        def is_decided():
+            now = self.record()
+            return now["owner"] != self.owner.name or standby.name not in now["standbys"]
+        until(is_decided, "neither of the two acts", TAKES, 0.1)
+
     def wait_until_taken_over_or_not(self):
-        """It runs somewhere, after a fault which owner and standby may both survive; returns whether another has it."""
+        """It runs somewhere, after a fault which owner and standby may both survive and of which both have learnt; returns whether
+        another has it."""
         self.answers()
         name = self.record()["owner"]
         if name == self.owner.name:

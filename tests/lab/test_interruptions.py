@@ -24,6 +24,7 @@ def readings(*pairs):
     ([(0, 1), (1, 2), (2, 3), (50, 1), (51, 2)], 0, (2, 48, 2)),          # all of it
     ([(0, 1), (10, 2), (40, 9), (50, 3), (51, 4)], 2, (40, 10, 30)),      # from a mark on; what was lost lies before it
     ([(0, 1), (1, 2), (5, 1), (6, 2), (7, 3), (30, 3), (31, 4)], 3, (7, 23, 1)),  # after an earlier one
+    ([(0, 1), (1, 2), (90, 3), (95, 2), (96, 3), (200, 4)], 0, (90, 5, 90)),      # silent for longer without a failure
 ])
 def test_a_failure_is_read_off(seen, mark, expected):
     found = interruption(readings(*seen), mark)

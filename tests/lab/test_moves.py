@@ -158,7 +158,7 @@ def test_a_node_with_20_containers_is_drained_and_takes_them_again(cluster):
         rows = {row["name"]: row for row in cluster.nodes[drained].ask("list")["containers"]}
         assert set(rows) == set(names)
         assert all(row["node"] != f"node{drained}" for row in rows.values())
-        assert all(drained not in copies(cluster, name) for name in before)
+        until(lambda: all(drained not in copies(cluster, name) for name in before), "the former copies stay")
         states = {row["name"]: row["state"] for row in cluster.nodes[1].ask("node", "list")["nodes"]}
         assert states[f"node{drained}"] == "cordoned"
         said = cluster.nodes[3].ask("node", "uncordon", f"node{drained}")

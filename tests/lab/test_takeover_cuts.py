@@ -38,6 +38,7 @@ def test_what_the_owner_and_its_standby_say_to_each_other_is_lost(cluster, only)
     first = it.owner
     (standby,) = it.standbys()
     cluster.cut(first, standby, only=only)
+    it.wait_until_decided(standby)
     taken = it.wait_until_taken_over_or_not()
     it.stays()
     it.check_committed() if taken else it.check_latest()
@@ -160,6 +161,7 @@ def test_the_owner_is_cut_from_its_standby_one_way(cluster, way):
     first = it.owner
     (standby,) = it.standbys()
     cluster.cut(*((first, standby) if way == "mute" else (standby, first)), one_way=True)
+    it.wait_until_decided(standby)
     taken = it.wait_until_taken_over_or_not()
     it.stays()
     it.check_committed() if taken else it.check_latest()

@@ -124,6 +124,7 @@ def test_perdured_is_killed_and_started_at_once_on_every_node_in_turn(cluster):
         before, mark = it.owner, it.monitor.now()
         node.kill_daemon()
         node.start_daemon()
+        it.wait_until_protected(node)  # as the one that was started again knows: it is decided
         taken = it.wait_until_taken_over_or_not()
         it.check_committed() if taken else it.check_latest()
         it.wait_until_protected(it.owner)
