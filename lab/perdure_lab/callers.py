@@ -5,7 +5,7 @@ import threading
 import time
 
 from .host import DEADLINE
-from .interruptions import interruption
+from .interruptions import interruption, setback
 
 ATTEMPT = 0.25  # seconds for one attempt to connect, or for one answer: then it is tried anew
 RETRY = 0.005
@@ -33,6 +33,10 @@ class _Reader:
     def interruption(self, mark=0):
         with self.changed:
             return interruption(list(self.readings), mark)
+
+    def setback(self, mark=0):
+        with self.changed:
+            return setback(list(self.readings), mark)
 
     def wait_for_more(self, number=1, deadline=DEADLINE):
         """... readings than there are now; returns the last value."""

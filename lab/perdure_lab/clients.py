@@ -165,6 +165,9 @@ class Ticker:
         """See interruptions.py."""
         return interruptions.interruption(self.snapshot(), mark)
 
+    def setback(self, mark=0):
+        return interruptions.setback(self.snapshot(), mark)
+
     def longest_gap_ms(self, since=0):
         """Between two arrivals, of those from index `since` on."""
         arrivals = self.snapshot()[since:]

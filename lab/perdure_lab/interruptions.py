@@ -11,15 +11,24 @@ Interruption = collections.namedtuple("Interruption", "begin ms lost_ms")
 
 
 def interruption(readings, mark=0):
-    """The longest time without a reading, from the reading with index `mark` on, of those after which something was taken back
-    if there is one: a busy machine may be silent for longer than a failure. `lost_ms`: how long before its begin the value was
-    reached that the first reading afterwards goes on from; 0 if nothing was taken back."""
-    def weight(i):
-        (before, value), (after, next_value) = readings[i], readings[i + 1]
-        return next_value <= value, after - before
-    index = max(range(mark, len(readings) - 1), key=weight, default=None)
+    """The longest time without a reading, from the reading with index `mark` on. `lost_ms`: how long before its begin the value
+    was reached that the first reading afterwards goes on from; 0 if nothing was taken back."""
+    index = max(range(mark, len(readings) - 1), key=lambda i: readings[i + 1][0] - readings[i][0], default=None)
     if index is None:
         raise ValueError(f"{len(readings) - mark} readings: two are needed")
+    return _at(readings, index)
+
+
+def setback(readings, mark=0):
+    """The interruption from the reading with index `mark` on that took most back, however long others were, of values that rise
+    from one reading to the next."""
+    index = max(range(mark, len(readings) - 1), key=lambda i: readings[i][1] - readings[i + 1][1], default=None)
+    if index is None or readings[index + 1][1] >= readings[index][1]:
+        raise ValueError("nothing was taken back")
+    return _at(readings, index)
+
+
+def _at(readings, index):
     (before, _), (after, value) = readings[index], readings[index + 1]
     return Interruption(before, (after - before) / 1e6, (before - _reached(readings[:index + 1], value)) / 1e6)
 

@@ -201,7 +201,7 @@ class Lab:
         if (disks + "/").startswith(("/run/", "/proc/", "/sys/")):
             raise LabError(f"the nodes do not see '{disks}': they have a {disks.split('/')[1]} of their own",
                            "choose another directory")
-        os.makedirs(disks, mode=0o700, exist_ok=True)
+        remains.make_disks(disks)
         os.makedirs(remains.directory(self.name), mode=0o700)
         remains.Description(
             name=self.name, disks=disks, disks_are_ours=self._named_disks is None, perdured=self.programs.perdured,

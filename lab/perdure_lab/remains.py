@@ -125,10 +125,7 @@ def drop_lock(name, descriptor):
     """The lab is removed: so is its lock."""
     os.unlink(_lock_path(name))
     os.close(descriptor)
-    try:
-        os.rmdir(RUN)
-    except OSError:  # other labs
-        pass
+    _remove_if_empty(RUN)
 
 
 def is_alive(name):
@@ -159,6 +156,14 @@ def remove_disks(disks):
             shutil.rmtree(path)
         elif re.fullmatch(r"node\d+\.(log|disk|disk\.new)", entry):
             os.unlink(path)
+
+
+def make_disks(directory):
+    while not os.path.isdir(directory):
+        try:
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+        except FileNotFoundError:  # another lab has removed what they have in common
+            pass
 
 
 def _remove_if_empty(directory):

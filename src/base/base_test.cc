@@ -1,11 +1,14 @@
 // Proves that names, generations, sizes and durations parse exactly what they print, and refuse the rest
 // with a message that names the text.
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
+#include <csignal>
+#include <format>
 #include <span>
 #include <thread>
 
@@ -90,6 +93,11 @@ TEST(ProcessStatTest, FieldsAreFoundBehindStrangeNames) {
   EXPECT_EQ(stat->state, 'S');
   EXPECT_EQ(stat->start_ticks, 987654u);
   EXPECT_FALSE(stat->ending);
+  const std::string further = " 3 4 5 6 7 8 9 30 1 2 3 4 5 6 17 1 2 3 4 5 6 7 8 9 10 11 12";  // up to the last one but one
+  for (const auto& [exit_code, killed] : {std::pair{9, true}, {139, true}, {0, false}, {SIGSTOP, false}, {SIGTTOU, false}, {7 << 8, false}}) {
+    EXPECT_EQ(parse_process_stat(std::format("7 (a){}{} {}\n", fields, further, exit_code)).value().killed, killed) << exit_code;
+  }
+  EXPECT_FALSE(stat->killed) << "not told";
   EXPECT_TRUE(parse_process_stat("7 (a) Z 1 1 1 0 -1 4194564 1 2 3 4 5 6 7 8 20 0 1 0 1 0 0").value().ending);
   for (const std::string text : {"", "7 (a", "7 (a)", "7 (a) ", "7 (a) S 1", "7 (a) S 1 1 1 0 -1 x 1 2 3 4 5 6 7 8 20 0 1 0 1"}) {
     const auto wrong = parse_process_stat(text);
@@ -108,6 +116,25 @@ TEST(ProcessStatTest, AZombieIsEndingAndNobodyIsNotFound) {
   ::waitpid(child, nullptr, 0);
   EXPECT_EQ(process_stat(child).error().code(), ErrorCode::kNotFound);
   EXPECT_FALSE(process_stat(::getpid()).value().ending);
+}
+
+TEST(ProcessStatTest, AProcessIsEndingWhenAllOfItsThreadsAre) {
+  EXPECT_FALSE(is_ending(::getpid()));
+  const pid_t child = ::fork();
+  if (child == 0) {
+    std::thread([] { ::pause(); }).detach();
+    ::syscall(SYS_exit, 0);  // the first thread alone
+  }
+  while (process_stat(child).value().state != 'Z') std::this_thread::yield();
+  EXPECT_TRUE(process_stat(child).value().ending);
+  EXPECT_FALSE(is_ending(child)) << "its other thread runs";
+  ASSERT_EQ(::kill(child, SIGKILL), 0);
+  EXPECT_TRUE(is_ending(child)) << "whether or not that thread has run since";
+  siginfo_t info{};
+  ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOWAIT), 0);
+  EXPECT_TRUE(is_ending(child));
+  ::waitpid(child, nullptr, 0);
+  EXPECT_TRUE(is_ending(child));
 }
 
 TEST(ErrorTest, ErrnoBecomesTheCodeACallerReactsTo) {

@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <charconv>
+#include <csignal>
+#include <filesystem>
 #include <format>
+#include <system_error>
 
 #include "base/fd.h"
 
@@ -15,10 +18,17 @@ namespace {
 constexpr int kState = 0;
 constexpr int kFlags = 6;
 constexpr int kStartTicks = 19;
+constexpr int kExitCode = 49;
 constexpr std::uint64_t kExiting = 0x4;  // PF_EXITING of include/linux/sched.h
 
 bool read_number(std::string_view text, std::uint64_t& value) {
   return std::from_chars(text.data(), text.data() + text.size(), value).ec == std::errc{};
+}
+
+// The whole process' exit code, as wait(2) has it: of a stopped one the signal that stopped it.
+bool is_killed(std::uint64_t exit_code) {
+  const auto signal = static_cast<int>(exit_code & 0x7f);
+  return signal != 0 && signal != SIGSTOP && signal != SIGTSTP && signal != SIGTTIN && signal != SIGTTOU;
 }
 
 }  // namespace
@@ -46,13 +56,15 @@ Result<ProcessStat> parse_process_stat(std::string_view text) {
   std::uint64_t flags = 0;
   bool complete = false;
   std::string_view rest = text.substr(std::min(text.rfind(')'), text.size()));
-  for (int field = kState; field <= kStartTicks; ++field) {
+  for (int field = kState; field <= kExitCode; ++field) {
     const auto space = rest.find(' ');
     if (space == std::string_view::npos || space + 1 == rest.size()) break;
     rest.remove_prefix(space + 1);
     if (field == kState) stat.state = rest.front();
     if (field == kFlags && !read_number(rest, flags)) break;
     if (field == kStartTicks) complete = read_number(rest, stat.start_ticks);
+    std::uint64_t exit_code = 0;
+    if (field == kExitCode && read_number(rest, exit_code)) stat.killed = is_killed(exit_code);
   }
   if (!complete) {
     return fail(ErrorCode::kCorrupt, std::format("process status '{}' cannot be parsed", text.substr(0, 100)));
@@ -66,6 +78,21 @@ Result<ProcessStat> process_stat(pid_t pid) {
   // It may also have ended between open and read.
   if (!text) return fail(ErrorCode::kNotFound, std::format("process {} does not exist", pid));
   return parse_process_stat(*text);
+}
+
+bool is_ending(pid_t pid) {
+  const auto process = process_stat(pid);
+  if (!process || process->killed) return true;
+  if (!process->ending) return false;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(std::format("/proc/{}/task", pid), error)) {
+    pid_t thread = 0;
+    const std::string name = entry.path().filename();
+    std::from_chars(name.data(), name.data() + name.size(), thread);
+    const auto stat = process_stat(thread);
+    if (stat && !stat->ending) return false;
+  }
+  return true;
 }
 
 }  // namespace perdure

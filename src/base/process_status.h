@@ -22,10 +22,14 @@ struct ProcessStat {
   char state = '?';
   // It has begun to end: nothing of it runs any more, but as long as another one holds it up it is not gone.
   bool ending = false;
+  // A signal ends it, whether or not it has got a processor since; older kernels (seen: 6.18 does) say it once it ends.
+  bool killed = false;
   std::uint64_t start_ticks = 0;  // clock ticks since boot: with it a process number is unique
 };
 // kNotFound: it is gone.
 Result<ProcessStat> process_stat(pid_t pid);
+// Nothing of it will run any more: it is gone, was killed, or each of its threads is ending. One whose first thread alone has ended is not.
+bool is_ending(pid_t pid);
 // The name in it may hold spaces and parentheses. kCorrupt.
 Result<ProcessStat> parse_process_stat(std::string_view text);
 

@@ -74,7 +74,7 @@ class ExitHook {
   Result<std::vector<std::uint64_t>> protected_cgroups() const;
 
   // Becomes readable when next_death() has something. Deaths are reported, in order, to the one
-  // reader; when 4096 are unread, further ones only count in the gate.
+  // reader; when 4095 are unread, further ones only count in the gate.
   int event_fd() const;
   std::optional<Death> next_death();
 

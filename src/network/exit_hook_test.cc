@@ -4,6 +4,7 @@
 // processes in a cgroup of the test's own below the v2 mount.
 #include "network/exit_hook.h"
 
+#include <bpf/bpf.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
@@ -225,6 +226,15 @@ class ListedDeathsTest : public ExitHookTest {
     return held;
   }
 
+  static std::uint32_t id_of_link(const std::string& pin) {
+    const UniqueFd link(bpf_obj_get(pin.c_str()));
+    bpf_link_info info{};
+    std::uint32_t size = sizeof info;
+    EXPECT_EQ(bpf_obj_get_info_by_fd(link.get(), &info, &size), 0) << pin;
+    return info.id;
+  }
+  static bool is_gone(std::uint32_t link) { return !UniqueFd(bpf_link_get_fd_by_id(link)); }
+
   static std::vector<std::string> pinned() {
     std::vector<std::string> pins;
     for (const auto& entry : std::filesystem::directory_iterator(kPins)) {
@@ -407,8 +417,12 @@ TEST_F(ListedDeathsTest, APinnedHookWithoutAListIsReplacedAndProtectsTheSame) {
   ASSERT_NE(list_pin, pins.end());
   ASSERT_EQ(::unlink(list_pin->c_str()), 0);
   EXPECT_TRUE(holds(kLeftByOther));
+  const auto link = std::ranges::find_if(pins, [](const std::string& pin) { return pin.contains("_link"); });
+  ASSERT_NE(link, pins.end());
+  const std::uint32_t older = id_of_link(*link);
   ExitHook hook = value_of(ExitHook::install({kPins}));
   EXPECT_TRUE(hook.pinned());
+  ASSERT_TRUE(eventually([&] { return is_gone(older); })) << "the kernel lets go of it later";
   EXPECT_THAT(value_of(hook.protected_cgroups()), ElementsAre(cgroup_id_));
   EXPECT_TRUE(holds(kOthersWorker));
   list(hook, {kService});
@@ -430,9 +444,11 @@ TEST_F(ListedDeathsTest, APinnedHookOfAnOlderProgramIsReplacedAndProtectsTheSame
   ASSERT_NE(link, pins.end());
   ASSERT_EQ(::rename(link->c_str(), link->substr(0, link->size() - 2).c_str()), 0);
   EXPECT_TRUE(holds(kWorker));
+  const std::uint32_t older = id_of_link(link->substr(0, link->size() - 2));
   ExitHook hook = value_of(ExitHook::install({kPins}));
   EXPECT_TRUE(hook.pinned());
   EXPECT_EQ(pinned(), pins);
+  ASSERT_TRUE(eventually([&] { return is_gone(older); })) << "the kernel lets go of it later";
   EXPECT_THAT(value_of(hook.protected_cgroups()), ElementsAre(cgroup_id_));
   EXPECT_FALSE(holds(kOther));
   EXPECT_TRUE(holds(kService));

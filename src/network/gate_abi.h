@@ -1,6 +1,7 @@
 /* Shared by the BPF programs (C) and their user (C++): the one map entry of a gate and what it
    queues. Changing a layout needs a new PD_GATE_VERSION: a restarted daemon refuses gates of
-   another version. */
+   another version. Only struct pd_death may grow, at its end, with a new name of the link's pin
+   (exit_hook.cc): a daemon reads shorter and longer ones. */
 #pragma once
 
 #include <linux/types.h>

@@ -161,7 +161,6 @@ TEST_F(ComponentDeathsTest, BeforeTheGateWasOpenedLastMeanNothingAnyMore) {
   ASSERT_TRUE(until([&] { return shop().record().restores == 1 && shop().status().phase == policy::Phase::kProtected; }));
   ASSERT_TRUE(until([&] { return fake().gate_is_open(); }));
   const Instant restored = BootClock::now();
-  killed(4001, false, before);
   shop().process_killed({.at = before, .process_id = 4002, .signal = SIGTERM, .held = true, .command = "criu"});
   const Instant end = BootClock::now() + 5 * policy::ContainerOptions{}.exit_grace;
   ASSERT_TRUE(until([&] { return BootClock::now() > end; }));

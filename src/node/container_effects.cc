@@ -339,8 +339,16 @@ void ContainerService::do_kill() {
 }
 
 void ContainerService::do_timer(const policy::SetTimer& effect) {
-  timers_[static_cast<std::size_t>(effect.timer)] = environment_.loop.at(
-      effect.at, [this, timer = effect.timer] { handle(policy::TimerFired{timer}); });
+  timers_[static_cast<std::size_t>(effect.timer)] = environment_.loop.at(effect.at, [this, timer = effect.timer] { timer_fired(timer); });
+}
+
+void ContainerService::timer_fired(policy::TimerId timer) {
+  // Init was killed with the process that was told of, as by a kill of the whole cgroup, and gets no processor: the gate stays closed.
+  if (timer == policy::TimerId::kExitGrace && !told_of_init_ && process_ && process_->is_ending()) {
+    told_of_init_ = true;
+    return handle(policy::ProcessKilled{.pid = process_->process().pid, .signal = SIGKILL, .is_init = true});
+  }
+  handle(policy::TimerFired{timer});
 }
 
 void ContainerService::do_release() {

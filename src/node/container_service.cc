@@ -231,7 +231,10 @@ Status ContainerService::write_record() const {
 void ContainerService::watch_init(std::optional<runtime::ProcessWatch> process) {
   process_watch_.reset();
   process_.reset();
+  told_of_init_ = false;
+  process_since_ = environment_.clock.now();
   if (!process) {
+    reporting_end_ = true;
     // Dead already: the same road as a death a moment later. Its agent may have said why.
     hear_agent();
     environment_.loop.post([this, token = lifetime_.token()] {
@@ -252,8 +255,8 @@ void ContainerService::process_killed(const network::Death& death) {
   // It has closed nothing, so nothing is to be opened or undone. What it means its agent says.
   const bool is_init = death.is_init && is_of_init(death);
   if (!death.held && !is_init) return;
-  // The gate was opened after it, and what it closed is open again: a helper of CRIU's while that restored, told of late.
-  if (!is_init && death.at < gate_opened_at_) return;
+  // The gate was opened after it, and is open: a helper of CRIU's while that restored, told of late.
+  if (!is_init && death.at < gate_opened_at_ && !backend_->gate_held_by_death()) return;
   meter_.failed(death.at);
   if (!held_for_ || death.at < held_for_since_) closed_by_any_ = true;
   // Of several deaths the first closes it.
@@ -262,6 +265,7 @@ void ContainerService::process_killed(const network::Death& death) {
     ++gate_closures_.by_death;
   }
   if (!is_init) meter_.noticed();
+  told_of_init_ = told_of_init_ || is_init;
   handle(policy::ProcessKilled{death.process_id, death.signal, is_init, death.command});
   if (is_init) return;  // its pidfd tells
   if (policy_.phase() == policy::Phase::kProtected || policy_.phase() == policy::Phase::kTrial) {
@@ -269,12 +273,14 @@ void ContainerService::process_killed(const network::Death& death) {
   }
 }
 
-// Not of the first process of a namespace within the container.
+// A container may have namespaces within, whose first processes are others.
 bool ContainerService::is_of_init(const network::Death& death) const {
   if (!process_) return true;
-  // That it is ending shows late where another thread of it is the first to end.
   const std::uint32_t own = process_->pid_namespace();
-  return own != 0 && death.pid_namespace != 0 ? death.pid_namespace == own : process_->is_ending();
+  if (own != 0 && death.pid_namespace != 0 && death.pid_namespace != own) return false;
+  // The kernel gives the number of a namespace that is gone to a later one. That a process ends may show late, and not to all kernels.
+  const bool is_told = own != 0 && death.pid_namespace != 0 && death.at >= process_since_;
+  return is_told || process_->is_ending();
 }
 
 void ContainerService::init_ended() {

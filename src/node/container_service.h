@@ -236,6 +236,7 @@ class ContainerService final : private OwnedSide {
   void do_terminate();
   void do_kill();
   void do_timer(const policy::SetTimer& effect);
+  void timer_fired(policy::TimerId timer);
   void do_release();
   void remove_shared_capsules();
   void emit(const policy::Emit& effect);
@@ -303,6 +304,8 @@ class ContainerService final : private OwnedSide {
   std::array<io::Timer, policy::kTimerCount> timers_;
   std::optional<runtime::ProcessWatch> process_;
   io::Watch process_watch_;
+  Instant process_since_;       // watched
+  bool told_of_init_ = false;   // that it was killed, to the policy, in this life
   bool reporting_end_ = false;  // of init, as soon as nothing of the container is left
   std::shared_ptr<CancelFlag> cancel_;
   std::optional<Generation> before_;  // whose pages the next capture shares

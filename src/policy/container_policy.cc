@@ -185,6 +185,7 @@ void ContainerPolicy::on(const ProcessKilled& event) {
   gate_ = GateState::kHeld;
   if (!alive_) return;
   if (event.is_init && serving()) {
+    hold_gate();  // it may have been opened for another death before this one was told
     killed_process_ = event;
     arm(TimerId::kExitGrace, now_ + options_.kill_deadline);
   } else if (phase_ == Phase::kStopping && !killing_) {
@@ -387,8 +388,8 @@ void ContainerPolicy::on(const TimerFired& event) {
            std::format("process {}{} was killed by signal {} ({}); the container's init lives on, so "
                        "its output was resumed after {}",
                        killed_process_.pid,
-                       killed_process_.command.empty() ? "" : std::format(" ('{}')", killed_process_.command), killed_process_.signal, signal ? signal : "unknown",
-                       format_duration(options_.exit_grace)),
+                       killed_process_.command.empty() ? "" : std::format(" ('{}')", killed_process_.command),
+                       killed_process_.signal, signal ? signal : "unknown", format_duration(options_.exit_grace)),
            gate_untouched_ ? "not yet: who owns it is not known" : "");
       return;
     }

@@ -65,7 +65,7 @@ Result<ProcessEnd> ProcessWatch::wait(Instant deadline) {
 
 bool ProcessWatch::is_ending() const {
   const auto stat = process_stat(process_.pid);
-  return !stat || stat->start_ticks != process_.start_ticks || stat->ending;
+  return !stat || stat->start_ticks != process_.start_ticks || perdure::is_ending(process_.pid);
 }
 
 Status ProcessWatch::signal(int number) const {

@@ -50,7 +50,8 @@ class ProcessWatch {
   bool is_child() const { return child_.has_value(); }
   // Inode of its PID namespace; 0 where that could not be read, for it was ending.
   std::uint32_t pid_namespace() const { return pid_namespace_; }
-  // It runs nothing any more. Until others let go of it (a tracer of its children, of an init) its end does not show.
+  // Nothing of it will run any more (base/process_status.h). Until others let go of it (a tracer of its children, of an
+  // init), and until it gets a processor, its end does not show.
   bool is_ending() const;
 
   // Waits for the end of the whole process (all threads) and reaps it if it is our child; a second

@@ -3,10 +3,13 @@ memory, files, address, connections that had not moved on. Those that had are re
 
 import os
 import signal
+import subprocess
 
 import pytest
 from specs import PORT, ipv4, ipv6, make_spec
 from support.node import stop_process, until
+
+from perdure_lab import cgroups
 
 
 @pytest.fixture
@@ -171,6 +174,52 @@ def test_killing_every_process_is_one_failure(node, remove_after):
             pass
     container.wait_for_event("restored", after)
     assert container.inspect()["failures"] == failures + 1
+
+
+@pytest.fixture
+def crowd():
+    """Processes that leave others no time on one processor."""
+    burners = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(4)]
+    for burner in burners:
+        os.sched_setaffinity(burner.pid, {max(os.sched_getaffinity(0))})
+    yield
+    for burner in burners:
+        burner.kill()
+        burner.wait()
+
+
+def starve(pid, whole):
+    """... the first thread of the process, or all."""
+    for thread in os.listdir(f"/proc/{pid}/task") if whole else [pid]:
+        os.sched_setaffinity(int(thread), {max(os.sched_getaffinity(0))})
+        os.sched_setscheduler(int(thread), os.SCHED_IDLE, os.sched_param(0))
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["init", "container"])
+def test_an_init_that_gets_no_time_to_end_says_nothing_meanwhile(node, remove_after, crowd, whole):
+    """Somebody else is the first to end, another thread of it or a process that is killed with it: init is not taken for alive."""
+    remove_after.append("crowded")
+    spec = make_spec("crowded", "counter.py", checkpoint={"interval": "1h"})
+    spec["command"] = ["/bin/sh", "-c", "sleep 1000 & exec " + " ".join(spec["command"])]
+    container = node.run(spec)
+    client = node.client()
+    for _ in range(5):
+        moving = client.lines(ipv4(spec), PORT)
+        moving.send("stream 1000000")
+        moving.receive()
+        container.checkpoint()
+        for _ in range(100):
+            moving.receive()
+        starve(container.init_pid(), whole)
+        after = node.events.last_sequence()
+        if whole:
+            with open(os.path.join(cgroups.v2_mount(), node.containers_cgroup, "crowded", "cgroup.kill"), "w") as file:
+                file.write("1")
+        else:
+            container.kill()
+        container.wait_for_event("restored", after)
+        assert moving.reset_within(20) == "reset"
+    assert not [event for event in container.events() if event["kind"] == "process_killed"]
 
 
 def test_a_crash_of_the_program_is_a_failure(node, counter):

@@ -104,7 +104,7 @@ class Guarded:
 
         def look():
             try:
-                seen.update(inspect(self.lab, self.name, node))
+                seen.update(inspect(self.lab, self.name, node), error=None)
             except CommandFailed as failed:  # it is on its way to another node
                 seen.update(error=str(failed))
                 return False

@@ -9,7 +9,7 @@ from moving import run, spec_of
 from support.node import until
 
 from perdure_lab.callers import LastingStream, ReconnectingClient
-from perdure_lab.interruptions import interruption
+from perdure_lab.interruptions import interruption, setback
 
 MS = 1_000_000
 
@@ -24,11 +24,18 @@ def readings(*pairs):
     ([(0, 1), (1, 2), (2, 3), (50, 1), (51, 2)], 0, (2, 48, 2)),          # all of it
     ([(0, 1), (10, 2), (40, 9), (50, 3), (51, 4)], 2, (40, 10, 30)),      # from a mark on; what was lost lies before it
     ([(0, 1), (1, 2), (5, 1), (6, 2), (7, 3), (30, 3), (31, 4)], 3, (7, 23, 1)),  # after an earlier one
-    ([(0, 1), (1, 2), (90, 3), (95, 2), (96, 3), (200, 4)], 0, (90, 5, 90)),      # silent for longer without a failure
 ])
 def test_a_failure_is_read_off(seen, mark, expected):
     found = interruption(readings(*seen), mark)
     assert (found.begin / MS, found.ms, found.lost_ms) == expected
+
+
+def test_a_failure_is_told_from_longer_silences():
+    seen = readings((0, 1), (1, 2), (90, 3), (95, 2), (96, 3), (200, 4))
+    assert interruption(seen).ms == 104
+    assert setback(seen) == (90 * MS, 5, 90)
+    with pytest.raises(ValueError):
+        setback(seen, mark=3)
 
 
 def test_one_reading_says_nothing():
@@ -58,7 +65,7 @@ def test_a_restored_container_has_gone_back_and_its_clients_come_again(lab):
     ticker.wait_for(lambda arrivals: len(arrivals) > heard + 100, "it does not tick again")
     caller.wait_for_more(100)
     for one, mark in ((ticker, marks[0]), (caller, marks[1])):
-        seen = one.interruption(mark)
+        seen = one.setback(mark)
         assert 1 < seen.ms < 30_000 and 0 < seen.lost_ms < 30_000
     assert caller.connections >= 2
     until(lambda: stream.broken, "the connection goes on, with what was sent already")
