@@ -97,6 +97,10 @@ TEST(ProcessStatTest, FieldsAreFoundBehindStrangeNames) {
   for (const auto& [exit_code, killed] : {std::pair{9, true}, {139, true}, {0, false}, {SIGSTOP, false}, {SIGTTOU, false}, {7 << 8, false}}) {
     EXPECT_EQ(parse_process_stat(std::format("7 (a){}{} {}\n", fields, further, exit_code)).value().killed, killed) << exit_code;
   }
+  for (const std::string state : {"t", "T", "Z", "X"}) {
+    const std::string other = " " + state + fields.substr(2);
+    EXPECT_FALSE(parse_process_stat(std::format("7 (a){}{} 9\n", other, further)).value().killed) << state;
+  }
   EXPECT_FALSE(stat->killed) << "not told";
   EXPECT_TRUE(parse_process_stat("7 (a) Z 1 1 1 0 -1 4194564 1 2 3 4 5 6 7 8 20 0 1 0 1 0 0").value().ending);
   for (const std::string text : {"", "7 (a", "7 (a)", "7 (a) ", "7 (a) S 1", "7 (a) S 1 1 1 0 -1 x 1 2 3 4 5 6 7 8 20 0 1 0 1"}) {

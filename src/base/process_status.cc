@@ -25,8 +25,10 @@ bool read_number(std::string_view text, std::uint64_t& value) {
   return std::from_chars(text.data(), text.data() + text.size(), value).ec == std::errc{};
 }
 
-// The whole process' exit code, as wait(2) has it: of a stopped one the signal that stopped it.
-bool is_killed(std::uint64_t exit_code) {
+// The whole process' exit code, as wait(2) has it: of a stopped one the signal that stopped it, of a traced one what its tracer is
+// told, and of one that has ended its first thread's alone.
+bool is_killed(char state, std::uint64_t exit_code) {
+  if (state == 'T' || state == 't' || state == 'Z' || state == 'X') return false;
   const auto signal = static_cast<int>(exit_code & 0x7f);
   return signal != 0 && signal != SIGSTOP && signal != SIGTSTP && signal != SIGTTIN && signal != SIGTTOU;
 }
@@ -64,7 +66,7 @@ Result<ProcessStat> parse_process_stat(std::string_view text) {
     if (field == kFlags && !read_number(rest, flags)) break;
     if (field == kStartTicks) complete = read_number(rest, stat.start_ticks);
     std::uint64_t exit_code = 0;
-    if (field == kExitCode && read_number(rest, exit_code)) stat.killed = is_killed(exit_code);
+    if (field == kExitCode && read_number(rest, exit_code)) stat.killed = is_killed(stat.state, exit_code);
   }
   if (!complete) {
     return fail(ErrorCode::kCorrupt, std::format("process status '{}' cannot be parsed", text.substr(0, 100)));
@@ -76,21 +78,25 @@ Result<ProcessStat> parse_process_stat(std::string_view text) {
 Result<ProcessStat> process_stat(pid_t pid) {
   const auto text = read_file(std::format("/proc/{}/stat", pid));
   // It may also have ended between open and read.
-  if (!text) return fail(ErrorCode::kNotFound, std::format("process {} does not exist", pid));
+  if (!text && text.error().code() == ErrorCode::kNotFound) {
+    return fail(ErrorCode::kNotFound, std::format("process {} does not exist", pid));
+  }
+  if (!text) return fail(text.error());
   return parse_process_stat(*text);
 }
 
 bool is_ending(pid_t pid) {
   const auto process = process_stat(pid);
-  if (!process || process->killed) return true;
-  if (!process->ending) return false;
+  if (!process) return process.error().code() == ErrorCode::kNotFound;
+  if (!process->ending || process->killed) return process->killed;
   std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(std::format("/proc/{}/task", pid), error)) {
+  std::filesystem::directory_iterator entry(std::format("/proc/{}/task", pid), error);
+  for (; entry != std::filesystem::directory_iterator(); entry.increment(error)) {
     pid_t thread = 0;
-    const std::string name = entry.path().filename();
+    const std::string name = entry->path().filename();
     std::from_chars(name.data(), name.data() + name.size(), thread);
     const auto stat = process_stat(thread);
-    if (stat && !stat->ending) return false;
+    if (stat && !stat->ending && !stat->killed) return false;
   }
   return true;
 }

@@ -343,6 +343,7 @@ void ContainerService::do_timer(const policy::SetTimer& effect) {
 }
 
 void ContainerService::timer_fired(policy::TimerId timer) {
+  if (timer == policy::TimerId::kExitGrace && reporting_end_) return;  // init is gone: the report follows
   // Init was killed with the process that was told of, as by a kill of the whole cgroup, and gets no processor: the gate stays closed.
   if (timer == policy::TimerId::kExitGrace && !told_of_init_ && process_ && process_->is_ending()) {
     told_of_init_ = true;

@@ -61,8 +61,7 @@ def test_its_clients_come_again_and_those_of_the_past_are_reset(cluster):
     first.kill()
     it.wait_until_taken_over()
     caller.wait_for_more(50, TAKES)
-    seen = caller.interruption(mark)
-    assert seen.lost_ms > 0 and caller.connections >= 2
+    assert caller.setback(mark).lost_ms > 0 and caller.connections >= 2
     until(lambda: stream.broken, "the connection with a later state is not told", TAKES)
     assert stream.broken == "reset" and stream.jumps == []
     for one in (caller, stream):
