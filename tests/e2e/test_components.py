@@ -143,7 +143,9 @@ def test_who_is_killed_for_want_of_memory_is_said_to_be(node, remove_after, stat
     it.answers(DB)
     it.container.checkpoint()
     it.tell(DB, "eat 200")
-    event = it.container.wait_for_event("component_restarted" if state == "stateless" else "died")
+    # Where the memory is not free again before the agent needs some, the kernel takes the agent too: the container goes back.
+    wanted = ("component_restarted", "died") if state == "stateless" else ("died",)
+    event = until(lambda: next((e for e in it.container.events() if e["kind"] in wanted), None), "nobody is missing")
     assert "was killed by signal 9 (KILL): the kernel had no memory left for it" in f"{event['text']} {event['reason']}"
     it.answers(DB)
 
