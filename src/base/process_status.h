@@ -29,8 +29,8 @@ struct ProcessStat {
 };
 // kNotFound: it is gone; else why its state could not be read.
 Result<ProcessStat> process_stat(pid_t pid);
-// Nothing of it will run any more: it is gone, was killed, or each of its threads is ending. One whose first thread alone has ended is not, nor one of
-// which nothing could be read.
+// Nothing of it will run any more: it is gone, was killed, or each of its threads is ending. One whose first thread alone has
+// ended is not, nor one of which nothing could be read.
 bool is_ending(pid_t pid);
 // The name in it may hold spaces and parentheses. kCorrupt.
 Result<ProcessStat> parse_process_stat(std::string_view text);

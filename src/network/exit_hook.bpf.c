@@ -117,7 +117,9 @@ static __always_inline struct inner_process inner(struct pid* pid) {
   return it;
 }
 
-static __always_inline __u32 is_init(struct inner_process it) { return it.level > 0 && it.number == 1; }
+static __always_inline __u32 is_init(struct inner_process it) {
+  return it.level > 0 && it.number == 1;
+}
 
 static __always_inline __u32* listed(__u64 cgroup, struct pid* pid) {
   const struct inner_process it = inner(pid);

@@ -278,7 +278,7 @@ bool ContainerService::is_of_init(const network::Death& death) const {
   if (!process_) return true;
   const std::uint32_t own = process_->pid_namespace();
   if (own != 0 && death.pid_namespace != 0 && death.pid_namespace != own) return false;
-  // The kernel gives the number of a namespace that is gone to a later one. That a process ends may show late, and not to all kernels.
+  // The kernel gives the number of a namespace that is gone to a later one. What is told is believed: that it ends may show later.
   const bool is_told = own != 0 && death.pid_namespace != 0 && death.at >= process_since_;
   return is_told || process_->is_ending();
 }

@@ -64,8 +64,8 @@ Result<ProcessEnd> ProcessWatch::wait(Instant deadline) {
 }
 
 bool ProcessWatch::is_ending() const {
-  const auto stat = process_stat(process_.pid);
-  return !stat || stat->start_ticks != process_.start_ticks || perdure::is_ending(process_.pid);
+  const auto now = ProcessId::of(process_.pid);
+  return (now && *now != process_) || perdure::is_ending(process_.pid);
 }
 
 Status ProcessWatch::signal(int number) const {
