@@ -227,6 +227,8 @@ void StandbyService::owner_heard(const ContainerName& container) {
 void StandbyService::seized(const ContainerName& name, const policy::taking::Seized& seized) {
   Held& held = at(name);
   if (held.takeover) held.takeover->swapped = environment_.clock.now();
+  // The former owner is granted nothing any more, whatever this node's view of the record shows until it has caught up.
+  environment_.leases.watch(name, std::nullopt);
   held.gate = std::make_shared<WithheldGate>(held.backend->gate_deadline());
   environment_.leases.need(name, {.term = seized.record.term, .required = seized.record.standbys, .asked = {}}, held.gate);
   if (!held.takeover) return;
