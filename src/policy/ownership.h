@@ -153,7 +153,7 @@ class Ownership {
     Grants grants = Grants::kUnknown;  // of this life
     bool ends = false;                 // this life, soon
     Role role = Role::kNone;
-    bool unseen = false;             // recorded, and not seen yet: what it holds is not known
+    bool unseen = true;              // not seen by this life yet: what it holds is not known
     std::optional<Generation> goal;  // a learner that holds this has caught up
     Instant progress{};              // when a learner was last heard of
     Pace pace = Pace::kNone;         // as last told

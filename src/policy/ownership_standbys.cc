@@ -245,10 +245,7 @@ void Ownership::note_standbys(const std::vector<Life>& before, const std::vector
     p.refusal.clear();
     p.lag_told = false;
     p.recorded_since = now_;
-    if (!p.incarnation) {
-      p.incarnation = standby.incarnation;
-      p.unseen = true;
-    }
+    if (!p.incarnation) p.incarnation = standby.incarnation;
     if (begun_ && owning()) {
       emit(Severity::kInfo, "standby_added", std::format("'{}' stands by", standby.node.str()));
     }
