@@ -29,6 +29,7 @@ struct MemoryCoordination::State : std::enable_shared_from_this<MemoryCoordinati
   std::size_t answers_to_lose = 0;
   bool holds_requests = false;
   bool holds_answers = false;
+  bool holds_watches = false;
   std::deque<std::function<void()>> held_requests;
   std::deque<std::function<void()>> held_answers;
 
@@ -211,7 +212,7 @@ void MemoryCoordination::State::pump() {
         if (const auto owner = weak.lock()) owner->pump();
       });
     }
-    if (self->holds_answers) return;
+    if (self->holds_answers || self->holds_watches) return;
     for (const auto& [id, watch] : std::map(self->watches)) {
       if (const auto alive = watch.lock()) alive->look(*self->store, unreachable);
     }
@@ -316,6 +317,13 @@ void MemoryCoordination::hold_answers() { state_->holds_answers = true; }
 void MemoryCoordination::release_answers() {
   state_->holds_answers = false;
   for (auto& come_back : std::exchange(state_->held_answers, {})) state_->loop.post(std::move(come_back));
+  state_->pump();
+}
+
+void MemoryCoordination::hold_watches() { state_->holds_watches = true; }
+
+void MemoryCoordination::release_watches() {
+  state_->holds_watches = false;
   state_->pump();
 }
 

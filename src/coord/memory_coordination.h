@@ -74,6 +74,9 @@ class MemoryCoordination final : public Coordination {
   // The same for answers, and for what a watch sees.
   void hold_answers();
   void release_answers();
+  // What a watch sees alone: calls are answered, and this node's view stays behind.
+  void hold_watches();
+  void release_watches();
   // This node cannot reach the store: calls are answered kTransient, watches are lost, leases are not renewed.
   void set_away(bool away);
 

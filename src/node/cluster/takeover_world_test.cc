@@ -99,6 +99,26 @@ TEST_F(TakeoverWorldTest, AnOwnerThatHangsIsTakenOverAndLetsGoWhenItIsBack) {
   ASSERT_TRUE(until([&] { return !gate_is_open("a"); }));
 }
 
+// As where etcd has lost its leader between the swap and its watches: both views show the former owner under the former term.
+TEST_F(TakeoverWorldTest, AFormerOwnerIsGrantedNothingWhereTheViewsOfBothAreBehind) {
+  protect();
+  node("a").leases().pause(true);
+  for (const char* name : {"a", "b"}) node(name).way().hold_watches();
+  ASSERT_TRUE(until([&] { return runs_on("b", "web") && gate_is_open("b"); }));
+  ASSERT_EQ(node("b").record("web")->owner.node, node_name("a")) << "its view is behind";
+  node("a").leases().pause(false);
+  const std::size_t heard = node("b").leases().heard();
+  ASSERT_TRUE(until([&] {
+    EXPECT_FALSE(gate_is_open("a"));
+    return node("b").leases().heard() >= heard + 5 || HasFailure();
+  }));
+  ASSERT_NE(node("a").service("web"), nullptr) << "it does not know yet";
+  for (const char* name : {"a", "b"}) node(name).way().release_watches();
+  ASSERT_TRUE(until([&] { return node("a").service("web") == nullptr && caught_up("b", "a", "web"); }));
+  EXPECT_FALSE(gate_is_open("a"));
+  EXPECT_TRUE(gate_is_open("b"));
+}
+
 TEST_F(TakeoverWorldTest, ConnectionsThatAreYoungerThanWhatIsRestoredAreKnownThere) {
   protect_with_two();
   backend("a", "web").begin_connection(connection_from(1));

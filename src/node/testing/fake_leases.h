@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <map>
 #include <utility>
 
@@ -32,6 +33,7 @@ class FakeLeases final : public Leases {
 
   // It hangs: nothing is sent, nothing answered, while the loop goes on.
   void pause(bool paused) { paused_ = paused; }
+  std::size_t heard() const { return heard_; }
 
   void need(const ContainerName& container, const policy::lease::Needs& needs,
             std::shared_ptr<GateDeadline> gate) override {
@@ -73,6 +75,7 @@ class FakeLeases final : public Leases {
   }
   void receive(const std::variant<policy::lease::Heartbeat, policy::lease::Grant>& body) {
     if (paused_) return;
+    ++heard_;
     deliver(std::visit([this](const auto& it) { return engine_.on(it); }, body));
   }
 
@@ -81,6 +84,7 @@ class FakeLeases final : public Leases {
   const LeaseHandlers handlers_;
   LeaseEngine engine_;
   bool paused_ = false;
+  std::size_t heard_ = 0;
   io::Timer timer_;
   io::Lifetime lifetime_;
 };
