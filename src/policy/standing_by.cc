@@ -66,6 +66,14 @@ HolderDecision decide_holder(const HolderQuestion& question) {
           .reason = {}};
 }
 
+std::optional<lease::Charge> charge_of(const HolderDecision& decision) {
+  using Role = lease::Charge::Role;
+  if (!decision.sender) return std::nullopt;
+  return lease::Charge{.owner = *decision.sender,
+                       .term = decision.term,
+                       .role = decision.role == HolderRole::kStandby ? Role::kStandby : Role::kLearner};
+}
+
 std::string_view to_string(HolderRole role) {
   switch (role) {
     case HolderRole::kNone:

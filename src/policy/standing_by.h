@@ -12,6 +12,7 @@
 
 #include "base/ids.h"
 #include "model/cluster.h"
+#include "policy/lease_granter.h"
 #include "policy/ownership_events.h"
 
 namespace perdure::policy {
@@ -56,5 +57,9 @@ struct HolderDecision {
 };
 
 HolderDecision decide_holder(const HolderQuestion& question);
+
+// Whom a holder answers: whoever's capsules are taken, and nobody else. Not to be asked of kUndecided: owner and standby go on as
+// they are then.
+std::optional<lease::Charge> charge_of(const HolderDecision& decision);
 
 }  // namespace perdure::policy

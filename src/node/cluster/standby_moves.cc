@@ -268,6 +268,7 @@ void StandbyService::handle_taking(const ContainerName& name, const policy::taki
     held->takeover.reset();
     held->staged.reset();
     if (claimed) {
+      environment_.leases.watch(name, std::nullopt);  // of a move: its source
       environment_.loop.post([this, token = lifetime_.token(), name] {
         if (token.alive()) held_.erase(name);
       });

@@ -427,17 +427,11 @@ void StandbyService::look_at(const ContainerName& container) {
   drop(container, decision.reason, {});
 }
 
-// Whoever's capsules are taken is answered, and nobody else.
 void StandbyService::watch(const ContainerName& name, const policy::HolderDecision& decision) {
   using policy::lease::Charge;
   // While the store says nothing, owner and standby go on as they are.
   if (decision.role == policy::HolderRole::kUndecided) return;
-  std::optional<Charge> charge;
-  if (decision.sender) {
-    charge = Charge{.owner = *decision.sender,
-                    .term = decision.term,
-                    .role = decision.role == policy::HolderRole::kStandby ? Charge::Role::kStandby : Charge::Role::kLearner};
-  }
+  const std::optional<Charge> charge = policy::charge_of(decision);
   environment_.leases.watch(name, charge);
   // Whoever has become the owner by a takeover knows what was held here when the two nodes were connected.
   Held* held = find(name);
