@@ -1,6 +1,8 @@
 #include "sim/daemon.h"
 
+#include <algorithm>
 #include <format>
+#include <iterator>
 #include <utility>
 
 #include "placement/choose_standbys.h"
@@ -44,19 +46,19 @@ void Daemon::post(Task task) {
   pump();
 }
 
-void Daemon::queue_front(std::vector<Task> tasks) {
-  for (auto task = tasks.rbegin(); task != tasks.rend(); ++task) {
-    tasks_.push_front(std::move(*task));
-  }
+void Daemon::queue_effects(std::vector<Task> tasks) {
+  std::ranges::move(tasks, std::back_inserter(effects_));
 }
 
 void Daemon::pump() {
   if (pumping_ || host_.paused()) return;
   pumping_ = true;
   const std::shared_ptr<bool> alive = alive_;
-  while (!tasks_.empty() && !host_.paused() && world_.queue.now() >= blocked_until_) {
-    Task task = std::move(tasks_.front());
-    tasks_.pop_front();
+  while (!host_.paused() && world_.queue.now() >= blocked_until_) {
+    std::deque<Task>& next = effects_.empty() ? tasks_ : effects_;
+    if (next.empty()) break;
+    Task task = std::move(next.front());
+    next.pop_front();
     task();
     if (!*alive) return;
   }
@@ -165,17 +167,7 @@ void Daemon::look_at(ContainerIndex container) {
     if (here.taking) tell(here, policy::taking::Event(own::RecordChanged{revision}));
     if (here.owner) tell(here, own::Event(own::RecordChanged{revision}));
   }
-  std::optional<policy::lease::Charge> charge;
-  const bool holder = decision.role == HolderRole::kStandby || decision.role == HolderRole::kLearner;
-  const bool seized = here.taking && here.taking->step() >= policy::TakingStep::kRestoring;
-  if (holder && decision.sender && !seized) {
-    using Role = policy::lease::Charge::Role;
-    charge = policy::lease::Charge{
-        .owner = *decision.sender,
-        .term = seen->second.record.term,
-        .role = decision.role == HolderRole::kStandby ? Role::kStandby : Role::kLearner};
-  }
-  watch(here, charge);
+  if (decision.role != HolderRole::kUndecided) watch(here, policy::charge_of(decision));
   const bool unfinished = !here.owner && !here.taking && seen != view_.end() &&
                           seen->second.record.owner.node == life_.node &&
                           seen->second.record.owner != life_ &&
@@ -190,6 +182,10 @@ void Daemon::look_at(ContainerIndex container) {
 }
 
 void Daemon::watch(Place& place, std::optional<policy::lease::Charge> charge) {
+  if (world_.options.sabotage == Sabotage::kFormerCharge && !charge && place.charge) {
+    const auto seen = view_.find(place.container);
+    if (seen != view_.end() && seen->second.record.term < place.term) return;
+  }
   place.charge = charge;
   granter_.watch(container_name(place.container), charge, now());
   arm_lease();

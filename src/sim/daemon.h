@@ -114,7 +114,7 @@ class Daemon {
 
   // ---- daemon.cc: the loop, the view of the store, connections ----
   void pump();
-  void queue_front(std::vector<Task> tasks);
+  void queue_effects(std::vector<Task> tasks);
   void block(Duration duration);
   void after(Duration delay, Task task);  // on the loop
   void at(Instant when, Task task);
@@ -229,6 +229,7 @@ class Daemon {
   const Life life_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 
+  std::deque<Task> effects_;  // of machines, in the order of their events; before any other task
   std::deque<Task> tasks_;
   bool pumping_ = false;
   TrueTime blocked_until_{};

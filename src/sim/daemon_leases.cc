@@ -121,7 +121,9 @@ void Daemon::perform(std::vector<lease::GranterEffect> effects) {
     } else if (const auto* heard = std::get_if<lease::OwnerHeard>(&effect)) {
       post([this, container = index_of(heard->container)] {
         Place& here = place(container);
-        if (here.taking) tell(here, policy::taking::Event(policy::taking::OwnerHeard{}));
+        if (here.taking) return tell(here, policy::taking::Event(policy::taking::OwnerHeard{}));
+        granter_.resume(container_name(container), now());
+        arm_lease();
       });
     }
   }

@@ -57,12 +57,8 @@ void Daemon::on(Place& place, const Life& from, const Ship& m) {
   world_.invariants.held(life_, place.container, {m.generation, from, m.term}, place.term);
   raise(place, m.term);
   place.holds.insert(m.generation);
-  // What is acknowledged counts for the takeover that is under way; afterwards nothing of the
-  // former owner's is.
-  if (place.taking) {
-    if (place.taking->step() >= policy::TakingStep::kRestoring) return;
-    tell(place, taking::Event(taking::Held{m.generation}));
-  }
+  // What is acknowledged counts for the takeover that is under way; afterwards nothing of the former owner's is: its term is lower.
+  if (place.taking) tell(place, taking::Event(taking::Held{m.generation}));
   send(from.node, place.container, ShipReply{m.generation, "", false});
   if (m.generation.term == m.term) {
     tell(place, own::Event(own::TargetCommitted{m.term}));

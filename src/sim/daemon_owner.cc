@@ -108,7 +108,7 @@ void Daemon::tell(Place& place, const own::Event& event) {
     });
   }
   if (tasks.empty()) return;
-  queue_front(std::move(tasks));
+  queue_effects(std::move(tasks));
   pump();
 }
 

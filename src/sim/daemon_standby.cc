@@ -48,7 +48,7 @@ void Daemon::tell(Place& place, const taking::Event& event) {
     });
   }
   if (tasks.empty()) return;
-  queue_front(std::move(tasks));
+  queue_effects(std::move(tasks));
   pump();
 }
 

@@ -141,6 +141,7 @@ void Invariants::committed(NodeIndex owner, ContainerIndex container,
                            const Generation& generation) {
   Truth& truth = containers_[container];
   const model::OwnershipRecord& record = world_.store.truth(container).record;
+  if (index_of(record.owner.node) != owner && truth.went_back && generation > *truth.went_back) return;
   for (const model::NodeLife& standby : record.standbys) {
     if (index_of(standby.node) == owner) continue;
     const auto& ever = truth.ever_held[standby];

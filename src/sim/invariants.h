@@ -56,10 +56,11 @@ class Invariants {
   enum class Attempt { kFirst, kLater };
   void takes_over(NodeIndex node, ContainerIndex container, const Generation& generation,
                   Attempt attempt);
-  // What is newer could not be restored.
+  // What is newer could not be restored. A former owner may not know yet, and commit what was acknowledged to it before.
   void went_back(ContainerIndex container, const Generation& generation) {
-    auto& committed = containers_[container].committed;
-    committed = std::min(committed, std::optional(generation));
+    Truth& truth = containers_[container];
+    truth.committed = std::min(truth.committed, std::optional(generation));
+    truth.went_back = generation;
   }
   // Its owner, which has lost its copy, begins to restore; absent: it begins anew.
   void goes_back(NodeIndex node, ContainerIndex container, const std::optional<Generation>& generation);
@@ -76,6 +77,7 @@ class Invariants {
     Term spoken;                                        // of the last gate that was open
     NodeIndex speaker = 0;
     std::optional<Generation> committed;
+    std::optional<Generation> went_back;
     std::map<model::NodeLife, std::set<Generation>> ever_held;
   };
   bool has_state(const model::NodeLife& life, ContainerIndex container) const;

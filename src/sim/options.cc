@@ -23,6 +23,8 @@ std::string_view to_string(Sabotage sabotage) {
       return "resume";
     case Sabotage::kIncarnation:
       return "incarnation";
+    case Sabotage::kFormerCharge:
+      return "former-charge";
   }
   return "?";
 }

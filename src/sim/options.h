@@ -23,11 +23,12 @@ enum class Sabotage {
   kLearner,           // a swap that adds a standby goes out before its grants are needed
   kResume,            // a standby goes on granting while its swap is under way
   kIncarnation,       // what an earlier life has said or held counts for the present one
+  kFormerCharge,      // who has taken a container over goes on answering its former owner until its view shows the swap
 };
 inline constexpr std::array kSabotages{Sabotage::kWait,      Sabotage::kAbsoluteDeadline,
                                        Sabotage::kTermCheck, Sabotage::kSwap,
                                        Sabotage::kLearner,   Sabotage::kResume,
-                                       Sabotage::kIncarnation};
+                                       Sabotage::kIncarnation, Sabotage::kFormerCharge};
 std::string_view to_string(Sabotage sabotage);
 Result<Sabotage> parse_sabotage(std::string_view word);  // kInvalid: names those there are
 

@@ -23,7 +23,7 @@ constexpr std::string_view kUsage =
     "Plays the life of a whole cluster from each seed and checks that no rule of the protocol is\n"
     "broken. --trace prints everything that happens. --moves lets operators ask for planned\n"
     "moves, as in every other seed, --no-moves does not. --sabotage switches one guard of the protocol\n"
-    "off: wait, absolute-deadline, term-check, swap, learner, resume, incarnation.\n"
+    "off: wait, absolute-deadline, term-check, swap, learner, resume, incarnation, former-charge.\n"
     "exit 0: no rule was broken; 1: one was; 2: the arguments make no sense\n";
 
 struct Arguments {

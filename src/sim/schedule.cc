@@ -37,7 +37,7 @@ void Schedule::draw_weather() {
 void Schedule::trouble() {
   draw_weather();
   constexpr std::array kAll{Kind::kCrashHost, Kind::kCrashDaemon, Kind::kPause,  Kind::kCutOneWay,
-                            Kind::kCutPair,   Kind::kIsolate,     Kind::kCutStore,
+                            Kind::kCutPair,   Kind::kIsolate,     Kind::kCutStore, Kind::kQuietStore,
                             Kind::kSlowDisk,  Kind::kFullDisk};
   kinds_ = {Kind::kMend, Kind::kRestart};
   for (const Kind kind : kAll) {
@@ -103,6 +103,10 @@ void Schedule::misfortune(Kind kind) {
     case Kind::kCutStore:
       note("is cut off from the store");
       world_.store.cut(node);
+      return;
+    case Kind::kQuietStore:
+      world_.note({}, [] { return std::string("no watch of the store tells anything for a while"); });
+      world_.store.hold_watches(world_.random.between(200ms, 2500ms));
       return;
     case Kind::kMend:
       world_.note({}, [] { return std::string("all links are mended"); });

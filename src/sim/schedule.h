@@ -31,6 +31,7 @@ class Schedule {
     kCutPair,
     kIsolate,
     kCutStore,
+    kQuietStore,
     kMend,
     kSlowDisk,
     kFullDisk,

@@ -143,7 +143,7 @@ void Store::tell(NodeIndex node, std::size_t until) {
   Daemon* daemon = world_.hosts[node]->daemon();
   if (!watch.wanted || daemon == nullptr || daemon->life().incarnation != watch.life) return;
   if (watch.snapshot && watch.next >= until) return;
-  if (!reaches(node)) return;  // looked at again
+  if (!reaches(node) || world_.queue.now() < watches_held_until_) return;  // looked at again
   if (!std::exchange(watch.snapshot, true)) {
     daemon->post([daemon, records = records_, revision = revision_] {
       daemon->store_snapshot(records, revision);
@@ -154,6 +154,15 @@ void Store::tell(NodeIndex node, std::size_t until) {
   for (; watch.next < until; ++watch.next) {
     daemon->post([daemon, change = log_[watch.next]] { daemon->record_changed(change); });
   }
+}
+
+void Store::hold_watches(Duration time) {
+  watches_held_until_ = std::max(watches_held_until_, world_.queue.now() + time);
+}
+
+void Store::mend_all() {
+  cut_.assign(cut_.size(), false);
+  watches_held_until_ = {};
 }
 
 // Watches that were broken begin where they ended.

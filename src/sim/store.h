@@ -53,7 +53,9 @@ class Store {
   std::size_t managers() const { return managers_; }
   // A node that is cut off, though the others may be within reach.
   void cut(NodeIndex node) { cut_.at(node) = true; }
-  void mend_all() { cut_.assign(cut_.size(), false); }
+  // It has just lost its leader: what was written is answered, and nobody's watch tells it for so long.
+  void hold_watches(Duration time);
+  void mend_all();
   bool reaches(NodeIndex node) const;
   // A daemon begins: it gets a snapshot, then changes.
   void watch(NodeIndex node);
@@ -78,6 +80,7 @@ class Store {
   std::vector<StoredRecord> records_;
   std::vector<StoredRecord> log_;
   std::vector<bool> cut_;
+  TrueTime watches_held_until_{};
   std::vector<Watch> watches_;
 };
 
