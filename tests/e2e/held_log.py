@@ -4,8 +4,10 @@ Its standard error is a pipe with room for one packet, and each line is a packet
 logs waits in write(2): which one with which line, /proc/PID/task/*/syscall and /proc/PID/mem tell. A wanted line is
 therefore seen before it is written, and its thread goes not one step further: there perdured is killed. Other lines
 are let through one by one. A line that slipped through while the pipe was emptied for another is no hit; the caller
-makes it come again."""
+makes it come again. Nor is one that has been written by a thread that gets no processor to leave write(2): it is what
+the pipe is full of, or was read before."""
 
+import ctypes
 import errno
 import fcntl
 import os
@@ -20,6 +22,7 @@ F_SETPIPE_SZ = 1031
 WRITE = {"x86_64": 1, "aarch64": 64}[os.uname().machine]
 FILLER = b"held\n"
 PACKET = 4096
+libc = ctypes.CDLL(None, use_errno=True)
 PAUSE = 0.0005  # seconds between two looks; nothing depends on it
 
 
@@ -39,6 +42,7 @@ class HeldLog:
         self.pipe = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         fcntl.fcntl(self.pipe, F_SETPIPE_SZ, PACKET)
         fcntl.fcntl(self.pipe, fcntl.F_SETFL, os.O_NONBLOCK | os.O_DIRECT)
+        self.copy = os.pipe2(os.O_CLOEXEC)  # of what is in the other
         node.log_pipe = path
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
@@ -46,6 +50,8 @@ class HeldLog:
     def close(self):
         self.closing = True
         self.thread.join()
+        for end in self.copy:
+            os.close(end)
         self.node.log_pipe = None
         if self.error:
             raise self.error
@@ -83,7 +89,7 @@ class HeldLog:
     def _step(self, log):
         self._fill()
         waiting = self._waiting_lines()
-        wanted = [line for line in waiting if self.wanted.search(line)]
+        wanted = [line for line in waiting if self.wanted.search(line) and not self._is_written(line)]
         if wanted and self.passing == 0:
             self.held_line = wanted[0]
             self._kill()
@@ -105,7 +111,15 @@ class HeldLog:
         try:
             os.write(self.pipe, FILLER)
         except BlockingIOError:
-            pass  # full
+            pass  # full, of that or of a line
+
+    def _is_written(self, line):
+        """Its time stamp makes it unique."""
+        if line in self.lines:
+            return True
+        if libc.tee(self.pipe, self.copy[1], PACKET, 0) < 0:
+            raise OSError(ctypes.get_errno(), "tee")
+        return os.read(self.copy[0], PACKET).decode(errors="replace").rstrip("\n") == line
 
     def _waiting_lines(self):
         """What perdured's threads wait to write."""

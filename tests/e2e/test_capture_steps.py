@@ -108,6 +108,14 @@ def stage(node):
     stage.held.close()
 
 
+@pytest.fixture(autouse=True)
+def running(stage):
+    """Also where the test before failed halfway."""
+    stage.held.disarm()
+    if not stage.node.daemon_runs():
+        stage.node.start_daemon()
+
+
 def end_at(stage, step, provoke):
     """Kills perdured at the step that `provoke` leads to, sooner or later."""
     pattern, passing = step

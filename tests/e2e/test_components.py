@@ -138,7 +138,8 @@ def test_a_stateful_component_takes_the_container_back(node, remove_after, how):
 
 @pytest.mark.parametrize("state", ["stateless", "stateful"])
 def test_who_is_killed_for_want_of_memory_is_said_to_be(node, remove_after, state):
-    spec = spec_of(f"hungry-{state}", component("eater", DB, state=state), resources={"memory": "64MiB"})
+    # Nothing but this test takes a checkpoint: of one while it eats, it would die again.
+    spec = spec_of(f"hungry-{state}", component("eater", DB, state=state), resources={"memory": "64MiB"}, checkpoint={"interval": "1h"})
     it = Asked(node, remove_after, spec)
     it.answers(DB)
     it.container.checkpoint()
