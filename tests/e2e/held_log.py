@@ -92,8 +92,8 @@ class HeldLog:
         wanted = [line for line in waiting if self.wanted.search(line) and not self._is_written(line)]
         if wanted and self.passing == 0:
             self.held_line = wanted[0]
+            self.hit.set()  # before anybody can notice the end by its connection
             self._kill()
-            self.hit.set()
         elif waiting:
             self._let_through(log, 0)
         select.select([], [], [], PAUSE)
