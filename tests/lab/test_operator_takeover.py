@@ -144,8 +144,8 @@ def test_the_timing_of_a_cluster_is_changed_while_containers_run(make_lab):
         guarded.stays()
         assert [row["node"] for row in guarded.status()["standbys"] if row["state"] == "ready"] == [standby.name]
     # 2 s and the margin pass before anybody takes over.
-    died = guarded.monitor.now()
     guarded.owner.kill()
+    died = guarded.monitor.now()
     guarded.wait_until_taken_over([standby], died)
     assert guarded.took_over(standby)["durations_ns"]["noticed"] >= 2_200_000_000
     guarded.check_committed()
