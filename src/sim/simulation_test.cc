@@ -65,7 +65,7 @@ TEST(SimulationTest, MuchHappens) {
   EXPECT_GT(sum.commits, kSeeds * 10);
   EXPECT_GT(sum.takeovers, kSeeds);
   EXPECT_GT(sum.recoveries, kSeeds / 20);
-  EXPECT_GT(sum.takers_lost, kSeeds / 10);
+  EXPECT_GT(sum.takers_lost, kSeeds / 4);
   EXPECT_GT(sum.words, 0U);
   EXPECT_GT(sum.crashes, kSeeds);
   EXPECT_GT(sum.pauses, kSeeds / 2);
@@ -76,7 +76,7 @@ class SabotageTest : public testing::TestWithParam<Sabotage> {};
 
 // The bound is several times what each of them needs.
 TEST_P(SabotageTest, IsFoundOut) {
-  constexpr std::uint64_t kSeeds = 2000;
+  constexpr std::uint64_t kSeeds = 400;
   for (std::uint64_t seed = 1; seed <= kSeeds; ++seed) {
     SimulationOptions options;
     options.seed = seed;
